@@ -1,0 +1,1 @@
+"""Typed clusters, TF_CONFIG, and the processes that play their roles."""

@@ -1,0 +1,1 @@
+"""The data format between components: sharded tf.Example, schema and statistics."""

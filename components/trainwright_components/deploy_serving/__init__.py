@@ -1,0 +1,1 @@
+"""Publish a SavedModel version, prove that it answers, and put it into service."""

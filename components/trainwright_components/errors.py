@@ -1,0 +1,83 @@
+"""The one error tree. A message says what is wrong, which value it was, and what to do.
+
+TrainwrightError
+├── InvalidSetting          a setting, flag or parameter that cannot be used
+├── InvalidData             data that cannot be read, or that contradicts its schema
+├── InvalidModule           a model module that does not keep the contract
+├── UserCodeError           an exception raised inside the user's own code
+├── TrainingFailed          a training that ended without a model
+├── BudgetExceeded          a result over the limits it was given
+├── ServingUnavailable      a model server that cannot be started or reached
+├── DeploymentRejected      a version that failed its golden requests and was withdrawn
+├── InvalidPipeline         a spec that cannot be read, compiled or executed
+├── RunNotFound             a run, task or artifact that the store does not hold
+├── RunFailed               a run that ended without success
+└── TargetUnavailable       a remote target that refuses or cannot be reached
+"""
+
+
+class TrainwrightError(Exception):
+    """Base of all errors that a person can act on; the command line prints them without a traceback."""
+
+    exit_code = 1
+
+
+class InvalidSetting(TrainwrightError):
+    """A setting, flag or parameter that cannot be used."""
+
+    exit_code = 2
+
+
+class InvalidData(TrainwrightError):
+    """Data that cannot be read, or that contradicts its schema."""
+
+
+class InvalidModule(TrainwrightError):
+    """A model module that does not keep the contract."""
+
+
+class UserCodeError(TrainwrightError):
+    """An exception raised inside the user's own code.
+
+    Args:
+        message: One line: what was being called, and the exception.
+        user_traceback: The user's frames and the exception, ready to print; empty when there is none.
+    """
+
+    def __init__(self, message: str, *, user_traceback: str = "") -> None:
+        super().__init__(message)
+        self.user_traceback = user_traceback
+
+
+class TrainingFailed(TrainwrightError):
+    """A training that ended without a model."""
+
+
+class BudgetExceeded(TrainwrightError):
+    """A result over the limits it was given."""
+
+
+class ServingUnavailable(TrainwrightError):
+    """A model server that cannot be started or reached."""
+
+
+class DeploymentRejected(TrainwrightError):
+    """A version that failed its golden requests and was withdrawn."""
+
+
+class InvalidPipeline(TrainwrightError):
+    """A spec that cannot be read, compiled or executed."""
+
+
+class RunNotFound(TrainwrightError):
+    """A run, task or artifact that the store does not hold."""
+
+    exit_code = 2
+
+
+class RunFailed(TrainwrightError):
+    """A run that ended without success."""
+
+
+class TargetUnavailable(TrainwrightError):
+    """A remote target that refuses or cannot be reached."""

@@ -1,0 +1,1 @@
+"""Turn a trained model into a SavedModel that a server can load."""

@@ -1,0 +1,1 @@
+"""Shrink a SavedModel to a TFLite file within a budget."""

@@ -1,0 +1,1 @@
+"""Pipelines, the engine that runs compiled specs on one machine, the targets and the command line."""

@@ -1,0 +1,1 @@
+"""Runs a compiled PipelineSpec on one machine, with a durable record."""

@@ -1,0 +1,1 @@
+"""Model modules that ship with the product."""
