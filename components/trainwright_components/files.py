@@ -21,7 +21,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes 0600; other users' servers read these files  # noqa: PTH101, S103
+        os.chmod(name, 0o644)  # mkstemp makes 0600; other users' servers read these files  # noqa: PTH101
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -30,7 +30,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that replaces `path` when the block ends well, and vanishes when it does not."""
+    """Yield an empty folder beside `path` that takes the place of `path` if the block ends well, else vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     beside.chmod(0o755)
@@ -47,7 +47,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 over the names and bytes of a file, or of every file below a folder; `__pycache__` and dot-files are left out."""
+    """SHA-256 over the names and bytes of a file, or of all files below a folder but `__pycache__` and dot-files."""
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(_files_below(path))
     for file in files:

@@ -22,7 +22,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; display: block; overflow-x: auto; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #8884; text-align: left; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: .5rem 0 1.5rem; background: #fff; display: inline-block; } figure svg { max-width: 100%; height: auto; }
+figure { margin: .5rem 0 1.5rem; background: #fff; display: inline-block; }
+figure svg { max-width: 100%; height: auto; }
 figcaption { color: #666; padding: 0 .5rem .5rem; } pre { overflow-x: auto; background: #8881; padding: .75rem; }
 </style></head><body>
 <h1>{{ title }}</h1>
