@@ -1,0 +1,89 @@
+"""What a target is: a place that accepts a compiled pipeline, runs it, and can be asked how far it is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+FINISHED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "CACHED"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledPipeline:
+    """A pipeline as the compiler wrote it.
+
+    Args:
+        name: The pipeline's KFP name, with hyphens.
+        spec: The PipelineSpec: the first YAML document.
+        platform: The PlatformSpec: the second document; empty when there is none.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    platform: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A run that a target accepted; `url` is where a person can look at it, empty when there is no page."""
+
+    target: str
+    run_id: str
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStatus:
+    """State of one step, in KFP's names of states; `seconds` is absent until it started."""
+
+    name: str
+    state: str
+    seconds: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """State of a run and of its steps, in the order in which they appear in the pipeline."""
+
+    state: str
+    tasks: tuple[TaskStatus, ...] = ()
+    message: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to this run."""
+        return self.state in FINISHED_STATES
+
+
+class Target(Protocol):
+    """A place to run pipelines.
+
+    `options` names each setting and describes it in a few words; the command line checks names against it,
+    fills values from `--option NAME=VALUE` and the configuration file, and prints it in the help.
+    """
+
+    options: ClassVar[Mapping[str, str]]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Self:
+        """Make the target; raises `InvalidSetting` for a missing or unusable value, and contacts nobody."""
+        ...
+
+    def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
+        """What the target would be sent: names of files and their text, the pipeline itself first."""
+        ...
+
+    def submit(
+        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, use_cache: bool = True
+    ) -> Submission:
+        """Send a run. Local paths in `parameters` are absolute.
+
+        Raises:
+            TargetUnavailable: The target refuses, or cannot be reached.
+            InvalidPipeline: An image is not resolved, or a local path was not uploaded; nothing was sent.
+        """
+        ...
+
+    def follow(self, submission: Submission, report: Callable[[RunStatus], None]) -> RunStatus:
+        """Call `report` whenever something changed, until the run has ended; the last status."""
+        ...
