@@ -1,0 +1,44 @@
+"""Where state lives: the folder that TRAINWRIGHT_HOME names, and what is inside."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_HOME = "~/.trainwright"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """The folder of state."""
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        """One folder per model name, with numbered versions: what the model server serves."""
+        return self.root / "models"
+
+    @property
+    def serving(self) -> Path:
+        """The model server's own record and logs."""
+        return self.root / "serving"
+
+    @property
+    def compiled(self) -> Path:
+        """Compiled pipelines, so that a second run needs no kfp."""
+        return self.root / "compiled"
+
+    @property
+    def configuration(self) -> Path:
+        """Settings of targets: a YAML file that the user may write."""
+        return self.root / "config.yaml"
+
+
+def find_home() -> Home:
+    """The home that TRAINWRIGHT_HOME names, else `~/.trainwright`; not made yet."""
+    return Home(root=Path(os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute())

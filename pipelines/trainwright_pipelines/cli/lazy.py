@@ -1,0 +1,78 @@
+"""Groups that load a command's module only when that command is called, and commands whose help shows examples."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from trainwright_pipelines.suggestions import did_you_mean
+
+
+class ExampleCommand(click.Command):
+    """A command whose help ends with examples, printed as they are written."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        """Write the examples below the options."""
+        write_examples(formatter, self.examples)
+
+
+class LazyGroup(click.Group):
+    """A group described by a table, so that its help needs none of its commands.
+
+    Args:
+        table: Command name to (`module:attribute`, one line of help).
+    """
+
+    def __init__(
+        self, *args: Any, table: Mapping[str, tuple[str, str]] | None = None, examples: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table or {}
+        self.examples = examples
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Names in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        """Import and return the command, or None."""
+        entry = self.table.get(cmd_name.replace("_", "-"))
+        if entry is None:
+            return None
+        module, _, attribute = entry[0].partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry[0]} is no command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` names; a misspelt name gets a suggestion."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise click.UsageError(f"no command {name!r}{did_you_mean(name, self.table)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        """Write the table of commands from their one-line helps."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in self.table.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        """Write the examples below the commands."""
+        write_examples(formatter, self.examples)
+
+
+def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
+    """Write a section of examples, line by line."""
+    if not examples:
+        return
+    with formatter.section("Examples"):
+        for line in examples.strip().splitlines():
+            formatter.write(f"{'':>{formatter.current_indent}}{line}\n" if line else "\n")

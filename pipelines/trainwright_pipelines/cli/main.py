@@ -1,0 +1,109 @@
+"""The `trainwright` command: its commands, and what a person sees when one fails."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from trainwright_components.errors import TrainwrightError, UserCodeError
+from trainwright_pipelines.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "new": ("trainwright_pipelines.cli.new:new", "Write a project to edit: model module, parameters, README."),
+    "run": ("trainwright_pipelines.cli.run:run", "Run a pipeline here, on Kubeflow or on Vertex AI."),
+    "submit": ("trainwright_pipelines.cli.run:submit", "Start a pipeline and return at once."),
+    "compile": ("trainwright_pipelines.cli.pipelines:compile_pipeline", "Write what a target would be sent."),
+    "pipelines": ("trainwright_pipelines.cli.pipelines:pipelines", "List the shipped pipelines, or describe one."),
+    "components": ("trainwright_pipelines.cli.pipelines:components", "List the components, or describe one."),
+    "runs": ("trainwright_pipelines.cli.runs:runs", "Look at runs; resume, repeat, cancel or delete them."),
+    "serve": ("trainwright_pipelines.cli.serve:serve", "Start, stop and look at the model server of this machine."),
+    "predict": ("trainwright_pipelines.cli.serve:predict", "Ask a served model."),
+    "doctor": ("trainwright_pipelines.cli.doctor:doctor", "Check this installation and say what to mend."),
+    "devices": ("trainwright_pipelines.cli.doctor:devices", "Show the processors that TensorFlow sees."),
+}
+
+EXAMPLES = """\
+trainwright run train_and_deploy                     train on bundled data, serve the model
+trainwright new my_project --source my.csv --label target
+trainwright run train_and_deploy --params my_project/params.yaml
+trainwright runs list
+trainwright serve stop
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    examples=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="trainwright", message="trainwright %(version)s")
+def cli() -> None:
+    """TensorFlow at scale on Kubeflow Pipelines: train, tune, evaluate, export, quantize, serve."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command; the exit code. A failure that a person can act on is told without a traceback."""
+    try:
+        code = cli.main(args=arguments, prog_name="trainwright", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        _say_error(error.format_message(), kind="usage", arguments=arguments)
+        if error.ctx is not None:
+            click.echo(f"Help: {error.ctx.command_path} --help", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        _say_error(error.format_message(), kind="usage", arguments=arguments)
+        return error.exit_code
+    except UserCodeError as error:
+        _say_error(str(error), kind=type(error).__name__, arguments=arguments)
+        click.echo(error.user_traceback, err=True)
+        return error.exit_code
+    except TrainwrightError as error:
+        _say_error(str(error), kind=type(error).__name__, arguments=arguments)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again while leaving
+        return 0
+    except Exception as error:  # the border: whatever is left becomes a message and a file
+        _say_unexpected(error, arguments=arguments)
+        return 70
+
+
+def _say_error(message: str, *, kind: str, arguments: list[str]) -> None:
+    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(message, err=True)
+    if "--json" in arguments:
+        import json
+
+        click.echo(json.dumps({"error": {"kind": kind, "message": message}}))
+
+
+def _say_unexpected(error: Exception, *, arguments: list[str]) -> None:
+    import tempfile
+    import traceback
+
+    from trainwright_pipelines.cli.home import find_home
+
+    text = f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    folder = find_home().root / "errors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir())
+    file = folder / name
+    file.write_text(text)
+    _say_error(f"{type(error).__name__}: {error}", kind="unexpected", arguments=arguments)
+    click.echo(f"This should not happen; the full traceback is in {file}", err=True)
