@@ -1,0 +1,175 @@
+"""Gather statistics of a stream of rows in memory that does not grow with the number of rows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics
+
+Columns = Mapping[str, NDArray[np.generic]]
+
+SAMPLE_SIZE = 8_192
+HISTOGRAM_BINS = 30
+TOP_VALUES = 1_000
+DISTINCT_LIMIT = 100_000
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class Sample:
+    """A uniform random sample of a stream, the same for the same stream; all of it while it fits."""
+
+    def __init__(self, size: int = SAMPLE_SIZE) -> None:
+        self.size = size
+        self.seen = 0
+        self.values = np.empty(0, np.float64)
+        self._keys = np.empty(0, np.float64)
+        self._random = np.random.default_rng(0)
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Take more of the stream."""
+        self.seen += len(values)
+        keys = self._random.random(len(values))
+        self.values = np.concatenate([self.values, values])
+        self._keys = np.concatenate([self._keys, keys])
+        if len(self.values) > self.size:
+            kept = np.sort(np.argpartition(self._keys, self.size)[: self.size])
+            self.values, self._keys = self.values[kept], self._keys[kept]
+
+
+class NumberAccumulator:
+    """Moments (Chan's pairwise update), extremes and a sample of numbers; NaN counts as missing."""
+
+    def __init__(self) -> None:
+        self._count = self._missing = self._elements = 0
+        self._mean = self._squares = 0.0
+        self._min, self._max = np.inf, -np.inf
+        self._sample = Sample()
+
+    def add(self, column: NDArray[np.generic]) -> None:
+        """Take the values of more rows, of any shape per row."""
+        values = column.reshape(len(column), -1).astype(np.float64)
+        absent = np.isnan(values).all(axis=1) if values.shape[1] else np.zeros(len(values), bool)
+        self._missing += int(absent.sum())
+        self._count += int((~absent).sum())
+        present = values[~np.isnan(values)]
+        if not present.size:
+            return
+        mean, total = float(present.mean()), self._elements + present.size
+        shift = mean - self._mean
+        self._squares += float(((present - mean) ** 2).sum()) + shift**2 * self._elements * present.size / total
+        self._mean += shift * present.size / total
+        self._elements = total
+        self._min, self._max = min(self._min, float(present.min())), max(self._max, float(present.max()))
+        self._sample.add(present)
+
+    def result(self) -> ColumnStatistics:
+        """The numbers so far."""
+        if not self._elements:
+            return ColumnStatistics(count=self._count, missing=self._missing)
+        counts, edges = np.histogram(self._sample.values, bins=HISTOGRAM_BINS, range=(self._min, self._max))
+        quantiles = np.quantile(self._sample.values, _QUANTILES)
+        return ColumnStatistics(
+            count=self._count,
+            missing=self._missing,
+            mean=self._mean,
+            std=float(np.sqrt(self._squares / self._elements)),
+            min=self._min,
+            max=self._max,
+            quantiles={str(name): float(value) for name, value in zip(_QUANTILES, quantiles, strict=True)},
+            histogram_edges=tuple(map(float, edges)),
+            histogram_counts=tuple(map(int, counts)),
+        )
+
+
+class ValueAccumulator:
+    """Counts of strings; beyond `DISTINCT_LIMIT` different ones, new ones are no longer told apart."""
+
+    def __init__(self) -> None:
+        self._count = self._missing = 0
+        self._values: Counter[str] = Counter()
+
+    def add(self, column: NDArray[np.generic]) -> None:
+        """Take more rows; the empty string counts as missing."""
+        counts = Counter(column.tolist())
+        self._missing += counts.pop("", 0)
+        self._count += counts.total()
+        for value, number in counts.items():
+            if value in self._values or len(self._values) < DISTINCT_LIMIT:
+                self._values[value] += number
+
+    def result(self) -> ColumnStatistics:
+        """The counts so far."""
+        ranked = sorted(self._values.items(), key=lambda item: (-item[1], item[0]))[:TOP_VALUES]
+        return ColumnStatistics(
+            count=self._count, missing=self._missing, distinct=len(self._values), values=dict(ranked)
+        )
+
+
+class ClassAccumulator:
+    """Counts of the classes of an encoded label, in the order of `class_names`."""
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self._class_names = class_names
+        self._counts = np.zeros(len(class_names), np.int64)
+
+    def add(self, column: NDArray[np.generic]) -> None:
+        """Take the class indices of more rows."""
+        self._counts += np.bincount(column.astype(np.int64), minlength=len(self._counts))
+
+    def result(self) -> ColumnStatistics:
+        """The counts so far, of classes without a row too."""
+        counts = dict(zip(self._class_names, map(int, self._counts), strict=True))
+        return ColumnStatistics(count=sum(counts.values()), distinct=sum(map(bool, counts.values())), values=counts)
+
+
+class PresenceAccumulator:
+    """How many rows hold bytes at all."""
+
+    def __init__(self) -> None:
+        self._count = self._missing = 0
+
+    def add(self, column: NDArray[np.generic]) -> None:
+        """Take more rows; no bytes count as missing."""
+        present = sum(1 for value in column.tolist() if value)
+        self._count += present
+        self._missing += len(column) - present
+
+    def result(self) -> ColumnStatistics:
+        """The count so far."""
+        return ColumnStatistics(count=self._count, missing=self._missing)
+
+
+Accumulator = NumberAccumulator | ValueAccumulator | ClassAccumulator | PresenceAccumulator
+
+
+class SplitAccumulator:
+    """All columns of one split."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.rows = 0
+        self._columns: dict[str, Accumulator] = {}
+        for feature in schema.features:
+            if feature.dtype != "string":
+                self._columns[feature.name] = NumberAccumulator()
+            else:
+                self._columns[feature.name] = PresenceAccumulator() if feature.kind == "image" else ValueAccumulator()
+        if label := schema.label:
+            self._columns[label.name] = (
+                ClassAccumulator(label.class_names) if label.kind == "class" else NumberAccumulator()
+            )
+        if schema.weight:
+            self._columns[schema.weight] = NumberAccumulator()
+
+    def add(self, columns: Columns) -> None:
+        """Take more rows, stored as the schema says."""
+        self.rows += len(next(iter(columns.values())))
+        for name, accumulator in self._columns.items():
+            accumulator.add(columns[name])
+
+    def result(self) -> SplitStatistics:
+        """The numbers so far."""
+        columns = {name: accumulator.result() for name, accumulator in self._columns.items()}
+        return SplitStatistics(rows=self.rows, columns=columns)

@@ -1,0 +1,164 @@
+"""What a dataset's rows hold: features, label, weight. Reads and writes schema.json; imports no TensorFlow."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.files import write_whole
+
+SCHEMA_FILE = "schema.json"
+SPLITS = ("train", "validation", "test")
+FEATURE_KINDS = ("numeric", "categorical", "image", "text")
+LABEL_KINDS = ("class", "number")
+DTYPES = ("float32", "int64", "string")
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One named input of a model, as it is stored and as clients send it.
+
+    Args:
+        kind: `numeric`; `categorical` (strings of `vocabulary`); `text` (any string); `image`: encoded bytes when
+            `dtype` is string, pixels when it is a number.
+        dtype: `float32`, `int64` or `string`.
+        shape: Of one row; empty for a scalar.
+        vocabulary: The known values of a categorical feature, sorted; a missing value is the empty string.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_choice("kind", self.kind, FEATURE_KINDS, owner=f"feature {self.name!r}")
+        _check_choice("dtype", self.dtype, DTYPES, owner=f"feature {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a model predicts: a `class`, stored as int64 index into `class_names`, or a `number`, stored as float32."""
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_choice("kind", self.kind, LABEL_KINDS, owner=f"label {self.name!r}")
+        _check_choice("dtype", self.dtype, DTYPES, owner=f"label {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The columns of a dataset.
+
+    Args:
+        weight: The name of the float32 column with the weight of each row; none when absent.
+    """
+
+    features: tuple[Feature, ...]
+    label: Label | None = None
+    weight: str | None = None
+
+    def __post_init__(self) -> None:
+        names = list(self.column_names)
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise InvalidData(f"the schema names a column twice: {', '.join(sorted(repeated))}")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of all features, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of all stored columns: features, label, weight."""
+        label = (self.label.name,) if self.label else ()
+        weight = (self.weight,) if self.weight else ()
+        return (*self.feature_names, *label, *weight)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; empty when the label is absent or a number."""
+        return self.label.class_names if self.label else ()
+
+    def feature(self, name: str) -> Feature:
+        """The feature called `name`.
+
+        Raises:
+            InvalidSetting: There is none.
+        """
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise InvalidSetting(f"no feature is called {name!r}{suggest(name, self.feature_names)}")
+
+    def to_json(self) -> str:
+        """The schema as the text of a schema.json."""
+        return json.dumps({"version": FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Schema":
+        """The schema that `text` describes.
+
+        Raises:
+            InvalidData: `text` is no schema.
+        """
+        try:
+            content = json.loads(text)
+            label = content.get("label")
+            return cls(
+                features=tuple(Feature(**_with_tuples(feature)) for feature in content["features"]),
+                label=Label(**_with_tuples(label)) if label else None,
+                weight=content.get("weight"),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidData(f"not a schema: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def load(cls, dataset: Path) -> "Schema":
+        """The schema in the folder `dataset`."""
+        return cls.from_json(read_dataset_file(dataset, SCHEMA_FILE))
+
+    def save(self, dataset: Path) -> None:
+        """Write schema.json into the folder `dataset`."""
+        write_whole(dataset / SCHEMA_FILE, self.to_json())
+
+
+def suggest(name: str, known: tuple[str, ...] | list[str], *, limit: int = 20) -> str:
+    """The end of an error message: the name that was probably meant, else the names there are."""
+    if close := get_close_matches(name, known, n=1):
+        return f"; did you mean {close[0]!r}?"
+    if not known:
+        return "; there is none"
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return f"; there is {', '.join(known[:limit])}{more}"
+
+
+def read_dataset_file(dataset: Path, name: str) -> str:
+    """The text of the file `name` of the prepared folder `dataset`.
+
+    Raises:
+        InvalidData: `dataset` is not a folder that prepare_data wrote.
+    """
+    try:
+        return (dataset / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidData(f"{dataset} is no prepared dataset: it has no {name}; make one with prepare_data") from error
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...], *, owner: str) -> None:
+    if value not in choices:
+        raise InvalidData(f"{owner}: {what} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,98 @@
+"""Numbers about a dataset's columns, per split. Reads and writes statistics.json; imports no TensorFlow."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.datasets.schema import FORMAT_VERSION, read_dataset_file, suggest
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.files import write_whole
+
+STATISTICS_FILE = "statistics.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnStatistics:
+    """One column of one split. The numbers are absent (None) where they make no sense or every value is missing.
+
+    Args:
+        count: Rows with a value; `count + missing` is the number of rows.
+        mean: Over all elements of all rows, as `std` (of the population), `min` and `max`.
+        quantiles: Keys `0.05`, `0.25`, `0.5`, `0.75`, `0.95`; from a sample where the split is large.
+        histogram_edges: One more than `histogram_counts`, whose sum is the size of the sample.
+        distinct: How many different strings or classes there are; None for numbers.
+        values: The most frequent strings or classes with their counts, most frequent first.
+    """
+
+    count: int
+    missing: int = 0
+    mean: float | None = None
+    std: float | None = None
+    min: float | None = None
+    max: float | None = None
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    histogram_edges: tuple[float, ...] = ()
+    histogram_counts: tuple[int, ...] = ()
+    distinct: int | None = None
+    values: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitStatistics:
+    """All columns of one split: features, label and weight by name."""
+
+    rows: int
+    columns: Mapping[str, ColumnStatistics]
+
+    def column(self, name: str) -> ColumnStatistics:
+        """The numbers of the column `name`."""
+        if name not in self.columns:
+            raise InvalidSetting(f"no column is called {name!r}{suggest(name, tuple(self.columns))}")
+        return self.columns[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """The numbers of every split."""
+
+    splits: Mapping[str, SplitStatistics]
+
+    def split(self, name: str) -> SplitStatistics:
+        """The numbers of the split `name`."""
+        if name not in self.splits:
+            raise InvalidSetting(f"the dataset has no split {name!r}{suggest(name, tuple(self.splits))}")
+        return self.splits[name]
+
+    def to_json(self) -> str:
+        """The statistics as the text of a statistics.json."""
+        return json.dumps({"version": FORMAT_VERSION, **asdict(self)}, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Statistics":
+        """The statistics that `text` holds."""
+        try:
+            splits = json.loads(text)["splits"]
+            return cls(splits={name: _split_from(split) for name, split in splits.items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidData(f"not statistics: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def load(cls, dataset: Path) -> "Statistics":
+        """The statistics in the folder `dataset`."""
+        return cls.from_json(read_dataset_file(dataset, STATISTICS_FILE))
+
+    def save(self, dataset: Path) -> None:
+        """Write statistics.json into the folder `dataset`."""
+        write_whole(dataset / STATISTICS_FILE, self.to_json())
+
+
+def _split_from(content: Mapping[str, Any]) -> SplitStatistics:
+    columns = {name: _column_from(column) for name, column in content["columns"].items()}
+    return SplitStatistics(rows=content["rows"], columns=columns)
+
+
+def _column_from(content: Mapping[str, Any]) -> ColumnStatistics:
+    tuples = {name: tuple(content[name]) for name in ("histogram_edges", "histogram_counts")}
+    return ColumnStatistics(**{**content, **tuples})

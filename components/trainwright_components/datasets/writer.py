@@ -1,0 +1,102 @@
+"""Write the folder of a dataset: sharded TFRecords of tf.Example per split, schema.json, statistics.json."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.datasets.accumulate import Columns, SplitAccumulator
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
+
+ROWS_PER_SHARD = 10_000
+BYTES_PER_SHARD = 64 << 20
+MAX_SHARDS = 256
+_SMALL_SHARDS, _ROWS_PER_SMALL_SHARD = 4, 100  # a few workers can share even a small dataset file by file
+
+
+def shard_name(number: int, total: int) -> str:
+    """The name of the file of shard `number`, counted from 0."""
+    return f"part-{number:05d}-of-{total:05d}.tfrecord"
+
+
+def choose_shards(rows: int, *, size_bytes: int = 0) -> int:
+    """How many files hold `rows` rows of `size_bytes` together."""
+    small = min(_SMALL_SHARDS, rows // _ROWS_PER_SMALL_SHARD)
+    return min(MAX_SHARDS, max(1, small, -(-rows // ROWS_PER_SHARD), -(-size_bytes // BYTES_PER_SHARD)))
+
+
+class DatasetWriter:
+    """Writes rows as they come; a context manager whose normal end writes the schema and the statistics.
+
+    Each row goes to a shard drawn at random (the same for the same input), so that a source sorted by class does not
+    become shards of one class each.
+
+    Args:
+        folder: An existing folder.
+        shards: The number of files of each split; only these splits can be written.
+    """
+
+    def __init__(self, folder: Path, schema: Schema, *, shards: Mapping[str, int]) -> None:
+        import tensorflow as tf
+
+        self._folder, self._schema = folder, schema
+        self._accumulators = {split: SplitAccumulator(schema) for split in shards}
+        self._random = {split: np.random.default_rng(0) for split in shards}
+        self._files: dict[str, list[Any]] = {}
+        for split, total in shards.items():
+            (folder / split).mkdir()
+            names = [str(folder / split / shard_name(number, total)) for number in range(total)]
+            self._files[split] = [tf.io.TFRecordWriter(name) for name in names]
+        self.statistics: Statistics | None = None
+
+    def write(self, split: str, columns: Columns) -> None:
+        """Append rows: every column of the schema as `(rows, *shape)` numbers or `(rows,)` objects, str or bytes."""
+        rows = len(next(iter(columns.values())))
+        if not rows:
+            return
+        self._accumulators[split].add(columns)
+        files = self._files[split]
+        places = self._random[split].integers(len(files), size=rows)
+        for place, record in zip(places, encode_rows(columns, self._schema), strict=True):
+            files[place].write(record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for files in self._files.values():
+            for file in files:
+                file.close()
+        if error is None:
+            splits = {split: accumulator.result() for split, accumulator in self._accumulators.items()}
+            self.statistics = Statistics(splits=splits)
+            self._schema.save(self._folder)
+            self.statistics.save(self._folder)
+
+
+def encode_rows(columns: Columns, schema: Schema) -> list[bytes]:
+    """Each row as a serialized tf.Example with one feature per column of `schema`."""
+    import tensorflow as tf
+
+    fields = [(name, _field_values(columns[name])) for name in schema.column_names]
+    records = []
+    for row in range(len(fields[0][1][1])):
+        example = tf.train.Example()
+        feature = example.features.feature
+        for name, (kind, values) in fields:
+            getattr(feature[name], kind).value.extend(values[row])
+        records.append(example.SerializeToString())
+    return records
+
+
+def _field_values(column: NDArray[Any]) -> tuple[str, list[list[Any]]]:
+    if column.dtype == object:
+        return "bytes_list", [[value.encode() if isinstance(value, str) else value] for value in column.tolist()]
+    flat = column.reshape(len(column), -1).tolist()
+    return ("int64_list" if np.issubdtype(column.dtype, np.integer) else "float_list"), flat
