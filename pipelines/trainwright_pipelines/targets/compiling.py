@@ -11,12 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import trainwright_components
 from trainwright_components.errors import InvalidPipeline, TrainwrightError, UserCodeError
 from trainwright_components.files import content_digest, write_whole
 from trainwright_pipelines.targets.catalogue import PipelineSource, read_compiled
 from trainwright_pipelines.targets.protocol import CompiledPipeline
 
-_OUR_PACKAGES = (Path(importlib.util.find_spec("trainwright_components").origin).parent, Path(__file__).parents[1])  # type: ignore[union-attr, arg-type]  # an installed package has an origin
+_OUR_PACKAGES = (Path(trainwright_components.__file__).parent, Path(__file__).parents[1])
 
 
 def load_pipeline(source: PipelineSource, cache: Path) -> CompiledPipeline:

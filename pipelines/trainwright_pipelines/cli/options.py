@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+TARGET_NAMES = ("local", "kubeflow", "vertex")
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`: one document on stdout and nothing else there."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(function)
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--target` and the target's own settings."""
+    target = click.option(
+        "--target",
+        type=click.Choice(TARGET_NAMES),
+        default="local",
+        show_default=True,
+        help="Where: this machine, Kubeflow Pipelines or Vertex AI Pipelines.",
+    )
+    setting = click.option(
+        "--option",
+        "options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the target, such as host or pipeline_root. More than once if needed.",
+    )
+    return target(setting(function))
+
+
+def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--set` and `--params`."""
+    one = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A parameter of the pipeline; params.NAME=VALUE sets one entry of a mapping.",
+    )
+    many = click.option(
+        "--params",
+        "params_file",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Parameters as YAML or JSON; relative paths in it start at its folder.",
+    )
+    return one(many(function))

@@ -1,0 +1,79 @@
+"""How the command line prints: JSON for scripts, tables and short times for people."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+
+STATE_COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "yellow", "RUNNING": "cyan", "CACHED": "green"}
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; times become ISO 8601, paths text."""
+    click.echo(json.dumps(document, indent=2, default=_plain))
+
+
+def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
+    """Print a table without borders: folded to the terminal's width, or one line per row where there is none."""
+    lines = [[_text(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        click.echo(_aligned([list(header), *lines]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for line in lines:
+        table.add_row(*(Text(text, style=STATE_COLOURS.get(text, "")) for text in line))
+    Console().print(table)
+
+
+def short_time(moment: datetime | None) -> str:
+    """Local time to the second, or nothing."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def short_seconds(seconds: float | None) -> str:
+    """A duration as a person says it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def short_size(size_bytes: float) -> str:
+    """A size in the unit that keeps it short: 812 B, 14.2 kB, 3.1 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000 or unit == "GB":
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    raise AssertionError
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)

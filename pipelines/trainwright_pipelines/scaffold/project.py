@@ -1,0 +1,106 @@
+"""Write a project that runs as it is: the model module is chosen by what the label and the columns are."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.files import write_whole
+
+_EPOCHS = 30
+_BATCH_SIZE = 64
+_TABLE_KINDS = ("numeric", "categorical")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A written project and its files."""
+
+    folder: Path
+    files: tuple[Path, ...]
+
+
+def write_table_project(folder: Path, *, source: Path, schema: Schema) -> Project:
+    """Write a project for the table `source`, whose columns `schema` describes.
+
+    Raises:
+        InvalidSetting: `folder` holds one of the files already.
+        InvalidData: The table has no column that a model can use.
+    """
+    if schema.label is None:
+        raise InvalidData(f"{source} has no label column: say which one with --label")
+    usable = [each for each in schema.features if each.kind in _TABLE_KINDS and not each.shape]
+    if not usable:
+        raise InvalidData(f"{source} has no numeric or categorical column beside {schema.label.name!r}")
+    values = {
+        "source": os.path.relpath(source.absolute(), folder.absolute()),
+        "source_name": source.name,
+        "label": schema.label.name,
+        "is_classification": schema.label.kind == "class",
+        "class_count": len(schema.label.class_names),
+        "numeric": tuple(each.name for each in usable if each.kind == "numeric"),
+        "categorical": tuple(each.name for each in usable if each.kind == "categorical"),
+        "columns": schema.features,
+        "left_out": [f"`{each.name}` ({each.kind})" for each in schema.features if each not in usable],
+    }
+    return _write(folder, _render("table_model.py.j2", **values), values)
+
+
+def write_digits_project(folder: Path) -> Project:
+    """Write a project with the shipped digits example, to start from without data.
+
+    Raises:
+        InvalidSetting: `folder` holds one of the files already.
+    """
+    model = files("trainwright_pipelines.examples").joinpath("digits.py").read_text()
+    values = {"source": "digits", "label": "", "columns": (), "left_out": [], "is_classification": True}
+    return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
+
+
+def served_name(folder: Path) -> str:
+    """A name that a URL and a model server take, made from the folder's."""
+    return re.sub(r"[^a-z0-9_]+", "_", folder.absolute().name.lower()).strip("_") or "model"
+
+
+def _write(folder: Path, model: str, values: dict[str, Any]) -> Project:
+    common = {**values, "model_name": served_name(folder), "epochs": _EPOCHS, "batch_size": _BATCH_SIZE}
+    contents = {
+        "model.py": model,
+        "params.yaml": _render("params.yaml.j2", **common),
+        "README.md": _render("README.md.j2", **common),
+    }
+    if folder.exists() and not folder.is_dir():
+        raise InvalidSetting(f"{folder} is a file")
+    if present := [name for name in contents if (folder / name).exists()]:
+        raise InvalidSetting(f"{folder} already holds {', '.join(present)}; choose another folder")
+    for name, text in contents.items():
+        write_whole(folder / name, text)
+    return Project(folder=folder, files=tuple(folder / name for name in contents))
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(  # noqa: S701  the outputs are Python, YAML and Markdown, not HTML
+        loader=PackageLoader("trainwright_pipelines.scaffold"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(yaml=json.dumps, literal=_literal)
+    return environment.get_template(template).render(**values)
+
+
+def _literal(names: tuple[str, ...]) -> str:
+    """A tuple in the source form that ruff would leave as it is."""
+    items = [json.dumps(name, ensure_ascii=False) for name in names]
+    line = f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if len(line) <= 100:
+        return line
+    return "(\n" + "".join(f"    {item},\n" for item in items) + ")"
