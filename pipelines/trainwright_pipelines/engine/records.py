@@ -1,0 +1,175 @@
+"""What the engine remembers: runs, tasks, attempts, artifacts and events, as the store gives them back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class State(StrEnum):
+    """KFP's names."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+    CANCELING = "CANCELING"
+    CANCELED = "CANCELED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing changes any more unless someone resumes the run."""
+        return self in {State.SUCCEEDED, State.SKIPPED, State.FAILED, State.CANCELED}
+
+
+class TaskKind(StrEnum):
+    """What a task is made of."""
+
+    PYTHON = "python"
+    """A lightweight or containerized Python component."""
+    CONTAINER = "container"
+    """A command of any image."""
+    IMPORTER = "importer"
+    DAG = "dag"
+    """A sub-pipeline, a condition or an exit handler's body: tasks inside it have it as parent."""
+    LOOP = "loop"
+    """A ParallelFor: its children are its iterations."""
+    ITERATION = "iteration"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A versioned result. `path` is where it lies on this machine, None for what lies elsewhere."""
+
+    id: str
+    name: str
+    type: str
+    """Schema title: `system.Dataset`."""
+    uri: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    digest: str | None = None
+    """SHA-256 of the content, None for what lies elsewhere or has no file (metrics)."""
+    producer_task_id: str | None = None
+    created: datetime | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the content lies on this machine; it may be missing (metrics have no file)."""
+        return None if "://" in self.uri else Path(self.uri)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """Inputs or outputs of a task."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try of a task that runs a process."""
+
+    number: int
+    """From 1."""
+    state: State
+    started: datetime
+    finished: datetime | None = None
+    pid: int | None = None
+    pid_created: float | None = None
+    """Start of the process in seconds since 1970, so that a reused process id is not taken for it."""
+    exit_code: int | None = None
+    error: str = ""
+    log: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A step of a run, a group of steps (`kind` DAG or LOOP), or an iteration."""
+
+    id: str
+    run_id: str
+    name: str
+    """Key in its DAG (`train-distributed`); an iteration's is its index."""
+    path: str
+    """Unique in the run: `for-loop-1/0/train`. What `--step` takes, beside a name that only one task has."""
+    parent_path: str
+    """Empty at the top."""
+    kind: TaskKind
+    component: str
+    """`comp-train-distributed`"""
+    display_name: str
+    state: State = State.PENDING
+    is_cached: bool = False
+    cached_from: str | None = None
+    """Id of the task whose results these are."""
+    depends_on: tuple[str, ...] = ()
+    """Paths of siblings that come first."""
+    image: str = ""
+    inputs: Values = field(default_factory=Values)
+    outputs: Values = field(default_factory=Values)
+    error: str = ""
+    """One short message: why it failed, or why it was skipped."""
+    error_detail: str = ""
+    """The user's traceback, or the end of the log."""
+    folder: Path | None = None
+    log: Path | None = None
+    """Of the last attempt."""
+    attempts: tuple[Attempt, ...] = ()
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it holds other tasks rather than running something itself."""
+        return self.kind in {TaskKind.DAG, TaskKind.LOOP, TaskKind.ITERATION}
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end; None while unknown."""
+        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of one compiled spec with one set of parameters."""
+
+    id: str
+    name: str
+    pipeline: str
+    """pipelineInfo.name"""
+    state: State
+    parameters: Mapping[str, Any]
+    """With defaults filled in."""
+    folder: Path
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    scheduled: datetime | None = None
+    error: str = ""
+    uses_cache: bool = True
+    cancel_requested: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What it was made of: git, packages, python, host, user, command, seed, digests."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end; None while unknown."""
+        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A change of state, as the listener gets it and the store keeps it."""
+
+    run_id: str
+    time: datetime
+    state: State
+    task: Task | None = None
+    """None when the run itself changed. The store gives events back with `task_path` only."""
+    task_path: str = ""
+    message: str = ""
