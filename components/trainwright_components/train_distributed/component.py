@@ -1,0 +1,49 @@
+"""KFP face of `train_model`: unpack, call, record."""
+
+from kfp import dsl
+
+from trainwright_components.images import CPU_IMAGE
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def train_distributed(
+    dataset: dsl.Input[dsl.Dataset],
+    module: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    tensorboard_logs: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    params: dict = {},  # noqa: B006  KFP compiles the default
+    training: dict = {},  # noqa: B006  the same
+    cluster: dict = {},  # noqa: B006  the same
+):
+    """Train a model module on one device, on several, or on a cluster.
+
+    Args:
+        dataset: A dataset that prepare_data wrote.
+        module: The model module: a Python file or a folder.
+        model: The trained model with its module, parameters, schema and checkpoints.
+        metrics: The metrics of the weights that were kept.
+        tensorboard_logs: Logs for TensorBoard.
+        report: A page with curves, throughput, cluster and settings.
+        params: Overrides of the module's DEFAULT_PARAMS.
+        training: Training settings, such as epochs, batch_size, seed and strategy.
+        cluster: Replicas of each role, such as {"worker": 2}; empty for one process.
+    """
+    from pathlib import Path
+
+    from trainwright_components.train_distributed.train import train_model
+
+    result = train_model(
+        Path(dataset.path),
+        module.path,
+        Path(model.path),
+        params=params,
+        training=training,
+        cluster=cluster,
+        log_dir=Path(tensorboard_logs.path),
+        report=Path(report.path),
+    )
+    for name, value in result.metrics.items():
+        metrics.log_metric(name, value)
+    model.metadata.update({"framework": "keras", "steps": result.steps, "seconds": round(result.seconds, 3)})

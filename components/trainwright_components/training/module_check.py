@@ -1,0 +1,97 @@
+"""Refuse a model that cannot be trained on a dataset, with words for what does not fit. Trains nothing."""
+
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.datasets.reader import read_split
+from trainwright_components.errors import InvalidModule
+from trainwright_components.model_module import Context, ModelModule
+
+if TYPE_CHECKING:
+    import keras
+
+_ROWS = 2
+
+
+def check_model(module: ModelModule, model: Any, context: Context) -> None:
+    """Try `model`, which `module` built for `context`, on a few rows.
+
+    Raises:
+        InvalidModule: It is no compiled Keras model, or it does not take what `preprocess` gives.
+        UserCodeError: The user's code raised.
+    """
+    _check_kind(module, model)
+    rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
+    batch = next(iter(rows.take(_ROWS).batch(_ROWS)))
+    inputs = module.preprocess(batch[0], context)
+    _check_inputs(module, model, inputs)
+    with module.user_code("calling the model on a few rows"):
+        outputs = model(inputs, training=False)
+    _check_outputs(module, model, outputs, context)
+    if len(batch) > 1:
+        with module.user_code("computing the loss on a few rows"):
+            model.compute_loss(inputs, batch[1], outputs, batch[2] if len(batch) > 2 else None)
+
+
+def _check_kind(module: ModelModule, model: Any) -> None:
+    import keras
+
+    built = f"build_model of {module.location.name}"
+    if not isinstance(model, keras.Model):
+        kind = type(model)
+        legacy = "; build it with `import keras`, not tf_keras" if kind.__module__.startswith("tf_keras") else ""
+        raise InvalidModule(f"{built} must return a keras.Model, got {kind.__module__}.{kind.__qualname__}{legacy}")
+    if not model.compiled:
+        raise InvalidModule(f"{built} returned a model that is not compiled; call model.compile(optimizer, loss, ...)")
+
+
+def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> None:
+    if not getattr(model, "inputs", None):
+        return  # a subclassed model says what it takes only when called
+    source = f"preprocess of {module.location.name} gives" if module.has_preprocess else "the dataset gives"
+    expected = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
+    if not isinstance(inputs, dict):
+        return
+    given = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
+    if set(given) != set(expected):
+        raise InvalidModule(
+            f"the model of {module.location.name} takes the inputs {_names(expected)}, but {source} {_names(given)}; "
+            "name keras.Input(name=...) and the keys that preprocess returns alike"
+        )
+    for name, shape in expected.items():
+        if not _fits(given[name], shape):
+            raise InvalidModule(
+                f"the model of {module.location.name} takes {name!r} with shape {_shape(shape)}, "
+                f"but {source} {_shape((None, *given[name][1:]))}"
+            )
+
+
+def _check_outputs(module: ModelModule, model: "keras.Model", outputs: Any, context: Context) -> None:
+    label = context.schema.label
+    shape = getattr(outputs, "shape", None)
+    if label is None or shape is None or not _loss_is_sparse(model):
+        return
+    if len(label.class_names) > shape[-1]:
+        raise InvalidModule(
+            f"the model of {module.location.name} has {shape[-1]} outputs for the {len(label.class_names)} classes of "
+            f"{label.name!r}; use len(context.schema.label.class_names)"
+        )
+
+
+def _loss_is_sparse(model: "keras.Model") -> bool:
+    loss = getattr(model, "loss", None)
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+    return name == "sparse_categorical_crossentropy"
+
+
+def _fits(given: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    if len(given) != len(expected):
+        return False
+    return all(want is None or have == want for have, want in zip(given[1:], expected[1:], strict=True))
+
+
+def _names(shapes: dict[str, Any]) -> str:
+    return ", ".join(map(repr, sorted(shapes))) or "none"
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return "(" + ", ".join("batch" if size is None else str(size) for size in shape) + ")"

@@ -1,0 +1,105 @@
+"""How to train: epochs, batches, strategy, checkpoints. Checked once, where settings enter; knows no TensorFlow."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from trainwright_components.errors import InvalidSetting
+
+DEFAULT_EPOCHS = 20
+DEFAULT_BATCH_SIZE = 64
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Settings of one training.
+
+    Args:
+        batch_size: Examples per step over all replicas.
+        seed: Of initial weights, shuffling and everything random; the same seed gives the same training.
+        strategy: `auto` chooses from the cluster and the devices, and says why.
+        logical_devices: Into how many the CPU is divided; 1 leaves it whole.
+        early_stopping_patience: Epochs without a better `monitor` before training stops; None never stops early.
+        monitor: The metric that early stopping and the choice of weights look at.
+        restore_best_weights: Whether early stopping ends with the weights of its best epoch.
+        shuffle_buffer: Rows that are shuffled together when a split is too large to hold in memory.
+        drop_remainder: Leave out the last partial batch of an epoch instead of training on it.
+        steps_per_epoch: Steps that count as an epoch; 0 is one pass over the data.
+        steps_per_call: Steps in one call into TensorFlow; 0 chooses for about two calls per second.
+        checkpoint_every_steps: Steps between checkpoints; 0 saves at the end of each epoch.
+        keep_checkpoints: How many of the newest checkpoints stay.
+        deterministic: Use only operations that give the same bits each time; slower.
+        threads: Threads within one operation; 0 leaves it to TensorFlow.
+        progress_every_s: Seconds between progress lines.
+    """
+
+    epochs: int = DEFAULT_EPOCHS
+    batch_size: int = DEFAULT_BATCH_SIZE
+    seed: int = 0
+    strategy: str = "auto"
+    logical_devices: int = 1
+    early_stopping_patience: int | None = None
+    monitor: str = "val_loss"
+    restore_best_weights: bool = True
+    shuffle: bool = True
+    shuffle_buffer: int = 10_000
+    drop_remainder: bool = False
+    steps_per_epoch: int = 0
+    steps_per_call: int = 0
+    checkpoint_every_steps: int = 0
+    keep_checkpoints: int = 2
+    deterministic: bool = False
+    threads: int = 0
+    progress_every_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        minimum = {"epochs": 1, "batch_size": 1, "logical_devices": 1, "keep_checkpoints": 1, "shuffle_buffer": 1}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            lowest = minimum.get(field.name, 0)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < lowest:
+                raise InvalidSetting(f"training.{field.name} must be at least {lowest}, got {value}")
+        if self.strategy not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise InvalidSetting(f"training.strategy must be one of {known}; got {self.strategy!r}")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from untyped values, as they come from a pipeline's parameters.
+
+        Raises:
+            InvalidSetting: An unknown name, or a value of the wrong type.
+        """
+        known = {field.name: field for field in fields(cls)}
+        converted = {}
+        for name, value in values.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+                raise InvalidSetting(f"there is no training setting {name!r}; {hint}")
+            converted[name] = _typed(name, value, known[name].type)
+        return cls(**converted)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All settings by name, as plain values."""
+        return asdict(self)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    if value is None and kind == int | None:
+        return None
+    wanted = {int | None: int}.get(kind, kind)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted is int and is_number and float(value).is_integer():
+        return int(value)
+    if wanted is float and is_number:
+        return float(value)
+    if wanted in (bool, str) and isinstance(value, wanted):
+        return value
+    raise InvalidSetting(f"training.{name} must be {_in_words(wanted)}, got {value!r}")
+
+
+def _in_words(kind: Any) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]

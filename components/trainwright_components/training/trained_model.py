@@ -1,0 +1,105 @@
+"""The folder of a trained model: the Keras model, the module that built it, and all that is needed to use it again.
+
+model.keras  module/  params.json  schema.json  statistics.json  training.json  checkpoints/
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.errors import InvalidData
+from trainwright_components.files import write_whole
+from trainwright_components.model_module import Context, ModelModule, load_module
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL_FILE = "model.keras"
+MODULE_FOLDER = "module"
+PARAMS_FILE = "params.json"
+TRAINING_FILE = "training.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A trained model in its folder; what is slow to load is loaded when asked for.
+
+    Args:
+        params: The hyperparameters that it was built with.
+        training: What training recorded: settings, history, metrics, steps.
+    """
+
+    folder: Path
+    params: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model in `folder`.
+
+        Raises:
+            InvalidData: `folder` was not written by a training.
+        """
+        try:
+            params = json.loads((folder / PARAMS_FILE).read_text())
+            training = json.loads((folder / TRAINING_FILE).read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidData(f"{folder} is no trained model: {error}; make one with train_distributed") from error
+        return cls(folder=folder, params=params, training=training)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The schema of the dataset that it was trained on."""
+        return Schema.load(self.folder)
+
+    @cached_property
+    def module(self) -> ModelModule:
+        """The copy of the user's module that lies beside the model."""
+        (location,) = (path for path in (self.folder / MODULE_FOLDER).iterdir() if path.name != "__pycache__")
+        return load_module(location)
+
+    @cached_property
+    def model(self) -> "keras.Model":
+        """The compiled Keras model with its trained weights."""
+        import keras
+
+        module = self.module
+        with module.user_code("loading the model"):
+            return keras.models.load_model(
+                self.folder / MODEL_FILE, custom_objects=module.custom_objects(), safe_mode=False
+            )
+
+    @cached_property
+    def context(self) -> Context:
+        """What `preprocess` of the module takes; its `dataset` is this folder, which has the schema and the statistics."""
+        settings = self.training.get("settings", {})
+        return Context(
+            params=self.params,
+            schema=self.schema,
+            statistics=Statistics.load(self.folder),
+            dataset=self.folder,
+            batch_size=settings.get("batch_size", Context.batch_size),
+            seed=settings.get("seed", Context.seed),
+        )
+
+
+def save_trained(
+    folder: Path, *, model: "keras.Model", module: ModelModule, context: Context, training: Mapping[str, Any]
+) -> TrainedModel:
+    """Write the model and all that belongs to it into the existing `folder`; `training.json` comes last."""
+    partial = folder / f".{MODEL_FILE}"
+    with module.user_code("saving the model"):
+        model.save(partial.with_suffix(".partial.keras"))
+    partial.with_suffix(".partial.keras").replace(folder / MODEL_FILE)
+    module.copy_to(folder / MODULE_FOLDER)
+    context.schema.save(folder)
+    context.statistics.save(folder)
+    write_whole(folder / PARAMS_FILE, json.dumps(dict(context.params), indent=2) + "\n")
+    write_whole(folder / TRAINING_FILE, json.dumps(dict(training), indent=2) + "\n")
+    return TrainedModel(folder=folder, params=context.params, training=training)

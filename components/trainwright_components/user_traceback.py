@@ -1,0 +1,41 @@
+"""The part of a traceback that is the user's own: their frames and the exception, without the libraries between."""
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+_OWN_PACKAGE = Path(__file__).resolve().parent
+
+
+def format_user_traceback(error: BaseException, location: Path) -> str:
+    """Like Python's traceback of `error`, with only the frames of files at `location`."""
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(user_frames(error, location))]
+    return "".join([*lines, *traceback.format_exception_only(error)])
+
+
+def last_user_frame(error: BaseException, location: Path) -> traceback.FrameSummary | None:
+    """The innermost frame of the user's code, or None when the exception never passed through it."""
+    frames = user_frames(error, location)
+    return frames[-1] if frames else None
+
+
+def user_frames(error: BaseException, location: Path) -> list[traceback.FrameSummary]:
+    """Frames of `error`, and of what it was raised from, that lie in the user's file or folder."""
+    metadata = getattr(error, "ag_error_metadata", None)  # AutoGraph's map from generated code to the user's lines
+    frames = [_from_autograph(frame) for frame in reversed(metadata.translated_stack)] if metadata else []
+    frames = frames or list(traceback.extract_tb(error.__traceback__))
+    own = [frame for frame in frames if _is_users(Path(frame.filename), location)]
+    cause = error.__cause__ or error.__context__
+    return own or (user_frames(cause, location) if cause is not None else [])
+
+
+def _from_autograph(frame: Any) -> traceback.FrameSummary:
+    return traceback.FrameSummary(frame.filename, frame.lineno, frame.function_name, line=frame.code)
+
+
+def _is_users(file: Path, location: Path) -> bool:
+    if "site-packages" in file.parts or file.is_relative_to(_OWN_PACKAGE):
+        return False
+    if location.is_dir():
+        return file.is_relative_to(location)
+    return file.parent == location.parent
