@@ -1,0 +1,115 @@
+"""The server's core: a configuration put into effect, requests resolved to versions."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from trainwright_components.model_server.manager import Manager, ServableHandle
+from trainwright_components.model_server.model_config import ServedModel, served_models
+from trainwright_components.model_server.servable import ServableState, State
+from trainwright_components.model_server.source import DEFAULT_POLL_WAIT_S, FileSystemSource
+from trainwright_components.model_server.status import Code, StatusError, invalid_argument
+
+logger = logging.getLogger(__name__)
+
+
+class ServerCore:
+    """Several models behind one manager.
+
+    Args:
+        manager: Loads, unloads and lends versions.
+        poll_wait_s: Seconds between two looks at the base paths.
+        may_label_unavailable: New labels may point to versions that do not answer yet.
+    """
+
+    def __init__(
+        self, manager: Manager, *, poll_wait_s: float = DEFAULT_POLL_WAIT_S, may_label_unavailable: bool = False
+    ) -> None:
+        self.manager = manager
+        self._source = FileSystemSource(manager.set_aspired, poll_wait_s=poll_wait_s)
+        self._may_label_unavailable = may_label_unavailable
+        self._models: list[ServedModel] = []
+        self._labels: dict[str, dict[str, int]] = {}
+        self._reload_lock = threading.Lock()
+
+    def reload(self, config: Any, *, is_waiting: bool = True) -> None:
+        """Serve what `config` lists, and nothing else.
+
+        Args:
+            config: A `ModelServerConfig`.
+            is_waiting: Return only when every model listed answers or has failed.
+
+        Raises:
+            StatusError: The configuration is refused (nothing changes then), or a model did not become available.
+        """
+        with self._reload_lock:
+            models = served_models(config)
+            self._check_labels(models)
+            self._models = models
+            self._source.set_models(tuple(model.source for model in models))
+            if is_waiting:
+                self._wait_until_available()
+            self._labels = {model.source.name: model.labels for model in models}
+
+    @contextmanager
+    def handle(self, spec: Any) -> Iterator[ServableHandle]:
+        """Lend the version that a `ModelSpec` means.
+
+        Raises:
+            StatusError: No such model, version or label answers.
+        """
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        version = spec.version.value if spec.HasField("version") else None
+        if spec.version_label:
+            version = self._labels.get(spec.name, {}).get(spec.version_label)
+            if version is None:
+                raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
+        with self.manager.handle(spec.name, version) as handle:
+            yield handle
+
+    def states(self, name: str, version: int | None = None) -> list[ServableState]:
+        """States of one or all versions of a model.
+
+        Raises:
+            StatusError: No such version was ever seen.
+        """
+        states = self.manager.states(name)
+        if version is not None:
+            states = [state for state in states if state.id.version == version]
+            if not states:
+                raise StatusError(Code.NOT_FOUND, f"Could not find version {version} of model {name}")
+        if not states:
+            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+        return states
+
+    def close(self) -> None:
+        """Unload everything."""
+        self._source.close()
+        self.manager.close()
+
+    def _wait_until_available(self) -> None:
+        failed = []
+        for model in self._models:
+            states = self.manager.wait_until_settled(model.source.name)
+            if not any(state.state is State.AVAILABLE for state in states):
+                failed.extend(state for state in states if state.error_message)
+        if failed:
+            what = ", ".join(f"{state.id}: {state.error_message}" for state in failed)
+            raise StatusError(Code.UNKNOWN, f"Some models did not become available: {{{what}}}")
+
+    def _check_labels(self, models: list[ServedModel]) -> None:
+        for model in models:
+            name = model.source.name
+            available = {state.id.version for state in self.manager.states(name) if state.state is State.AVAILABLE}
+            for label, version in model.labels.items():
+                is_new = label not in self._labels.get(name, {})
+                if version in available or (self._may_label_unavailable and is_new):
+                    continue
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f"Request to assign label to version {version} of model {name}, "
+                    "which is not currently available for inference",
+                )

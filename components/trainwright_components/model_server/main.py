@@ -1,0 +1,96 @@
+"""Entry point of `trainwright-model-server`: TensorFlow Serving's flags, one process, both APIs."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.model_server.flags import Flags, parse_flags, usage
+
+if TYPE_CHECKING:
+    from trainwright_components.model_server.server import ModelServer
+
+logger = logging.getLogger(__name__)
+
+EXIT_USAGE = 2
+EXIT_START_FAILED = 255  # TensorFlow Serving leaves with -1
+EXIT_PORT_TAKEN = 98  # EADDRINUSE; the supervisor takes another port
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal says stop; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--help" in arguments:
+        print(usage())
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        flags = parse_flags(arguments)
+    except InvalidSetting as error:
+        print(f"trainwright-model-server: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if flags.version:
+        print(f"trainwright-model-server {version('trainwright')}, TensorFlow {version('tensorflow')}")
+        return 0
+    return serve(flags)
+
+
+def serve(flags: Flags) -> int:
+    """Load the models, open the ports and answer until SIGTERM or SIGINT; then drain and leave."""
+    _leave_on_signal()
+    if flags.exit_when_stdin_closes:
+        _when_stdin_closes(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    from trainwright_components.model_server.server import ModelServer  # TensorFlow: seconds
+    from trainwright_components.model_server.status import StatusError
+
+    try:
+        server = ModelServer(flags)
+    except StatusError as error:
+        print(error.message, file=sys.stderr)
+        return EXIT_START_FAILED
+    try:
+        return _run(server)
+    finally:
+        server.close()
+
+
+def _run(server: "ModelServer") -> int:
+    from trainwright_components.model_server.status import StatusError
+
+    try:
+        server.load_models()
+        server.run()
+    except StatusError as error:
+        print(error.message, file=sys.stderr)
+        return EXIT_START_FAILED
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return EXIT_PORT_TAKEN
+    return 0
+
+
+def _leave_on_signal() -> None:
+    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+
+
+def _when_stdin_closes(action: Callable[[], None]) -> None:
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        action()
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

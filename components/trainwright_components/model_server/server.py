@@ -1,0 +1,166 @@
+"""One serving process put together from flags: core, REST, gRPC, and the poller of the model config file."""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import uvicorn
+
+from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.flags import Flags
+from trainwright_components.model_server.grpc_service import make_server
+from trainwright_components.model_server.loader import SavedModelLoader
+from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
+from trainwright_components.model_server.model_config import read_config_file, single_model_config
+from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.status import StatusError
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 10
+_BACKLOG = 1024
+
+
+class ModelServer:
+    """Serves what its flags say.
+
+    Args:
+        flags: Checked flags.
+
+    Raises:
+        StatusError: The model config file cannot be read.
+    """
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+        self._is_closing = threading.Event()
+        config_file = Path(flags.model_config_file) if flags.model_config_file else None
+        self._config_file = config_file
+        self._config = (
+            read_config_file(config_file)
+            if config_file
+            else single_model_config(flags.model_name, str(Path(flags.model_base_path).absolute()))
+        )
+        manager = Manager(
+            SavedModelLoader(
+                tags=flags.saved_model_tags.split(","),
+                session_config=_session_config(flags),
+                is_warmup_enabled=flags.enable_model_warmup,
+                num_warmup_iterations=flags.num_request_iterations_for_warmup or 1,
+            ),
+            load_threads=flags.num_load_threads or DEFAULT_LOAD_THREADS,
+            max_load_retries=flags.max_num_load_retries,
+            retry_interval_s=flags.load_retry_interval_micros / 1e6,
+        )
+        self._core = ServerCore(
+            manager,
+            poll_wait_s=flags.file_system_poll_wait_seconds,
+            may_label_unavailable=flags.allow_version_labels_for_unavailable_models,
+        )
+
+    def load_models(self) -> None:
+        """Put the first configuration into effect, waiting for its models if the flags say so.
+
+        Raises:
+            StatusError: The configuration is refused, or a model cannot be loaded.
+        """
+        self._core.reload(self._config, is_waiting=self._flags.wait_for_models)
+
+    def run(self) -> None:
+        """Listen and answer until a signal; then finish the requests under way.
+
+        Raises:
+            OSError: A port cannot be had.
+        """
+        flags = self._flags
+        threads = 4 * (os.cpu_count() or 1)
+        rest_socket = _listen(flags.bind_address, flags.rest_api_port) if flags.rest_api_port else None
+        grpc_server = None
+        if flags.port:
+            grpc_server = make_server(
+                self._core,
+                address=f"{flags.bind_address}:{flags.port}",
+                threads=flags.grpc_max_threads or threads,
+                as_tensor_content=flags.enable_serialization_as_tensor_content,
+            )
+            grpc_server.start()
+            logger.info("gRPC listens on %s:%d", flags.bind_address, flags.port)
+        self._poll_config_file()
+        try:
+            if rest_socket is None:
+                grpc_server.wait_for_termination()
+            else:
+                self._run_rest(rest_socket, flags.rest_api_num_threads or threads)
+        finally:
+            if grpc_server is not None:
+                grpc_server.stop(DRAIN_S).wait()
+
+    def close(self) -> None:
+        """Unload the models."""
+        self._is_closing.set()
+        self._core.close()
+
+    def _run_rest(self, listening: socket.socket, threads: int) -> None:
+        flags = self._flags
+        api = RestApi(
+            self._core,
+            timeout_ms=flags.rest_api_timeout_in_ms,
+            threads=threads,
+            is_cors_enabled=flags.rest_api_enable_cors_support,
+        )
+        config = uvicorn.Config(
+            api.application(),
+            loop="asyncio",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        logger.info("REST listens on http://%s:%d", flags.bind_address, flags.rest_api_port)
+        try:
+            asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+        finally:
+            api.close()
+
+    def _poll_config_file(self) -> None:
+        wait_s = self._flags.model_config_file_poll_wait_seconds
+        if self._config_file and wait_s:
+            threading.Thread(
+                target=self._follow_config_file, args=(self._config_file, wait_s), name="config-file", daemon=True
+            ).start()
+
+    def _follow_config_file(self, path: Path, wait_s: float) -> None:
+        current = self._config
+        while not self._is_closing.wait(wait_s):
+            try:
+                config = read_config_file(path)
+                if config == current:
+                    continue
+                current = config
+                logger.info("%s changed", path)
+                self._core.reload(config, is_waiting=self._flags.wait_for_models)
+            except StatusError as error:
+                logger.error("cannot use %s: %s", path, error)
+
+
+def _session_config(flags: Flags) -> Any:
+    both = flags.tensorflow_session_parallelism
+    return tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=both or flags.tensorflow_intra_op_parallelism,
+        inter_op_parallelism_threads=both or flags.tensorflow_inter_op_parallelism,
+    )
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port), backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}:{port}: {error.strerror}") from error

@@ -1,0 +1,43 @@
+"""Replay the requests in `assets.extra/tf_serving_warmup_requests`, so that a version's first request is not slow."""
+
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from trainwright_components.model_server.inference import run_predict
+from trainwright_components.model_server.servable import Servable
+from trainwright_components.model_server.status import Code, StatusError, invalid_argument
+
+WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+
+
+def replay_warmup(model: Servable, path: Path, *, iterations: int = 1) -> int:
+    """Run each record of the model in `path` `iterations` times and return how many there are.
+
+    Raises:
+        StatusError: A record cannot be read, is of a kind that is not supported, fails, or there are too many.
+    """
+    file = path / WARMUP_FILE
+    if not file.is_file():
+        return 0
+    count = 0
+    try:
+        for record in tf.compat.v1.io.tf_record_iterator(str(file)):
+            count += 1
+            if count > MAX_RECORDS:
+                raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            for _ in range(max(1, iterations)):
+                _replay(model, log)
+    except tf.errors.OpError as error:
+        raise StatusError(Code.DATA_LOSS, f"Please verify your warmup data is in TFRecord format: {error}") from error
+    return count
+
+
+def _replay(model: Servable, log: prediction_log_pb2.PredictionLog) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind != "predict_log":
+        raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+    run_predict(model, log.predict_log.request)
