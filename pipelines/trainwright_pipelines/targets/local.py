@@ -1,1 +1,1 @@
-"""This machine as a target."""
+"""Run pipelines on one machine."""

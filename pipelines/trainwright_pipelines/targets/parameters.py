@@ -45,7 +45,7 @@ def declared_parameters(spec: Mapping[str, Any]) -> dict[str, Parameter]:
             name=name,
             type=entry.get("parameterType", "STRING"),
             is_optional=bool(entry.get("isOptional") or "defaultValue" in entry),
-            default=entry.get("defaultValue"),
+            default=_whole_where_possible(entry.get("defaultValue"), parameter_type=entry.get("parameterType", "")),
             description=entry.get("description", ""),
         )
         for name, entry in declared.items()
@@ -60,18 +60,21 @@ def split_setting(setting: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def typed_values(settings: Iterable[tuple[str, Any]], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+def typed_values(
+    settings: Iterable[tuple[str, Any]], parameters: Mapping[str, Parameter], *, start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Values for `parameters`, in their types; a later setting wins.
 
     Args:
         settings: Names and values. A dotted name goes into a mapping (`params.units`), on top of its default.
             A text value is read as the parameter's type; lists and mappings as JSON or YAML.
         parameters: What is declared, by name.
+        start: Values to begin with; nothing when absent.
 
     Raises:
         InvalidSetting: An unknown name, or a value of another type.
     """
-    values: dict[str, Any] = {}
+    values = dict(start or {})
     for full_name, value in settings:
         name, *inner = full_name.split(".")
         parameter = _find_parameter(name, parameters)
@@ -160,6 +163,17 @@ def _read_scalar(value: Any) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
+
+
+def _whole_where_possible(value: Any, *, parameter_type: str) -> Any:
+    """Undo what the spec does to whole numbers: its JSON knows only doubles."""
+    if isinstance(value, float) and value.is_integer() and parameter_type != "NUMBER_DOUBLE":
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole_where_possible(each, parameter_type="") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole_where_possible(each, parameter_type="") for each in value]
+    return value
 
 
 def _text(value: Any) -> str:

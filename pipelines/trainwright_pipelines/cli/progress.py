@@ -1,0 +1,154 @@
+"""Show a run while it goes: a live table in a terminal, plain lines elsewhere."""
+
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from trainwright_pipelines.cli.output import STATE_COLOURS, short_seconds
+from trainwright_pipelines.engine.records import Event, State, Task
+
+_TAIL_BYTES = 4096
+_REFRESHES_PER_S = 4
+
+
+class Progress(Protocol):
+    """Listens to a run's events between `with` and the end of its block."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def __call__(self, event: Event) -> None:
+        """Take in one change; called from the engine's threads."""
+        ...
+
+
+class PlainProgress:
+    """One line per change of a step's state."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._states: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Nothing to set up."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to put away."""
+
+    def __call__(self, event: Event) -> None:
+        """Write the change, unless it is none or concerns a mere group of steps."""
+        task = event.task
+        if task is None or task.is_group:
+            return
+        shown = shown_state(task)
+        with self._lock:
+            if self._states.get(task.path) == shown or task.state == State.PENDING:
+                return
+            self._states[task.path] = shown
+            duration = short_seconds(task.duration_s) if task.state.is_final and not task.is_cached else ""
+            message = task.error if task.state == State.FAILED else ""
+            line = "  ".join(part for part in (f"{task.path}: {shown.lower()}", duration, message) if part)
+            print(line, file=self._stream, flush=True)
+
+
+class LiveProgress:
+    """A table of steps that is drawn again in place: state, time, the last line of each running step's log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._tasks: dict[str, Task] = {}
+        self._lock = threading.Lock()
+        console = Console(file=stream)
+        self._live = Live(
+            console=console, get_renderable=self._table, refresh_per_second=_REFRESHES_PER_S, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the table away; what stays on the screen is printed afterwards."""
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Keep the step's newest record; the table is drawn by its own clock."""
+        if event.task is not None and not event.task.is_group:
+            with self._lock:
+                self._tasks[event.task.path] = event.task
+
+    def _table(self) -> object:
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            tasks = list(self._tasks.values())
+        table = Table(box=None, pad_edge=False, show_header=False, expand=True)
+        table.add_column(width=2)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
+        for task in tasks:
+            state = shown_state(task)
+            sign = Spinner("dots") if task.state == State.RUNNING else Text(_SIGNS.get(state, "·"))
+            last_line = last_log_line(task.log) if task.state == State.RUNNING else task.error
+            table.add_row(sign, task.path, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), Text(last_line))
+        return table
+
+
+def make_progress(stream: TextIO | None = None) -> Progress:
+    """Live when `stream` (standard error unless told) is a terminal."""
+    stream = stream or sys.stderr
+    return LiveProgress(stream) if stream.isatty() else PlainProgress(stream)
+
+
+def shown_state(task: Task) -> str:
+    """The state as a person reads it: a result that was taken over from an earlier run says so."""
+    return "CACHED" if task.is_cached and task.state == State.SUCCEEDED else str(task.state)
+
+
+def last_log_line(log: Path | None) -> str:
+    """The last line with something on it; empty when there is no log yet."""
+    if log is None:
+        return ""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            lines = stream.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((_plain(line) for line in reversed(lines) if line.strip()), "")
+
+
+def _plain(line: str) -> str:
+    """The visible text of a log line: what follows the last carriage return, without control characters."""
+    return "".join(sign for sign in line.rpartition("\r")[2].strip() if sign.isprintable())
+
+
+def _elapsed(task: Task) -> str:
+    if task.is_cached or task.started is None:
+        return ""
+    end = task.finished or datetime.now(UTC)
+    return short_seconds((end - task.started).total_seconds())
+
+
+_SIGNS = {"SUCCEEDED": "✓", "CACHED": "✓", "FAILED": "✗", "CANCELED": "✗", "SKIPPED": "-"}
+
+Listener = Callable[[Event], None]
