@@ -1,0 +1,271 @@
+"""The space that a study searches: parameters, their scales, and when each of them counts."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from trainwright_components.errors import InvalidSetting
+
+Value = str | int | float | bool
+
+
+class ScaleType(StrEnum):
+    """How a range is spread over the unit interval; names and meaning as in Vertex' StudySpec."""
+
+    UNIT_LINEAR_SCALE = "UNIT_LINEAR_SCALE"
+    UNIT_LOG_SCALE = "UNIT_LOG_SCALE"
+    UNIT_REVERSE_LOG_SCALE = "UNIT_REVERSE_LOG_SCALE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A parameter counts only while its parent has one of these values."""
+
+    parent: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """What all kinds of parameters share."""
+
+    name: str
+    when: Condition | None = None
+    default_value: Value | None = None
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is one that this parameter can take."""
+        raise NotImplementedError
+
+    def points(self) -> tuple[Value, ...]:
+        """All values, in order.
+
+        Raises:
+            InvalidSetting: There are too many to name.
+        """
+        raise NotImplementedError
+
+    def position(self, value: Value) -> float:
+        """Where `value` lies between 0 and 1, on the parameter's scale."""
+        points = self.points()
+        return points.index(value) / max(1, len(points) - 1)
+
+    def marks(self) -> tuple[Value, ...]:
+        """Values to write beside an axis."""
+        return self.points()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubleParameter(Parameter):
+    """A real number between two bounds, both included."""
+
+    min_value: float
+    max_value: float
+    scale_type: ScaleType = ScaleType.UNIT_LINEAR_SCALE
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is a number within the bounds."""
+        return is_number(value) and self.min_value <= float(value) <= self.max_value
+
+    def points(self) -> tuple[Value, ...]:
+        """Never: a grid needs values."""
+        raise InvalidSetting(
+            f"search_space.{self.name} is a double, which GRID_SEARCH cannot enumerate: "
+            'give it values ("type": "discrete"), or use TPE or RANDOM_SEARCH'
+        )
+
+    def position(self, value: Value) -> float:
+        """Where `value` lies between 0 and 1, on the parameter's scale."""
+        return _share(float(value), self.min_value, self.max_value, self.scale_type)
+
+    def marks(self) -> tuple[Value, ...]:
+        """The bounds."""
+        return (self.min_value, self.max_value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegerParameter(Parameter):
+    """A whole number between two bounds, both included."""
+
+    min_value: int
+    max_value: int
+    scale_type: ScaleType = ScaleType.UNIT_LINEAR_SCALE
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is a whole number within the bounds."""
+        return is_number(value) and float(value).is_integer() and self.min_value <= float(value) <= self.max_value
+
+    def points(self) -> tuple[Value, ...]:
+        """Each whole number of the range."""
+        return tuple(range(self.min_value, self.max_value + 1))
+
+    def position(self, value: Value) -> float:
+        """Where `value` lies between 0 and 1, on the parameter's scale."""
+        return _share(float(value), self.min_value, self.max_value, self.scale_type)
+
+    def marks(self) -> tuple[Value, ...]:
+        """The bounds."""
+        return (self.min_value, self.max_value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteParameter(Parameter):
+    """One of several numbers, which have an order."""
+
+    values: tuple[int | float, ...]
+    scale_type: ScaleType = ScaleType.UNIT_LINEAR_SCALE
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is one of the numbers."""
+        return is_number(value) and value in self.values
+
+    def points(self) -> tuple[Value, ...]:
+        """The numbers, ascending."""
+        return self.values
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalParameter(Parameter):
+    """One of several names (or true and false), which have no order."""
+
+    values: tuple[str | bool, ...]
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is one of the names; 1 is not true."""
+        return any(value == mine and type(value) is type(mine) for mine in self.values)
+
+    def points(self) -> tuple[Value, ...]:
+        """The names as given."""
+        return self.values
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSpace:
+    """Parameters, each after its parent."""
+
+    parameters: tuple[Parameter, ...]
+    _by_name: Mapping[str, Parameter] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {parameter.name: parameter for parameter in self.parameters})
+
+    def __getitem__(self, name: str) -> Parameter:
+        return self._by_name[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, each after its parent's."""
+        return tuple(self._by_name)
+
+    def choose(self, choice: Callable[[Parameter], Value]) -> dict[str, Value]:
+        """One point: `choice` is asked for each parameter whose condition the earlier choices meet."""
+        values: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if _counts(parameter, values):
+                values[parameter.name] = choice(parameter)
+        return values
+
+    def grid(self) -> Iterator[dict[str, Value]]:
+        """All points; the last parameter changes fastest.
+
+        Raises:
+            InvalidSetting: A parameter has no finite list of values.
+        """
+        for parameter in self.parameters:
+            parameter.points()
+        return self._grid({}, 0)
+
+    def _grid(self, chosen: dict[str, Value], index: int) -> Iterator[dict[str, Value]]:
+        if index == len(self.parameters):
+            yield dict(chosen)
+            return
+        parameter = self.parameters[index]
+        if not _counts(parameter, chosen):
+            yield from self._grid(chosen, index + 1)
+            return
+        for value in parameter.points():
+            yield from self._grid({**chosen, parameter.name: value}, index + 1)
+
+    def starting_point(self, params: Mapping[str, Value]) -> dict[str, Value] | None:
+        """The point that the parameters' own defaults, else `params`, name; None when one is missing or outside."""
+        try:
+            return self.choose(lambda parameter: _start(parameter, params))
+        except LookupError:
+            return None
+
+    def to_vertex(self) -> list[dict[str, Any]]:
+        """Vertex' `parameters` in JSON form: children nested in their parents."""
+        return [self._vertex(parameter) for parameter in self.parameters if parameter.when is None]
+
+    def _vertex(self, parameter: Parameter) -> dict[str, Any]:
+        children = [
+            {_PARENT_KEY[type(parameter)]: {"values": _texts(child.when.values)}, "parameterSpec": self._vertex(child)}
+            for child in self.parameters
+            if child.when and child.when.parent == parameter.name
+        ]
+        spec = {"parameterId": parameter.name, **_vertex_values(parameter)}
+        return {**spec, "conditionalParameterSpecs": children} if children else spec
+
+
+def _share(value: float, low: float, high: float, scale: ScaleType) -> float:
+    if low == high:
+        return 0.5
+    if scale is ScaleType.UNIT_LINEAR_SCALE:
+        return (value - low) / (high - low)
+    if scale is ScaleType.UNIT_LOG_SCALE:
+        return math.log(value / low) / math.log(high / low)
+    return 1 - math.log((low + high - value) / low) / math.log(high / low)
+
+
+def _start(parameter: Parameter, params: Mapping[str, Value]) -> Value:
+    value = params[parameter.name] if parameter.default_value is None else parameter.default_value
+    if not parameter.contains(value):
+        raise LookupError(parameter.name)
+    return value
+
+
+def _counts(parameter: Parameter, chosen: Mapping[str, Value]) -> bool:
+    if parameter.when is None:
+        return True
+    return parameter.when.parent in chosen and chosen[parameter.when.parent] in parameter.when.values
+
+
+_PARENT_KEY: dict[type[Parameter], str] = {
+    IntegerParameter: "parentIntValues",
+    DiscreteParameter: "parentDiscreteValues",
+    CategoricalParameter: "parentCategoricalValues",
+}
+
+
+def _vertex_values(parameter: Parameter) -> dict[str, Any]:
+    match parameter:
+        case DoubleParameter(min_value=low, max_value=high):
+            return _with_default("doubleValueSpec", {"minValue": low, "maxValue": high}, parameter)
+        case IntegerParameter(min_value=low, max_value=high):
+            # int64 is text in the JSON form of a protocol buffer
+            return _with_default("integerValueSpec", {"minValue": str(low), "maxValue": str(high)}, parameter)
+        case DiscreteParameter(values=numbers):
+            return _with_default("discreteValueSpec", {"values": list(numbers)}, parameter)
+        case CategoricalParameter(values=names):
+            return _with_default("categoricalValueSpec", {"values": _texts(names)}, parameter)
+    raise TypeError(type(parameter))
+
+
+def _with_default(key: str, values: dict[str, Any], parameter: Parameter) -> dict[str, Any]:
+    default = parameter.default_value
+    if default is not None:
+        values["defaultValue"] = str(default) if isinstance(parameter, IntegerParameter) else _texts([default])[0]
+    spec: dict[str, Any] = {key: values}
+    scale = getattr(parameter, "scale_type", None)
+    return spec if scale is None else {**spec, "scaleType": scale.value}
+
+
+def _texts(values: Sequence[Value]) -> list[Any]:
+    return [str(value).lower() if isinstance(value, bool) else value for value in values]
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

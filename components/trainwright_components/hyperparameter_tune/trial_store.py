@@ -1,0 +1,93 @@
+"""The study's folder: a record per trial, written whole before and after it runs, so that a kill loses no result.
+
+study.json              settings, space and all trials, for people and other tools
+trials/3/trial.json     what the controller knows of the trial; the truth that a resumed study starts from
+trials/3/...            what the trial itself leaves: log.txt, measurements.jsonl, outcome.json, model/
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.files import write_whole
+from trainwright_components.hyperparameter_tune.objective import MEASUREMENTS_FILE, OUTCOME_FILE, STOP_FILE
+from trainwright_components.hyperparameter_tune.study import Study, Trial
+
+STUDY_FILE = "study.json"
+_TRIAL_FILE = "trial.json"
+_LOCK_FILE = ".lock"
+
+
+class TrialStore:
+    """Reads and writes a study's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def trial_folder(self, trial_id: int) -> Path:
+        """Where a trial runs."""
+        return self.folder / "trials" / str(trial_id)
+
+    def trials(self) -> list[Trial]:
+        """All recorded trials, by id."""
+        files = (self.folder / "trials").glob(f"*/{_TRIAL_FILE}")
+        return sorted((Trial.from_record(json.loads(file.read_text())) for file in files), key=lambda trial: trial.id)
+
+    def save_trial(self, trial: Trial) -> None:
+        """Record a trial as it is now."""
+        write_whole(self.trial_folder(trial.id) / _TRIAL_FILE, json.dumps(trial.to_record(), indent=1))
+
+    def outcome(self, trial_id: int) -> dict[str, Any] | None:
+        """What the trial's process left at its end; None if it has not come that far."""
+        file = self.trial_folder(trial_id) / OUTCOME_FILE
+        outcome: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
+        return outcome
+
+    def prepare_retry(self, trial_id: int) -> None:
+        """Clear the signs of the attempt that was cut short; its whole measurements and checkpoints stay."""
+        folder = self.trial_folder(trial_id)
+        for name in (OUTCOME_FILE, STOP_FILE):
+            (folder / name).unlink(missing_ok=True)
+        measurements = folder / MEASUREMENTS_FILE
+        if measurements.is_file():
+            whole = [line for line in measurements.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            write_whole(measurements, "".join(whole))
+
+    def save_study(self, study: Study) -> None:
+        """Write the record for people and other tools."""
+        write_whole(self.folder / STUDY_FILE, json.dumps(study.to_vertex(), indent=1))
+
+    def check_same_study(self, study: Study) -> None:
+        """Refuse to mix the trials of two different studies.
+
+        Raises:
+            InvalidSetting: The folder's study searches another space or has another goal.
+        """
+        file = self.folder / STUDY_FILE
+        if not file.is_file():
+            return
+        mine, found = study.to_vertex()["studySpec"], json.loads(file.read_text())["studySpec"]
+        for key in ("metrics", "parameters", "algorithm"):
+            if mine[key] != found[key]:
+                raise InvalidSetting(
+                    f"{self.folder} holds a study with other {key}: go on with the same, or name a new folder"
+                )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            InvalidSetting: Another process runs this study.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK_FILE).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InvalidSetting(f"another process is running the study in {self.folder}") from error
+            yield

@@ -1,0 +1,154 @@
+"""Tune a model module: search its space for the parameters with the best metric, and keep the best model."""
+
+import difflib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
+from trainwright_components.files import whole_folder, write_whole
+from trainwright_components.hyperparameter_tune.controller import run_study
+from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER
+from trainwright_components.hyperparameter_tune.parameters import ParameterSpace
+from trainwright_components.hyperparameter_tune.space_parsing import parse_space
+from trainwright_components.hyperparameter_tune.study import Study, Trial, TrialState, TuningSettings
+from trainwright_components.hyperparameter_tune.study_report import study_report
+from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
+from trainwright_components.hyperparameter_tune.trial_store import TrialStore
+
+REPORT_FILE = "report.html"
+_HERE = "trainwright_components.hyperparameter_tune"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningResult:
+    """What a study found.
+
+    Args:
+        best_params: All parameters of the best trial: those searched over those given over the module's own.
+        best_value: Its metric.
+        model_folder: Its trained model.
+    """
+
+    study: Study
+    best: Trial
+    best_params: dict[str, Any]
+    best_value: float
+    model_folder: Path
+
+    def numbers(self) -> dict[str, float]:
+        """What to log as metrics: the best trial's metrics, and how many trials there were."""
+        states = [trial.state for trial in self.study.trials]
+        final = {} if self.best.final_measurement is None else self.best.final_measurement.metrics
+        return {**final, "trials": len(states), "failed_trials": states.count(TrialState.INFEASIBLE)}
+
+
+def tune_model(
+    module: str | Path,
+    dataset: Path,
+    study_folder: Path,
+    *,
+    model_folder: Path | None = None,
+    report: Path | None = None,
+    params: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    tuning: Mapping[str, Any] | None = None,
+) -> TuningResult:
+    """Search for the best parameters of `module` on `dataset`.
+
+    A folder that already holds a part of the same study is gone on with: its finished trials count.
+
+    Args:
+        module: A model module, as `load_module` takes it.
+        dataset: A prepared dataset.
+        study_folder: Where the record, the trials' logs and the best model are kept.
+        model_folder: Where the best model goes; otherwise it stays in the study's folder.
+        report: File that the HTML report goes to; otherwise it is `report.html` in the study's folder.
+        params: Overrides of `DEFAULT_PARAMS` that every trial shares.
+        training: Training settings that every trial shares.
+        tuning: Settings of the study; see `TuningSettings`.
+
+    Raises:
+        InvalidSetting: A setting or parameter that cannot be used, by name.
+        TrainingFailed: Too many trials failed.
+        UserCodeError: The same, where the module raised.
+    """
+    params = dict(params or {})
+    settings = TuningSettings.from_mapping(tuning or {})
+    with WarmParent.connect_or_start() as parent:
+        defaults, own_space = _describe(parent, module)
+        base = {**defaults, **params}
+        space = parse_space(settings.search_space or own_space)
+        _check_names(space, defaults)
+        runner = ForkedTrials(
+            parent=parent,
+            objective=f"{_HERE}.training_objective:train",
+            options={
+                "module": str(module),
+                "dataset": str(dataset.absolute()),
+                "params": params,
+                "training": dict(training or {}),
+            },
+            parallel=settings.parallel_trial_count,
+        )
+        start = space.starting_point(base) if settings.start_from_params else None
+        study = run_study(study_folder.absolute(), space, settings, runner, starting_point=start)
+    write_whole(report or study_folder / REPORT_FILE, study_report(study))
+    return _result(study, TrialStore(study_folder), base, model_folder)
+
+
+def _result(study: Study, store: TrialStore, base: Mapping[str, Any], model_folder: Path | None) -> TuningResult:
+    best = study.best
+    value = None if best is None else best.value(study.settings.metric)
+    if best is None or value is None:
+        raise TrainingFailed("the study has no successful trial")
+    kept = store.trial_folder(best.id) / MODEL_FOLDER
+    if model_folder is not None:
+        with whole_folder(model_folder) as copy:
+            shutil.copytree(kept, copy, copy_function=_link_or_copy, dirs_exist_ok=True)
+    return TuningResult(
+        study=study,
+        best=best,
+        best_params={**base, **best.params},
+        best_value=value,
+        model_folder=model_folder or kept,
+    )
+
+
+def _describe(parent: WarmParent, module: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`DEFAULT_PARAMS` and `SEARCH_SPACE`, read in a process that has TensorFlow."""
+    with tempfile.TemporaryDirectory(prefix="trainwright-tune-") as folder:
+        output, log = Path(folder, "module.json"), Path(folder, "log.txt")
+        arguments = {"module": str(module), "output": str(output)}
+        with parent.spawn(f"{_HERE}.training_objective:describe_module", arguments, log=log) as child:
+            code = child.wait()
+        if not output.is_file():
+            raise InvalidModule(f"importing {module} ended with exit code {code}: {log.read_text().strip()[-2000:]}")
+        found = json.loads(output.read_text())
+    if "problem" in found:
+        if found["is_contract"]:
+            raise InvalidModule(found["problem"])
+        raise UserCodeError(found["problem"], user_traceback=found["user_traceback"])
+    return found["params"], found["search_space"]
+
+
+def _check_names(space: ParameterSpace, defaults: Mapping[str, Any]) -> None:
+    for name in space.names:
+        if name not in defaults:
+            close = difflib.get_close_matches(name, defaults, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the module has {', '.join(defaults) or 'none'}"
+            raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module: {hint}")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """The study keeps its best model too, at no cost where both are on one disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
