@@ -1,0 +1,184 @@
+"""Decide whether a model may be served: limits on metrics, and the model that is served now."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from trainwright_components.datasets.schema import suggest
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.model_outputs import Task
+
+KERAS_PREFIX = "keras_"
+_BOUNDS = ("min", "max", "min_in_slices", "max_in_slices")
+
+# Whether more is better; None where neither more nor less is.
+METRICS: Mapping[Task, Mapping[str, bool | None]] = {
+    Task.CLASSIFICATION: {
+        "accuracy": True,
+        "balanced_accuracy": True,
+        "log_loss": False,
+        "auc": True,
+        "average_precision": True,
+        "macro_precision": True,
+        "macro_recall": True,
+        "macro_f1": True,
+        "weighted_f1": True,
+        "calibration_error": False,
+        "precision": True,
+        "recall": True,
+        "f1": True,
+    },
+    Task.REGRESSION: {
+        "mae": False,
+        "mse": False,
+        "rmse": False,
+        "mean_error": None,
+        "max_error": False,
+        "r2": True,
+        "explained_variance": True,
+    },
+}
+BINARY_ONLY = ("precision", "recall", "f1")
+MAIN_METRIC = {Task.CLASSIFICATION: "accuracy", Task.REGRESSION: "rmse"}
+
+
+class CheckKind(StrEnum):
+    """What a check compares with."""
+
+    THRESHOLD = "threshold"
+    SLICE_THRESHOLD = "slice_threshold"
+    CHAMPION = "champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at, whether or not it passed.
+
+    Args:
+        value: Of the model; None where these rows do not define the metric.
+        limit: What `value` was compared with; None where there was nothing to compare with.
+        message: One sentence for a person.
+    """
+
+    kind: CheckKind
+    metric: str
+    passed: bool
+    value: float | None
+    limit: float | None
+    message: str
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self) | {"kind": str(self.kind)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Limits of one metric over all rows, and in each slice."""
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    min_in_slices: float | None = None
+    max_in_slices: float | None = None
+
+
+def known_metrics(task: Task, class_names: Iterable[str], keras_metrics: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names that a threshold can have; `recall.CLASS` is of one class."""
+    classes = tuple(class_names)
+    names = [name for name in METRICS[task] if len(classes) == 2 or name not in BINARY_ONLY]
+    per_class = [f"{name}.{each}" for each in classes for name in (*BINARY_ONLY, "auc")]
+    return (*names, *per_class, *keras_metrics)
+
+
+def parse_thresholds(thresholds: Mapping[str, Any], *, task: Task, known: tuple[str, ...]) -> tuple[Threshold, ...]:
+    """Read `{"accuracy": 0.9, "log_loss": {"max": 0.3}}`.
+
+    A bare number is a minimum where more is better and a maximum where less is.
+
+    Raises:
+        InvalidSetting: An unknown metric or bound, or a limit that is no number.
+    """
+    return tuple(_parse(name, limits, task=task, known=known) for name, limits in thresholds.items())
+
+
+def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Threshold:
+    if name not in known:
+        raise InvalidSetting(f"thresholds: no metric is called {name!r}{suggest(name, known)}")
+    if not isinstance(limits, Mapping):
+        better = more_is_better(name, task)
+        if better is None:
+            raise InvalidSetting(
+                f'thresholds: say whether {name} has a {{"min": ...}} or a {{"max": ...}}, got {limits!r}'
+            )
+        limits = {"min" if better else "max": limits}
+    for bound, limit in limits.items():
+        if bound not in _BOUNDS:
+            raise InvalidSetting(f"thresholds: {name} has no bound {bound!r}{suggest(bound, _BOUNDS)}")
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or math.isnan(limit):
+            raise InvalidSetting(f"thresholds: {bound} of {name} must be a number, got {limit!r}")
+    return Threshold(metric=name, **{bound: float(limit) for bound, limit in limits.items()})
+
+
+def more_is_better(metric: str, task: Task) -> bool | None:
+    """Whether a larger value of `metric` is a better one; None where that is not known."""
+    return METRICS[task].get(metric.split(".")[0])
+
+
+def check_thresholds(
+    thresholds: Iterable[Threshold],
+    metrics: Mapping[str, float],
+    slices: Mapping[str, Mapping[str, float]],
+) -> list[Check]:
+    """Compare `metrics` of all rows and of each slice with their limits."""
+    checks = []
+    for threshold in thresholds:
+        name = threshold.metric
+        kind = CheckKind.THRESHOLD
+        checks += _check_bounds(kind, name, metrics.get(name), threshold.min, threshold.max, where="")
+        low, high = threshold.min_in_slices, threshold.max_in_slices
+        for where, values in slices.items():
+            checks += _check_bounds(
+                CheckKind.SLICE_THRESHOLD, name, values.get(name), low, high, where=f" where {where}"
+            )
+    return checks
+
+
+def _check_bounds(
+    kind: CheckKind, name: str, value: float | None, low: float | None, high: float | None, *, where: str
+) -> list[Check]:
+    bounds = [(limit, is_low) for limit, is_low in ((low, True), (high, False)) if limit is not None]
+    return [_check_bound(kind, name, value, limit, is_low=is_low, where=where) for limit, is_low in bounds]
+
+
+def _check_bound(kind: CheckKind, name: str, value: float | None, limit: float, *, is_low: bool, where: str) -> Check:
+    if value is None or math.isnan(value):
+        passed, message = False, f"{name}{where} is not defined on these rows, so it cannot be held against {limit:g}"
+    else:
+        passed = value >= limit if is_low else value <= limit
+        relation = ("at least" if is_low else "at most") if passed else ("below" if is_low else "above")
+        message = f"{name}{where} is {value:.4g}, {relation} {limit:g}"
+    return Check(kind=kind, metric=name, passed=passed, value=value, limit=limit, message=message)
+
+
+def check_champion(
+    metric: str, task: Task, value: float | None, champion: float | None, *, tolerance: float, version: str
+) -> Check:
+    """The model must not be worse than the champion by more than `tolerance`, in units of `metric`."""
+    if value is None or champion is None or math.isnan(value) or math.isnan(champion):
+        passed = champion is None or math.isnan(champion)
+        message = f"{metric} is not defined on these rows, so the champion (version {version}) could not be compared"
+    else:
+        loss = champion - value if more_is_better(metric, task) else value - champion
+        passed = loss <= tolerance
+        verdict = "not worse" if passed else "worse"
+        slack = f" by more than {tolerance:g}" if tolerance else ""
+        message = f"{metric} is {value:.4g}, {verdict}{slack} than {champion:.4g} of the champion (version {version})"
+    return Check(kind=CheckKind.CHAMPION, metric=metric, passed=passed, value=value, limit=champion, message=message)
+
+
+def no_champion(metric: str, reason: str) -> Check:
+    """A check that passes because there is nothing to compare with."""
+    return Check(kind=CheckKind.CHAMPION, metric=metric, passed=True, value=None, limit=None, message=reason)

@@ -1,0 +1,261 @@
+"""Score a trained model on one split, beside the champion, and decide whether it may be served."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.datasets.reader import count_rows
+from trainwright_components.datasets.schema import Schema, suggest
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.evaluate.blessing import (
+    MAIN_METRIC,
+    METRICS,
+    Check,
+    check_champion,
+    check_thresholds,
+    known_metrics,
+    no_champion,
+    parse_thresholds,
+)
+from trainwright_components.evaluate.champion import Champion, NotComparable, find_champion
+from trainwright_components.evaluate.classification import ClassificationScores, ClassificationTally
+from trainwright_components.evaluate.regression import RegressionTally
+from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
+from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally, check_slices
+from trainwright_components.model_outputs import Task, task_of
+from trainwright_components.training.trained_model import TrainedModel
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_BATCH_SIZE = 256
+SLICE_CAPACITY = 10_000
+_PROGRESS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What to score and what to ask of it.
+
+    Args:
+        thresholds: `{"accuracy": 0.9}` or `{"log_loss": {"max": 0.3, "max_in_slices": 0.5}}`.
+        champion_base_path: The folder of served versions; empty means that there is no champion.
+        champion_metric: What the champion is compared by; accuracy or rmse when empty.
+        champion_tolerance: By how much the model may be worse than the champion, in units of that metric.
+        slices: Categorical features.
+    """
+
+    split: str = "test"
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    champion_base_path: str = ""
+    champion_metric: str = ""
+    champion_tolerance: float = 0.0
+    slices: tuple[str, ...] = ()
+    batch_size: int = DEFAULT_BATCH_SIZE
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
+        if not self.champion_tolerance >= 0:
+            raise InvalidSetting(f"champion_tolerance must be 0 or more, got {self.champion_tolerance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionScores:
+    """The champion on the same rows; `scores` is None and `reason` says why when it could not be scored."""
+
+    version: str
+    scores: Scores | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured and decided.
+
+    Args:
+        metrics: Ours and, under `keras_` names, those that the model was compiled with.
+        checks: Everything that was looked at, passed or not.
+    """
+
+    task: Task
+    split: str
+    scores: Scores
+    metrics: dict[str, float]
+    slices: tuple[SliceScores, ...]
+    champion: ChampionScores | None
+    checks: tuple[Check, ...]
+
+    @property
+    def is_blessed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> list[dict[str, Any]]:
+        """The checks as JSON values, failed ones first."""
+        return [check.to_mapping() for check in sorted(self.checks, key=lambda check: check.passed)]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is kept beside the metrics, as JSON values."""
+        champion = self.champion
+        return {
+            "split": self.split,
+            "rows": self.scores.rows,
+            "is_blessed": self.is_blessed,
+            "slices": _nested({(s.feature, s.value): s.scores.metrics | {"rows": s.scores.rows} for s in self.slices}),
+            "champion": {
+                "version": champion.version,
+                "metrics": champion.scores.metrics if champion.scores else {},
+                "reason": champion.reason,
+            }
+            if champion
+            else {},
+        }
+
+
+def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings | None = None) -> Evaluation:
+    """Score the trained model in the folder `model` on a split of `dataset`; memory does not grow with the rows.
+
+    Raises:
+        InvalidSetting: An unknown split, metric, bound or slice.
+        InvalidData: The dataset is not one that this model takes, or the split is empty.
+    """
+    settings = settings or EvaluationSettings()
+    schema = Schema.load(dataset)
+    task = task_of(schema)
+    check_slices(settings.slices, schema)
+    metric = _champion_metric(settings, task, schema)
+    trained = TrainedModel.load(model)
+    check_same_data(trained.schema, schema)
+    scorer = Scorer(trained, dataset, settings.split, batch_size=settings.batch_size)
+    scorer.build()
+    known = known_metrics(task, schema.class_names, scorer.keras_metrics())
+    thresholds = parse_thresholds(settings.thresholds, task=task, known=known)
+    challenged = _Challenged(settings.champion_base_path, schema)
+
+    tally = _make_tally(schema)
+    slices = SliceTallies(settings.slices, partial(_make_tally, schema, capacity=SLICE_CAPACITY))
+    progress = _Progress(count_rows(dataset, settings.split))
+    for batch in scorer.batches():
+        tally.add(batch.answers, batch.labels, batch.weights)
+        sliced_by = {name: batch.features[name].numpy() for name in settings.slices}
+        slices.add(sliced_by, batch.answers, batch.labels, batch.weights)
+        challenged.add(batch)
+        progress.add(len(batch.labels))
+
+    scores, sliced, champion = tally.result(), slices.results(), challenged.result()
+    if not scores.rows:
+        raise InvalidData(f"the split {settings.split!r} of {dataset} has no rows to evaluate on")
+    metrics = scores.metrics | scorer.keras_metrics()
+    named = {each.name: _with_classes(each.scores) for each in sliced}
+    checks = check_thresholds(thresholds, metrics | _with_classes(scores), named)
+    checks.append(_champion_check(champion, metric, task, scores.metrics, settings))
+    return Evaluation(
+        task=task,
+        split=settings.split,
+        scores=scores,
+        metrics=metrics,
+        slices=sliced,
+        champion=champion,
+        checks=tuple(checks),
+    )
+
+
+class _Challenged:
+    """The champion, scored beside the model until it cannot go on."""
+
+    def __init__(self, base_path: str, schema: Schema) -> None:
+        self._tally = _make_tally(schema)
+        self._version, self._reason = "", ""
+        self._champion: Champion | None = None
+        location = find_champion(base_path)
+        if location is None:
+            return
+        self._version = location.rsplit("/", 1)[-1]
+        try:
+            self._champion = Champion.load(location, schema)
+        except NotComparable as reason:
+            self._give_up(reason)
+
+    def add(self, batch: ScoredBatch) -> None:
+        if self._champion is None:
+            return
+        try:
+            self._tally.add(self._champion.answer(batch.features), batch.labels, batch.weights)
+        except (NotComparable, ValueError) as reason:
+            self._give_up(reason)
+
+    def result(self) -> ChampionScores | None:
+        if not self._version:
+            return None
+        scores = self._tally.result() if self._champion else None
+        return ChampionScores(version=self._version, scores=scores, reason=self._reason)
+
+    def _give_up(self, reason: Exception) -> None:
+        self._champion, self._reason = None, str(reason)
+        logger.warning("the champion (version %s) cannot be compared: %s", self._version, reason)
+
+
+class _Progress:
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._said = total, 0, time.monotonic()
+
+    def add(self, rows: int) -> None:
+        self._done += rows
+        if time.monotonic() - self._said > _PROGRESS_EVERY_S:
+            self._said = time.monotonic()
+            logger.info("evaluated %d of %d rows", self._done, self._total)
+
+
+def _make_tally(schema: Schema, **options: int) -> Tally:
+    if task_of(schema) is Task.CLASSIFICATION:
+        return ClassificationTally(schema.class_names, **options)
+    return RegressionTally()
+
+
+def _champion_metric(settings: EvaluationSettings, task: Task, schema: Schema) -> str:
+    metric = settings.champion_metric or MAIN_METRIC[task]
+    known = tuple(name for name in known_metrics(task, schema.class_names) if METRICS[task].get(name) is not None)
+    if metric not in known:
+        raise InvalidSetting(f"champion_metric: no metric is called {metric!r}{suggest(metric, known)}")
+    return metric
+
+
+def _champion_check(
+    champion: ChampionScores | None, metric: str, task: Task, metrics: Mapping[str, float], settings: EvaluationSettings
+) -> Check:
+    if champion is None:
+        return no_champion(metric, "no model is served yet, so there is no champion to compare with")
+    if champion.scores is None:
+        return no_champion(metric, f"the champion (version {champion.version}) was not compared: {champion.reason}")
+    return check_champion(
+        metric,
+        task,
+        metrics.get(metric),
+        champion.scores.metrics.get(metric),
+        tolerance=settings.champion_tolerance,
+        version=champion.version,
+    )
+
+
+def _with_classes(scores: Scores) -> dict[str, float]:
+    if not isinstance(scores, ClassificationScores):
+        return scores.metrics
+    values = {
+        f"{name}.{each.name}": getattr(each, name)
+        for each in scores.classes
+        for name in ("precision", "recall", "f1", "auc")
+    }
+    return scores.metrics | {name: value for name, value in values.items() if value is not None}
+
+
+def _nested(values: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for (outer, inner), value in values.items():
+        nested.setdefault(outer, {})[inner] = value
+    return nested

@@ -1,0 +1,177 @@
+"""The HTML page and the KFP plots of an evaluation."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from trainwright_components.evaluate.blessing import KERAS_PREFIX
+from trainwright_components.evaluate.classification import ClassificationScores
+from trainwright_components.evaluate.evaluate import Evaluation
+from trainwright_components.evaluate.regression import RegressionScores
+from trainwright_components.evaluate.score_curve import RocCurve
+from trainwright_components.reports import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_MATRIX_CLASSES = 100
+_MAX_NUMBERED_CLASSES = 20
+_HISTOGRAM_BINS = 40
+
+
+class ClassificationLog(Protocol):
+    """The part of KFP's ClassificationMetrics that is used here."""
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[float]]) -> None:
+        """Record the whole matrix."""
+
+    def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None:
+        """Record all points of the curve."""
+
+
+def log_plots(evaluation: Evaluation, log: ClassificationLog) -> None:
+    """Record the confusion matrix and the ROC curve; a regression has neither."""
+    scores = evaluation.scores
+    if not isinstance(scores, ClassificationScores):
+        return
+    if len(scores.classes) <= MAX_MATRIX_CLASSES:
+        counts = scores.confusion.tolist()
+        whole = all(value.is_integer() for row in counts for value in row)
+        rows = [[int(value) if whole else value for value in row] for row in counts]
+        log.log_confusion_matrix([each.name for each in scores.classes], rows)
+    if scores.roc:
+        curve = scores.roc
+        log.log_roc_curve(list(curve.false_positive_rates), list(curve.true_positive_rates), list(curve.thresholds))
+
+
+def build_report(evaluation: Evaluation) -> Report:
+    """The page of an evaluation: verdict, metrics, plots, champion, slices."""
+    scores = evaluation.scores
+    report = Report(f"Evaluation: {'blessed' if evaluation.is_blessed else 'not blessed'}")
+    report.add_text(f"{scores.rows:,} rows of the split {evaluation.split!r}.")
+    checks = sorted(evaluation.checks, key=lambda check: check.passed)
+    report.add_table(
+        [("passed" if check.passed else "FAILED", check.message) for check in checks], header=("check", "what it found")
+    )
+    _add_metrics(report, evaluation)
+    if isinstance(scores, ClassificationScores):
+        _add_classification(report, scores)
+    else:
+        _add_regression(report, scores)
+    _add_slices(report, evaluation)
+    return report
+
+
+def _add_metrics(report: Report, evaluation: Evaluation) -> None:
+    champion = evaluation.champion
+    other = champion.scores.metrics if champion and champion.scores else {}
+    report.add_heading("Metrics")
+    if champion and champion.scores:
+        rows = [
+            (name, value, other.get(name), value - other[name] if name in other else None)
+            for name, value in evaluation.metrics.items()
+        ]
+        report.add_table(rows, header=("metric", "this model", f"champion (version {champion.version})", "difference"))
+    else:
+        report.add_table(list(evaluation.metrics.items()), header=("metric", "this model"))
+    if any(name.startswith(KERAS_PREFIX) for name in evaluation.metrics):
+        report.add_text(f"Names that begin with {KERAS_PREFIX} are the model's own compiled loss and metrics.")
+
+
+def _add_classification(report: Report, scores: ClassificationScores) -> None:
+    report.add_heading("Classes")
+    report.add_table(
+        [(c.name, c.precision, c.recall, c.f1, c.auc, c.support) for c in scores.classes],
+        header=("class", "precision", "recall", "F1", "AUC", "weight of rows"),
+    )
+    if len(scores.classes) <= MAX_MATRIX_CLASSES:
+        report.add_figure(_draw_confusion(scores), caption="Confusion matrix; colours are shares of each row.")
+    if scores.roc:
+        two = len(scores.classes) == 2
+        what = f"of {scores.classes[1].name!r}" if two else "micro average of each class against the rest"
+        report.add_figure(_draw_roc(scores.roc), caption=f"ROC, {what}.")
+    report.add_figure(
+        _draw_calibration(scores),
+        caption="How often the model is right, by how sure it is; points on the line are honest.",
+    )
+
+
+def _add_regression(report: Report, scores: RegressionScores) -> None:
+    report.add_heading("Residuals")
+    if len(scores.sample_labels) < scores.rows:
+        report.add_text(f"The plots show {len(scores.sample_labels):,} rows drawn at random.")
+    report.add_figure(_draw_residuals(scores), caption="Predictions against labels, and the error's distribution.")
+
+
+def _add_slices(report: Report, evaluation: Evaluation) -> None:
+    if not evaluation.slices:
+        return
+    names = list(evaluation.scores.metrics)
+    report.add_heading("Slices")
+    report.add_table(
+        [
+            ("all rows", evaluation.scores.rows, *evaluation.scores.metrics.values()),
+            *((s.name, s.scores.rows, *(s.scores.metrics.get(name) for name in names)) for s in evaluation.slices),
+        ],
+        header=("slice", "rows", *names),
+    )
+
+
+def _draw_confusion(scores: ClassificationScores) -> "Figure":
+    from matplotlib.figure import Figure
+
+    names, matrix = [each.name for each in scores.classes], scores.confusion
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
+    side = min(9.0, 2.5 + 0.45 * len(names))
+    figure = Figure(figsize=(side, side))
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= _MAX_NUMBERED_CLASSES:
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), value in np.ndenumerate(matrix):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{value:g}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="prediction", ylabel="label")
+    return figure
+
+
+def _draw_roc(curve: RocCurve) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5))
+    axes = figure.subplots()
+    axes.plot(curve.false_positive_rates, curve.true_positive_rates)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return figure
+
+
+def _draw_calibration(scores: ClassificationScores) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    total = sum(weight for weight, _, _ in scores.calibration)
+    for weight, confidence, accuracy in scores.calibration:
+        axes.plot(confidence, accuracy, "o", color="C0", markersize=4 + 16 * weight / total)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    return figure
+
+
+def _draw_residuals(scores: RegressionScores) -> "Figure":
+    from matplotlib.figure import Figure
+
+    labels, predictions = scores.sample_labels.ravel(), scores.sample_predictions.ravel()
+    figure = Figure(figsize=(9, 4))
+    left, right = figure.subplots(1, 2)
+    ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
+    left.plot(ends, ends, color="grey", linestyle=":")
+    left.plot(labels, predictions, ".", alpha=0.4)
+    left.set(xlabel="label", ylabel="prediction")
+    right.hist(predictions - labels, bins=_HISTOGRAM_BINS)
+    right.axvline(0, color="grey", linestyle=":")
+    right.set(xlabel="prediction minus label", ylabel="rows")
+    return figure

@@ -1,0 +1,108 @@
+"""Numbers about predicted numbers, added up batch by batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.errors import InvalidModule
+
+Floats = NDArray[np.float64]
+
+SAMPLE_ROWS = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionScores:
+    """What a regressor did.
+
+    Args:
+        metrics: Without those that the rows do not define, such as R2 of a constant label.
+        sample_labels: `(rows, values)`, at most `SAMPLE_ROWS` rows drawn evenly from all of them, for plots.
+    """
+
+    rows: int
+    metrics: dict[str, float]
+    sample_labels: Floats
+    sample_predictions: Floats
+
+
+class RegressionTally:
+    """Adds up batches of numbers or vectors; its size does not depend on the rows."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._weight = 0.0
+        self._absolute = self._squared = self._error = np.zeros(0)
+        self._largest = 0.0
+        self._label_mean = self._label_spread = np.zeros(0)
+        self._random = np.random.default_rng(0)
+        self._keys = np.zeros(0)
+        self._sample = np.zeros((0, 2, 0))
+
+    def add(self, predictions: NDArray[np.float32], labels: NDArray[np.float32], weights: Floats | None = None) -> None:
+        """Add a batch; `predictions` and `labels` are `(n,)` or `(n, values)`, `weights` is `(n,)`."""
+        if not np.isfinite(predictions).all():
+            raise InvalidModule(
+                "the model puts out NaN or infinity; look at the training's loss, and at missing values"
+            )
+        count = len(labels)
+        guesses = predictions.reshape(count, -1).astype(np.float64)
+        truths = labels.reshape(count, -1).astype(np.float64)
+        weights = np.ones(count) if weights is None else weights.astype(np.float64)
+        if not self.rows:
+            self._absolute, self._squared, self._error, self._label_mean, self._label_spread = np.zeros(
+                (5, truths.shape[1])
+            )
+            self._sample = np.zeros((0, 2, truths.shape[1]))
+        errors = guesses - truths
+        self.rows += count
+        self._add_spread(truths, weights)
+        self._absolute = self._absolute + weights @ np.abs(errors)
+        self._squared = self._squared + weights @ errors**2
+        self._error = self._error + weights @ errors
+        self._largest = max(self._largest, float(np.abs(errors[weights > 0]).max(initial=0)))
+        self._add_sample(truths, guesses)
+
+    def result(self) -> RegressionScores:
+        """The numbers over everything added so far; those of several values per row are means over the values."""
+        metrics: dict[str, float] = {}
+        if self._weight > 0:
+            squared = self._squared / self._weight
+            metrics = {
+                "mae": float((self._absolute / self._weight).mean()),
+                "mse": float(squared.mean()),
+                "rmse": float(np.sqrt(squared).mean()),
+                "mean_error": float((self._error / self._weight).mean()),
+                "max_error": self._largest,
+            }
+            if (self._label_spread > 0).all():
+                unexplained = self._squared - self._error**2 / self._weight
+                metrics["r2"] = float((1 - self._squared / self._label_spread).mean())
+                metrics["explained_variance"] = float((1 - unexplained / self._label_spread).mean())
+        return RegressionScores(
+            rows=self.rows,
+            metrics=metrics,
+            sample_labels=self._sample[:, 0],
+            sample_predictions=self._sample[:, 1],
+        )
+
+    def _add_spread(self, truths: Floats, weights: Floats) -> None:
+        """Chan's way to join the means and squared deviations of two parts; sums of squares would lose digits."""
+        weight = weights.sum()
+        if weight <= 0:
+            return
+        mean = weights @ truths / weight
+        spread = weights @ (truths - mean) ** 2
+        total = self._weight + weight
+        distance = mean - self._label_mean
+        self._label_spread = self._label_spread + spread + distance**2 * self._weight * weight / total
+        self._label_mean = self._label_mean + distance * weight / total
+        self._weight = total
+
+    def _add_sample(self, truths: Floats, guesses: Floats) -> None:
+        """Every row draws a key; the rows with the smallest keys are an even sample of all."""
+        keys = np.concatenate([self._keys, self._random.random(len(truths))])
+        sample = np.concatenate([self._sample, np.stack([truths, guesses], axis=1)])
+        keep = np.argsort(keys)[:SAMPLE_ROWS]
+        self._keys, self._sample = keys[keep], sample[keep]

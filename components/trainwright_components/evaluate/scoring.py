@@ -1,0 +1,108 @@
+"""Run a trained model over a split, batch by batch, with the preprocessing it was trained with."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.errors import InvalidData
+from trainwright_components.evaluate.blessing import KERAS_PREFIX
+from trainwright_components.model_outputs import OutputReader
+from trainwright_components.training.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredBatch:
+    """Rows with the model's answers; `features` are raw tensors, the rest is NumPy."""
+
+    features: "Mapping[str, tf.Tensor]"
+    labels: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    answers: NDArray[np.float32]
+
+
+class Scorer:
+    """The model, its preprocessing and its compiled Keras metrics as one graph function."""
+
+    def __init__(self, trained: TrainedModel, dataset: Path, split: str, *, batch_size: int) -> None:
+        import keras
+        import tensorflow as tf
+
+        self._model = trained.model
+        self._loss = keras.metrics.Mean()
+        self._rows = _read_rows(trained, dataset, split).batch(batch_size)
+        self._reader = OutputReader.for_model(self._model, trained.schema)
+        module, context = trained.module, trained.context
+
+        def score(features: Any, label: Any, weight: Any = None) -> Any:
+            outputs = self._model(module.preprocess(features, context), training=False)
+            if self._model.compiled:
+                loss = self._model.compute_loss(features, label, outputs, sample_weight=weight, training=False)
+                self._loss.update_state(loss, sample_weight=tf.shape(label)[0])
+                self._model.compute_metrics(x=features, y=label, y_pred=outputs, sample_weight=weight)
+            return self._reader.read(outputs)
+
+        self._score = score
+        self._graph = tf.function(score, input_signature=self._rows.element_spec)
+
+    def build(self) -> None:
+        """Score one batch and forget it: shows mistakes early, and Keras makes its metrics' variables."""
+        for row in self._rows.take(1):
+            self._score(*row)
+        if self._model.compiled:
+            self._model.reset_metrics()
+            self._loss.reset_state()
+
+    def batches(self) -> Iterator[ScoredBatch]:
+        """All rows in order."""
+        import tensorflow as tf
+
+        for features, labels, *rest in self._rows.prefetch(tf.data.AUTOTUNE):
+            answers = self._graph(features, labels, *rest)
+            weights = rest[0].numpy().astype(np.float64) if rest else None
+            yield ScoredBatch(features=features, labels=labels.numpy(), weights=weights, answers=answers.numpy())
+
+    def keras_metrics(self) -> dict[str, float]:
+        """The compiled metrics and the loss over the rows scored so far, under `keras_` names."""
+        if not self._model.compiled:
+            return {}
+        values = self._model.get_metrics_result() | {"loss": self._loss.result()}
+        return {f"{KERAS_PREFIX}{name}": float(value) for name, value in values.items() if np.ndim(value) == 0}
+
+
+def check_same_data(trained: Schema, dataset: Schema) -> None:
+    """Refuse a dataset that the model was not made for.
+
+    Raises:
+        InvalidData: A feature is missing, or the classes differ.
+    """
+    for feature in trained.features:
+        if feature.name not in dataset.feature_names:
+            raise InvalidData(f"the model takes the feature {feature.name!r}, which this dataset does not have")
+        other = dataset.feature(feature.name)
+        if (feature.dtype, feature.shape) != (other.dtype, other.shape):
+            raise InvalidData(
+                f"the model takes {feature.name!r} as {feature.dtype} {feature.shape}, "
+                f"this dataset has it as {other.dtype} {other.shape}"
+            )
+    if trained.class_names != dataset.class_names:
+        raise InvalidData(
+            f"the model knows the classes {', '.join(trained.class_names)}; this dataset has "
+            f"{', '.join(dataset.class_names) or 'none'}: prepare it with the schema of the training data"
+        )
+
+
+def _read_rows(trained: TrainedModel, dataset: Path, split: str) -> "tf.data.Dataset":
+    make_dataset = trained.module.make_dataset
+    if make_dataset is not None:
+        return make_dataset(split, dataclasses.replace(trained.context, dataset=dataset))
+    return read_split(dataset, split, schema=Schema.load(dataset))
