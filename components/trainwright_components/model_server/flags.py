@@ -77,7 +77,9 @@ class Flags:
     tensorflow_session_parallelism: int = _flag(0, "threads of a session, within and between operations; 0 = auto")
     tensorflow_intra_op_parallelism: int = _flag(0, "threads within one operation; 0 = auto")
     tensorflow_inter_op_parallelism: int = _flag(0, "operations computed at once; 0 = auto")
-    wait_for_models: bool = _flag(True, "open the ports only when every model answers (not in TensorFlow Serving)")
+    require_models: bool = _flag(
+        True, "leave when a model cannot be loaded; false: serve the others (not in TensorFlow Serving)"
+    )
     exit_when_stdin_closes: bool = _flag(False, "end with the process that started it (not in TensorFlow Serving)")
     version: bool = _flag(False, "print the version and leave")
 

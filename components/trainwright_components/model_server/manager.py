@@ -142,6 +142,14 @@ class Manager:
             self._changed.wait_for(lambda: self._is_settled(name), timeout_s)
         return self.states(name)
 
+    def wait_until_idle(self) -> None:
+        """Wait until every load that was asked for has ended, well or not."""
+        moving = {State.START, State.LOADING}
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not any(h.state in moving for versions in self._models.values() for h in versions.values())
+            )
+
     def close(self) -> None:
         """Stop deciding, wait for loads under way and unload everything."""
         with self._changed:

@@ -64,12 +64,14 @@ class ModelServer:
         )
 
     def load_models(self) -> None:
-        """Put the first configuration into effect, waiting for its models if the flags say so.
+        """Put the first configuration into effect, and wait until each model answers or, if that may be, has failed.
 
         Raises:
             StatusError: The configuration is refused, or a model cannot be loaded.
         """
-        self._core.reload(self._config, is_waiting=self._flags.wait_for_models)
+        self._core.reload(self._config, is_waiting=self._flags.require_models)
+        if not self._flags.require_models:
+            self._core.manager.wait_until_idle()
 
     def run(self) -> None:
         """Listen and answer until a signal; then finish the requests under way.
@@ -146,7 +148,7 @@ class ModelServer:
                     continue
                 current = config
                 logger.info("%s changed", path)
-                self._core.reload(config, is_waiting=self._flags.wait_for_models)
+                self._core.reload(config, is_waiting=False)
             except StatusError as error:
                 logger.error("cannot use %s: %s", path, error)
 

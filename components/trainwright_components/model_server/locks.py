@@ -1,0 +1,63 @@
+"""Locks between processes: advisory locks on files, given back by the kernel when their holder dies."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_RETRY_S = 0.05
+
+
+class LockTaken(Exception):
+    """Another process holds the lock and did not give it back in time."""
+
+
+@contextmanager
+def locked(path: Path, *, timeout_s: float | None = None) -> Iterator[None]:
+    """Hold the lock on `path`, which is made if missing and never removed.
+
+    Raises:
+        LockTaken: It could not be had within `timeout_s` seconds; without a limit the call waits.
+    """
+    handle = acquire(path, timeout_s=timeout_s)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def acquire(path: Path, *, timeout_s: float | None = None) -> int:
+    """Take the lock on `path`; it is held until the descriptor returned is closed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if deadline is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise LockTaken(str(path)) from None
+                time.sleep(_RETRY_S)
+            else:
+                return handle
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on `path`."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
