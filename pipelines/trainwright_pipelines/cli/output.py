@@ -33,36 +33,6 @@ def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
     Console().print(table)
 
 
-def short_time(moment: datetime | None) -> str:
-    """Local time to the second, or nothing."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
-
-
-def short_seconds(seconds: float | None) -> str:
-    """A duration as a person says it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
-def short_size(size_bytes: float) -> str:
-    """A size in the unit that keeps it short: 812 B, 14.2 kB, 3.1 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    raise AssertionError
-
-
 def _aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)

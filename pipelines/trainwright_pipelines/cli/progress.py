@@ -4,14 +4,17 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from trainwright_pipelines.cli.output import STATE_COLOURS, short_seconds
+from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
+from trainwright_pipelines.service.logs import last_lines
+from trainwright_pipelines.service.wording import short_seconds, shown_state
 
-_TAIL_BYTES = 4096
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _REFRESHES_PER_S = 4
 
 
@@ -91,7 +94,7 @@ class LiveProgress:
             with self._lock:
                 self._tasks[event.task.path] = event.task
 
-    def _table(self) -> object:
+    def _table(self) -> "Table":
         from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
@@ -107,7 +110,7 @@ class LiveProgress:
         for task in tasks:
             state = shown_state(task)
             sign = Spinner("dots") if task.state == State.RUNNING else Text(_SIGNS.get(state, "·"))
-            last_line = last_log_line(task.log) if task.state == State.RUNNING else task.error
+            last_line = "".join(last_lines(task.log, 1)) if task.state == State.RUNNING else task.error
             table.add_row(sign, task.path, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), Text(last_line))
         return table
 
@@ -116,30 +119,6 @@ def make_progress(stream: TextIO | None = None) -> Progress:
     """Live when `stream` (standard error unless told) is a terminal."""
     stream = stream or sys.stderr
     return LiveProgress(stream) if stream.isatty() else PlainProgress(stream)
-
-
-def shown_state(task: Task) -> str:
-    """The state as a person reads it: a result that was taken over from an earlier run says so."""
-    return "CACHED" if task.is_cached and task.state == State.SUCCEEDED else str(task.state)
-
-
-def last_log_line(log: Path | None) -> str:
-    """The last line with something on it; empty when there is no log yet."""
-    if log is None:
-        return ""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
-            lines = stream.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((_plain(line) for line in reversed(lines) if line.strip()), "")
-
-
-def _plain(line: str) -> str:
-    """The visible text of a log line: what follows the last carriage return, without control characters."""
-    return "".join(sign for sign in line.rpartition("\r")[2].strip() if sign.isprintable())
 
 
 def _elapsed(task: Task) -> str:

@@ -1,0 +1,96 @@
+"""What a person wants to know first about a run: how good the model is, how small it got, where it is served."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainwright_pipelines.engine.records import Artifact, Task
+
+_HEADLINE_METRICS = ("accuracy", "auc", "rmse", "mae", "r2", "loss")
+_EVALUATE, _QUANTIZE, _TRAIN, _TUNE = "evaluate", "quantize-tflite", "train-distributed", "hyperparameter-tune"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headlines:
+    """The first things to know; what a run did not produce is absent.
+
+    Args:
+        metric_name: Of the test split: accuracy of a classifier, an error of a regression.
+        is_blessed: Whether the evaluation let the model through; `reasons` says why.
+        tflite_mode: The quantization that was chosen.
+        endpoint: The address of the served model.
+    """
+
+    metric_name: str = ""
+    metric_value: float | None = None
+    is_blessed: bool | None = None
+    reasons: tuple[str, ...] = ()
+    tflite_size_bytes: int | None = None
+    tflite_mode: str = ""
+    endpoint: str = ""
+    version: int | None = None
+    curl: str = ""
+    stop_command: str = ""
+    best_params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_headlines(tasks: Sequence[Task]) -> Headlines:
+    """The headlines of the run whose steps are `tasks`."""
+    name, value = _headline_metric(tasks)
+    blessed = _output(tasks, _EVALUATE, "is_blessed")
+    tflite = next((each.metadata for each in _artifacts(tasks, _QUANTIZE) if "size_bytes" in each.metadata), {})
+    deployment = next((each.metadata for each in _artifacts(tasks) if "rest_url" in each.metadata), {})
+    return Headlines(
+        metric_name=name,
+        metric_value=value,
+        is_blessed=blessed if isinstance(blessed, bool) else None,
+        reasons=tuple(map(str, _output(tasks, _EVALUATE, "reasons") or ())),
+        tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,
+        tflite_mode=str(tflite.get("mode", "")),
+        endpoint=str(deployment.get("rest_url", "")),
+        version=int(deployment["version"]) if "version" in deployment else None,
+        curl=str(deployment.get("curl", "")),
+        stop_command=str(deployment.get("stop_command", "")),
+        best_params=_output(tasks, _TUNE, "best_params") or {},
+    )
+
+
+def metric_artifacts(tasks: Iterable[Task]) -> list[tuple[Task, Artifact]]:
+    """Every `system.Metrics` with something in it, and the step that made it."""
+    return [
+        (task, artifact)
+        for task in tasks
+        for artifacts in task.outputs.artifacts.values()
+        for artifact in artifacts
+        if artifact.type == "system.Metrics" and artifact.metadata
+    ]
+
+
+def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
+    for component in (_EVALUATE, _TRAIN):
+        for artifact in _artifacts(tasks, component):
+            if artifact.type != "system.Metrics":
+                continue
+            for name in _HEADLINE_METRICS:
+                value = artifact.metadata.get(name)
+                if isinstance(value, int | float):
+                    return name, float(value)
+    return "", None
+
+
+def _artifacts(tasks: Sequence[Task], component: str = "") -> Iterator[Artifact]:
+    """Outputs of the steps of one component, or of all; the last step first."""
+    for task in reversed(tasks):
+        if is_component(task, component):
+            for artifacts in task.outputs.artifacts.values():
+                yield from artifacts
+
+
+def _output(tasks: Sequence[Task], component: str, name: str) -> Any:
+    return next((task.outputs.parameters.get(name) for task in reversed(tasks) if is_component(task, component)), None)
+
+
+def is_component(task: Task, name: str) -> bool:
+    """Whether the step runs the component `name`; the compiler numbers further uses: `comp-evaluate-2`."""
+    stem = task.component.removeprefix("comp-")
+    return not name or stem == name or (stem.startswith(f"{name}-") and stem.removeprefix(f"{name}-").isdecimal())

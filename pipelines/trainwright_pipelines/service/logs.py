@@ -1,0 +1,42 @@
+"""Read the end of a step's log as plain text."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT_BYTES = 200_000
+_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_OTHER_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEnd:
+    """The end of a log; `is_cut` when it begins somewhere in the middle."""
+
+    text: str
+    is_cut: bool
+
+
+def read_log_end(log: Path | None, *, limit_bytes: int = LIMIT_BYTES) -> LogEnd:
+    """The last `limit_bytes` of `log` without colours and overwritten lines; empty when there is no log."""
+    if log is None or not log.is_file():
+        return LogEnd(text="", is_cut=False)
+    with log.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - limit_bytes))
+        content = stream.read().decode(errors="replace")
+    if size > limit_bytes:
+        content = content.partition("\n")[2]
+    return LogEnd(text=plain_text(content), is_cut=size > limit_bytes)
+
+
+def last_lines(log: Path | None, count: int) -> list[str]:
+    """The last `count` lines with something on them."""
+    lines = [line for line in read_log_end(log, limit_bytes=400 * count).text.splitlines() if line.strip()]
+    return lines[-count:]
+
+
+def plain_text(text: str) -> str:
+    """`text` as a terminal would leave it: the last version of each line, without control characters."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return _OTHER_CONTROL.sub("", _CONTROL_SEQUENCE.sub("", "\n".join(lines)))

@@ -1,0 +1,57 @@
+"""Every help is quick, needs no heavy library, and shows examples."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from trainwright_pipelines.cli.lazy import LazyGroup
+from trainwright_pipelines.cli.main import COMMANDS, cli
+
+HELP_LIMIT_S = 0.3
+HEAVY = {"kfp", "tensorflow", "keras", "google.cloud", "sqlalchemy", "pandas", "numpy", "matplotlib", "optuna"}
+
+
+def _all_commands() -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for name in COMMANDS:
+        found.append([name])
+        command = cli.get_command(None, name)
+        if isinstance(command, LazyGroup):
+            found += [[name, each] for each in command.table]
+    return found
+
+
+@pytest.mark.parametrize("command", _all_commands(), ids=" ".join)
+def test_help_loads_no_heavy_library_and_shows_examples(command: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from trainwright_pipelines.cli.main import run_command\n"
+        f"code = run_command({[*command, '--help']!r})\n"
+        f"print('LOADED', sorted({HEAVY!r} & set(sys.modules)))\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "LOADED []" in done.stdout
+    assert "Examples:" in done.stdout
+    assert "trainwright " in done.stdout.split("Examples:")[1]
+
+
+def test_help_comes_within_its_limit() -> None:
+    program = "from trainwright_pipelines.cli.main import main; main(['run', '--help'])"
+    times = []
+    for _ in range(3):  # the machine may be busy: the best of three counts
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < HELP_LIMIT_S
+
+
+def test_the_table_of_commands_is_the_grammar() -> None:
+    for name, (_, help_line) in COMMANDS.items():
+        command = cli.get_command(None, name)
+        assert command is not None
+        assert command.name == name
+        assert help_line.endswith(".")
