@@ -1,0 +1,85 @@
+"""Write signatures as a SavedModel, under the names and methods that clients of TensorFlow Serving know."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.errors import InvalidModule
+from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
+
+if TYPE_CHECKING:
+    import keras
+
+SAVED_MODEL_FILE = "saved_model.pb"
+_PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+
+def write_archive(model: "keras.Model", signatures: Iterable[Signature], tables: Iterable[Any], folder: Path) -> None:
+    """Write the SavedModel into `folder`; needs only TensorFlow to be loaded.
+
+    `tables` are the lookup tables that the functions capture without the model owning them.
+
+    Raises:
+        InvalidModule: The graph calls back into Python, which no server can do.
+    """
+    import keras
+    import tensorflow as tf
+
+    signatures = tuple(signatures)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    owner = tf.Module()
+    owner.tables = list(tables)
+    archive.track(owner)
+    for signature in signatures:
+        archive.add_endpoint(signature.name, signature.function, input_signature=list(signature.specs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Keras lists unused variables, such as the optimizer's
+        archive.write_out(str(folder), verbose=False)
+    _rename(folder / SAVED_MODEL_FILE, {signature.name: signature.aliases for signature in signatures})
+
+
+def _rename(file: Path, aliases: Mapping[str, Mapping[str, str]]) -> None:
+    """Give inputs their real names, which graphs do not accept, and classify and regress their method names."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    (graph,) = saved.meta_graphs
+    _refuse_python(graph.graph_def)
+    for name, definition in graph.signature_def.items():
+        definition.method_name = METHOD_NAMES.get(name, definition.method_name)
+        for safe, real in aliases.get(name, {}).items():
+            definition.inputs[real].CopyFrom(definition.inputs[safe])
+            del definition.inputs[safe]
+    _rename_functions(graph.object_graph_def, aliases)
+    file.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _rename_functions(objects: Any, aliases: Mapping[str, Mapping[str, str]]) -> None:
+    """`tf.saved_model.load` takes the names from here, not from the signature definitions."""
+    nodes = objects.nodes
+    signature_map = next(child.node_id for child in nodes[0].children if child.local_name == "signatures")
+    for child in nodes[signature_map].children:
+        function = nodes[child.node_id].bare_concrete_function
+        names = aliases.get(child.local_name, {})
+        function.argument_keywords[:] = [names.get(name, name) for name in function.argument_keywords]
+        concrete = objects.concrete_functions[function.concrete_function_name]
+        for value in concrete.canonicalized_input_signature.tuple_value.values[1].dict_value.fields.values():
+            spec = value.tensor_spec_value
+            spec.name = names.get(spec.name, spec.name)
+        fields = concrete.canonicalized_input_signature.tuple_value.values[1].dict_value.fields
+        for safe, real in names.items():
+            if safe in fields:
+                fields[real].CopyFrom(fields[safe])
+                del fields[safe]
+
+
+def _refuse_python(graph: Any) -> None:
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    found = sorted({node.op for node in nodes if node.op in _PYTHON_OPS})
+    if found:
+        raise InvalidModule(
+            f"the model calls Python while it runs ({', '.join(found)}), which no server can do: replace "
+            "tf.py_function and tf.numpy_function in preprocess or in the model by TensorFlow operations"
+        )

@@ -1,0 +1,86 @@
+"""Turn a trained model into a SavedModel with signatures, warm-up records, golden requests and a model card."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.export_savedmodel.archive import write_archive
+from trainwright_components.export_savedmodel.model_card import write_card
+from trainwright_components.export_savedmodel.requests import make_requests, write_warmup
+from trainwright_components.export_savedmodel.signatures import SignatureBuilder
+from trainwright_components.export_savedmodel.verify import largest_difference
+from trainwright_components.files import whole_folder, write_whole
+from trainwright_components.training.trained_model import TrainedModel
+
+logger = logging.getLogger(__name__)
+
+ASSETS = "assets.extra"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel:
+    """A SavedModel that answers as its Keras model does.
+
+    Args:
+        largest_difference: Between the answers of the two, over all golden requests and signatures.
+    """
+
+    folder: Path
+    signatures: tuple[str, ...]
+    largest_difference: float
+    size_bytes: int
+    golden_requests: int
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is kept beside the model, as JSON values."""
+        return {
+            "framework": "TensorFlow",
+            "signatures": list(self.signatures),
+            "largest_difference": self.largest_difference,
+            "size_bytes": self.size_bytes,
+            "golden_requests": self.golden_requests,
+        }
+
+
+def export_model(
+    model: Path, dataset: Path, output: Path, *, golden: Path, card: Path, evaluation: Mapping[str, Any] | None = None
+) -> ExportedModel:
+    """Export a trained model, whole or not at all.
+
+    Args:
+        model: The folder of a trained model.
+        dataset: Gives the rows of requests.
+        output: Becomes the SavedModel folder.
+        golden: A JSON-lines file of requests with the Keras model's own answers.
+        card: A Markdown file.
+        evaluation: Metrics by name for the card.
+
+    Raises:
+        InvalidModule: The exported graph answers differently from the Keras model, or needs Python to run.
+        UserCodeError: `preprocess` cannot become part of a graph.
+    """
+    trained = TrainedModel.load(model)
+    builder = SignatureBuilder(trained)
+    signatures = builder.signatures()
+    requests = make_requests(trained, dataset)
+    with whole_folder(output) as folder:
+        write_archive(trained.model, signatures, builder.tables, folder)
+        assets = folder / ASSETS
+        assets.mkdir()
+        trained.schema.save(assets)
+        write_warmup(requests, assets)
+        difference = largest_difference(folder, requests)
+        logger.info("exported %d signatures; largest difference from Keras %.2g", len(signatures), difference)
+        size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        write_whole(golden, "".join(f"{request.to_json()}\n" for request in requests))
+        write_whole(card, write_card(trained, requests, difference=difference, evaluation=evaluation or {}))
+    return ExportedModel(
+        folder=output,
+        signatures=tuple(signature.name for signature in signatures),
+        largest_difference=difference,
+        size_bytes=size_bytes,
+        golden_requests=len(requests),
+    )

@@ -1,0 +1,156 @@
+"""Rows of the dataset as requests: golden ones with the answers of the Keras model, and warm-up records."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.datasets.reader import count_rows, read_split
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.writer import encode_rows
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.export_savedmodel.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
+from trainwright_components.model_outputs import CLASSES, OutputReader, Task
+from trainwright_components.training.trained_model import TrainedModel
+
+MAX_ROWS = 8
+RELATIVE_TOLERANCE = 1e-5
+WARMUP_FILE = "tf_serving_warmup_requests"
+_LOOK_AT_ROWS = 256
+_MAX_NUMBERS = 100_000  # per request; JSON of large images would be slow to replay
+_CLEAR_MARGIN = 1e-3  # rounding must not change which class is first
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked and, for a golden request, what the Keras model answers."""
+
+    signature_name: str
+    inputs: Arrays
+    outputs: Arrays
+    tolerance: float
+
+    def to_json(self) -> str:
+        """One line in the columnar form of TensorFlow Serving's REST API, with the answer beside it."""
+        return json.dumps(
+            {
+                "signature_name": self.signature_name,
+                "inputs": {name: _to_json(value) for name, value in self.inputs.items()},
+                "outputs": {name: _to_json(value) for name, value in self.outputs.items()},
+                "tolerance": self.tolerance,
+            }
+        )
+
+
+def make_requests(trained: TrainedModel, dataset: Path) -> tuple[Request, ...]:
+    """One row and several rows, as dense tensors and as tf.Example, answered by the Keras model itself.
+
+    Raises:
+        InvalidData: The dataset has no rows.
+    """
+    schema = Schema(features=trained.schema.features)
+    rows = _choose_rows(trained, _first_rows(dataset, schema))
+    one = {name: column[:1] for name, column in rows.items()}
+    requests = []
+    for inputs in (one, rows) if len(next(iter(rows.values()))) > 1 else (one,):
+        outputs = answer(trained, inputs)
+        tolerance = _tolerance(outputs)
+        examples = np.array(encode_rows(inputs, schema), dtype=object)
+        requests += [
+            Request(signature_name=name, inputs=asked, outputs=outputs, tolerance=tolerance)
+            for name, asked in ((SERVING_DEFAULT, inputs), (SERVING_EXAMPLES, {EXAMPLES_INPUT: examples}))
+        ]
+    return tuple(requests)
+
+
+def answer(trained: TrainedModel, features: Mapping[str, NDArray[Any]]) -> Arrays:
+    """What the Keras model says, outside any exported graph, in the form of the exported answers."""
+    import tensorflow as tf
+
+    tensors = {
+        feature.name: tf.constant(features[feature.name], dtype=getattr(tf, feature.dtype))
+        for feature in trained.schema.features
+    }
+    outputs = trained.model(trained.module.preprocess(tensors, trained.context), training=False)
+    if trained.schema.label is None:
+        named = outputs if isinstance(outputs, Mapping) else {"outputs": outputs}
+        return {name: np.asarray(value) for name, value in named.items()}
+    reader = OutputReader.for_model(trained.model, trained.schema)
+    read = reader.read(outputs).numpy()
+    answers: Arrays = {reader.answer_name: read}
+    if reader.task is Task.CLASSIFICATION:
+        answers[CLASSES] = np.array(trained.schema.class_names, dtype=object)[read.argmax(axis=1)]
+    return answers
+
+
+def write_warmup(requests: Iterable[Request], assets: Path) -> None:
+    """Write `requests` as prediction logs, which a server replays before it makes the model available."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(assets / WARMUP_FILE)) as file:
+        for request in requests:
+            log = prediction_log_pb2.PredictionLog()
+            predict = log.predict_log.request
+            predict.model_spec.signature_name = request.signature_name
+            for name, value in request.inputs.items():
+                predict.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            file.write(log.SerializeToString(deterministic=True))
+
+
+def _first_rows(dataset: Path, schema: Schema) -> Arrays:
+    for split in ("test", "validation", "train"):
+        try:
+            if not count_rows(dataset, split):
+                continue
+        except InvalidSetting:
+            continue
+        (features,) = next(iter(read_split(dataset, split, schema=schema).batch(_LOOK_AT_ROWS)))
+        return {name: tensor.numpy() for name, tensor in features.items()}
+    raise InvalidData(f"{dataset} has no rows, but requests with known answers are made from some")
+
+
+def _choose_rows(trained: TrainedModel, rows: Arrays) -> Arrays:
+    """A few rows without missing numbers and with clear answers, of as many classes as there are."""
+    answers = answer(trained, rows)
+    count = len(next(iter(rows.values())))
+    numbers = [value.reshape(count, -1) for value in (*rows.values(), *answers.values()) if value.dtype.kind == "f"]
+    good = np.all([np.isfinite(value).all(axis=1) for value in numbers], axis=0) if numbers else np.ones(count, bool)
+    if CLASSES in answers:
+        probabilities = np.sort(next(iter(answers.values())), axis=1)
+        good &= probabilities[:, -1] - probabilities[:, -2] > _CLEAR_MARGIN
+        _, first_of_class = np.unique(answers[CLASSES].astype(str), return_index=True)
+    else:
+        first_of_class = np.array([], int)
+    order = [*(index for index in sorted(first_of_class) if good[index]), *np.flatnonzero(good), *range(count)]
+    size = sum(value[0].size for value in rows.values() if isinstance(value[0], np.ndarray)) or len(rows)
+    most = max(1, min(MAX_ROWS, _MAX_NUMBERS // size))
+    chosen = list(dict.fromkeys(int(index) for index in order))[:most]
+    return {name: column[chosen] for name, column in rows.items()}
+
+
+def _tolerance(outputs: Arrays) -> float:
+    numbers = [np.abs(value).max(initial=0.0) for value in outputs.values() if value.dtype.kind == "f"]
+    return RELATIVE_TOLERANCE * max(1.0, *map(float, numbers), 0.0)
+
+
+def _to_json(value: NDArray[Any]) -> Any:
+    return _texts(value.tolist()) if value.dtype == object else value.tolist()
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_texts(each) for each in value]
+    if isinstance(value, str):
+        return value
+    text = value.decode("utf-8", errors="replace")
+    if "\N{REPLACEMENT CHARACTER}" not in text and (text.isprintable() or text.isspace()):
+        return text
+    return {"b64": base64.b64encode(value).decode("ascii")}
