@@ -10,7 +10,7 @@ from trainwright_components.images import CPU_IMAGE
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def hyperparameter_tune(
+def hyperparameter_tune(  # noqa: D417  KFP reads the description of an output from Returns
     dataset: dsl.Input[dsl.Dataset],
     module: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
@@ -26,15 +26,15 @@ def hyperparameter_tune(
     Args:
         dataset: The prepared dataset; trials train on its train split and are compared on its validation split.
         module: The model module, whose SEARCH_SPACE names the parameters.
-        model: The best trial's trained model.
-        metrics: The best value, and how many trials there were.
-        study: The study's folder: study.json in Vertex' shape, and the log of each trial.
-        report: A page with history, importance and parallel coordinates.
         params: Overrides of the module's DEFAULT_PARAMS for all trials.
         training: Training settings of all trials, such as epochs and batch_size.
         tuning: Settings of the study, such as metric, goal, algorithm, max_trial_count and search_space.
 
     Returns:
+        model: The best trial's trained model.
+        metrics: The best value, and how many trials there were.
+        study: The study's folder: study.json in Vertex' shape, and the log of each trial.
+        report: A page with history, importance and parallel coordinates.
         best_params: All parameters of the best trial, ready for train_distributed.
     """
     from pathlib import Path

@@ -184,8 +184,9 @@ def _values(name: str, spec: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    containing = [other for other in known if name in other]
+    close = containing or get_close_matches(name, list(known), n=1)
+    return f"; did you mean {str(close[0])!r}?" if close else ""
 
 
 def _invalid(name: str, problem: str) -> InvalidSetting:

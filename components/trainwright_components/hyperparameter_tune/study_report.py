@@ -90,7 +90,7 @@ def _history(study: Study, rated: Sequence[Trial]) -> "Figure":
 
 
 def _importance(importances: Mapping[str, float]) -> "Figure":
-    figure = _figure(8, 1 + 0.35 * len(importances))
+    figure = _figure(8, 1.5 + 0.35 * len(importances))
     axes = figure.subplots()
     names = list(importances)[::-1]
     axes.barh(names, [importances[name] for name in names])
@@ -117,7 +117,9 @@ def _parallel_coordinates(study: Study, rated: Sequence[Trial]) -> "Figure":
     axes.axvline(len(names), color="0.7", linewidth=1)
     for height, bound in ((0.0, low), (1.0, high)):
         axes.text(len(names), height, f" {_short(bound)}", fontsize=8, va="center")
-    axes.set(xticks=range(len(names) + 1), xticklabels=[*names, study.settings.metric], yticks=[])
+    axes.set(
+        xticks=range(len(names) + 1), xticklabels=[*names, study.settings.metric], yticks=[], ylim=(2 * _NOT_SET, 1.08)
+    )
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
@@ -137,6 +139,7 @@ def _curves(study: Study) -> "Figure":
                 linewidth=1,
             )
     axes.set(xlabel="step", ylabel=metric)
+    axes.locator_params(axis="x", integer=True)
     if len(study.trials) <= 12:
         axes.legend(fontsize=8)
     return figure
