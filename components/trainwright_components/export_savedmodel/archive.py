@@ -28,9 +28,8 @@ def write_archive(model: "keras.Model", signatures: Iterable[Signature], tables:
 
     signatures = tuple(signatures)
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    owner = tf.Module()
-    owner.tables = list(tables)
+    owner = tf.Module()  # tracking the model itself would store every weight twice
+    owner.model, owner.tables = model, list(tables)
     archive.track(owner)
     for signature in signatures:
         archive.add_endpoint(signature.name, signature.function, input_signature=list(signature.specs))

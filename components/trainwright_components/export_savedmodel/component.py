@@ -19,7 +19,7 @@ def export_savedmodel(
         model: The trained model, as train-distributed or hyperparameter-tune wrote it.
         dataset: The prepared dataset, whose rows become requests.
         saved_model: The SavedModel folder, with preprocessing in the graph and warm-up records.
-        golden_requests: A JSON-lines file of requests with the Keras model's own answers, replayed wherever it is served.
+        golden_requests: A JSON-lines file of requests with the Keras model's own answers, to replay where it is served.
         model_card: What the model is, what it was made of, and where its knowledge ends.
     """
     from pathlib import Path
