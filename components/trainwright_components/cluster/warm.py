@@ -183,7 +183,7 @@ class WarmParent:
         request = {
             "target": target,
             "arguments": dict(arguments or {}),
-            "env": {**os.environ, **(env or {}), SOCKET_VARIABLE: str(self.address)},
+            "env": {**os.environ, SOCKET_VARIABLE: str(self.address), **(env or {})},
             "cwd": str(cwd or Path.cwd()),
             "log": str(log.absolute()),
         }

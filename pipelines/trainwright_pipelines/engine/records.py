@@ -146,6 +146,8 @@ class Run:
     parameters: Mapping[str, Any]
     """With defaults filled in."""
     folder: Path
+    outputs: Values = field(default_factory=Values)
+    """What the pipeline itself returns; the store gives back the parameters."""
     created: datetime
     started: datetime | None = None
     finished: datetime | None = None

@@ -1,31 +1,67 @@
 """The durable record of runs, in SQLite or any other database that SQLAlchemy speaks."""
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
+from sqlalchemy import RowMapping, Select, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from trainwright_components.errors import RunNotFound
+from trainwright_pipelines.engine.records import Artifact, Attempt, Event, Run, State, Task, TaskKind, Values
+from trainwright_pipelines.engine.tables import (
+    ARTIFACTS,
+    CACHE,
+    EVENTS,
+    LEASES,
+    RUNS,
+    TASK_ARTIFACTS,
+    TASKS,
+    open_database,
+)
+
+_LATEST = "latest"
+_SIDES = ("inputs", "outputs")
 
 
 class Store:
-    """Runs, tasks, artifacts and events. Safe to use from threads, and from several processes at once."""
+    """Runs, tasks, artifacts and events. Safe to use from threads, and from several processes at once.
+
+    Args:
+        home: The state folder (TRAINWRIGHT_HOME); runs lie in `home/runs`.
+        url: A database instead of `home/store.db`.
+    """
 
     def __init__(self, home: Path, *, url: str | None = None) -> None:
-        """Open the store below `home` (TRAINWRIGHT_HOME), or the database at `url`; tables are made when missing."""
-        raise NotImplementedError
+        self.home = home.absolute()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.engine = open_database(url or f"sqlite:///{self.home / 'store.db'}")
+        self._writer = self.engine.execution_options(writes=True)
 
     def close(self) -> None:
         """Give the connections back."""
-        raise NotImplementedError
+        self.engine.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # runs
+
     def add_run(self, run: Run, spec_text: str) -> None:
         """Record a new run."""
-        raise NotImplementedError
+        with self._writer.begin() as connection:
+            row = _run_row(run) | {"spec_text": spec_text, "cancel_requested": False}
+            connection.execute(insert(RUNS).values(row))
 
     def save_run(self, run: Run) -> None:
-        """Record a run's present state; `cancel_requested` is left as it is."""
-        raise NotImplementedError
+        """Record a run's present state; a request to cancel stays as it is."""
+        with self._writer.begin() as connection:
+            connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(_run_row(run)))
 
     def run(self, run_id: str) -> Run:
         """The run with this id, or the only one whose id starts so, or the newest with this name, or `latest`.
@@ -33,34 +69,89 @@ class Store:
         Raises:
             RunNotFound: None, or more than one.
         """
-        raise NotImplementedError
+        query = _select_runs().order_by(RUNS.c.created.desc())
+        with self.engine.connect() as connection:
+            exact = connection.execute(query.where(RUNS.c.id == run_id)).mappings().first()
+            if exact is None and run_id == _LATEST:
+                exact = connection.execute(query.limit(1)).mappings().first()
+            if exact is None:
+                exact = connection.execute(query.where(RUNS.c.name == run_id).limit(1)).mappings().first()
+            if exact is not None:
+                return _run(exact)
+            found = connection.execute(query.where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(5)).mappings()
+            matches = [_run(row) for row in found] if run_id else []
+        if not matches:
+            raise RunNotFound(f"there is no run {run_id!r}; `trainwright runs list` shows those there are")
+        if len(matches) > 1:
+            raise RunNotFound(f"{run_id!r} is the start of several runs: {', '.join(run.id for run in matches)}")
+        return matches[0]
 
     def runs(
         self, *, limit: int = 100, offset: int = 0, pipeline: str | None = None, state: State | None = None
     ) -> list[Run]:
         """Newest first."""
-        raise NotImplementedError
+        query = _select_runs().order_by(RUNS.c.created.desc(), RUNS.c.id).limit(limit).offset(offset)
+        if pipeline is not None:
+            query = query.where(RUNS.c.pipeline == pipeline)
+        if state is not None:
+            query = query.where(RUNS.c.state == state.value)
+        with self.engine.connect() as connection:
+            return [_run(row) for row in connection.execute(query).mappings()]
 
     def spec_text(self, run_id: str) -> str:
         """The compiled YAML that the run executes."""
-        raise NotImplementedError
+        with self.engine.connect() as connection:
+            text = connection.execute(select(RUNS.c.spec_text).where(RUNS.c.id == run_id)).scalar()
+        if text is None:
+            raise RunNotFound(f"there is no run {run_id!r}")
+        return str(text)
 
-    def request_cancel(self, run_id: str) -> None:
-        """Ask whichever process executes the run to stop it."""
-        raise NotImplementedError
+    def request_cancel(self, run_id: str, *, requested: bool = True) -> None:
+        """Ask whichever process executes the run to stop it; or withdraw that."""
+        with self._writer.begin() as connection:
+            connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(cancel_requested=requested))
+
+    def is_cancel_requested(self, run_id: str) -> bool:
+        """Whether someone asked to stop the run."""
+        with self.engine.connect() as connection:
+            return bool(connection.execute(select(RUNS.c.cancel_requested).where(RUNS.c.id == run_id)).scalar())
 
     def delete_run(self, run_id: str) -> None:
         """Forget a run, its tasks and events; artifacts that other runs use stay on record."""
-        raise NotImplementedError
+        with self._writer.begin() as connection:
+            tasks = select(TASKS.c.id).where(TASKS.c.run_id == run_id)
+            connection.execute(delete(CACHE).where(CACHE.c.task_id.in_(tasks)))
+            produced = select(ARTIFACTS.c.id).where(ARTIFACTS.c.producer_task_id.in_(tasks))
+            mine = [row[0] for row in connection.execute(produced)]
+            connection.execute(delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id.in_(tasks)))
+            connection.execute(delete(LEASES).where(LEASES.c.name == run_id))
+            for table in (EVENTS, TASKS):
+                connection.execute(delete(table).where(table.c.run_id == run_id))
+            connection.execute(delete(RUNS).where(RUNS.c.id == run_id))
+            used = select(TASK_ARTIFACTS.c.artifact_id)
+            connection.execute(delete(ARTIFACTS).where(ARTIFACTS.c.id.in_(mine), ARTIFACTS.c.id.not_in(used)))
 
     # tasks
+
     def save_task(self, task: Task) -> None:
         """Record a task and the artifacts it takes and gives."""
-        raise NotImplementedError
+        row = _task_row(task)
+        with self._writer.begin() as connection:
+            changed = connection.execute(update(TASKS).where(TASKS.c.id == task.id).values(row))
+            if changed.rowcount == 0:
+                connection.execute(insert(TASKS).values(row))
+            connection.execute(delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == task.id))
+            for side, values in zip(_SIDES, (task.inputs, task.outputs), strict=True):
+                for slot, artifacts in values.artifacts.items():
+                    _link(connection, task.id, side, slot, artifacts)
 
     def tasks(self, run_id: str) -> list[Task]:
         """All tasks of a run in the order of their creation, groups before what they hold."""
-        raise NotImplementedError
+        return self._tasks(select(TASKS).where(TASKS.c.run_id == run_id))
+
+    def task_by_id(self, task_id: str) -> Task | None:
+        """The task with this id, None if it was deleted."""
+        return next(iter(self._tasks(select(TASKS).where(TASKS.c.id == task_id))), None)
 
     def task(self, run_id: str, step: str) -> Task:
         """The task with this path, or the only one with this name or display name.
@@ -68,22 +159,188 @@ class Store:
         Raises:
             RunNotFound: None, or more than one; the message lists what there is.
         """
-        raise NotImplementedError
+        tasks = self.tasks(run_id)
+        wanted = step.replace("_", "-")
+        for matches in (
+            [task for task in tasks if task.path == step],
+            [task for task in tasks if wanted in {task.path.replace("_", "-"), task.name.replace("_", "-")}],
+            [task for task in tasks if task.display_name == step],
+        ):
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise RunNotFound(f"{step!r} is several steps: {', '.join(task.path for task in matches)}")
+        steps = ", ".join(task.path for task in tasks if not task.is_group)
+        raise RunNotFound(f"run {run_id} has no step {step!r}; it has {steps or 'none yet'}")
+
+    def _tasks(self, query: Select[Any]) -> list[Task]:
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(TASKS.c.sequence)).mappings().all()
+            links = _links(connection, query)
+        return [_task(row, links.get(row["id"], {})) for row in rows]
 
     # artifacts
+
     def artifact(self, artifact_id: str) -> Artifact:
         """One artifact."""
-        raise NotImplementedError
+        with self.engine.connect() as connection:
+            row = connection.execute(select(ARTIFACTS).where(ARTIFACTS.c.id == artifact_id)).mappings().first()
+        if row is None:
+            raise RunNotFound(f"there is no artifact {artifact_id!r}")
+        return _artifact(row)
 
     def users_of(self, artifact_id: str) -> list[Task]:
         """Tasks that took the artifact as an input."""
-        raise NotImplementedError
+        users = select(TASK_ARTIFACTS.c.task_id).where(
+            TASK_ARTIFACTS.c.artifact_id == artifact_id, TASK_ARTIFACTS.c.side == "inputs"
+        )
+        return self._tasks(select(TASKS).where(TASKS.c.id.in_(users)))
 
     # events
+
     def add_events(self, events: Iterable[Event]) -> None:
         """Append to the run's history."""
-        raise NotImplementedError
+        rows = [
+            {"run_id": each.run_id, "time": each.time, "state": each.state.value, "message": each.message}
+            | {"task_path": each.task.path if each.task else each.task_path}
+            for each in events
+        ]
+        with self._writer.begin() as connection:
+            connection.execute(insert(EVENTS), rows)
 
     def events(self, run_id: str, *, since: datetime | None = None) -> list[Event]:
         """History of a run, oldest first."""
-        raise NotImplementedError
+        query = select(EVENTS).where(EVENTS.c.run_id == run_id).order_by(EVENTS.c.sequence)
+        if since is not None:
+            query = query.where(EVENTS.c.time > since)
+        with self.engine.connect() as connection:
+            return [
+                Event(
+                    run_id=row["run_id"],
+                    time=row["time"],
+                    state=State(row["state"]),
+                    task_path=row["task_path"],
+                    message=row["message"],
+                )
+                for row in connection.execute(query).mappings()
+            ]
+
+    # cache
+
+    def cached_task(self, key: str) -> Task | None:
+        """The finished task that was remembered under `key`."""
+        with self.engine.connect() as connection:
+            task_id = connection.execute(select(CACHE.c.task_id).where(CACHE.c.key == key)).scalar()
+        return None if task_id is None else self.task_by_id(task_id)
+
+    def remember(self, key: str, task_id: str) -> None:
+        """Let `key` stand for the results of a finished task."""
+        with self._writer.begin() as connection:
+            connection.execute(delete(CACHE).where(CACHE.c.key == key))
+            connection.execute(insert(CACHE).values(key=key, task_id=task_id, created=datetime.now(UTC)))
+
+
+def _select_runs() -> Select[Any]:
+    return select(*(column for column in RUNS.c if column.name != "spec_text"))
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    row = {name: value for name, value in vars(run).items() if name != "cancel_requested"}
+    return row | {
+        "state": run.state.value,
+        "folder": str(run.folder),
+        "outputs": {"parameters": dict(run.outputs.parameters), "artifacts": _artifact_ids(run.outputs)},
+        "parameters": dict(run.parameters),
+        "provenance": dict(run.provenance),
+    }
+
+
+def _run(row: RowMapping) -> Run:
+    outputs = Values(parameters=row["outputs"]["parameters"])
+    fields: dict[str, Any] = {**row, "state": State(row["state"]), "folder": Path(row["folder"]), "outputs": outputs}
+    return Run(**fields)
+
+
+def _task_row(task: Task) -> dict[str, Any]:
+    return vars(task) | {
+        "kind": task.kind.value,
+        "state": task.state.value,
+        "depends_on": list(task.depends_on),
+        "inputs": {"parameters": dict(task.inputs.parameters), "slots": list(task.inputs.artifacts)},
+        "outputs": {"parameters": dict(task.outputs.parameters), "slots": list(task.outputs.artifacts)},
+        "folder": None if task.folder is None else str(task.folder),
+        "log": None if task.log is None else str(task.log),
+        "attempts": [_attempt_row(attempt) for attempt in task.attempts],
+    }
+
+
+def _task(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]) -> Task:
+    values = {
+        side: Values(
+            parameters=row[side]["parameters"],
+            artifacts={slot: tuple(links.get((side, slot), ())) for slot in row[side]["slots"]},
+        )
+        for side in _SIDES
+    }
+    fields: dict[str, Any] = {name: value for name, value in row.items() if name != "sequence"}
+    fields |= {
+        "kind": TaskKind(row["kind"]),
+        "state": State(row["state"]),
+        "depends_on": tuple(row["depends_on"]),
+        "folder": None if row["folder"] is None else Path(row["folder"]),
+        "log": None if row["log"] is None else Path(row["log"]),
+        "attempts": tuple(_attempt(each) for each in row["attempts"]),
+    }
+    return Task(**(fields | values))
+
+
+def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+    row = asdict(attempt)
+    return row | {
+        "state": attempt.state.value,
+        "started": attempt.started.isoformat(),
+        "finished": attempt.finished.isoformat() if attempt.finished else None,
+        "log": None if attempt.log is None else str(attempt.log),
+    }
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    fields: dict[str, Any] = {
+        **row,
+        "state": State(row["state"]),
+        "started": datetime.fromisoformat(row["started"]),
+        "finished": datetime.fromisoformat(row["finished"]) if row["finished"] else None,
+        "log": None if row["log"] is None else Path(row["log"]),
+    }
+    return Attempt(**fields)
+
+
+def _artifact(row: RowMapping) -> Artifact:
+    return Artifact(**{name: row[name] for name in ARTIFACTS.c.keys()})  # noqa: SIM118  a column collection is no dict
+
+
+def _artifact_ids(values: Values) -> dict[str, list[str]]:
+    return {slot: [artifact.id for artifact in artifacts] for slot, artifacts in values.artifacts.items()}
+
+
+def _link(connection: Connection, task_id: str, side: str, slot: str, artifacts: Sequence[Artifact]) -> None:
+    for position, artifact in enumerate(artifacts):
+        known = connection.execute(select(func.count()).where(ARTIFACTS.c.id == artifact.id)).scalar()
+        if not known:
+            connection.execute(insert(ARTIFACTS).values(vars(replace(artifact, metadata=dict(artifact.metadata)))))
+        row = {"task_id": task_id, "side": side, "slot": slot, "position": position, "artifact_id": artifact.id}
+        connection.execute(insert(TASK_ARTIFACTS).values(row))
+
+
+def _links(connection: Connection, query: Select[Any]) -> dict[str, dict[tuple[str, str], list[Artifact]]]:
+    chosen = query.with_only_columns(TASKS.c.id).order_by(None)
+    joined = (
+        select(TASK_ARTIFACTS.c.task_id, TASK_ARTIFACTS.c.side, TASK_ARTIFACTS.c.slot, *ARTIFACTS.c)
+        .join(ARTIFACTS, ARTIFACTS.c.id == TASK_ARTIFACTS.c.artifact_id)
+        .where(TASK_ARTIFACTS.c.task_id.in_(chosen))
+        .order_by(TASK_ARTIFACTS.c.position)
+    )
+    links: dict[str, dict[tuple[str, str], list[Artifact]]] = {}
+    for row in connection.execute(joined).mappings():
+        links.setdefault(row["task_id"], {}).setdefault((row["side"], row["slot"]), []).append(_artifact(row))
+    return links

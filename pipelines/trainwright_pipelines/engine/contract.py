@@ -1,0 +1,219 @@
+"""KFP's task contract: the ExecutorInput that a task gets, and what it must leave behind."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.errors import InvalidPipeline, InvalidSetting, RunFailed
+from trainwright_components.files import content_digest, write_whole
+from trainwright_pipelines.engine.records import Artifact, Values
+from trainwright_pipelines.engine.spec import ArtifactSlot, Component
+from trainwright_pipelines.engine.values import coerce
+
+_WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
+
+
+@dataclass(frozen=True)
+class StepFolder:
+    """Where one step keeps its files."""
+
+    path: Path
+
+    def make(self) -> None:
+        """Make it, and clear away what an earlier attempt said. Artifacts stay: training can go on from them."""
+        shutil.rmtree(self.parameters, ignore_errors=True)
+        for path in (self.executor_output, self.report):
+            path.unlink(missing_ok=True)
+        for path in (self.parameters, self.artifacts, self.work, self.scratch):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def executor_input(self) -> Path:
+        """KFP's ExecutorInput."""
+        return self.path / "executor_input.json"
+
+    @property
+    def executor_output(self) -> Path:
+        """KFP's ExecutorOutput."""
+        return self.path / "executor_output.json"
+
+    @property
+    def report(self) -> Path:
+        """What went wrong, said by the task."""
+        return self.path / "error.json"
+
+    @property
+    def source(self) -> Path:
+        """A lightweight component's code."""
+        return self.path / "component.py"
+
+    @property
+    def parameters(self) -> Path:
+        """Output parameters that a program writes as files."""
+        return self.path / "parameters"
+
+    @property
+    def artifacts(self) -> Path:
+        """Output artifacts."""
+        return self.path / "outputs"
+
+    @property
+    def work(self) -> Path:
+        """The task's working folder."""
+        return self.path / "work"
+
+    @property
+    def scratch(self) -> Path:
+        """The task's TMPDIR; removed when it ends."""
+        return self.path / "tmp"
+
+    def log(self, attempt: int) -> Path:
+        """Output of one attempt."""
+        return self.path / f"log-{attempt}.txt"
+
+
+def build_executor_input(component: Component, inputs: Values, folder: StepFolder, artifacts: Path) -> dict[str, Any]:
+    """KFP's ExecutorInput for one step whose output artifacts go below `artifacts`."""
+    schemas = {slot: each.schema for slot, each in component.input_artifacts.items()}
+    return {
+        "inputs": {
+            "parameterValues": dict(inputs.parameters),
+            "artifacts": {
+                slot: {"artifacts": [_runtime_artifact(each, schemas.get(slot)) for each in found]}
+                for slot, found in inputs.artifacts.items()
+            },
+        },
+        "outputs": {
+            "parameters": {slot: {"outputFile": str(folder.parameters / slot)} for slot in component.output_parameters},
+            "artifacts": {
+                slot: {"artifacts": [_planned_artifact(slot, each, artifacts / slot)]}
+                for slot, each in component.output_artifacts.items()
+            },
+            "outputFile": str(folder.executor_output),
+        },
+    }
+
+
+def _runtime_artifact(artifact: Artifact, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    known = dict(schema or {}) if artifact.type == "system.Artifact" and schema else {"schemaTitle": artifact.type}
+    return {"name": artifact.name, "type": known, "uri": artifact.uri, "metadata": dict(artifact.metadata)}
+
+
+def _planned_artifact(name: str, slot: ArtifactSlot, path: Path) -> dict[str, Any]:
+    return {"name": name, "type": dict(slot.schema), "uri": str(path), "metadata": dict(slot.metadata)}
+
+
+def write_executor_input(executor_input: Mapping[str, Any], folder: StepFolder) -> None:
+    """Write the ExecutorInput where the task finds it."""
+    write_whole(folder.executor_input, json.dumps(executor_input, indent=2))
+
+
+def read_outputs(
+    component: Component, executor_input: Mapping[str, Any], folder: StepFolder, *, task_id: str
+) -> Values:
+    """What a task that said it succeeded has left behind.
+
+    Raises:
+        RunFailed: A declared output is missing, or is not of its type.
+    """
+    said = _executor_output(folder.executor_output)
+    values = dict(said.get("parameterValues") or {})
+    for name, old in (said.get("parameters") or {}).items():
+        values.setdefault(name, next(iter(old.values()), None))
+    parameters = {}
+    for name, slot in component.output_parameters.items():
+        value = values[name] if values.get(name) is not None else _from_file(folder.parameters / name)
+        if value is None:
+            raise RunFailed(f"the step ended well but gave no value for its output {name!r}")
+        try:
+            parameters[name] = coerce(value, slot.type, name=name)
+        except InvalidSetting as error:
+            raise RunFailed(f"the step gave an output of another type: {error}") from error
+    artifacts = {}
+    for name, each in component.output_artifacts.items():
+        planned = executor_input["outputs"]["artifacts"][name]["artifacts"][0]
+        found = ((said.get("artifacts") or {}).get(name) or {}).get("artifacts") or [planned]
+        artifacts[name] = tuple(_output(name, each, planned, one, task_id=task_id) for one in found)
+    return Values(parameters=parameters, artifacts=artifacts)
+
+
+def _executor_output(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        said = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunFailed(f"the step's {path.name} is no JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise RunFailed(f"the step's {path.name} holds no ExecutorOutput")
+    return said
+
+
+def _from_file(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
+def _output(
+    name: str, slot: ArtifactSlot, planned: Mapping[str, Any], said: Mapping[str, Any], *, task_id: str
+) -> Artifact:
+    uri, metadata = str(said.get("uri") or planned["uri"]), dict(said.get("metadata") or {})
+    custom = said.get("custom_path") or said.get("customPath")
+    if custom and "://" not in uri and Path(custom).exists() and Path(custom).absolute() != Path(uri).absolute():
+        _copy(Path(custom), Path(uri))
+    artifact = Artifact(
+        id=uuid.uuid4().hex,
+        name=str(said.get("name") or name),
+        type=str((said.get("type") or {}).get("schemaTitle") or slot.type),
+        uri=uri,
+        metadata=metadata,
+        digest=digest_of(uri),
+        producer_task_id=task_id,
+        created=datetime.now(UTC),
+    )
+    was_touched = uri != planned["uri"] or metadata != planned["metadata"]
+    if artifact.digest is None and "://" not in uri and not was_touched and slot.type not in _WITHOUT_FILE:
+        raise RunFailed(f"the step ended well but its output {name!r} is not there: nothing was written to {uri}")
+    return artifact
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def digest_of(uri: str) -> str | None:
+    """SHA-256 of what lies at `uri`; None for what lies elsewhere or is not there."""
+    path = Path(uri)
+    return content_digest(path) if "://" not in uri and path.exists() else None
+
+
+def import_artifact(slot: ArtifactSlot, uri: str, metadata: Mapping[str, Any], *, task_id: str, name: str) -> Artifact:
+    """What an importer gives: a local path as it is, anything else by reference.
+
+    Raises:
+        InvalidPipeline: Nothing lies at the local path.
+    """
+    plain_uri = uri.removeprefix("file://")
+    if "://" not in plain_uri:
+        path = Path(plain_uri).expanduser().absolute()
+        if not plain_uri or not path.exists():
+            raise InvalidPipeline(f"there is nothing to import at {plain_uri!r}")
+        plain_uri = str(path)
+    return Artifact(
+        id=uuid.uuid4().hex,
+        name=name,
+        type=slot.type,
+        uri=plain_uri,
+        metadata=dict(metadata),
+        digest=digest_of(plain_uri),
+        producer_task_id=task_id,
+        created=datetime.now(UTC),
+    )

@@ -1,0 +1,111 @@
+"""One process executing one run: what its scheduler and its steps share."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainwright_pipelines.engine.launch import Processes
+from trainwright_pipelines.engine.records import Event, Run, State, Task
+from trainwright_pipelines.engine.spec import Pipeline
+from trainwright_pipelines.engine.store import Store
+
+Listener = Callable[[Event], None]
+
+_MAX_THREADS = 256
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(kw_only=True)
+class Execution:
+    """The run being executed. Used from the scheduler's thread only, but for `processes`."""
+
+    store: Store
+    run: Run
+    pipeline: Pipeline
+    listener: Listener | None
+    max_parallel: int
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    processes: Processes = field(default_factory=Processes)
+    previous: dict[str, Task] = field(default_factory=dict)
+    """Tasks of the run so far, by path: those of an earlier process, and then of this one."""
+    threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="step")
+    )
+    has_lost_lease: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.slots = asyncio.Semaphore(self.max_parallel)
+
+    @property
+    def constants(self) -> dict[str, str]:
+        """Placeholders that are the same for all tasks of the run."""
+        created = self.run.created.isoformat(timespec="seconds").replace("+00:00", "Z")
+        scheduled = (self.run.scheduled or self.run.created).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {
+            "pipeline_job_name": self.run.name,
+            "pipeline_job_resource_name": self.run.name,
+            "pipeline_job_uuid": self.run.id,
+            "pipeline_job_create_time_utc": created,
+            "pipeline_job_schedule_time_utc": scheduled,
+            "pipeline_root": str(self.artifact_root),
+            "workspace_path": str(self.run.folder / "workspace"),
+        }
+
+    @property
+    def artifact_root(self) -> Path:
+        """Below which output artifacts go."""
+        return self.run.folder / "steps"
+
+    def folder_of(self, path: str) -> Path:
+        """Where a task keeps its files."""
+        return self.run.folder / "steps" / path
+
+    async def in_thread(self, function: Callable[[], Any]) -> Any:
+        """Await a blocking call without holding up the other tasks."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function)
+
+    def save(self, task: Task, message: str = "") -> Task:
+        """Record a task's new state and tell the listener."""
+        before = self.previous.get(task.path)
+        self.previous[task.path] = task
+        self.store.save_task(task)
+        if before is None or before.state != task.state or message:
+            self.tell(Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message))
+        return task
+
+    def save_run(self, **changes: Any) -> None:
+        """Record the run's new state and tell the listener."""
+        before = self.run.state
+        self.run = replace(self.run, **changes)
+        self.store.save_run(self.run)
+        if self.run.state != before:
+            self.tell(Event(run_id=self.run.id, time=now(), state=self.run.state, message=self.run.error))
+
+    def warn(self, message: str) -> None:
+        """Tell about something that the run goes on without."""
+        self.tell(Event(run_id=self.run.id, time=now(), state=self.run.state, message=message))
+
+    def tell(self, event: Event) -> None:
+        """Keep an event, and hand it to the listener."""
+        self.store.add_events([event])
+        if self.listener is not None:
+            self.listener(event)
+
+    def finish(self, task: Task, state: State, **changes: Any) -> Task:
+        """Record the end of a task."""
+        return self.save(replace(task, state=state, finished=now(), **changes))
+
+    def close(self) -> None:
+        """End all processes and threads."""
+        self.processes.close()
+        self.threads.shutdown(cancel_futures=True)

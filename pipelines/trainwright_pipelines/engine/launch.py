@@ -1,0 +1,166 @@
+"""From a container spec to a process on this machine.
+
+Our own components run in warm children, everything else in fresh processes.
+"""
+
+import os
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.cluster.warm import DEFAULT_PRELOAD, SOCKET_VARIABLE, WarmChild, WarmParent
+from trainwright_components.errors import InvalidPipeline, RunFailed
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine import task_entry
+from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.placeholders import Placeholders
+
+_EXECUTOR_MODULE = "kfp.dsl.executor_main"
+_FUNCTION_FLAG = "--function_to_execute"
+_VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One process to start."""
+
+    target: str
+    arguments: Mapping[str, Any]
+    env: Mapping[str, str]
+    cwd: Path
+    is_warm: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSource:
+    """A lightweight component: the code of its function, and the function's name."""
+
+    source: str
+    function: str
+
+
+def python_source(container: Mapping[str, Any]) -> PythonSource | None:
+    """The function of a lightweight Python component; None for any other container."""
+    command, args = container.get("command") or [], container.get("args") or []
+    if _FUNCTION_FLAG not in args[:-1] or len(command) < 2 or _EXECUTOR_MODULE not in str(command[-2]):
+        return None
+    return PythonSource(source=command[-1], function=args[args.index(_FUNCTION_FLAG) + 1])
+
+
+def is_python(container: Mapping[str, Any]) -> bool:
+    """Whether a container runs a Python component, lightweight or with its code in the image."""
+    return any(_EXECUTOR_MODULE in str(part) for part in container.get("command") or [])
+
+
+def plan_launch(
+    container: Mapping[str, Any],
+    placeholders: Placeholders,
+    folder: StepFolder,
+    *,
+    extra_env: Mapping[str, str],
+    python: Path | None = None,
+) -> Launch:
+    """What to start for a container.
+
+    `extra_env` are variables that the platform settings give; `python` is an interpreter with the packages that the
+    component asks for, by default this one.
+
+    Raises:
+        InvalidPipeline: It cannot be run without its image.
+        RunFailed: Its program is not on this machine.
+    """
+    image = placeholders.text(str(container.get("image") or ""))
+    env = _environment(container, placeholders, folder, extra_env)
+    source = python_source(container)
+    if source is not None:
+        folder.source.write_text(source.source)
+        arguments = {
+            "source": str(folder.source),
+            "function": source.function,
+            "executor_input": str(folder.executor_input),
+            "report": str(folder.report),
+        }
+        if is_logical(image):
+            target = f"{task_entry.__name__}:run_component"
+            return Launch(target=target, arguments=arguments, env=env, cwd=folder.work, is_warm=True)
+        flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]
+        command = [str(python or sys.executable), "-P", "-m", task_entry.__name__, *flags]
+        return _fresh(command, env | {"_KFP_RUNTIME": "true"}, folder)
+    command = placeholders.arguments([*(container.get("command") or []), *(container.get("args") or [])])
+    if not container.get("command"):
+        raise InvalidPipeline(
+            f"the step relies on the entry point of its image {image!r}, which only a container has; "
+            "give the component a command"
+        )
+    if shutil.which(command[0], path=env["PATH"]) is None:
+        raise RunFailed(
+            f"the step's program {command[0]!r} is not on this machine: steps run here as processes, not in their "
+            f"image {image!r}; install the program, or run on a target with containers"
+        )
+    return _fresh(command, env, folder)
+
+
+def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -> Launch:
+    return Launch(
+        target=f"{task_entry.__name__}:run_command",
+        arguments={"command": list(command)},
+        env={**env, SOCKET_VARIABLE: ""},
+        cwd=folder.work,
+    )
+
+
+def _environment(
+    container: Mapping[str, Any], placeholders: Placeholders, folder: StepFolder, extra_env: Mapping[str, str]
+) -> dict[str, str]:
+    env = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONSAFEPATH": "1",  # else a folder of the user's, such as ./components, hides the installed package
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(folder.scratch),
+        **extra_env,
+    }
+    for each in container.get("env") or []:
+        env[str(each["name"])] = _expand(placeholders.text(str(each.get("value") or "")), {**os.environ, **env})
+    return env
+
+
+def _expand(text: str, variables: Mapping[str, str]) -> str:
+    """`$(NAME)` as Kubernetes fills it; `$$(NAME)` and unknown names stay."""
+    return _VARIABLE.sub(lambda match: match[1] or variables.get(match[2], match[0]), text)
+
+
+@dataclass(kw_only=True)
+class Processes:
+    """Starts the processes of one run, and ends them all when closed."""
+
+    preload: Sequence[str] = DEFAULT_PRELOAD
+    _parents: dict[bool, WarmParent] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, launch: Launch, *, log: Path) -> WarmChild:
+        """Start a process; the first warm one waits for the imports."""
+        return self._parent(launch.is_warm).spawn(
+            launch.target, launch.arguments, env=launch.env, cwd=launch.cwd, log=log
+        )
+
+    def warm_up(self) -> None:
+        """Begin the imports that warm children share, without waiting for them."""
+        self._parent(True)
+
+    def _parent(self, is_warm: bool) -> WarmParent:
+        with self._lock:
+            if is_warm not in self._parents:
+                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (task_entry.__name__,))
+            return self._parents[is_warm]
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._lock:
+            for parent in self._parents.values():
+                parent.close()
+            self._parents.clear()

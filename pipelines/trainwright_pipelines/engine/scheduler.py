@@ -1,0 +1,189 @@
+"""Walks the DAG: starts what can start, in parallel, and turns the ends of tasks into the end of the run."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from trainwright_components.errors import TrainwrightError
+from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.launch import is_python
+from trainwright_pipelines.engine.records import State, Task, TaskKind, Values
+from trainwright_pipelines.engine.resolve import (
+    Outcome,
+    collect,
+    dag_outputs,
+    fill_defaults,
+    holds,
+    loop_items,
+    resolve_inputs,
+    why_not,
+)
+from trainwright_pipelines.engine.spec import Component, Dag, TaskSpec
+from trainwright_pipelines.engine.steps import Step
+
+
+class Scheduler:
+    """Executes one run."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._pipeline = execution.pipeline
+
+    async def run(self) -> Outcome:
+        """Execute the whole pipeline."""
+        root = self._pipeline.root
+        inputs = fill_defaults(Values(parameters=self._execution.run.parameters), root, self._pipeline.name)
+        if root.dag is not None:
+            return await self._dag("", root.dag, inputs)
+        spec = TaskSpec(
+            name=root.name, display_name=root.name, component=root.name, parameters={}, artifacts={}, depends_on=()
+        )
+        return await self._work(self._announce("", spec, root), spec, root, inputs)
+
+    async def _dag(self, path: str, dag: Dag, scope: Values) -> Outcome:
+        records = {
+            name: self._announce(path, spec, self._pipeline.component_of(spec)) for name, spec in dag.tasks.items()
+        }
+        futures: dict[str, asyncio.Task[Outcome]] = {}
+        async with asyncio.TaskGroup() as group:
+            for name, spec in dag.tasks.items():
+                futures[name] = group.create_task(self._node(records[name], spec, scope, futures))
+        outcomes = {name: future.result() for name, future in futures.items()}
+        return _verdict(outcomes, dag_outputs(dag, outcomes))
+
+    def _announce(
+        self, parent: str, spec: TaskSpec, component: Component, *, kind: TaskKind | None = None, name: str = ""
+    ) -> Task:
+        name = name or spec.name
+        path = f"{parent}/{name}" if parent else name
+        known = self._execution.previous.get(path)
+        if known is not None:
+            return known
+        executor = self._pipeline.executors.get(component.executor, {})
+        task = Task(
+            id=uuid.uuid4().hex,
+            run_id=self._execution.run.id,
+            name=name,
+            path=path,
+            parent_path=parent,
+            kind=kind or self._kind(spec, component),
+            component=component.name,
+            display_name=spec.display_name,
+            depends_on=tuple(f"{parent}/{each}" if parent else each for each in spec.depends_on) if not kind else (),
+            image=str((executor.get("container") or {}).get("image") or ""),
+            created=now(),
+        )
+        return self._execution.save(task)
+
+    def _kind(self, spec: TaskSpec, component: Component) -> TaskKind:
+        if spec.iterator is not None:
+            return TaskKind.LOOP
+        if component.dag is not None:
+            return TaskKind.DAG
+        executor = self._pipeline.executors[component.executor]
+        if "importer" in executor:
+            return TaskKind.IMPORTER
+        return TaskKind.PYTHON if is_python(executor.get("container") or {}) else TaskKind.CONTAINER
+
+    async def _node(
+        self, record: Task, spec: TaskSpec, scope: Values, siblings: Mapping[str, asyncio.Task[Outcome]]
+    ) -> Outcome:
+        upstream = {name: await siblings[name] for name in spec.depends_on}
+        component = self._pipeline.component_of(spec)
+        if reason := why_not(spec, upstream):
+            return self._skip(record, reason)
+        try:
+            inputs = resolve_inputs(
+                spec,
+                component,
+                scope=scope,
+                upstream=upstream,
+                constants=self._execution.constants,
+                job=self._execution.run.name,
+            )
+            if spec.condition and not holds(spec.condition, component, inputs):
+                return self._skip(record, f"its condition is false: {spec.condition}")
+            if spec.iterator is not None:
+                return await self._loop(record, spec, component, inputs)
+            return await self._work(record, spec, component, inputs)
+        except TrainwrightError as error:
+            latest = self._execution.previous[record.path]
+            self._execution.finish(latest, State.FAILED, error=str(error))
+            return Outcome(state=State.FAILED, error=str(error))
+
+    def _skip(self, record: Task, reason: str) -> Outcome:
+        self._execution.finish(record, State.SKIPPED, error=reason)
+        return Outcome(state=State.SKIPPED, error=reason)
+
+    async def _work(self, record: Task, spec: TaskSpec, component: Component, inputs: Values) -> Outcome:
+        if component.dag is not None:
+            return await self._group(record, component.dag, inputs)
+        step = Step(execution=self._execution, record=record, spec=spec, component=component, inputs=inputs)
+        with self._canceling(record.path):
+            return await step.run()
+
+    async def _group(self, record: Task, dag: Dag, inputs: Values) -> Outcome:
+        record = self._begin(record, inputs)
+        with self._canceling(record.path):
+            outcome = await self._dag(record.path, dag, inputs)
+        self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
+        return outcome
+
+    async def _loop(self, record: Task, spec: TaskSpec, component: Component, inputs: Values) -> Outcome:
+        if spec.iterator is None:
+            raise AssertionError("a loop has an iterator")
+        items = loop_items(spec.iterator, inputs, constants=self._execution.constants)
+        record = self._begin(record, inputs)
+        slots = asyncio.Semaphore(spec.iterator.parallelism or max(len(items), 1))
+        kind = TaskKind.ITERATION if component.dag is not None else None
+        iterations = [
+            self._announce(record.path, replace(spec, iterator=None), component, kind=kind, name=str(index))
+            for index in range(len(items))
+        ]
+        with self._canceling(record.path):
+            async with asyncio.TaskGroup() as group:
+                futures = [
+                    group.create_task(self._iteration(slots, iteration, spec, component, item))
+                    for iteration, item in zip(iterations, items, strict=True)
+                ]
+        outcomes = [future.result() for future in futures]
+        named = {str(index): outcome for index, outcome in enumerate(outcomes)}
+        outcome = _verdict(named, collect(component, outcomes))
+        self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
+        return outcome
+
+    async def _iteration(
+        self, slots: asyncio.Semaphore, record: Task, spec: TaskSpec, component: Component, inputs: Values
+    ) -> Outcome:
+        async with slots:
+            try:
+                return await self._work(record, spec, component, fill_defaults(inputs, component, spec.name))
+            except TrainwrightError as error:
+                latest = self._execution.previous[record.path]
+                self._execution.finish(latest, State.FAILED, error=str(error))
+                return Outcome(state=State.FAILED, error=str(error))
+
+    def _begin(self, record: Task, inputs: Values) -> Task:
+        return self._execution.save(
+            replace(record, state=State.RUNNING, started=now(), finished=None, error="", inputs=inputs)
+        )
+
+    @contextlib.contextmanager
+    def _canceling(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            latest = self._execution.previous[path]
+            if not latest.state.is_final:
+                self._execution.finish(latest, State.CANCELED, error="canceled")
+            raise
+
+
+def _verdict(outcomes: Mapping[str, Outcome], outputs: Values) -> Outcome:
+    failed = [name for name, outcome in outcomes.items() if outcome.state == State.FAILED]
+    if not failed:
+        return Outcome(state=State.SUCCEEDED, outputs=outputs)
+    error = f"{', '.join(failed)} failed: {outcomes[failed[0]].error}"
+    return Outcome(state=State.FAILED, outputs=outputs, error=error)

@@ -1,0 +1,225 @@
+"""One step: its folder, its process, its attempts, its outputs."""
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from trainwright_components.cluster.warm import WarmChild
+from trainwright_components.errors import InvalidPipeline, TrainwrightError
+from trainwright_pipelines.engine.contract import (
+    StepFolder,
+    build_executor_input,
+    import_artifact,
+    read_outputs,
+    write_executor_input,
+)
+from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.launch import Launch, Processes, plan_launch
+from trainwright_pipelines.engine.placeholders import Placeholders
+from trainwright_pipelines.engine.records import Attempt, State, Task, Values
+from trainwright_pipelines.engine.resolve import Outcome
+from trainwright_pipelines.engine.spec import Component, TaskSpec, constant_of
+from trainwright_pipelines.engine.values import to_text
+
+STOP_GRACE_S = 10.0
+_LOG_END_CHARS = 4000
+_SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
+_NOT_FOUND = 127
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptEnd:
+    """How an attempt ended; no error means well."""
+
+    exit_code: int | None
+    error: str = ""
+    detail: str = ""
+
+
+@dataclass(kw_only=True)
+class Attempting:
+    """A process that another thread waits for, and that can be stopped meanwhile."""
+
+    processes: Processes
+    launch: Launch
+    log: Path
+    timeout_s: float | None
+    child: WarmChild | None = None
+    _is_stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> int | None:
+        """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
+        child = self.processes.start(self.launch, log=self.log)
+        with self._lock:
+            self.child = child
+            if not self._is_stopped:
+                return child.pid
+        child.close()
+        return None
+
+    def wait(self) -> int:
+        """The exit code.
+
+        Raises:
+            TimeoutError: It took too long, and was killed.
+        """
+        if self.child is None:
+            return -15
+        try:
+            return self.child.wait(self.timeout_s)
+        finally:
+            self.child.close()
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask the process to end, or kill it."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.kill() if at_once else self.child.terminate()
+
+
+@dataclass(kw_only=True)
+class Step:
+    """A leaf of the DAG on its way."""
+
+    execution: Execution
+    record: Task
+    spec: TaskSpec
+    component: Component
+    inputs: Values
+
+    def __post_init__(self) -> None:
+        self.folder = StepFolder(self.execution.folder_of(self.record.path))
+        self.executor: Mapping[str, Any] = self.execution.pipeline.executors[self.component.executor]
+        self.executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
+        self.placeholders = Placeholders(
+            self.executor_input,
+            self.execution.constants | {"pipeline_task_name": self.record.name, "pipeline_task_uuid": self.record.id},
+        )
+
+    async def run(self) -> Outcome:
+        """Do the step, again if its policy says so, and record how it went."""
+        self.record = self.execution.save(replace(self.record, inputs=self.inputs, folder=self.folder.path))
+        async with self.execution.slots:
+            self.record = self.execution.save(replace(self.record, state=State.RUNNING, started=now()))
+            if "importer" in self.executor:
+                return await self._import()
+            if "container" not in self.executor:
+                kind = next(iter(self.executor), "nothing")
+                raise InvalidPipeline(f"{self.record.name} is a {kind} step, which only Vertex AI Pipelines can run")
+            return await self._attempts(self.executor["container"])
+
+    async def _import(self) -> Outcome:
+        importer = self.executor["importer"]
+        source = importer.get("artifactUri") or {}
+        name = source.get("runtimeParameter")
+        given = self.inputs.parameters.get(name) if name else constant_of(source)
+        metadata = self.placeholders.anywhere(importer.get("metadata") or {})
+        slot_name, slot = next(iter(self.component.output_artifacts.items()))
+        uri = self.placeholders.text(to_text(given))
+        artifact = await self.execution.in_thread(
+            lambda: import_artifact(slot, uri, metadata, task_id=self.record.id, name=slot_name)
+        )
+        return self._succeed(Values(artifacts={slot_name: (artifact,)}))
+
+    async def _attempts(self, container: Mapping[str, Any]) -> Outcome:
+        retry = self.spec.retry
+        end = AttemptEnd(exit_code=None)
+        for number in range(retry.count + 1):
+            if number:
+                await asyncio.sleep(retry.wait_s(number))
+            end, outputs = await self._attempt(container)
+            if outputs is not None:
+                return self._succeed(outputs)
+        self.record = self.execution.finish(self.record, State.FAILED, error=end.error, error_detail=end.detail)
+        return Outcome(state=State.FAILED, error=end.error)
+
+    async def _attempt(self, container: Mapping[str, Any]) -> tuple[AttemptEnd, Values | None]:
+        number = len(self.record.attempts) + 1
+        log = self.folder.log(number)
+        self._save_attempt(Attempt(number=number, state=State.RUNNING, started=now(), log=log))
+        outputs = None
+        try:
+            launch = await self.execution.in_thread(lambda: self._prepare(container))
+            end = await self._process(launch, log)
+            if not end.error:
+                outputs = await self.execution.in_thread(
+                    lambda: read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
+                )
+        except TrainwrightError as error:
+            end = AttemptEnd(exit_code=None, error=str(error), detail=_end_of(log))
+        except asyncio.CancelledError:
+            self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
+            raise
+        finally:
+            shutil.rmtree(self.folder.scratch, ignore_errors=True)
+        self._end_attempt(State.FAILED if end.error else State.SUCCEEDED, end)
+        return end, outputs
+
+    def _prepare(self, container: Mapping[str, Any]) -> Launch:
+        self.folder.make()
+        write_executor_input(self.executor_input, self.folder)
+        extra = {"TRAINWRIGHT_HOME": str(self.execution.store.home), **self.execution.env}
+        return plan_launch(container, self.placeholders, self.folder, extra_env=extra)
+
+    async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
+        attempting = Attempting(processes=self.execution.processes, launch=launch, log=log, timeout_s=None)
+        starting = asyncio.ensure_future(self.execution.in_thread(attempting.start))
+        try:
+            pid = await asyncio.shield(starting)
+            self._remember_process(pid)
+            waiting = asyncio.ensure_future(self.execution.in_thread(attempting.wait))
+            code = await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            attempting.stop(at_once=False)
+            pending = {starting} if attempting.child is None else {waiting}
+            _, running = await asyncio.wait(pending, timeout=STOP_GRACE_S)
+            if running:
+                attempting.stop(at_once=True)
+            raise
+        return _attempt_end(code, self.folder, log)
+
+    def _remember_process(self, pid: int | None) -> None:
+        try:
+            created = None if pid is None else psutil.Process(pid).create_time()
+        except psutil.NoSuchProcess:
+            return
+        self._save_attempt(replace(self.record.attempts[-1], pid=pid, pid_created=created))
+
+    def _save_attempt(self, attempt: Attempt) -> None:
+        others = tuple(each for each in self.record.attempts if each.number != attempt.number)
+        self.record = self.execution.save(replace(self.record, attempts=(*others, attempt), log=attempt.log))
+
+    def _end_attempt(self, state: State, end: AttemptEnd) -> None:
+        last = self.record.attempts[-1]
+        self._save_attempt(replace(last, state=state, finished=now(), exit_code=end.exit_code, error=end.error))
+
+    def _succeed(self, outputs: Values) -> Outcome:
+        self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")
+        return Outcome(state=State.SUCCEEDED, outputs=outputs)
+
+
+def _attempt_end(code: int, folder: StepFolder, log: Path) -> AttemptEnd:
+    if code == 0:
+        return AttemptEnd(exit_code=0)
+    if folder.report.exists():
+        said = json.loads(folder.report.read_text())
+        return AttemptEnd(exit_code=code, error=said["error"], detail=said["detail"])
+    end = _end_of(log)
+    reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
+    if code == _NOT_FOUND:
+        reason += ": a program that it calls is not on this machine"
+    last = end.rstrip().rsplit("\n", 1)[-1]
+    return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-_LOG_END_CHARS:] if log.exists() else ""

@@ -1,0 +1,175 @@
+"""The store's tables, and how a database is opened: WAL for SQLite, so that readers never wait for the writer."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+)
+from sqlalchemy.engine import Connection
+
+_BUSY_TIMEOUT_MS = 30_000
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time with its zone, kept as UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  SQLAlchemy's signature
+        """To the database."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  SQLAlchemy's signature
+        """From the database."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+METADATA = MetaData()
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(256), nullable=False, index=True),
+    Column("pipeline", String(256), nullable=False, index=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("parameters", JSON, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("created", Moment, nullable=False, index=True),
+    Column("started", Moment),
+    Column("finished", Moment),
+    Column("scheduled", Moment),
+    Column("error", Text, nullable=False),
+    Column("uses_cache", Boolean, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("provenance", JSON, nullable=False),
+    Column("spec_text", Text, nullable=False),
+)
+
+TASKS = Table(
+    "tasks",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("parent_path", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("component", String(256), nullable=False),
+    Column("display_name", String(256), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("is_cached", Boolean, nullable=False),
+    Column("cached_from", String(64)),
+    Column("depends_on", JSON, nullable=False),
+    Column("image", Text, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("error_detail", Text, nullable=False),
+    Column("folder", Text),
+    Column("log", Text),
+    Column("attempts", JSON, nullable=False),
+    Column("created", Moment),
+    Column("started", Moment),
+    Column("finished", Moment),
+    Index("tasks_by_path", "run_id", "path", unique=True),
+)
+
+ARTIFACTS = Table(
+    "artifacts",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("digest", String(64)),
+    Column("producer_task_id", String(64), index=True),
+    Column("created", Moment),
+)
+
+TASK_ARTIFACTS = Table(
+    "task_artifacts",
+    METADATA,
+    Column("task_id", ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("side", String(8), primary_key=True),
+    Column("slot", String(256), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.id"), nullable=False, index=True),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("time", Moment, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("task_path", Text, nullable=False),
+    Column("message", Text, nullable=False),
+)
+
+CACHE = Table(
+    "cache",
+    METADATA,
+    Column("key", String(64), primary_key=True),
+    Column("task_id", String(64), nullable=False),
+    Column("created", Moment, nullable=False),
+)
+
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", String(128), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("host", String(256), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("pid_created", Float, nullable=False),
+    Column("renewed", Float, nullable=False),
+)
+
+
+def open_database(url: str) -> Engine:
+    """Connect, and make the tables that are missing."""
+    if not url.startswith("sqlite"):
+        engine = create_engine(url)
+    else:
+        engine = create_engine(url, connect_args={"check_same_thread": False})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    METADATA.create_all(engine)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # pysqlite would begin transactions by itself, and only before some statements
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_TIMEOUT_MS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads and then writes fails at once when another wrote in between: take the lock first.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
