@@ -61,7 +61,7 @@ def outputs(module_file: Path, digits_dataset: Path, tmp_path_factory: pytest.Te
         "study": dsl.Artifact(uri=str(folder / "study")),
         "report": dsl.HTML(uri=str(folder / "report.html")),
     }
-    best_params = hyperparameter_tune.python_func(
+    (best_params,) = hyperparameter_tune.python_func(
         dataset=dsl.Dataset(uri=str(digits_dataset)),
         module=dsl.Artifact(uri=str(module_file)),
         params={"learning_rate": 0.02},
@@ -69,7 +69,7 @@ def outputs(module_file: Path, digits_dataset: Path, tmp_path_factory: pytest.Te
         tuning=TUNING,
         **made,
     )
-    return {**made, "best_params": best_params.best_params}
+    return {**made, "best_params": best_params}
 
 
 def test_the_larger_network_wins_on_real_digits(outputs: dict[str, Any]) -> None:
