@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.datasets.schema import SPLITS, Schema, suggest
+import numpy as np
+
+from trainwright_components.datasets.schema import SPLITS, Feature, Label, Schema, suggest
 from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.datasets.writer import FILES_FILE
 from trainwright_components.errors import InvalidData, InvalidSetting
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-FILES_FILE = "files.json"
 _PARSE_ROWS = 256  # parsing many records at once costs a tenth of parsing one by one
 
 
@@ -59,14 +61,23 @@ def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "t
 
 
 def feature_spec(schema: Schema) -> dict[str, Any]:
-    """What `tf.io.parse_example` needs to read rows of `schema`."""
+    """What `tf.io.parse_example` needs to read rows of `schema`; a row may lack a feature that can be missing."""
     import tensorflow as tf
 
     columns: list[Any] = [*schema.features, *([schema.label] if schema.label else [])]
-    spec = {column.name: tf.io.FixedLenFeature(column.shape, getattr(tf, column.dtype)) for column in columns}
+    spec = {
+        column.name: tf.io.FixedLenFeature(column.shape, getattr(tf, column.dtype), _missing_value(column))
+        for column in columns
+    }
     if schema.weight:
         spec[schema.weight] = tf.io.FixedLenFeature((), tf.float32)
     return spec
+
+
+def _missing_value(column: Feature | Label) -> Any:
+    if isinstance(column, Label) or column.dtype == "int64":
+        return None
+    return np.full(column.shape, "" if column.dtype == "string" else np.nan).tolist()
 
 
 def parse_examples(batch: "tf.Tensor", schema: Schema) -> "tuple[Any, ...]":

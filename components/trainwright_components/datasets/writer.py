@@ -1,6 +1,7 @@
 """Write the folder of a dataset: sharded TFRecords of tf.Example per split, schema.json, statistics.json."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.accumulate import Columns, SplitAccumulator
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.files import write_whole
 
+FILES_FILE = "files.json"
 ROWS_PER_SHARD = 10_000
 BYTES_PER_SHARD = 64 << 20
 MAX_SHARDS = 256
@@ -78,6 +81,38 @@ class DatasetWriter:
             self.statistics = Statistics(splits=splits)
             self._schema.save(self._folder)
             self.statistics.save(self._folder)
+
+
+class ReferenceWriter:
+    """Leaves rows in the TFRecord files that they came in and writes what a dataset needs beside them.
+
+    Args:
+        folder: An existing folder.
+        files: The files of each split.
+    """
+
+    def __init__(self, folder: Path, schema: Schema, *, files: Mapping[str, Sequence[str]]) -> None:
+        self._folder, self._schema, self._files = folder, schema, files
+        self._accumulators = {split: SplitAccumulator(schema) for split in files}
+        self.statistics: Statistics | None = None
+
+    def write(self, split: str, columns: Columns) -> None:
+        """Count rows in."""
+        if len(next(iter(columns.values()))):
+            self._accumulators[split].add(columns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            splits = {split: accumulator.result() for split, accumulator in self._accumulators.items()}
+            self.statistics = Statistics(splits=splits)
+            self._schema.save(self._folder)
+            self.statistics.save(self._folder)
+            write_whole(self._folder / FILES_FILE, json.dumps(dict(self._files), indent=2) + "\n")
 
 
 def encode_rows(columns: Columns, schema: Schema) -> list[bytes]:

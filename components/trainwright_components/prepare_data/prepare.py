@@ -1,16 +1,40 @@
-"""Turn a source of rows into a dataset: split, encode, describe. Knows data; knows nothing of KFP."""
+"""Turn a source of rows into a dataset: learn the columns, split, encode, describe. Knows nothing of KFP."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
+from trainwright_components.datasets.chunks import Column, Source, SourceTraits
+from trainwright_components.datasets.encode import encode_chunk
+from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
+from trainwright_components.datasets.profile import TableProfile
+from trainwright_components.datasets.progress import ProgressLog
+from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
+from trainwright_components.datasets.sources.locations import is_folder, join, normalize, read_bytes
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.datasets.writer import DatasetWriter, choose_shards
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.datasets.writer import DatasetWriter, ReferenceWriter, choose_shards
+from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
-from trainwright_components.reports import Report
+from trainwright_components.prepare_data.given_files import open_rows
+from trainwright_components.prepare_data.page import draw_page
+from trainwright_components.prepare_data.references import choose_files, stored_schema
+from trainwright_components.prepare_data.settings import PrepareSettings
+from trainwright_components.prepare_data.splitters import Splitter, StratifiedSplitter, WholeFilesSplitter
+from trainwright_components.prepare_data.splitting import (
+    check_split_columns,
+    choose_splitter,
+    describe_split,
+    refuse_empty_splits,
+)
+
+_SHOWN_EXAMPLES = 10
+
+_log = logging.getLogger(__name__)
+
+
+Writer = DatasetWriter | ReferenceWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,44 +45,147 @@ class PreparedData:
     schema: Schema
     statistics: Statistics
     report_html: str
+    is_referenced: bool = False
 
 
-def prepare_data(
-    source: str,
-    output: Path,
-    *,
-    label: str = "",
-    validation_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    seed: int = 0,
-) -> PreparedData:
-    """Prepare `source` as a dataset in the folder `output`."""
-    if source != "digits":
-        raise InvalidSetting(f"source must be digits, got {source!r}")
-    from sklearn.datasets import load_digits
+def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | None = None) -> PreparedData:
+    """Prepare `source` as a dataset in the folder `output`, which is whole or absent.
 
-    digits = load_digits()
-    schema = Schema(
-        features=(Feature(name="image", kind="image", dtype="float32", shape=(8, 8)),),
-        label=Label(name="digit", kind="class", dtype="int64", class_names=tuple(map(str, range(10)))),
-    )
-    draw = np.random.default_rng(seed).random(len(digits.target))
-    split = np.where(draw < test_fraction, 2, np.where(draw < test_fraction + validation_fraction, 1, 0))
+    `source` is the name of a bundled set (`digits`), a file, a pattern, a folder of files or of images.
+
+    Raises:
+        InvalidSetting: A setting cannot be used with this source.
+        InvalidData: The data cannot be read, or contradicts the settings or the expected schema.
+    """
+    settings = settings or PrepareSettings()
+    plan = _make_plan(str(source), settings)
     with whole_folder(output) as folder:
-        shards = {
-            name: choose_shards(int((split == number).sum()))
-            for number, name in enumerate(("train", "validation", "test"))
-        }
-        with DatasetWriter(folder, schema, shards=shards) as writer:
-            for number, name in enumerate(shards):
-                rows = split == number
-                columns = {
-                    "image": digits.images[rows].astype(np.float32),
-                    "digit": digits.target[rows].astype(np.int64),
-                }
-                writer.write(name, columns)
-    assert writer.statistics is not None
-    page = Report("Dataset digits").add_table(
-        [[name, split.rows] for name, split in writer.statistics.splits.items()], header=["split", "rows"]
+        with _open_writer(folder, plan) as writer:
+            examples = _write_rows(plan, writer)
+        statistics = writer.statistics or Statistics(splits={})
+        refuse_empty_splits({split: numbers.rows for split, numbers in statistics.splits.items()}, settings)
+    page = draw_page(
+        source=str(source),
+        schema=plan.schema,
+        statistics=statistics,
+        how=plan.how,
+        examples=examples,
     )
-    return PreparedData(dataset=output, schema=schema, statistics=writer.statistics, report_html=page.html())
+    return PreparedData(
+        dataset=output,
+        schema=plan.schema,
+        statistics=statistics,
+        report_html=page.html(),
+        is_referenced=plan.is_referenced,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What the first pass over the rows settled."""
+
+    rows: Source
+    row_count: int
+    schema: Schema
+    splitter: Splitter
+    is_referenced: bool
+    how: str
+
+    @property
+    def expected_rows(self) -> Mapping[str, int]:
+        counts = self.splitter.expected_rows()
+        return {split: counts[split] for split in SPLITS if split in counts}
+
+
+def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
+    rows = open_rows(source, settings)
+    traits = rows.traits
+    expected = load_expected_schema(settings.expected_schema) if settings.expected_schema else None
+    roles = _choose_roles(settings, traits, expected)
+    if traits.columns:
+        check_columns(traits.columns, roles, source=traits.name)
+        check_split_columns(settings, traits.columns, source=traits.name)
+    splitter: Splitter = choose_files(rows, settings) or choose_splitter(settings, traits, label=roles.label)
+    profile = _look_at(rows, splitter)
+    check_split_columns(settings, tuple(profile.columns), source=traits.name)
+    schema = expected or infer_schema(profile, roles, source=traits.name)
+    if expected:
+        refuse_anomalies(find_anomalies(profile, expected, ignored=roles.exclude), source=traits.name)
+    if isinstance(splitter, StratifiedSplitter) and not schema.class_names:
+        splitter = splitter.without_classes()
+    stored = None
+    if isinstance(splitter, WholeFilesSplitter):
+        stored = stored_schema(schema, profile, is_expected=expected is not None)
+    return _Plan(
+        rows=rows,
+        row_count=profile.rows,
+        schema=stored or schema,
+        splitter=splitter,
+        is_referenced=stored is not None,
+        how=describe_split(settings, splitter),
+    )
+
+
+def load_expected_schema(location: str) -> Schema:
+    """The schema at `location`: a schema.json or a folder that holds one."""
+    location = normalize(location)
+    path = join(location, SCHEMA_FILE) if is_folder(location) else location
+    try:
+        return Schema.from_json(read_bytes(path).decode("utf-8"))
+    except (InvalidData, InvalidSetting, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"expected_schema: {error}") from error
+
+
+def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Schema | None) -> Roles:
+    if expected and expected.label and settings.label not in ("", expected.label.name):
+        raise InvalidSetting(f"label is {settings.label!r}, but the expected schema has {expected.label.name!r}")
+    label = expected.label.name if expected and expected.label else settings.label or traits.default_label
+    if expected is None and settings.task == "none":
+        label = ""
+    elif not label and expected is None:
+        listing = f" (there is {', '.join(traits.columns[:20])})" if traits.columns else ""
+        raise InvalidSetting(
+            f"label is not set: name the column of {traits.name} to predict{listing}, or say task none for data without"
+        )
+    by = (settings.key_column, settings.time_column, settings.split_column)
+    exclude = dict.fromkeys([*settings.exclude, *traits.identifiers, *(name for name in by if name)])
+    return Roles(
+        label=label,
+        task=settings.task,
+        weight=(expected.weight or "") if expected else settings.weight_column,
+        exclude=tuple(exclude),
+        kinds={**traits.kinds, **settings.kinds},
+    )
+
+
+def _look_at(rows: Source, splitter: Splitter) -> TableProfile:
+    profile, progress = TableProfile(), ProgressLog(_log, "looked at")
+    for chunk in rows.chunks():
+        profile.add(chunk)
+        splitter.observe(chunk)
+        progress.add(chunk.rows)
+    return profile
+
+
+def _open_writer(folder: Path, plan: _Plan) -> Writer:
+    if plan.is_referenced and isinstance(plan.splitter, WholeFilesSplitter):
+        return ReferenceWriter(folder, plan.schema, files=plan.splitter.files)
+    row_bytes = plan.rows.traits.size_bytes / plan.row_count
+    shards = {
+        split: choose_shards(count, size_bytes=round(row_bytes * count)) for split, count in plan.expected_rows.items()
+    }
+    return DatasetWriter(folder, plan.schema, shards=shards)
+
+
+def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
+    """Write all rows; some of the first, encoded, are returned."""
+    examples: Mapping[str, Column] = {}
+    progress = ProgressLog(_log, "prepared", total=plan.row_count)
+    for chunk in plan.rows.chunks():
+        columns = encode_chunk(chunk, plan.schema)
+        names = plan.splitter.assign(chunk)
+        for split in plan.expected_rows:
+            writer.write(split, {name: column[names == split] for name, column in columns.items()})
+        examples = examples or {name: column[:_SHOWN_EXAMPLES] for name, column in columns.items()}
+        progress.add(chunk.rows)
+    return examples

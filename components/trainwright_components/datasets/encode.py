@@ -1,0 +1,147 @@
+"""Rows as they come into rows as they are stored: float32, int64, UTF-8 text, checked image bytes, class indices."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from trainwright_components.datasets.chunks import (
+    Chunk,
+    Column,
+    NotANumber,
+    as_numbers,
+    as_text,
+    is_missing,
+)
+from trainwright_components.datasets.infer import class_text
+from trainwright_components.datasets.schema import Feature, Label, Schema, suggest
+from trainwright_components.datasets.sources.locations import join, parent, read_bytes
+from trainwright_components.errors import InvalidData, InvalidSetting
+
+_TENSORFLOW_DECODES = ("JPEG", "MPO", "PNG", "GIF", "BMP")
+
+
+def encode_chunk(chunk: Chunk, schema: Schema, *, with_label: bool = True) -> dict[str, Column]:
+    """The columns of `schema`, from the columns of `chunk` with the same names.
+
+    Raises:
+        InvalidData: A value does not fit the schema; says file, row and column.
+    """
+    columns = encode_features(chunk, schema)
+    if with_label and schema.label:
+        columns[schema.label.name] = _encode_label(chunk, schema.label)
+    if with_label and schema.weight:
+        columns[schema.weight] = _numbers(chunk, schema.weight).astype(np.float32)
+    return columns
+
+
+def encode_features(chunk: Chunk, schema: Schema) -> dict[str, Column]:
+    """The features of `schema` alone."""
+    return {feature.name: _encode_feature(chunk, feature) for feature in schema.features}
+
+
+def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
+    if feature.dtype != "string":
+        numbers = _numbers(chunk, feature.name)
+        if numbers.shape[1:] != feature.shape:
+            raise InvalidData(
+                f"{chunk.origin}: column {feature.name!r} has the shape {numbers.shape[1:]} per row where "
+                f"{feature.shape} is expected"
+            )
+        if feature.dtype == "float32":
+            return numbers.astype(np.float32)
+        return _whole(chunk, feature.name, numbers)
+    column = chunk.column(feature.name)
+    return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(chunk, column)
+
+
+def _numbers(chunk: Chunk, name: str) -> Column:
+    column = chunk.column(name)
+    try:
+        return as_numbers(column, is_typed=chunk.is_typed)
+    except NotANumber as error:
+        raise InvalidData(
+            f"{chunk.place(error.row)}: column {name!r} must be a number, got {str(column[error.row])!r}"
+        ) from error
+
+
+def _whole(chunk: Chunk, name: str, numbers: Column) -> Column:
+    wrong = np.isnan(numbers) | (numbers != np.floor(numbers))
+    if wrong.any():
+        row = int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
+        raise InvalidData(f"{chunk.place(row)}: column {name!r} must be a whole number, got {numbers[row]!r}")
+    column = chunk.column(name)
+    return column if column.dtype == np.int64 else numbers.astype(np.int64)
+
+
+def _texts(chunk: Chunk, column: Column) -> Column:
+    texts = as_text(column)
+    missing = is_missing(column, is_typed=chunk.is_typed)
+    return _objects(["" if absent else text for text, absent in zip(texts, missing.tolist(), strict=True)])
+
+
+def _images(chunk: Chunk, name: str, column: Column) -> Column:
+    contents = []
+    for row, value in enumerate(column.tolist()):
+        try:
+            content = read_bytes(join(parent(chunk.origin), value)) if isinstance(value, str) else value
+            contents.append(checked_image(content))
+        except (InvalidData, InvalidSetting) as error:
+            raise InvalidData(f"{_image_place(chunk, row)}: column {name!r}: {error}") from error
+    return _objects(contents)
+
+
+def _image_place(chunk: Chunk, row: int) -> str:
+    return join(chunk.origin, str(chunk.columns["path"][row])) if "path" in chunk.columns else chunk.place(row)
+
+
+def checked_image(content: bytes | None) -> bytes:
+    """`content` if TensorFlow can decode it, else the same picture as PNG.
+
+    Raises:
+        InvalidData: It is no image, or a damaged one.
+    """
+    from PIL import Image
+
+    if not content:
+        raise InvalidData("there is no image; remove the row or give one")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            if image.format in _TENSORFLOW_DECODES and image.mode != "CMYK":
+                return content
+            buffer = io.BytesIO()
+            image.convert("RGBA" if "A" in image.getbands() else "RGB").save(buffer, format="PNG")
+            return buffer.getvalue()
+    except Exception as error:
+        raise InvalidData(f"the image cannot be read ({error}); replace it or remove the row") from error
+
+
+def _encode_label(chunk: Chunk, label: Label) -> Column:
+    column = chunk.column(label.name)
+    if missing := is_missing(column, is_typed=chunk.is_typed).tolist():
+        _refuse(chunk, missing, f"label {label.name!r} has no value")
+    if label.kind == "number":
+        return _numbers(chunk, label.name).astype(np.float32)
+    indices = {name: number for number, name in enumerate(label.class_names)}
+    find: Callable[[str], Any] = lambda text: indices.get(text, indices.get(class_text(text), -1))  # noqa: E731
+    encoded = np.fromiter(map(find, texts := as_text(column)), np.int64, len(column))
+    if (encoded < 0).any():
+        row = int((encoded < 0).argmax())
+        raise InvalidData(
+            f"{chunk.place(row)}: label {label.name!r} is {texts[row]!r}, which is no class"
+            f"{suggest(texts[row], label.class_names)}"
+        )
+    return encoded
+
+
+def _refuse(chunk: Chunk, rows: list[bool], message: str) -> None:
+    if True in rows:
+        raise InvalidData(f"{chunk.place(rows.index(True))}: {message}")
+
+
+def _objects(values: list[Any]) -> Column:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column

@@ -1,0 +1,197 @@
+"""From what the columns of a source hold to a schema: kinds, vocabularies, class names."""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trainwright_components.datasets.chunks import MISSING_TEXTS, number_text
+from trainwright_components.datasets.profile import DISTINCT_LIMIT, ColumnProfile, TableProfile
+from trainwright_components.datasets.schema import FEATURE_KINDS, Feature, Label, Schema, suggest
+from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
+from trainwright_components.errors import InvalidData, InvalidSetting
+
+TASKS = ("auto", "classification", "regression", "none")
+MAX_NUMBERED_CLASSES = 20
+_FREE_TEXT_DISTINCT = 50
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """What the columns are for.
+
+    Args:
+        label: The column to predict; empty for none.
+        task: One of `TASKS`; `auto` takes texts and up to `MAX_NUMBERED_CLASSES` whole numbers for classes.
+        weight: The column with the weight of each row; empty for none.
+        exclude: Columns that are no features: keys, times, identifiers.
+        kinds: The kind of a column where the values do not tell: `{"zip": "categorical"}`.
+    """
+
+    label: str = ""
+    task: str = "auto"
+    weight: str = ""
+    exclude: Collection[str] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+
+def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
+    """The schema of the rows that `profile` saw.
+
+    Raises:
+        InvalidSetting: A role names a column that is not there.
+        InvalidData: The values contradict their role: a class with one example, a label without a value.
+    """
+    if not profile.rows:
+        raise InvalidData(f"{source} holds no rows")
+    check_columns(tuple(profile.columns), roles, source=source)
+    others = {roles.label, roles.weight, *roles.exclude}
+    features = [
+        feature
+        for name, column in profile.columns.items()
+        if name not in others and (feature := infer_feature(name, column, roles.kinds.get(name, ""), source=source))
+    ]
+    if not features:
+        raise InvalidData(f"{source} has no column left that could be a feature")
+    label = infer_label(roles.label, profile.columns[roles.label], roles, source=source) if roles.label else None
+    if roles.weight:
+        _check_weight(roles.weight, profile.columns[roles.weight])
+    return Schema(features=tuple(features), label=label, weight=roles.weight or None)
+
+
+def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
+    """Every column that `roles` names has to be there.
+
+    Raises:
+        InvalidSetting: One is not, or its kind is unknown.
+    """
+    named: Iterable[tuple[str, str]] = (
+        ("label", roles.label),
+        ("weight_column", roles.weight),
+        *(("exclude", name) for name in roles.exclude),
+        *(("kinds", name) for name in roles.kinds),
+    )
+    for setting, name in named:
+        if name and name not in columns:
+            raise InvalidSetting(
+                f"{setting} names the column {name!r}, which {source} lacks{suggest(name, list(columns))}"
+            )
+    for name, kind in roles.kinds.items():
+        if kind not in FEATURE_KINDS:
+            raise InvalidSetting(f"kinds: {name!r} cannot be {kind!r}{suggest(kind, FEATURE_KINDS)}")
+
+
+def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -> Feature | None:
+    """The feature that `column` makes, of `kind` if given; none when no row has a value."""
+    if column.shape is None:
+        _log.warning("column %r of %s has no value in any row; it is left out", name, source)
+        return None
+    if column.first_infinite:
+        raise InvalidData(f"{column.first_infinite}: column {name!r} is infinite; leave it empty where it is unknown")
+    kind = kind or _kind_of(column)
+    if kind == "numeric" and not column.is_numeric:
+        place, text = column.not_a_number or (source, "bytes")
+        raise InvalidData(f"{place}: column {name!r} holds {text!r}, but kinds says that it is numeric")
+    if kind == "numeric" or (kind == "image" and column.is_numeric):
+        dtype = "int64" if column.is_stored_whole and not column.missing else "float32"
+        return Feature(name=name, kind=kind, dtype=dtype, shape=column.shape)
+    if column.shape:
+        raise InvalidData(f"column {name!r} of {source} holds arrays; it can be numeric or image, not {kind}")
+    if kind == "categorical":
+        return Feature(name=name, kind=kind, dtype="string", vocabulary=_vocabulary(name, column))
+    return Feature(name=name, kind=kind, dtype="string")
+
+
+def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) -> Label:
+    """The label that `column` makes.
+
+    Raises:
+        InvalidData: It has missing values, one class only, a class with one example, or is no number in regression.
+    """
+    if column.missing:
+        raise InvalidData(
+            f"{column.first_missing}: label {name!r} has no value ({column.missing:,} of {column.rows:,} rows); "
+            "fill it in or remove these rows"
+        )
+    if roles.task == "classification" or (roles.task == "auto" and _looks_like_classes(column)):
+        return Label(name=name, kind="class", dtype="int64", class_names=_class_names(name, column))
+    if not column.is_numeric:
+        place, text = column.not_a_number or (source, "bytes")
+        raise InvalidData(f"{place}: label {name!r} holds {text!r}, but regression needs numbers")
+    if column.first_infinite:
+        raise InvalidData(f"{column.first_infinite}: label {name!r} is infinite; remove the row")
+    return Label(name=name, kind="number", dtype="float32", shape=column.shape or ())
+
+
+def _kind_of(column: ColumnProfile) -> str:
+    if column.is_bytes:
+        return "image"
+    if column.is_numeric:
+        return "numeric"
+    values = column.values
+    if values is None:
+        return "text"
+    if all(value.lower().endswith(IMAGE_SUFFIXES) for value in values if value not in MISSING_TEXTS):
+        return "image"
+    is_free = len(values) > _FREE_TEXT_DISTINCT and len(values) > (column.rows - column.missing) / 2
+    return "text" if is_free else "categorical"
+
+
+def _vocabulary(name: str, column: ColumnProfile) -> tuple[str, ...]:
+    if column.values is None:
+        raise InvalidData(
+            f"column {name!r} has more than {DISTINCT_LIMIT:,} different values; make it text or numeric with kinds, "
+            "or exclude it"
+        )
+    return tuple(sorted(column.values))
+
+
+def _looks_like_classes(column: ColumnProfile) -> bool:
+    if column.shape:
+        return False
+    if not column.is_numeric or column.is_bool:
+        return True
+    return column.is_whole and column.values is not None and len(column.values) <= MAX_NUMBERED_CLASSES
+
+
+def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
+    if column.values is None:
+        what = "arrays" if column.shape else f"more than {DISTINCT_LIMIT:,} different values"
+        raise InvalidData(f"label {name!r} has {what}, which cannot be classes; say task regression or another label")
+    counts: dict[str, int] = {}
+    for text, count in column.values.items():
+        key = class_text(text) if column.is_whole and not column.is_bool else text
+        counts[key] = counts.get(key, 0) + count
+    if len(counts) < 2:
+        raise InvalidData(
+            f"label {name!r} has the one value {next(iter(counts))!r} in all rows; there is nothing to learn"
+        )
+    if single := sorted(text for text, count in counts.items() if count == 1):
+        listing = ", ".join(map(repr, single[:10])) + (f" and {len(single) - 10} more" if len(single) > 10 else "")
+        hint = "; if it is a quantity, say task regression" if column.is_numeric else ""
+        raise InvalidData(
+            f"label {name!r}: class {listing} has one example, which cannot be in training and test both; "
+            f"add examples, merge classes or remove the row{hint}"
+        )
+    if column.is_whole and not column.is_bool:
+        return tuple(sorted(counts, key=float))
+    return tuple(sorted(counts))
+
+
+def class_text(text: str) -> str:
+    """The one spelling of a whole number as a class name: `1` for `1.0` too; other texts as they are."""
+    try:
+        return number_text(float(text))
+    except ValueError:
+        return text
+
+
+def _check_weight(name: str, column: ColumnProfile) -> None:
+    if not column.is_numeric or column.shape:
+        place, text = column.not_a_number or ("the first row", "an array")
+        raise InvalidData(f"{place}: weight_column {name!r} must hold numbers, got {text!r}")
+    if column.missing:
+        raise InvalidData(f"{column.first_missing}: weight_column {name!r} has no value; give every row a weight")
+    if column.min < 0 or column.first_infinite:
+        raise InvalidData(f"weight_column {name!r} must be at least 0 and finite; its smallest value is {column.min:g}")

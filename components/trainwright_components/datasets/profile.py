@@ -1,0 +1,140 @@
+"""Look at every row of a source once, in bounded memory, to learn what its columns hold."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from trainwright_components.datasets.chunks import (
+    Chunk,
+    Column,
+    NotANumber,
+    as_numbers,
+    as_text,
+    is_missing,
+    number_text,
+)
+from trainwright_components.errors import InvalidData
+
+DISTINCT_LIMIT = 10_000
+
+
+class ColumnProfile:
+    """What the values of one column have in common.
+
+    Attributes:
+        values: How often each value occurs, as text; None once there are more than `DISTINCT_LIMIT`.
+        not_a_number: The place and the text of the first value that is no number; empty when all are.
+        shape: Of one row; None before the first value.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.missing = 0
+        self.values: Counter[str] | None = Counter()
+        self.not_a_number: tuple[str, str] | None = None
+        self.first_missing = self.first_infinite = ""
+        self.shape: tuple[int, ...] | None = None
+        self.is_whole = self.is_bool = self.is_stored_whole = True
+        self.is_bytes = False
+        self.min, self.max = np.inf, -np.inf
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether there are values and all are numbers."""
+        return self.shape is not None and self.not_a_number is None and not self.is_bytes
+
+    def add(self, chunk: Chunk, name: str) -> None:
+        """Take the column `name` of more rows."""
+        column = chunk.column(name)
+        missing = is_missing(column, is_typed=chunk.is_typed)
+        if missing.any():
+            self.missing += int(missing.sum())
+            self.first_missing = self.first_missing or chunk.place(int(missing.argmax()))
+        self.rows += chunk.rows
+        present = column[~missing]
+        if not len(present):
+            return
+        self._check_shape(chunk, name, present.shape[1:])
+        self.is_bool &= present.dtype == bool
+        self.is_stored_whole &= chunk.keeps_integers and np.issubdtype(present.dtype, np.integer)
+        if isinstance(present.flat[0], bytes):
+            self.is_bytes, self.values = True, None
+            return
+        self._add_numbers(chunk, column)
+        self._count(present)
+
+    def add_absent(self, rows: int) -> None:
+        """Take rows that lack this column altogether."""
+        self.rows += rows
+        self.missing += rows
+        self.first_missing = self.first_missing or "the first row"
+
+    def _check_shape(self, chunk: Chunk, name: str, shape: tuple[int, ...]) -> None:
+        if self.shape is None:
+            self.shape = shape
+        elif self.shape != shape:
+            raise InvalidData(
+                f"{chunk.origin}, from row {chunk.first_row}: column {name!r} has the shape {shape} per row where "
+                f"{self.shape} is expected; give every row the same"
+            )
+
+    def _add_numbers(self, chunk: Chunk, column: Column) -> None:
+        if self.not_a_number is not None:
+            return
+        try:
+            numbers = as_numbers(column, is_typed=chunk.is_typed)
+        except NotANumber as error:
+            self.not_a_number = (chunk.place(error.row), str(column[error.row]))
+            self.is_whole = self.is_bool = False
+            return
+        finite = np.isfinite(numbers)
+        if np.isinf(numbers).any():
+            flat = np.isinf(numbers.reshape(len(numbers), -1)).any(axis=1)
+            self.first_infinite = self.first_infinite or chunk.place(int(flat.argmax()))
+        known = numbers[finite]
+        if known.size:
+            self.is_whole &= bool((known == np.floor(known)).all())
+            self.min, self.max = min(self.min, float(known.min())), max(self.max, float(known.max()))
+
+    def _count(self, present: Column) -> None:
+        if self.values is None:
+            return
+        if present.ndim > 1:
+            self.values = None
+        elif present.dtype == object or present.dtype == bool:
+            self.values.update(as_text(present))
+        else:
+            distinct, counts = np.unique(present, return_counts=True)
+            for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+                self.values[number_text(value)] += count
+        if self.values is not None and len(self.values) > DISTINCT_LIMIT:
+            self.values = None
+
+
+class TableProfile:
+    """The columns of a source, in the order in which they appear."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.columns: dict[str, ColumnProfile] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """Take more rows."""
+        for name in chunk.columns:
+            if name not in self.columns:
+                self.columns[name] = ColumnProfile()
+                if self.rows:
+                    self.columns[name].add_absent(self.rows)
+        for name, column in self.columns.items():
+            column.add(chunk, name)
+        self.rows += chunk.rows
+
+
+def profile_chunks(chunks: Iterable[Chunk], *, max_rows: int | None = None) -> TableProfile:
+    """The profile of all rows, or of about the first `max_rows`."""
+    profile = TableProfile()
+    for chunk in chunks:
+        profile.add(chunk)
+        if max_rows is not None and profile.rows >= max_rows:
+            break
+    return profile

@@ -1,0 +1,97 @@
+"""Folders of images: one per class, optionally below train/, validation/, test/; or a flat folder, unlabelled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Source, SourceTraits
+from trainwright_components.datasets.sources.locations import base_name, is_folder, list_folder, read_bytes
+from trainwright_components.errors import InvalidData
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+_CHUNK_IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    path: str
+    split: str
+    class_name: str
+
+
+class ImageFolder:
+    """Images with the columns `image` (encoded bytes), `path` and, where there are class folders, `label`."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._images = list(_find_images(folder))
+        if not self._images:
+            raise InvalidData(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor do the folders in it")
+        self._is_labelled = all(image.class_name for image in self._images)
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What is known before reading."""
+        return SourceTraits(
+            name=base_name(self._folder),
+            columns=("image", "path", "label") if self._is_labelled else ("image", "path"),
+            is_split=bool(self._images[0].split),
+            default_label="label" if self._is_labelled else "",
+            identifiers=("path",),
+            kinds={"image": "image"},
+        )
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All images from the start, in the order of their paths."""
+        waiting: list[_Image] = []
+        contents: list[bytes] = []
+        for image in self._images:
+            is_full = len(waiting) == _CHUNK_IMAGES or sum(map(len, contents)) > CHUNK_BYTES
+            if waiting and (is_full or image.split != waiting[0].split):
+                yield self._chunk(waiting, contents)
+                waiting, contents = [], []
+            waiting.append(image)
+            contents.append(read_bytes(image.path))
+        yield self._chunk(waiting, contents)
+
+    def _chunk(self, images: list[_Image], contents: list[bytes]) -> Chunk:
+        columns = {
+            "image": _objects(contents),
+            "path": _objects([image.path.removeprefix(self._folder).lstrip("/") for image in images]),
+        }
+        if self._is_labelled:
+            columns["label"] = _objects([image.class_name for image in images])
+        return Chunk(columns=columns, origin=self._folder, split=images[0].split)
+
+
+def _objects(values: list[bytes] | list[str]) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def _find_images(folder: str) -> Iterator[_Image]:
+    entries = list_folder(folder)
+    folders = [entry for entry in entries if is_folder(entry)]
+    if folders and all(base_name(entry) in _SPLITS for entry in folders):
+        for entry in folders:
+            yield from _find_classes(list_folder(entry), split=_SPLITS[base_name(entry)])
+    else:
+        yield from _find_classes(entries, split="")
+
+
+def _find_classes(entries: list[str], *, split: str) -> Iterator[_Image]:
+    folders = [entry for entry in entries if is_folder(entry)]
+    for folder in folders:
+        for path in list_folder(folder):
+            if path.lower().endswith(IMAGE_SUFFIXES):
+                yield _Image(path=path, split=split, class_name=base_name(folder))
+    if not folders:
+        for path in entries:
+            if path.lower().endswith(IMAGE_SUFFIXES):
+                yield _Image(path=path, split=split, class_name="")
+
+
+_: type[Source] = ImageFolder

@@ -1,0 +1,119 @@
+"""Find the reader for a source: by the name of a bundled set, by the format named, or by the look of the path."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from trainwright_components.datasets.chunks import Source
+from trainwright_components.datasets.schema import SCHEMA_FILE, suggest
+from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES, BundledSet
+from trainwright_components.datasets.sources.csv_files import CsvFiles
+from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES, ImageFolder
+from trainwright_components.datasets.sources.json_lines import JsonLines
+from trainwright_components.datasets.sources.locations import (
+    base_name,
+    exists,
+    expand,
+    is_folder,
+    is_remote,
+    join,
+    list_folder,
+    normalize,
+)
+from trainwright_components.datasets.sources.npz_files import NpzFile
+from trainwright_components.datasets.sources.parquet_files import ParquetFiles
+from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
+from trainwright_components.errors import InvalidSetting
+
+_PATTERNS = {
+    "csv": re.compile(r".+\.(csv|tsv)(\.gz)?"),
+    "jsonl": re.compile(r".+\.(jsonl|ndjson|json)(\.gz)?"),
+    "parquet": re.compile(r".+\.(parquet|pq)"),
+    "tfrecord": re.compile(r".*(tfrecord|tfrecords)([.-].*)?"),
+    "npz": re.compile(r".+\.npz"),
+}
+_READERS: Mapping[str, Callable[[Sequence[str]], Source]] = {
+    "csv": CsvFiles,
+    "jsonl": JsonLines,
+    "parquet": ParquetFiles,
+    "tfrecord": TfRecordFiles,
+}
+FORMATS = (*_PATTERNS, "images")
+
+
+def open_source(location: str, *, source_format: str = "") -> Source:
+    """The rows at `location`.
+
+    Args:
+        location: A bundled set's name, a file, a pattern such as `data/*.csv`, or a folder of files or of images.
+        source_format: One of `FORMATS`; found from the names of the files when empty.
+
+    Raises:
+        InvalidSetting: Nothing is there, or its format is not known.
+        InvalidData: It is not what its name says.
+    """
+    if source_format and source_format not in FORMATS:
+        raise InvalidSetting(f"source_format {source_format!r} is not known{suggest(source_format, FORMATS)}")
+    if location in BUNDLED_NAMES:
+        return BundledSet(location)
+    if not location:
+        raise InvalidSetting(f"source is empty; give a path or one of {', '.join(BUNDLED_NAMES)}")
+    location = normalize(location)
+    _check_bundled_typo(location)
+    files = expand(location)
+    if files == [location] and is_folder(location):
+        if source_format == "images" or (not source_format and not _data_files(location)):
+            return ImageFolder(location)
+        files = _files_of_folder(location, source_format)
+    elif source_format == "images":
+        raise InvalidSetting(f"source_format images needs a folder, but {location!r} is a file")
+    return _open_files(files, source_format or _common_format(files))
+
+
+def _open_files(files: Sequence[str], name: str) -> Source:
+    if name == "npz":
+        if len(files) > 1:
+            raise InvalidSetting(
+                f"only one NPZ archive can be read at a time, got {len(files)}: {', '.join(files[:5])}"
+            )
+        return NpzFile(files[0])
+    return _READERS[name](files)
+
+
+def _files_of_folder(folder: str, format_name: str) -> list[str]:
+    if exists(join(folder, SCHEMA_FILE)):
+        raise InvalidSetting(f"{folder!r} is a prepared dataset already; give the data that it was made of")
+    files = [path for path in list_folder(folder) if not is_folder(path)] if format_name else _data_files(folder)
+    if not files:
+        raise InvalidSetting(f"the folder {folder!r} holds no file")
+    return files
+
+
+def _data_files(folder: str) -> list[str]:
+    return [path for path in list_folder(folder) if _format_of(path) and not is_folder(path)]
+
+
+def _format_of(path: str) -> str:
+    name = base_name(path).lower()
+    return next((known for known, pattern in _PATTERNS.items() if pattern.fullmatch(name)), "")
+
+
+def _common_format(files: Sequence[str]) -> str:
+    names = {_format_of(path) for path in files}
+    if len(names) > 1:
+        raise InvalidSetting(
+            f"{files[0]!r} and the {len(files) - 1} files with it are of different formats; say source_format"
+        )
+    if name := names.pop():
+        return name
+    if files[0].lower().endswith(IMAGE_SUFFIXES):
+        raise InvalidSetting(f"{files[0]!r} is one image; give the folder that holds a folder per class")
+    raise InvalidSetting(
+        f"the format of {files[0]!r} is not known from its name; say source_format: {', '.join(FORMATS)}"
+    )
+
+
+def _check_bundled_typo(location: str) -> None:
+    if is_remote(location) or "/" in location or "." in location or exists(location):
+        return
+    hint = suggest(location, BUNDLED_NAMES)
+    raise InvalidSetting(f"source {location!r} is neither a file nor a bundled set{hint}")

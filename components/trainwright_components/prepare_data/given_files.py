@@ -1,0 +1,59 @@
+"""Files that are given split by split, read as one source."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from trainwright_components.datasets.chunks import Chunk, Source, SourceTraits
+from trainwright_components.datasets.sources.opening import open_source
+from trainwright_components.errors import InvalidData
+from trainwright_components.prepare_data.settings import PrepareSettings
+
+
+class GivenFiles:
+    """The sources of the splits one after the other; every chunk says its split."""
+
+    def __init__(self, parts: Mapping[str, Source]) -> None:
+        self.parts = parts
+        train = parts["train"].traits
+        for split, part in parts.items():
+            _check_same_columns(split, part.traits, train)
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What is known before reading."""
+        all_traits = [part.traits for part in self.parts.values()]
+        size = sum(traits.size_bytes for traits in all_traits)
+        files = tuple(file for traits in all_traits for file in traits.files)
+        return replace(all_traits[0], is_split=True, size_bytes=size, files=files)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows from the start."""
+        for split, part in self.parts.items():
+            for chunk in part.chunks():
+                yield replace(chunk, split=split)
+
+
+def open_rows(source: str, settings: PrepareSettings) -> Source:
+    """The rows of `source`, and of the files that `settings` give for other splits."""
+    others = {"validation": settings.validation_source, "test": settings.test_source}
+    parts = {"train": open_source(source, source_format=settings.source_format)}
+    parts |= {split: open_source(path, source_format=settings.source_format) for split, path in others.items() if path}
+    return GivenFiles(parts) if len(parts) > 1 else parts["train"]
+
+
+def files_by_split(source: Source) -> Mapping[str, Sequence[str]]:
+    """The TFRecord files of each split that is given; everything is `train` when none is."""
+    parts = source.parts if isinstance(source, GivenFiles) else {"train": source}
+    return {split: part.traits.files for split, part in parts.items()}
+
+
+def _check_same_columns(split: str, traits: SourceTraits, train: SourceTraits) -> None:
+    absent = [name for name in train.columns if name not in traits.columns]
+    if absent and traits.columns:
+        raise InvalidData(
+            f"{split}_source {traits.name} lacks columns that {train.name} has: {', '.join(absent)}; "
+            "give files with the same columns"
+        )
+
+
+_: type[Source] = GivenFiles

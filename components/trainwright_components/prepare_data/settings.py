@@ -1,0 +1,81 @@
+"""What a person can say about how data is prepared, checked once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trainwright_components.datasets.infer import TASKS
+from trainwright_components.datasets.schema import suggest
+from trainwright_components.errors import InvalidSetting
+
+DEFAULT_FRACTION = 0.15
+DEFAULT_REFERENCE_ABOVE_MB = 1_024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """How to prepare a source.
+
+    Rows are split by a hash of the row (in each class alike when `stratify`), unless one of these is set:
+    `key_column` (rows of one key stay together), `time_column` (the latest rows are the test), `split_column`,
+    or `validation_source` and `test_source`. What the last two leave open is taken from the training rows.
+
+    Args:
+        label: The column to predict; the source's own when empty.
+        task: `auto`, `classification`, `regression`, or `none` for data without a label.
+        exclude: Columns that are no features.
+        kinds: The kind of a column where its values do not tell: numeric, categorical, text or image.
+        expected_schema: A schema.json or a prepared dataset that the data has to fit.
+        reference_above_mb: TFRecord sources of at least this size are referred to, not copied.
+        seed: Another number gives another split.
+    """
+
+    label: str = ""
+    task: str = "auto"
+    source_format: str = ""
+    validation_source: str = ""
+    test_source: str = ""
+    validation_fraction: float = DEFAULT_FRACTION
+    test_fraction: float = DEFAULT_FRACTION
+    stratify: bool = True
+    key_column: str = ""
+    time_column: str = ""
+    split_column: str = ""
+    weight_column: str = ""
+    exclude: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    expected_schema: str = ""
+    reference_above_mb: int = DEFAULT_REFERENCE_ABOVE_MB
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise InvalidSetting(f"task {self.task!r} is not known{suggest(self.task, TASKS)}")
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidSetting(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise InvalidSetting(
+                f"validation_fraction {self.validation_fraction} and test_fraction {self.test_fraction} leave nothing "
+                "to train on; their sum must be below 1"
+            )
+        if self.reference_above_mb < 0:
+            raise InvalidSetting(f"reference_above_mb must be at least 0, got {self.reference_above_mb}")
+        ways = [name for name in ("key_column", "time_column", "split_column") if getattr(self, name)]
+        ways += [name for name in ("validation_source", "test_source") if getattr(self, name)][:1]
+        if len(ways) > 1:
+            raise InvalidSetting(f"{' and '.join(ways)} are different ways to split; set one of them")
+        if not -(2**63) <= self.seed < 2**63:
+            raise InvalidSetting(f"seed must fit in 64 bits, got {self.seed}")
+        for column in (self.label, self.weight_column):
+            if column and column in (self.key_column, self.time_column, self.split_column, *self.exclude):
+                raise InvalidSetting(f"{column!r} cannot be label or weight and also excluded or used to split")
+        if self.label and self.label == self.weight_column:
+            raise InvalidSetting(f"{self.label!r} cannot be label and weight_column both")
+        if self.label and self.task == "none":
+            raise InvalidSetting(f"task none has no label, but label is {self.label!r}; leave one of them out")
+
+    @property
+    def fractions(self) -> Mapping[str, float]:
+        """The share of each split but train, of those that are wanted."""
+        shares = {"test": self.test_fraction, "validation": self.validation_fraction}
+        return {split: share for split, share in shares.items() if share > 0}

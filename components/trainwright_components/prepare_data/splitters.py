@@ -1,0 +1,244 @@
+"""The ways to decide whether a row is for training, validation or test. A splitter sees all rows before it decides."""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trainwright_components.datasets.accumulate import Sample
+from trainwright_components.datasets.chunks import Chunk, NotANumber, as_numbers, as_text, is_missing
+from trainwright_components.datasets.profile import DISTINCT_LIMIT
+from trainwright_components.errors import InvalidData
+from trainwright_components.prepare_data.hashing import text_fraction
+
+Names = NDArray[np.object_]
+FractionOf = Callable[[Chunk], NDArray[np.float64]]
+EXACT_ROWS_PER_CLASS = 4_000
+EXACT_TIMES = 1_000_000
+
+
+class Splitter(Protocol):
+    """One way to split."""
+
+    def observe(self, chunk: Chunk) -> None:
+        """Look at rows of the first pass."""
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row of the second pass: `(rows,)` of `train`, `validation`, `test`."""
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """About how many rows each wanted split gets, after the first pass."""
+
+
+class HashSplitter:
+    """By a stable hash: `fraction_of` gives each row a number in [0, 1); the lowest are the test.
+
+    `rows` have been counted before.
+    """
+
+    def __init__(self, fractions: Mapping[str, float], fraction_of: FractionOf, *, rows: int = 0) -> None:
+        self._fractions, self._fraction_of, self._rows = fractions, fraction_of, rows
+
+    def observe(self, chunk: Chunk) -> None:
+        """Count the rows."""
+        self._rows += chunk.rows
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row."""
+        names = _all_train(chunk)
+        numbers, start = self._fraction_of(chunk), 0.0
+        for split, share in self._fractions.items():
+            names[(numbers >= start) & (numbers < start + share)] = split
+            start += share
+        return names
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """The wanted shares."""
+        return _shares(self._fractions, self._rows)
+
+
+class StratifiedSplitter:
+    """By a stable hash of the row, with the wanted shares in each class.
+
+    The shares are exact in classes of up to `EXACT_ROWS_PER_CLASS` rows; larger ones come near them by themselves.
+    A class with more rows than there are splits has at least one in each.
+    """
+
+    def __init__(self, fractions: Mapping[str, float], fraction_of: FractionOf, label: str) -> None:
+        self._fractions, self._fraction_of, self._label = fractions, fraction_of, label
+        self._rows = 0
+        self._seen: dict[str, array[float]] = {}
+        self._bounds: dict[str, Sequence[float]] = {}
+
+    def observe(self, chunk: Chunk) -> None:
+        """Gather the numbers of small classes."""
+        self._rows += chunk.rows
+        if len(self._seen) > DISTINCT_LIMIT:
+            return
+        for name, number in zip(as_text(chunk.column(self._label)), self._fraction_of(chunk).tolist(), strict=True):
+            seen = self._seen.setdefault(name, array("d"))
+            if len(seen) <= EXACT_ROWS_PER_CLASS:
+                seen.append(number)
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row."""
+        if not self._bounds:
+            self._bounds = {name: self._find_bounds(sorted(numbers)) for name, numbers in self._seen.items()}
+        names = _all_train(chunk)
+        splits = [*self._fractions, "train"]
+        classes = as_text(chunk.column(self._label))
+        for row, (name, number) in enumerate(zip(classes, self._fraction_of(chunk).tolist(), strict=True)):
+            names[row] = splits[sum(number >= bound for bound in self._bounds[name])]
+        return names
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """The wanted shares."""
+        return _shares(self._fractions, self._rows)
+
+    def without_classes(self) -> HashSplitter:
+        """The same splits for a label that turned out to be no class."""
+        return HashSplitter(self._fractions, self._fraction_of, rows=self._rows)
+
+    def _find_bounds(self, numbers: Sequence[float]) -> Sequence[float]:
+        if len(numbers) > EXACT_ROWS_PER_CLASS:
+            return [float(bound) for bound in np.cumsum(list(self._fractions.values()))]
+        bounds, taken = [], 0
+        for share in self._fractions.values():
+            at_least = 1 if len(numbers) > len(self._fractions) else 0
+            taken += max(at_least, math.floor(share * len(numbers) + 0.5))
+            bounds.append(numbers[min(taken, len(numbers) - 1)])
+        return bounds
+
+
+class TimeSplitter:
+    """By time: the latest rows are the test, those before them the validation; one moment is never on two sides.
+
+    Up to `EXACT_TIMES` rows the shares are exact, beyond that they come from a sample of that size.
+    """
+
+    def __init__(self, fractions: Mapping[str, float], column: str) -> None:
+        self._fractions, self._column = fractions, column
+        self._rows, self._sample = 0, Sample(EXACT_TIMES)
+        self._starts: dict[str, float] = {}
+
+    def observe(self, chunk: Chunk) -> None:
+        """Gather the times."""
+        self._rows += chunk.rows
+        self._sample.add(_times(chunk, self._column))
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row."""
+        if not self._starts:
+            self._starts = self._find_starts()
+        names, times = _all_train(chunk), _times(chunk, self._column)
+        for split, start in reversed(self._starts.items()):
+            names[times >= start] = split
+        return names
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """The wanted shares."""
+        return _shares(self._fractions, self._rows)
+
+    def _find_starts(self) -> dict[str, float]:
+        times, later, starts = np.sort(self._sample.values), 0.0, {}
+        for split, share in self._fractions.items():
+            later += share
+            starts[split] = float(times[min(len(times) - 1, len(times) - round(later * len(times)))])
+        return starts
+
+
+class GivenSplitter:
+    """As `given` says of each row; a wanted split without any row is taken from the training rows by hash."""
+
+    def __init__(
+        self, fractions: Mapping[str, float], fraction_of: FractionOf, given: Callable[[Chunk], Names]
+    ) -> None:
+        self._fractions, self._fraction_of, self._given = fractions, fraction_of, given
+        self._rows: Counter[str] = Counter()
+
+    def observe(self, chunk: Chunk) -> None:
+        """Learn which splits there are."""
+        self._rows.update(self._given(chunk).tolist())
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row."""
+        names = self._given(chunk)
+        taken = HashSplitter(self._open, self._fraction_of).assign(chunk)
+        return np.where(names == "train", taken, names)
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """What is given, and the wanted shares of the rest."""
+        return {**self._rows, **_shares(self._open, self._rows["train"])}
+
+    @property
+    def _open(self) -> Mapping[str, float]:
+        return {split: share for split, share in self._fractions.items() if split not in self._rows}
+
+
+class WholeFilesSplitter:
+    """File by file, so that rows may stay where they are: as given, what is open by a stable hash of the names.
+
+    Args:
+        fractions: The wanted shares.
+        given: The files of each split that is given; those of a split that is not come out of `train`.
+        seed: Another number gives another choice.
+    """
+
+    def __init__(self, fractions: Mapping[str, float], given: Mapping[str, Sequence[str]], *, seed: int) -> None:
+        self.files = {split: list(files) for split, files in given.items()}
+        total = len(self.files["train"])
+        ranked = sorted(self.files["train"], key=lambda file: text_fraction(file.rpartition("/")[2], seed=seed))
+        for split in [split for split in fractions if split not in given]:
+            count = max(1, round(fractions[split] * total))
+            self.files[split], ranked = sorted(ranked[:count]), ranked[count:]
+        self.files["train"] = sorted(ranked)
+        self._split_of = {file: split for split, files in self.files.items() for file in files}
+        self._rows: Counter[str] = Counter()
+
+    def observe(self, chunk: Chunk) -> None:
+        """Count the rows of each split."""
+        self._rows[self._split_of[chunk.origin]] += chunk.rows
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row."""
+        return np.full(chunk.rows, self._split_of[chunk.origin], dtype=object)
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """What was counted."""
+        return self._rows
+
+
+def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
+    values = chunk.column(column)
+    missing = is_missing(values, is_typed=chunk.is_typed)
+    if missing.any():
+        place = chunk.place(int(missing.argmax()))
+        raise InvalidData(f"{place}: time_column {column!r} has no value; fill it in or remove the row")
+    try:
+        return as_numbers(values, is_typed=chunk.is_typed)
+    except NotANumber:
+        moments = pd.to_datetime(pd.Series(as_text(values)), format="ISO8601", utc=True, errors="coerce")
+    if moments.isna().any():
+        row = int(np.asarray(moments.isna()).argmax())
+        raise InvalidData(
+            f"{chunk.place(row)}: time_column {column!r} must hold numbers or ISO 8601 times such as "
+            f"2026-01-31 12:00, got {values[row]!r}"
+        )
+    return np.asarray(moments.astype("datetime64[ns, UTC]").astype(np.int64), np.float64)
+
+
+def _all_train(chunk: Chunk) -> Names:
+    return np.full(chunk.rows, "train", dtype=object)
+
+
+def _shares(fractions: Mapping[str, float], total: int) -> dict[str, int]:
+    others = {split: round(share * total) for split, share in fractions.items()}
+    return {"train": total - sum(others.values()), **others}
+
+
+_: tuple[type[Splitter], ...] = (HashSplitter, StratifiedSplitter, TimeSplitter, GivenSplitter, WholeFilesSplitter)

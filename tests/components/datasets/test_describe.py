@@ -1,0 +1,30 @@
+"""A table is described without TensorFlow, as prepare_data would find it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainwright_components.datasets.describe import describe_table
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.errors import InvalidSetting
+
+
+def test_the_description_is_what_preparing_finds(tabular_csv: Path, tabular_dataset: Path) -> None:
+    assert describe_table(tabular_csv, "cultivar") == Schema.load(tabular_dataset)
+
+
+def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
+    code = (
+        "import sys\nsys.modules['tensorflow'] = None\n"
+        "from trainwright_components.datasets.describe import describe_table\n"
+        f"print(describe_table({str(tabular_csv)!r}, 'cultivar').class_names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "('class_0', 'class_1', 'class_2')"
+
+
+def test_a_misspelt_label_is_corrected(tabular_csv: Path) -> None:
+    with pytest.raises(InvalidSetting, match="label names the column 'cultivr'.*did you mean 'cultivar'"):
+        describe_table(tabular_csv, "cultivr")
