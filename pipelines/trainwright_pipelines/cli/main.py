@@ -94,7 +94,7 @@ def _say_unexpected(error: Exception, *, arguments: list[str]) -> None:
     import tempfile
     import traceback
 
-    from trainwright_pipelines.cli.home import find_home
+    from trainwright_pipelines.home import find_home
 
     text = f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
@@ -107,3 +107,7 @@ def _say_unexpected(error: Exception, *, arguments: list[str]) -> None:
     file.write_text(text)
     _say_error(f"{type(error).__name__}: {error}", kind="unexpected", arguments=arguments)
     click.echo(f"This should not happen; the full traceback is in {file}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_pipelines.cli.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, target_options
 from trainwright_pipelines.cli.output import print_json, print_table
+from trainwright_pipelines.home import find_home
 from trainwright_pipelines.suggestions import did_you_mean
 
 

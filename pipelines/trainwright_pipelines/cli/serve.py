@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
-from trainwright_pipelines.cli.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
+from trainwright_pipelines.home import find_home
 from trainwright_pipelines.suggestions import did_you_mean
 
 if TYPE_CHECKING:

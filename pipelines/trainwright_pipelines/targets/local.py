@@ -1,1 +1,93 @@
-"""Run pipelines on one machine."""
+"""Run pipelines on one machine: the engine in a process of its own, followed through the store."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from trainwright_pipelines.engine.records import Run, Task
+from trainwright_pipelines.engine.runs import create_run
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.home import Home, find_home
+from trainwright_pipelines.service.run_page import PAGE_NAME
+from trainwright_pipelines.service.wording import shown_state
+from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target, TaskStatus
+
+_POLL_S = 0.5
+ENGINE_LOG = "engine.log"
+
+
+class Local:
+    """One machine."""
+
+    options: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Self:  # noqa: ARG003  there are none here
+        """The machine's own home."""
+        return cls(find_home())
+
+    def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
+        """The pipeline as it is: the engine takes what the compiler gives."""
+        return {f"{pipeline.name}.yaml": pipeline.to_yaml()}
+
+    def submit(
+        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, use_cache: bool = True
+    ) -> Submission:
+        """Record a run and start a process for it that outlives this one."""
+        store = Store(self._home.root)
+        try:
+            run = create_run(pipeline.to_yaml(), parameters, store=store, uses_cache=use_cache)
+        finally:
+            store.close()
+        start_in_background(run)
+        return Submission(target="local", run_id=run.id, url=(run.folder / PAGE_NAME).as_uri())
+
+    def follow(self, submission: Submission, report: Callable[[RunStatus], None]) -> RunStatus:
+        """Read the store until the run has ended."""
+        store = Store(self._home.root)
+        before: RunStatus | None = None
+        try:
+            while True:
+                run = store.run(submission.run_id)
+                status = _status(run, store.tasks(run.id))
+                if status != before:
+                    report(status)
+                if run.state.is_final:
+                    return status
+                before = status
+                time.sleep(_POLL_S)
+        finally:
+            store.close()
+
+
+def start_in_background(run: Run) -> None:
+    """Execute `run` in a process of its own session, so that closing the terminal does not end it."""
+    with (run.folder / ENGINE_LOG).open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "trainwright_pipelines.cli.main", "runs", "resume", run.id],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _status(run: Run, tasks: list[Task]) -> RunStatus:
+    return RunStatus(
+        state=str(run.state),
+        message=run.error,
+        tasks=tuple(
+            TaskStatus(name=task.path, state=shown_state(task), seconds=task.duration_s, message=task.error)
+            for task in tasks
+            if not task.is_group
+        ),
+    )
+
+
+if TYPE_CHECKING:
+    _: type[Target] = Local

@@ -21,6 +21,13 @@ class CompiledPipeline:
     spec: Mapping[str, Any]
     platform: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_yaml(self) -> str:
+        """The documents as the compiler would write them."""
+        import yaml
+
+        documents = [dict(self.spec), *([dict(self.platform)] if self.platform else [])]
+        return str(yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:

@@ -1,0 +1,61 @@
+"""Run on this machine and tell how it went."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainwright_pipelines.cli.outcome import print_outcome, run_document
+from trainwright_pipelines.cli.output import print_json
+from trainwright_pipelines.cli.progress import make_progress
+from trainwright_pipelines.engine.records import Run, State
+from trainwright_pipelines.engine.runs import create_run, execute, resume
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.home import Home
+from trainwright_pipelines.service.run_page import write_run_page
+from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.targets.provenance import gather_provenance
+
+_EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
+
+
+def run_here(
+    pipeline: CompiledPipeline, values: Mapping[str, Any], *, home: Home, name: str, use_cache: bool, as_json: bool
+) -> int:
+    """Record a run, execute it in this process and print its outcome; the exit code."""
+    store = Store(home.root)
+    try:
+        run = create_run(
+            pipeline.to_yaml(),
+            values,
+            store=store,
+            name=name,
+            uses_cache=use_cache,
+            provenance=gather_provenance(values, command=_command_line(), folder=Path.cwd()),
+        )
+        return execute_and_tell(run, store=store, as_json=as_json)
+    finally:
+        store.close()
+
+
+def execute_and_tell(run: Run, *, store: Store, as_json: bool, is_resumed: bool = False) -> int:
+    """Execute a recorded run to its end, or go on with it, write its page, print its outcome; the exit code."""
+    click.echo(f"run {run.id}", err=True)
+    try:
+        with make_progress() as progress:
+            ended = (resume if is_resumed else execute)(run.id, store=store, listener=progress)
+    finally:
+        page = write_run_page(store, run.id)  # also when the engine itself failed
+    tasks = store.tasks(run.id)
+    if as_json:
+        print_json(run_document(ended, tasks, page))
+    else:
+        print_outcome(ended, tasks, page)
+    return _EXIT_CODES.get(ended.state, 1)
+
+
+def _command_line() -> list[str]:
+    return ["trainwright", *(shlex.quote(each) for each in sys.argv[1:])]

@@ -1,0 +1,125 @@
+"""What a person or a script is told about a run: steps, headline results, and after a failure what to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainwright_pipelines.cli.output import print_table
+from trainwright_pipelines.engine.records import Run, State, Task
+from trainwright_pipelines.service.headlines import Headlines, find_headlines
+from trainwright_pipelines.service.logs import last_lines
+from trainwright_pipelines.service.wording import short_seconds, short_size, shown_state
+
+_LOG_LINES = 15
+
+
+def print_outcome(run: Run, tasks: Sequence[Task], page: Path) -> None:
+    """Print the table of steps, then results or the failure, then where to look further."""
+    steps = [task for task in tasks if not task.is_group or task.state == State.SKIPPED]
+    click.echo()
+    print_table([_row(task) for task in steps], header=("STEP", "STATE", "TIME"))
+    click.echo()
+    for title, text in _headline_lines(find_headlines(tasks)):
+        click.echo(f"{title:<15}{text}")
+    for task in failed_steps(tasks):
+        print_failure(run, task)
+    click.echo(f"{'page':<15}{page}")
+    if run.state == State.SUCCEEDED:
+        return
+    click.echo()
+    colour = "yellow" if run.state == State.CANCELED else "red"
+    took = f" after {short_seconds(run.duration_s)}" if run.duration_s is not None else ""
+    click.secho(f"run {run.id} {str(run.state).lower()}{took}", fg=colour, err=True)
+    if run.error and not failed_steps(tasks):
+        click.echo(run.error, err=True)
+    click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
+
+
+def print_failure(run: Run, task: Task) -> None:
+    """Print why a step failed, the end of its log, where its files are and how to run it again."""
+    click.secho(f"step {task.path} failed: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(task.error, err=True)
+    shown = task.error_detail.strip()
+    if shown:
+        click.echo(f"\n{shown}\n", err=True)
+    lines = [line for line in last_lines(task.log, _LOG_LINES) if line.strip() not in shown]
+    if lines:
+        click.echo("end of the log:", err=True)
+        click.echo("\n".join(f"  {line}" for line in lines), err=True)
+    click.echo(f"{'folder':<15}{task.folder}", err=True)
+    click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {task.path}", err=True)
+    click.echo(err=True)
+
+
+def failed_steps(tasks: Sequence[Task]) -> list[Task]:
+    """Steps that failed themselves, not the groups around them."""
+    return [task for task in tasks if task.state == State.FAILED and not task.is_group]
+
+
+def run_document(run: Run, tasks: Sequence[Task], page: Path | None) -> dict[str, Any]:
+    """The run for a script."""
+    return {
+        "id": run.id,
+        "name": run.name,
+        "pipeline": run.pipeline,
+        "state": str(run.state),
+        "error": run.error,
+        "created": run.created,
+        "started": run.started,
+        "finished": run.finished,
+        "duration_s": run.duration_s,
+        "parameters": dict(run.parameters),
+        "folder": str(run.folder),
+        "page": str(page) if page else None,
+        "headlines": find_headlines(tasks),
+        "steps": [_step_document(task) for task in tasks if not task.is_group],
+    }
+
+
+def _step_document(task: Task) -> dict[str, Any]:
+    artifacts = {
+        name: [
+            {"uri": artifact.uri, "type": artifact.type, "digest": artifact.digest, "metadata": dict(artifact.metadata)}
+            for artifact in found
+        ]
+        for name, found in task.outputs.artifacts.items()
+    }
+    return {
+        "step": task.path,
+        "state": shown_state(task),
+        "is_cached": task.is_cached,
+        "started": task.started,
+        "finished": task.finished,
+        "duration_s": task.duration_s,
+        "attempts": len(task.attempts),
+        "error": task.error,
+        "error_detail": task.error_detail,
+        "folder": str(task.folder) if task.folder else None,
+        "log": str(task.log) if task.log else None,
+        "outputs": {"parameters": dict(task.outputs.parameters), "artifacts": artifacts},
+    }
+
+
+def _row(task: Task) -> tuple[str, str, str]:
+    return task.path, shown_state(task), "" if task.is_cached else short_seconds(task.duration_s)
+
+
+def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
+    lines = []
+    if found.metric_value is not None:
+        lines.append((f"test {found.metric_name}", f"{found.metric_value:.4f}"))
+    if found.is_blessed is False:
+        lines.append(("not served", "; ".join(found.reasons) or "the model is not blessed"))
+    if found.tflite_size_bytes is not None:
+        mode = f" ({found.tflite_mode})" if found.tflite_mode else ""
+        lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}{mode}"))
+    if found.endpoint:
+        version = f"  (version {found.version})" if found.version is not None else ""
+        lines.append(("served at", f"{found.endpoint}{version}"))
+    if found.curl:
+        lines.append(("ask it", found.curl))
+    if found.stop_command:
+        lines.append(("stop serving", found.stop_command))
+    return lines

@@ -1,0 +1,146 @@
+"""`trainwright run` and `trainwright submit`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainwright_pipelines.cli.lazy import ExampleCommand
+from trainwright_pipelines.cli.options import json_option, parameter_options, target_options
+from trainwright_pipelines.home import find_home
+
+if TYPE_CHECKING:
+    from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target
+
+_NO_CACHE = click.option("--no-cache", is_flag=True, help="Run every step, even if nothing that it depends on changed.")
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright run train_and_deploy
+trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
+trainwright run train_and_deploy --params my_project/params.yaml --set deploy=false
+trainwright run my_pipelines.py:nightly --no-cache --json
+trainwright run train_and_deploy --target kubeflow --option host=http://localhost:8080
+""",
+)
+@click.argument("pipeline")
+@parameter_options
+@target_options
+@_NO_CACHE
+@click.option("--name", default="", help="A name for the run; else one is made.")
+@json_option
+def run(
+    pipeline: str,
+    settings: tuple[str, ...],
+    params_file: str | None,
+    target: str,
+    options: tuple[str, ...],
+    no_cache: bool,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Run PIPELINE and follow it to its end; exit code 0 when it succeeded.
+
+    PIPELINE is a shipped pipeline's name, file.py:function, or a compiled YAML file.
+    Its parameters: trainwright pipelines PIPELINE
+    """
+    compiled, values = _prepare(pipeline, settings, params_file, is_local=target == "local")
+    if target == "local":
+        from trainwright_pipelines.cli.local_run import run_here
+
+        code = run_here(compiled, values, home=find_home(), name=name, use_cache=not no_cache, as_json=as_json)
+        raise click.exceptions.Exit(code)
+    from trainwright_pipelines.cli.configuration import make_target
+
+    there = make_target(target, options, find_home())
+    submission = there.submit(compiled, values, use_cache=not no_cache)
+    click.echo(f"run {submission.run_id}  {submission.url}", err=True)
+    raise click.exceptions.Exit(_follow(there, submission, as_json=as_json))
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright submit train_and_deploy
+trainwright submit train_and_deploy --target vertex --option project=my-project --option region=europe-west4
+""",
+)
+@click.argument("pipeline")
+@parameter_options
+@target_options
+@_NO_CACHE
+@json_option
+def submit(
+    pipeline: str,
+    settings: tuple[str, ...],
+    params_file: str | None,
+    target: str,
+    options: tuple[str, ...],
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Start PIPELINE and return at once; here it goes on in a process of its own."""
+    from trainwright_pipelines.cli.configuration import make_target
+    from trainwright_pipelines.cli.output import print_json
+
+    compiled, values = _prepare(pipeline, settings, params_file, is_local=target == "local")
+    submission = make_target(target, options, find_home()).submit(compiled, values, use_cache=not no_cache)
+    if as_json:
+        print_json(submission)
+        return
+    click.echo(f"run {submission.run_id}")
+    if submission.url:
+        click.echo(f"page {submission.url}")
+    if target == "local":
+        click.echo(f"follow: trainwright runs logs {submission.run_id} --follow")
+
+
+def _prepare(
+    pipeline: str, settings: tuple[str, ...], params_file: str | None, *, is_local: bool
+) -> "tuple[CompiledPipeline, dict[str, Any]]":
+    """Compile, and gather the values that the run starts with."""
+    from trainwright_pipelines.targets.catalogue import find_pipeline
+    from trainwright_pipelines.targets.compiling import load_pipeline
+    from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
+    from trainwright_pipelines.targets.parameters import declared_parameters
+
+    home = find_home()
+    source = find_pipeline(pipeline)
+    compiled = load_pipeline(source, home.compiled)
+    declared = declared_parameters(compiled.spec)
+    values = gather_values(
+        source,
+        declared,
+        settings=settings,
+        params_file=Path(params_file) if params_file else None,
+        folder=Path.cwd(),
+    )
+    return compiled, fill_local_paths(values, declared, home.models) if is_local else values
+
+
+def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:
+    from trainwright_pipelines.cli.output import print_json, print_table
+    from trainwright_pipelines.service.wording import short_seconds
+
+    shown: dict[str, str] = {}
+
+    def report(status: "RunStatus") -> None:
+        for task in status.tasks:
+            if shown.get(task.name) != task.state:
+                shown[task.name] = task.state
+                click.echo(f"{task.name}: {task.state.lower()}", err=True)
+
+    try:
+        status = target.follow(submission, report)
+    except KeyboardInterrupt:
+        click.echo(f"no longer following; the run goes on: {submission.url or submission.run_id}", err=True)
+        return 130
+    if as_json:
+        print_json({"run": submission, "status": status})
+    else:
+        rows = [(task.name, task.state, short_seconds(task.seconds), task.message) for task in status.tasks]
+        print_table(rows, header=("STEP", "STATE", "TIME", ""))
+        click.echo(f"{status.state}  {status.message}".rstrip())
+    return 0 if status.state == "SUCCEEDED" else 1

@@ -1,0 +1,258 @@
+"""`trainwright runs`: look at runs, go on with them, repeat them, cancel and delete them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
+from trainwright_pipelines.cli.options import json_option
+from trainwright_pipelines.cli.output import print_json, print_table
+from trainwright_pipelines.home import find_home
+
+if TYPE_CHECKING:
+    from trainwright_pipelines.engine.records import Run
+    from trainwright_pipelines.engine.store import Store
+
+_HERE = "trainwright_pipelines.cli.runs"
+RUNS_COMMANDS = {
+    "list": (f"{_HERE}:list_runs", "List runs, newest first."),
+    "show": (f"{_HERE}:show", "Show a run: steps, results, failures."),
+    "logs": (f"{_HERE}:logs", "Print the logs of a run or of one step."),
+    "open": (f"{_HERE}:open_page", "Open a run's page in the browser."),
+    "rerun": (f"{_HERE}:rerun", "Run one step, or everything, again."),
+    "resume": (f"{_HERE}:resume", "Go on with a run that was stopped or failed."),
+    "cancel": (f"{_HERE}:cancel", "Stop a run; what is finished stays finished."),
+    "delete": (f"{_HERE}:delete", "Delete runs with their folders."),
+}
+_RUN = click.argument("run", default="latest", metavar="[RUN]")
+
+
+@click.group(
+    cls=LazyGroup,
+    table=RUNS_COMMANDS,
+    examples="""\
+trainwright runs list
+trainwright runs show                        the newest run
+trainwright runs logs RUN --step train-distributed --follow
+trainwright runs rerun RUN --step evaluate --pdb
+""",
+)
+def runs() -> None:
+    """Look at runs; resume, repeat, cancel or delete them.
+
+    RUN is an id, the beginning of one, a name, or latest.
+    """
+
+
+@click.command(
+    "list",
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs list
+trainwright runs list --pipeline train-and-deploy --state failed --limit 5
+""",
+)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--pipeline", help="Only runs of this pipeline.")
+@click.option(
+    "--state",
+    type=click.Choice(["pending", "running", "succeeded", "failed", "canceling", "canceled"], case_sensitive=False),
+    help="Only runs in this state.",
+)
+@json_option
+def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool) -> None:
+    """List runs, newest first."""
+    from trainwright_pipelines.engine.records import State
+    from trainwright_pipelines.service.wording import short_seconds, short_time
+
+    name = pipeline.replace("_", "-") if pipeline else None
+    with _store() as store:
+        found = store.runs(limit=limit, pipeline=name, state=State(state.upper()) if state else None)
+    if as_json:
+        print_json([_short_document(each) for each in found])
+        return
+    rows = [
+        (each.id, each.pipeline, each.state, short_time(each.created), short_seconds(each.duration_s), each.error)
+        for each in found
+    ]
+    if not rows:
+        click.echo("no runs yet. Start one: trainwright run train_and_deploy")
+        return
+    print_table(rows, header=("RUN", "PIPELINE", "STATE", "CREATED", "TIME", ""))
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs show
+trainwright runs show RUN --json
+""",
+)
+@_RUN
+@json_option
+def show(run: str, as_json: bool) -> None:
+    """Show a run: its steps, results and failures."""
+    from trainwright_pipelines.cli.outcome import print_outcome, run_document
+
+    with _store() as store:
+        found = store.run(run)
+        tasks = store.tasks(found.id)
+        page = _page(store, found)
+    if as_json:
+        print_json(run_document(found, tasks, page))
+        return
+    click.echo(f"{found.id}  {found.pipeline}  {found.state}")
+    print_outcome(found, tasks, page)
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs logs
+trainwright runs logs RUN --step train-distributed
+trainwright runs logs RUN --follow
+""",
+)
+@_RUN
+@click.option("--step", help="Only this step.")
+@click.option("--follow", is_flag=True, help="Go on printing until the run ends.")
+def logs(run: str, step: str | None, follow: bool) -> None:
+    """Print the logs of a run's steps, or of one."""
+    from trainwright_pipelines.cli.log_tail import follow_logs, print_log
+
+    with _store() as store:
+        found = store.run(run)
+        if follow:
+            follow_logs(store, found.id, step)
+            return
+        tasks = [store.task(found.id, step)] if step else [each for each in store.tasks(found.id) if each.log]
+    for task in tasks:
+        print_log(task, with_title=step is None)
+
+
+@click.command(
+    "open",
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs open
+trainwright runs open RUN
+""",
+)
+@_RUN
+def open_page(run: str) -> None:
+    """Open a run's page in the browser, and print where it is."""
+    import webbrowser
+
+    with _store() as store:
+        page = _page(store, store.run(run))
+    click.echo(page)
+    if not webbrowser.open(page.as_uri()):
+        click.echo("no browser found here: copy the file to a machine that has one; it is complete", err=True)
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs resume
+trainwright runs resume RUN --json
+""",
+)
+@_RUN
+@json_option
+def resume(run: str, as_json: bool) -> None:
+    """Go on with a run that was stopped, killed or failed; finished steps are not repeated."""
+    from trainwright_pipelines.cli.local_run import execute_and_tell
+
+    with _store() as store:
+        code = execute_and_tell(store.run(run), store=store, as_json=as_json, is_resumed=True)
+    raise click.exceptions.Exit(code)
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs rerun RUN --step evaluate
+trainwright runs rerun RUN --step train-distributed --pdb
+trainwright runs rerun RUN                                  a new run with the same parameters
+""",
+)
+@_RUN
+@click.option("--step", help="Only this step, with the inputs that it had.")
+@click.option("--pdb", is_flag=True, help="With --step: stop in the debugger where an exception is raised.")
+@json_option
+def rerun(run: str, step: str | None, pdb: bool, as_json: bool) -> None:
+    """Run one step again with its recorded inputs, or the whole pipeline with the same parameters."""
+    if pdb and not step:
+        raise InvalidSetting("--pdb needs --step: one step at a time can be debugged")
+    from trainwright_pipelines.cli.repeat import repeat_run, repeat_step
+
+    with _store() as store:
+        found = store.run(run)
+        if step:
+            code = repeat_step(found, step, store=store, use_debugger=pdb, as_json=as_json)
+        else:
+            code = repeat_run(found, store=store, as_json=as_json)
+    raise click.exceptions.Exit(code)
+
+
+@click.command(cls=ExampleCommand, examples="trainwright runs cancel RUN")
+@click.argument("run")
+def cancel(run: str) -> None:
+    """Stop a run; what is finished stays finished, and a served model stays served."""
+    from trainwright_pipelines.engine.runs import cancel as cancel_run
+
+    with _store() as store:
+        before = store.run(run)
+        if before.state.is_final:
+            raise InvalidSetting(f"run {before.id} has ended already: {before.state}")
+        after = cancel_run(before.id, store=store)
+    how = "canceled" if after.state.is_final else "asked to stop"
+    click.echo(f"run {after.id} {how}; go on with it later: trainwright runs resume {after.id}")
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright runs delete RUN
+trainwright runs delete RUN OTHER_RUN --yes
+""",
+)
+@click.argument("run", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(run: tuple[str, ...], yes: bool) -> None:
+    """Delete runs with their folders; served models stay."""
+    from trainwright_pipelines.engine.runs import delete as delete_run
+
+    with _store() as store:
+        found = [store.run(each) for each in run]
+        for each in found:
+            if yes or click.confirm(f"delete run {each.id} and {each.folder}?", err=True):
+                delete_run(each.id, store=store)
+                click.echo(f"deleted {each.id}")
+
+
+@contextmanager
+def _store() -> "Iterator[Store]":
+    from trainwright_pipelines.engine.store import Store
+
+    store = Store(find_home().root)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _page(store: "Store", run: "Run") -> Path:
+    """The run's page, written anew: it may have gone on since."""
+    from trainwright_pipelines.service.run_page import write_run_page
+
+    return write_run_page(store, run.id)
+
+
+def _short_document(run: "Run") -> dict[str, object]:
+    names = ("id", "name", "pipeline", "state", "created", "started", "finished", "duration_s", "error")
+    return {name: getattr(run, name) for name in names}
