@@ -1,6 +1,5 @@
 """What an exported model can be asked: each signature as a graph function from raw features to answers."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.datasets.reader import feature_spec
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
+from trainwright_components.graph_names import graph_names
 from trainwright_components.model_outputs import CLASSES, OutputReader, Task
 from trainwright_components.training.trained_model import TrainedModel
 
@@ -159,18 +159,6 @@ class SignatureBuilder:
                 default = "" if feature.dtype == "string" else float("nan")
                 spec[feature.name] = tf.io.FixedLenFeature((), getattr(tf, feature.dtype), default)
         return spec
-
-
-def graph_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Different names that TensorFlow accepts for placeholders, close to `names`."""
-    taken: list[str] = []
-    for name in names:
-        safe = re.sub(r"[^A-Za-z0-9_]", "_", name)
-        safe = safe if re.match(r"[A-Za-z]", safe) else f"input_{safe}"
-        while safe.lower() in (each.lower() for each in taken):
-            safe += "_"
-        taken.append(safe)
-    return tuple(taken)
 
 
 def _aliases(safe_names: Iterable[str], names: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,143 @@
+"""SavedModel to TFLite flatbuffer, in one of five modes."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.datasets.schema import suggest
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.quantize_tflite.source import TFLITE_SIGNATURE, Arrays
+
+_MAX_REASON_CHARACTERS = 300
+
+
+class ConversionFailed(Exception):
+    """Why a mode gave no model; becomes a row of the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """A way to store weights and compute.
+
+    Args:
+        needs_rows: Activations become integers, whose ranges are learnt from representative rows.
+    """
+
+    name: str
+    summary: str
+    set_up: Callable[[Any], None]
+    needs_rows: bool = False
+
+
+def _change_nothing(_converter: Any) -> None:
+    pass
+
+
+def _quantize_weights(converter: Any) -> None:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _store_halves(converter: Any) -> None:
+    import tensorflow as tf
+
+    _quantize_weights(converter)
+    converter.target_spec.supported_types = [tf.float16]
+
+
+def _compute_in_int8(converter: Any) -> None:
+    import tensorflow as tf
+
+    _quantize_weights(converter)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
+def _compute_in_int16(converter: Any) -> None:
+    import tensorflow as tf
+
+    _quantize_weights(converter)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+
+
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode(name="float32", summary="weights and arithmetic as trained", set_up=_change_nothing),
+        Mode(name="dynamic_range", summary="8-bit weights, float activations", set_up=_quantize_weights),
+        Mode(name="float16", summary="16-bit float weights", set_up=_store_halves),
+        Mode(name="int8", summary="8-bit weights and activations", set_up=_compute_in_int8, needs_rows=True),
+        Mode(name="int16x8", summary="8-bit weights, 16-bit activations", set_up=_compute_in_int16, needs_rows=True),
+    )
+}
+
+
+def choose_modes(names: Sequence[str]) -> tuple[Mode, ...]:
+    """The modes called `names`, all of them when there are no names.
+
+    Raises:
+        InvalidSetting: There is no such mode.
+    """
+    for name in names:
+        if name not in MODES:
+            raise InvalidSetting(f"modes: no mode is called {name!r}{suggest(str(name), tuple(MODES))}")
+    return tuple(MODES[name] for name in dict.fromkeys(names or MODES))
+
+
+def convert(folder: Path, mode: Mode, rows: Sequence[Arrays], *, integer_io: bool = False) -> bytes:
+    """Convert a SavedModel to a flatbuffer.
+
+    Args:
+        folder: The SavedModel, with one signature.
+        mode: How to store and compute.
+        rows: Representative inputs, each a batch.
+        integer_io: Inputs and outputs of integer modes are integers too, with their scales in the file.
+
+    Raises:
+        ConversionFailed: This mode cannot hold the model.
+    """
+    import tensorflow as tf
+
+    with quiet_stderr() as said, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converter's own use of a deprecated interpreter, among others
+        try:
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[TFLITE_SIGNATURE])
+            mode.set_up(converter)
+            if mode.needs_rows:
+                converter.representative_dataset = lambda: iter(rows)
+            if mode.needs_rows and integer_io:
+                integer = tf.int8 if mode.name == "int8" else tf.int16
+                converter.inference_input_type = converter.inference_output_type = integer
+            content: bytes = converter.convert()
+        except Exception as error:  # the converter raises whatever its many layers raise
+            raise ConversionFailed(_reason(error, said())) from error
+    return content
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[Callable[[], str]]:
+    """Keep what C++ libraries write to file descriptor 2 out of the log; yields a function that returns it."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def said() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield said
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _reason(error: Exception, said: str) -> str:
+    lines = [line.strip() for line in f"{error}\n{said}".splitlines() if line.strip()]
+    told = next((line for line in lines if "error:" in line), lines[0] if lines else type(error).__name__)
+    return told.split("error: ", 1)[-1][:_MAX_REASON_CHARACTERS]

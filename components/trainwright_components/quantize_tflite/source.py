@@ -1,0 +1,141 @@
+"""The part of a SavedModel that TFLite can hold: one signature with numbers in and numbers out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.errors import InvalidModule
+from trainwright_components.graph_names import graph_names
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SERVING_DEFAULT = "serving_default"
+PREPROCESS = "preprocess"
+PREPROCESSED = "preprocessed"
+TFLITE_SIGNATURE = "serving_default"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A loaded SavedModel and the signature of it that is converted.
+
+    Args:
+        signature_name: `serving_default` takes raw features; `preprocessed` takes what `preprocess` makes of them.
+        names: The signature's input names to names that TFLite accepts.
+        output_name: Of the numbers that it answers with.
+    """
+
+    saved_model: Any = field(repr=False)
+    signature_name: str
+    names: Mapping[str, str]
+    output_name: str
+
+    @property
+    def signature(self) -> Any:
+        """The signature as a function of named tensors."""
+        return self.saved_model.signatures[self.signature_name]
+
+    @property
+    def takes_raw_features(self) -> bool:
+        """Whether preprocessing is inside."""
+        return self.signature_name == SERVING_DEFAULT
+
+    def inputs(self, features: "Mapping[str, tf.Tensor]") -> Arrays:
+        """A batch of raw features as inputs of the TFLite model."""
+        tensors = features
+        if not self.takes_raw_features:
+            tensors = self.saved_model.signatures[PREPROCESS](**_needed(features, self._signature(PREPROCESS)))
+        return {safe: tensors[name].numpy() for name, safe in self.names.items()}
+
+    def answer(self, features: "Mapping[str, tf.Tensor]") -> NDArray[np.float32]:
+        """What the float model itself says to a batch of raw features."""
+        asked = self._signature(SERVING_DEFAULT)
+        answer: NDArray[np.float32] = asked(**_needed(features, asked))[self.output_name].numpy()
+        return answer
+
+    def write(self, folder: Path, *, batch_size: int | None) -> None:
+        """Write the signature alone as a SavedModel whose batches have `batch_size` rows, or any number."""
+        import tensorflow as tf
+
+        specs = _input_specs(self.signature)
+        signature, output_name, names = self.signature, self.output_name, dict(self.names)
+
+        def answer(*tensors: Any) -> dict[str, Any]:
+            asked = dict(zip(names, tensors, strict=True))
+            return {output_name: signature(**asked)[output_name]}
+
+        holder = tf.Module()
+        holder.saved_model = self.saved_model
+        holder.answer = tf.function(
+            answer,
+            input_signature=[
+                tf.TensorSpec([batch_size, *specs[name].shape[1:]], specs[name].dtype, name=safe)
+                for name, safe in names.items()
+            ],
+        )
+        tf.saved_model.save(holder, str(folder), signatures={TFLITE_SIGNATURE: holder.answer})
+
+    def _signature(self, name: str) -> Any:
+        return self.saved_model.signatures[name]
+
+
+def open_source(saved_model: Path) -> tuple[Source, ...]:
+    """The signatures of `saved_model` that may be converted, best first.
+
+    Raises:
+        InvalidModule: There is none, since inputs are strings or the outputs are not one tensor of numbers.
+    """
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(saved_model))
+    except (OSError, ValueError) as error:
+        raise InvalidModule(f"{saved_model} is no SavedModel: {error}") from error
+    if SERVING_DEFAULT not in loaded.signatures:
+        raise InvalidModule(f"{saved_model} has no signature {SERVING_DEFAULT}; export it with export_savedmodel")
+    candidates = [SERVING_DEFAULT]
+    if {PREPROCESS, PREPROCESSED} <= set(loaded.signatures):
+        candidates.append(PREPROCESSED)
+    sources = [_source(loaded, name) for name in candidates if _takes_numbers(loaded.signatures[name])]
+    if not sources:
+        raise InvalidModule(
+            "the model takes strings, which TFLite cannot hold, and has no signatures preprocess and preprocessed that "
+            "part the strings from the numbers; export it with export_savedmodel"
+        )
+    return tuple(sources)
+
+
+def _source(loaded: Any, name: str) -> Source:
+    specs = _input_specs(loaded.signatures[name])
+    return Source(
+        saved_model=loaded,
+        signature_name=name,
+        names=dict(zip(specs, graph_names(specs), strict=True)),
+        output_name=_number_output(loaded.signatures[SERVING_DEFAULT]),
+    )
+
+
+def _input_specs(signature: Any) -> "dict[str, tf.TensorSpec]":
+    return dict(signature.structured_input_signature[1])
+
+
+def _takes_numbers(signature: Any) -> bool:
+    return all(spec.dtype.name != "string" for spec in _input_specs(signature).values())
+
+
+def _number_output(signature: Any) -> str:
+    outputs = [name for name, spec in signature.structured_outputs.items() if spec.dtype.is_floating]
+    if len(outputs) != 1:
+        raise InvalidModule(f"TFLite conversion needs one output of numbers; {SERVING_DEFAULT} has {len(outputs)}")
+    return outputs[0]
+
+
+def _needed(features: "Mapping[str, tf.Tensor]", signature: Any) -> "dict[str, tf.Tensor]":
+    return {name: features[name] for name in _input_specs(signature)}
