@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.model_server.client import is_answering, version_states
-from trainwright_components.model_server.locks import locked
+from trainwright_components.model_server.locks import LockTaken, locked
 from trainwright_components.model_server.process import is_port_free, server_environment
 from trainwright_components.model_server.serving_home import ModelEntry, ServerInfo, ServingHome
 
@@ -101,14 +101,13 @@ def stop_server(home: Path, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         if info is None or not serving.is_supervised:
             return False
         os.kill(info.supervisor_pid, signal.SIGTERM)
-        deadline = time.monotonic() + timeout_s
-        while serving.is_supervised:
-            if time.monotonic() > deadline:
-                raise ServingUnavailable(
-                    f"the server (supervisor {info.supervisor_pid}) did not end within {timeout_s:.0f} s"
-                )
-            time.sleep(_POLL_S)
-    return True
+        try:
+            with locked(serving.supervisor_lock, timeout_s=timeout_s):
+                return True
+        except LockTaken as error:
+            raise ServingUnavailable(
+                f"the server (supervisor {info.supervisor_pid}) did not end within {timeout_s:.0f} s"
+            ) from error
 
 
 def server_status(home: Path) -> ServerStatus | None:
@@ -135,15 +134,24 @@ def add_model(home: Path, name: str, base_path: Path) -> None:
     Raises:
         InvalidSetting: Another folder is already served under that name.
     """
+    check_model(home, name, base_path)
     serving = ServingHome(home)
     _make_folder(serving.folder)
-    path = str(base_path.absolute())
-    for model in serving.models():
-        if model.name == name and model.base_path != path and Path(model.base_path).is_dir():
+    serving.put_model(ModelEntry(name=name, base_path=str(base_path.absolute())))
+
+
+def check_model(home: Path, name: str, base_path: Path) -> None:
+    """Refuse what `add_model` would refuse, and change nothing.
+
+    Raises:
+        InvalidSetting: Another folder is already served under that name.
+    """
+    for model in ServingHome(home).models():
+        served_from = Path(model.base_path)
+        if model.name == name and served_from != base_path.absolute() and served_from.is_dir():
             raise InvalidSetting(
-                f"model {name!r} is already served from {model.base_path}: use another name, or that folder"
+                f"model {name!r} is already served from {served_from}: use another name, or that folder"
             )
-    serving.put_model(ModelEntry(name=name, base_path=path))
 
 
 def remove_model(home: Path, name: str) -> None:

@@ -91,7 +91,7 @@ class ServerCore:
         self.manager.close()
 
     def _wait_until_available(self) -> None:
-        failed = []
+        failed: list[ServableState] = []
         for model in self._models:
             states = self.manager.wait_until_settled(model.source.name)
             if not any(state.state is State.AVAILABLE for state in states):

@@ -65,13 +65,14 @@ def _run(server: "ModelServer") -> int:
 
     try:
         server.load_models()
-        server.run()
+        server.open_ports()
     except StatusError as error:
         print(error.message, file=sys.stderr)
         return EXIT_START_FAILED
     except OSError as error:
         print(error, file=sys.stderr)
         return EXIT_PORT_TAKEN
+    server.run()
     return 0
 
 

@@ -17,9 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
-from trainwright_components.model_server import json_tensor
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.inference import DEFAULT_SIGNATURE
+from trainwright_components.model_server.json_request import parse_object, read_predict, signature_name
+from trainwright_components.model_server.json_response import write_predict
 from trainwright_components.model_server.metadata import (
     get_model_metadata,
     get_model_status,
@@ -117,17 +118,17 @@ class RestApi:
         method = match["method"].lower()
         if method != "predict":
             raise StatusError(Code.UNIMPLEMENTED, f"Method {method} is not implemented yet; use predict")
-        document = json_tensor.parse_object(body)
-        name = json_tensor.signature_name(document) or DEFAULT_SIGNATURE
+        document = parse_object(body)
+        name = signature_name(document) or DEFAULT_SIGNATURE
         with self._core.handle(spec) as handle:
             signature = handle.servable.signatures.get(name)
             if signature is None:
                 raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
             if not signature.inputs:
                 raise invalid_argument(f"Failed to get input map for signature: {name}")
-            inputs, is_row = json_tensor.read_predict(document, signature.inputs)
+            inputs, is_row = read_predict(document, signature.inputs)
             outputs = handle.servable.run(name, inputs, sorted(signature.outputs))
-        return json_tensor.write_predict(outputs, is_row=is_row)
+        return write_predict(outputs, is_row=is_row)
 
     def _describe(self, match: re.Match[str]) -> str:
         if not match["name"]:

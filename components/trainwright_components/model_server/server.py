@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_S = 10
 _BACKLOG = 1024
+_KEEP_ALIVE_S = 75
+_THREADS = 4 * (os.cpu_count() or 1)
 
 
 class ModelServer:
@@ -39,6 +41,8 @@ class ModelServer:
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
         self._is_closing = threading.Event()
+        self._grpc_server: Any = None
+        self._rest_socket: socket.socket | None = None
         config_file = Path(flags.model_config_file) if flags.model_config_file else None
         self._config_file = config_file
         self._config = (
@@ -73,46 +77,50 @@ class ModelServer:
         if not self._flags.require_models:
             self._core.manager.wait_until_idle()
 
-    def run(self) -> None:
-        """Listen and answer until a signal; then finish the requests under way.
+    def open_ports(self) -> None:
+        """Take the ports that the flags name.
 
         Raises:
             OSError: A port cannot be had.
         """
         flags = self._flags
-        threads = 4 * (os.cpu_count() or 1)
-        rest_socket = _listen(flags.bind_address, flags.rest_api_port) if flags.rest_api_port else None
-        grpc_server = None
         if flags.port:
-            grpc_server = make_server(
+            self._grpc_server = make_server(
                 self._core,
                 address=f"{flags.bind_address}:{flags.port}",
-                threads=flags.grpc_max_threads or threads,
+                threads=flags.grpc_max_threads or _THREADS,
                 as_tensor_content=flags.enable_serialization_as_tensor_content,
             )
-            grpc_server.start()
+        if flags.rest_api_port == flags.port:
+            logger.error("REST is off: --rest_api_port and --port are both %d", flags.port)
+        elif flags.rest_api_port:
+            self._rest_socket = _listen(flags.bind_address, flags.rest_api_port)
+
+    def run(self) -> None:
+        """Answer until a signal; then finish the requests under way."""
+        flags = self._flags
+        if self._grpc_server is not None:
+            self._grpc_server.start()
             logger.info("gRPC listens on %s:%d", flags.bind_address, flags.port)
         self._poll_config_file()
-        try:
-            if rest_socket is None:
-                grpc_server.wait_for_termination()
-            else:
-                self._run_rest(rest_socket, flags.rest_api_num_threads or threads)
-        finally:
-            if grpc_server is not None:
-                grpc_server.stop(DRAIN_S).wait()
+        if self._rest_socket is not None:
+            self._run_rest(self._rest_socket)
+        elif self._grpc_server is not None:
+            self._grpc_server.wait_for_termination()
 
     def close(self) -> None:
-        """Unload the models."""
+        """Finish the gRPC requests under way and unload the models."""
         self._is_closing.set()
+        if self._grpc_server is not None:
+            self._grpc_server.stop(DRAIN_S).wait()
         self._core.close()
 
-    def _run_rest(self, listening: socket.socket, threads: int) -> None:
+    def _run_rest(self, listening: socket.socket) -> None:
         flags = self._flags
         api = RestApi(
             self._core,
             timeout_ms=flags.rest_api_timeout_in_ms,
-            threads=threads,
+            threads=flags.rest_api_num_threads or _THREADS,
             is_cors_enabled=flags.rest_api_enable_cors_support,
         )
         config = uvicorn.Config(
@@ -125,6 +133,7 @@ class ModelServer:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         logger.info("REST listens on http://%s:%d", flags.bind_address, flags.rest_api_port)
         try:

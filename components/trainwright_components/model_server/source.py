@@ -39,6 +39,7 @@ class FileSystemSource:
         self._poll_wait_s = poll_wait_s
         self._models: tuple[MonitoredModel, ...] = ()
         self._lock = threading.Lock()
+        self._complaints: dict[str, str] = {}
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="file-system-source", daemon=True)
         self._thread.start()
@@ -69,12 +70,17 @@ class FileSystemSource:
             try:
                 versions = find_versions(model.base_path)
             except OSError as error:
-                logger.warning("cannot look into %s of model %s: %s", model.base_path, model.name, error)
+                self._complain(model.name, f"cannot look into {model.base_path}: {error.strerror}")
                 continue
-            if not versions:
-                logger.warning("no versions of model %s found under %s", model.name, model.base_path)
+            self._complain(model.name, "" if versions else f"no versions found under {model.base_path}")
             chosen = model.policy.choose(versions)
             self._on_aspired(model.name, {version: versions[version] for version in chosen})
+
+    def _complain(self, name: str, complaint: str) -> None:
+        """Log what is wrong with a model once, not at every poll."""
+        if complaint and self._complaints.get(name) != complaint:
+            logger.warning("model %s: %s", name, complaint)
+        self._complaints[name] = complaint
 
 
 def find_versions(base_path: Path) -> dict[int, Path]:

@@ -1,0 +1,52 @@
+"""KFP face of `deploy_model`: unpack, call, record."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from trainwright_components.images import CPU_IMAGE
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def deploy_serving(
+    saved_model: dsl.Input[dsl.Model],
+    golden_requests: dsl.Input[dsl.Artifact],
+    deployment: dsl.Output[dsl.Artifact],
+    model_name: str,
+    model_base_path: str = "",
+) -> NamedTuple("Outputs", [("endpoint", str), ("version", int)]):  # type: ignore[valid-type]  # KFP's own form
+    """Publish a SavedModel as the next version of a model and serve it once it has answered its golden requests.
+
+    Args:
+        saved_model: The exported SavedModel.
+        golden_requests: Requests with the answers that the served model must give.
+        deployment: Where the deployment record goes, with the history of the model's versions.
+        model_name: Name under which the model is served.
+        model_base_path: Folder of the model's versions; empty for `models/<model_name>` under TRAINWRIGHT_HOME.
+
+    Returns:
+        endpoint: The model's address over REST.
+        version: The version now served.
+    """
+    import os
+    from pathlib import Path
+    from typing import NamedTuple
+
+    from trainwright_components.deploy_serving.deploy import deploy_model
+    from trainwright_components.deploy_serving.record import metadata_of, write_record
+
+    result = deploy_model(
+        Path(saved_model.path),
+        Path(golden_requests.path),
+        model_name=model_name,
+        home=Path(os.environ.get("TRAINWRIGHT_HOME") or "~/.trainwright").expanduser(),
+        model_base_path=model_base_path,
+    )
+    write_record(result, Path(deployment.path))
+    deployment.metadata.update(metadata_of(result))
+
+    class Outputs(NamedTuple):
+        endpoint: str
+        version: int
+
+    return Outputs(endpoint=result.rest_url, version=result.version)

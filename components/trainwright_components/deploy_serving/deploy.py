@@ -1,0 +1,233 @@
+"""Put a SavedModel into service: rehearse it, publish it as the next version, see it answer, or withdraw it."""
+
+import logging
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainwright_components.deploy_serving.golden import GoldenRequest, GoldenResult, read_golden_requests
+from trainwright_components.deploy_serving.history import HistoryEntry, append_history, now_text, read_history
+from trainwright_components.deploy_serving.proving import Candidate, Unfit, prove_live, rehearse, wait_until_live
+from trainwright_components.deploy_serving.versions import (
+    LOCK_NAME,
+    list_versions,
+    publish,
+    remove_leftovers,
+    staged_copy,
+    version_folder,
+    withdraw,
+)
+from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting
+from trainwright_components.files import content_digest
+from trainwright_components.model_server.control import add_model, check_model, remove_model, start_server
+from trainwright_components.model_server.locks import locked
+from trainwright_components.model_server.serving_home import ServerInfo
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT_S = 300.0
+MODELS_FOLDER = "models"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A version in service.
+
+    Args:
+        is_new_version: False when the version now live already had this content.
+        golden: What the replay through the serving address gave.
+        example: A golden request, for a line to paste.
+        history: All attempts under the base path, oldest first.
+    """
+
+    model_name: str
+    base_path: Path
+    version: int
+    previous_version: int | None
+    is_new_version: bool
+    content_digest: str
+    server: ServerInfo
+    golden: GoldenResult
+    example: GoldenRequest
+    history: list[HistoryEntry]
+
+    @property
+    def rest_url(self) -> str:
+        """The model's address over REST."""
+        return self.server.model_url(self.model_name)
+
+
+def deploy_model(
+    saved_model: Path,
+    golden_requests: Path,
+    *,
+    model_name: str,
+    home: Path,
+    model_base_path: str | Path = "",
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Deployment:
+    """Serve `saved_model` as the next version of `model_name`, after it has answered its golden requests.
+
+    The candidate answers them first on a server of its own, then, published, on the one that serves. Until then and
+    whenever it fails, the previous version goes on. Content that is live already is only verified again.
+
+    Args:
+        saved_model: Folder with `saved_model.pb`.
+        golden_requests: JSON-lines file of requests and answers.
+        model_name: Letters, digits, `.`, `_` and `-`.
+        home: The folder that TRAINWRIGHT_HOME names; its server serves the model.
+        model_base_path: Folder of the model's versions; empty for `<home>/models/<model_name>`.
+        timeout_s: Seconds until the version must answer, for each of its two servers.
+
+    Raises:
+        InvalidSetting: The name or the base path cannot be used.
+        InvalidData: The SavedModel or the golden requests are missing or broken.
+        DeploymentRejected: The version failed and was withdrawn; the message says at what.
+        ServingUnavailable: The server cannot be started.
+    """
+    _check_name(model_name)
+    _check_saved_model(saved_model)
+    requests = read_golden_requests(golden_requests)
+    base_path = Path(model_base_path).absolute() if model_base_path else home.absolute() / MODELS_FOLDER / model_name
+    check_model(home, model_name, base_path)
+    _make_base_path(base_path)
+    candidate = Candidate(
+        saved_model=saved_model,
+        requests=requests,
+        model_name=model_name,
+        base_path=base_path,
+        home=home,
+        digest=content_digest(saved_model),
+        timeout_s=timeout_s,
+    )
+    with locked(base_path / LOCK_NAME):
+        remove_leftovers(base_path)
+        versions = list_versions(base_path)
+        live = versions[-1] if versions else None
+        if live is not None and content_digest(version_folder(base_path, live)) == candidate.digest:
+            return _verify_again(candidate, live, versions)
+        return _deploy_next(candidate, live)
+
+
+def _verify_again(candidate: Candidate, live: int, versions: list[int]) -> Deployment:
+    logger.info("version %d of %s has this content already; verifying it again", live, candidate.model_name)
+    server = start_server(candidate.home)
+    add_model(candidate.home, candidate.model_name, candidate.base_path)
+    try:
+        golden = prove_live(candidate, server, live)
+    except Unfit as error:
+        raise DeploymentRejected(
+            f"version {live} of {candidate.model_name!r}, which is live, has this content already and "
+            f"does not answer as it must: {error}. Nothing was changed"
+        ) from error
+    previous = versions[-2] if len(versions) > 1 else None
+    return _deployment(candidate, live, previous, golden, is_new_version=False)
+
+
+def _deploy_next(candidate: Candidate, live: int | None) -> Deployment:
+    version = _next_version(candidate.base_path, live)
+    logger.info("rehearsing version %d of %s", version, candidate.model_name)
+    with (
+        staged_copy(candidate.saved_model, candidate.base_path, version) as stage,
+        _starting_server(candidate.home) as starting,
+    ):
+        try:
+            rehearse(candidate, stage, version)
+        except Unfit as error:
+            raise _rejection(candidate, version, live, error) from error
+        server = starting.result()
+        add_model(candidate.home, candidate.model_name, candidate.base_path)
+        publish(stage, candidate.base_path, version)
+    logger.info("published version %d of %s; waiting until it answers", version, candidate.model_name)
+    try:
+        golden = prove_live(candidate, server, version)
+    except BaseException as error:
+        _take_back(candidate, version, live)
+        if isinstance(error, Unfit):
+            raise _rejection(candidate, version, live, error) from error
+        raise
+    return _deployment(candidate, version, live, golden, is_new_version=True)
+
+
+def _take_back(candidate: Candidate, version: int, live: int | None) -> None:
+    withdraw(candidate.base_path, version)
+    if live is None:
+        remove_model(candidate.home, candidate.model_name)
+    elif not wait_until_live(candidate, live):
+        logger.error("version %d of %s does not answer yet; see `trainwright serve status`", live, candidate.model_name)
+
+
+def _rejection(candidate: Candidate, version: int, live: int | None, reason: Unfit) -> DeploymentRejected:
+    entry = HistoryEntry(
+        version=version,
+        event="withdrawn",
+        time=now_text(),
+        content_digest=candidate.digest,
+        reason=str(reason),
+    )
+    append_history(candidate.base_path, entry)
+    rest = f"version {live} goes on serving" if live is not None else "no version of it is served"
+    return DeploymentRejected(
+        f"version {version} of {candidate.model_name!r} was withdrawn: {reason}. {rest[0].upper()}{rest[1:]}"
+    )
+
+
+def _deployment(
+    candidate: Candidate, version: int, previous: int | None, golden: GoldenResult, *, is_new_version: bool
+) -> Deployment:
+    entry = HistoryEntry(
+        version=version,
+        event="published" if is_new_version else "verified again",
+        time=now_text(),
+        content_digest=candidate.digest,
+        golden_requests=golden.requests,
+        largest_difference=golden.largest_difference,
+    )
+    return Deployment(
+        model_name=candidate.model_name,
+        base_path=candidate.base_path,
+        version=version,
+        previous_version=previous,
+        is_new_version=is_new_version,
+        content_digest=candidate.digest,
+        server=start_server(candidate.home),
+        golden=golden,
+        example=candidate.requests[0],
+        history=append_history(candidate.base_path, entry),
+    )
+
+
+@contextmanager
+def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
+    """Start the server beside the rehearsal: each spends seconds on importing TensorFlow."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(start_server, home)
+
+
+def _next_version(base_path: Path, live: int | None) -> int:
+    """One above every number that was ever given out, so that a number means one content for good."""
+    return max([live or 0, *(entry.version for entry in read_history(base_path))]) + 1
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidSetting(
+            f"model_name must be 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit, got {name!r}"
+        )
+
+
+def _check_saved_model(folder: Path) -> None:
+    if not (folder / "saved_model.pb").is_file():
+        raise InvalidData(f"{folder} holds no saved_model.pb: give the folder of an exported SavedModel")
+
+
+def _make_base_path(base_path: Path) -> None:
+    try:
+        base_path.mkdir(parents=True, exist_ok=True)
+        (base_path / LOCK_NAME).touch()
+    except OSError as error:
+        raise InvalidSetting(f"model_base_path {base_path} cannot be written to: {error.strerror}") from error

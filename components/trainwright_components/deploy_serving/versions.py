@@ -1,0 +1,105 @@
+"""Version folders under a model base path: find, stage, publish whole, withdraw. Knows files, nothing of servers."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainwright_components.errors import InvalidSetting
+
+STAGE_PREFIX = ".candidate-"
+WITHDRAWN_PREFIX = ".withdrawn-"
+LOCK_NAME = ".deploy.lock"
+
+
+def list_versions(base_path: Path) -> list[int]:
+    """The versions published under `base_path`, lowest first."""
+    if not base_path.is_dir():
+        return []
+    return sorted(int(child.name) for child in base_path.iterdir() if _is_version(child))
+
+
+def version_folder(base_path: Path, version: int) -> Path:
+    """The folder of a published version, whatever zeros its name begins with."""
+    for child in base_path.iterdir():
+        if _is_version(child) and int(child.name) == version:
+            return child
+    return base_path / str(version)
+
+
+@contextmanager
+def staged_copy(saved_model: Path, base_path: Path, version: int) -> Iterator[Path]:
+    """A complete copy of `saved_model` on the disk of `base_path`, under a name that no server looks at.
+
+    Yields:
+        A folder that holds the copy as `<version>/`: a base path of its own. It is gone when the block ends.
+
+    Raises:
+        InvalidSetting: `base_path` cannot be written to, or the disk is full.
+    """
+    try:
+        stage = Path(tempfile.mkdtemp(dir=base_path, prefix=STAGE_PREFIX))
+    except OSError as error:
+        raise InvalidSetting(f"cannot write to {base_path}: {error.strerror}") from error
+    try:
+        stage.chmod(0o755)  # mkdtemp makes 0700; a server may run as another user
+        copy = stage / str(version)
+        try:
+            shutil.copytree(saved_model, copy)
+            _sync_tree(copy)
+        except (OSError, shutil.Error) as error:
+            raise InvalidSetting(f"cannot copy {saved_model} to {base_path}: {error}") from error
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def publish(stage: Path, base_path: Path, version: int) -> Path:
+    """Move the staged copy into place in one step.
+
+    Raises:
+        InvalidSetting: That version is there already.
+    """
+    target = base_path / str(version)
+    try:
+        (stage / str(version)).rename(target)
+    except OSError as error:
+        raise InvalidSetting(f"cannot publish version {version} as {target}: {error.strerror}") from error
+    _sync(base_path)
+    return target
+
+
+def withdraw(base_path: Path, version: int) -> None:
+    """Take a published version out of every server's sight and remove it."""
+    aside = Path(tempfile.mkdtemp(dir=base_path, prefix=f"{WITHDRAWN_PREFIX}{version}-"))
+    version_folder(base_path, version).rename(aside / "model")
+    _sync(base_path)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(base_path: Path) -> None:
+    """Remove what a publisher left behind that was killed; call it with the deploy lock held."""
+    for child in base_path.iterdir():
+        if child.name.startswith((STAGE_PREFIX, WITHDRAWN_PREFIX)):
+            shutil.rmtree(child, ignore_errors=True)
+
+
+def _is_version(path: Path) -> bool:
+    return path.name.isascii() and path.name.isdigit() and path.is_dir()
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(root, name))
+        _sync(Path(root))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

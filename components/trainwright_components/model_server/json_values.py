@@ -1,0 +1,57 @@
+"""JSON values in words and numbers as TensorFlow Serving writes them, in answers and in messages."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_SHOWN_BYTES = 256
+
+
+def shown(value: Any) -> str:
+    """The value as messages quote it, cut to 256 bytes."""
+    if isinstance(value, float):
+        return decimal_text(value, np.float64)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=4 if isinstance(value, dict) else None)
+    except RecursionError:
+        return "..."
+    raw = text.encode(errors="replace")
+    return text if len(raw) <= _SHOWN_BYTES else raw[:_SHOWN_BYTES].decode(errors="ignore") + "..."
+
+
+def json_type(value: Any) -> str:
+    """The value's type as messages name it."""
+    if isinstance(value, bool):
+        return str(value)
+    if value is None:
+        return "Null"
+    names: dict[type, str] = {str: "String", list: "Array", dict: "Object"}
+    return names.get(type(value), "Number")
+
+
+def type_text(dtype: tf.DType) -> str:
+    """A tensor type as messages name it."""
+    names = {tf.float32: "float", tf.float64: "double"}
+    return names.get(dtype, str(dtype.name)) if dtype != tf.float16 else "DT_HALF"
+
+
+def decimal_text(number: Any, dtype: Any) -> str:
+    """The shortest decimal that gives `number` back in `dtype`, always with a point or an exponent."""
+    value = float(number)
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    text = f"{value:g}"
+    with np.errstate(over="ignore"):
+        if dtype(text) != dtype(value):
+            text = str(dtype(value))
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def quoted(text: str) -> str:
+    """A JSON string."""
+    return json.dumps(text, ensure_ascii=False)
