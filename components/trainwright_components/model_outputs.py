@@ -126,7 +126,7 @@ def puts_out_logits(model: "keras.Model") -> bool:
     loss = getattr(model, "loss", None)
     if isinstance(loss, list | tuple | dict) and len(loss) == 1:
         loss = next(iter(loss.values())) if isinstance(loss, dict) else loss[0]
-    config = loss.get_config() if hasattr(loss, "get_config") else {}
+    config = loss.get_config() if loss is not None and hasattr(loss, "get_config") else {}
     if "from_logits" in config:
         return bool(config["from_logits"])
     if isinstance(loss, str):

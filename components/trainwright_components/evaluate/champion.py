@@ -80,7 +80,8 @@ class Champion:
             raise NotComparable(f"it fails on these rows: {_first_line(error)}") from error
         if task_of(self.schema) is Task.CLASSIFICATION:
             return self._probabilities(_pick(outputs, PROBABILITIES).numpy())
-        return _pick(outputs, PREDICTIONS).numpy().astype(np.float32)
+        numbers: NDArray[np.float32] = _pick(outputs, PREDICTIONS).numpy().astype(np.float32)
+        return numbers
 
     def _probabilities(self, answer: NDArray[Any]) -> NDArray[np.float32]:
         wanted = self.schema.class_names

@@ -15,11 +15,11 @@ def evaluate(
     classification_metrics: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
     split: str = "test",
-    thresholds: dict = {},  # noqa: B006, KFP reads the literal
+    thresholds: dict = {},
     champion_base_path: str = "",
     champion_metric: str = "",
     champion_tolerance: float = 0.0,
-    slices: list = [],  # noqa: B006
+    slices: list = [],
     batch_size: int = 256,
 ) -> NamedTuple("Outputs", [("is_blessed", bool), ("reasons", list)]):  # type: ignore[valid-type]  # KFP's own form
     """Score a trained model on held-out rows, beside the model that is served now, and decide whether it may be served.
@@ -27,9 +27,6 @@ def evaluate(
     Args:
         model: The trained model, as train-distributed or hyperparameter-tune wrote it.
         dataset: The prepared dataset.
-        metrics: The numbers, those of each slice, and those of the champion.
-        classification_metrics: Confusion matrix and ROC curve of a classifier.
-        report: A page with the verdict, the metrics and plots.
         split: The part of the dataset to score on.
         thresholds: Limits by metric: a number, or an object with min, max, min_in_slices or max_in_slices.
         champion_base_path: The folder whose highest version is served now; empty compares with nothing.
@@ -39,6 +36,9 @@ def evaluate(
         batch_size: Rows scored at a time.
 
     Returns:
+        metrics: The numbers, those of each slice, and those of the champion.
+        classification_metrics: Confusion matrix and ROC curve of a classifier.
+        report: A page with the verdict, the metrics and plots.
         is_blessed: Whether every check passed.
         reasons: Every check with kind, metric, value, limit, passed and message; failed ones first.
     """

@@ -29,7 +29,9 @@ class ScoreCurve:
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self._capacity = capacity
-        self._scores = self._positives = self._negatives = np.empty(0)
+        self._scores: Floats = np.empty(0)
+        self._positives: Floats = np.empty(0)
+        self._negatives: Floats = np.empty(0)
         self._waiting: list[tuple[Floats, Floats, Floats]] = []
         self._waiting_count = 0
 
@@ -92,8 +94,8 @@ class ScoreCurve:
         )
         self._waiting, self._waiting_count = [], 0
         self._scores, groups = np.unique(scores, return_inverse=True)
-        self._positives = np.bincount(groups, positives)
-        self._negatives = np.bincount(groups, negatives)
+        self._positives = np.bincount(groups, positives).astype(np.float64)
+        self._negatives = np.bincount(groups, negatives).astype(np.float64)
         while len(self._scores) > self._capacity:
             starts = np.arange(0, len(self._scores), 2)
             self._positives = np.add.reduceat(self._positives, starts)

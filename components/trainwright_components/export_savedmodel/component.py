@@ -12,12 +12,14 @@ def export_savedmodel(
     saved_model: dsl.Output[dsl.Model],
     golden_requests: dsl.Output[dsl.Artifact],
     model_card: dsl.Output[dsl.Markdown],
-):
+) -> None:
     """Turn a trained model into a SavedModel that a server can load, and prove that it answers as the Keras model does.
 
     Args:
         model: The trained model, as train-distributed or hyperparameter-tune wrote it.
         dataset: The prepared dataset, whose rows become requests.
+
+    Returns:
         saved_model: The SavedModel folder, with preprocessing in the graph and warm-up records.
         golden_requests: A JSON-lines file of requests with the Keras model's own answers, to replay where it is served.
         model_card: What the model is, what it was made of, and where its knowledge ends.

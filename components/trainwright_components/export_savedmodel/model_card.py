@@ -1,7 +1,7 @@
 """The Markdown page that says what a model is, what it was made of, and where its knowledge ends."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainwright_components.datasets.schema import Feature
@@ -142,7 +142,7 @@ def _limits(trained: TrainedModel) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 

@@ -80,7 +80,7 @@ class SignatureBuilder:
 
         examples = (tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT),)
         inputs = (tf.TensorSpec([None], tf.string, name="inputs"),)
-        raw = {"specs": self.raw_specs, "aliases": self.raw_aliases}
+        raw: dict[str, Any] = {"specs": self.raw_specs, "aliases": self.raw_aliases}
         found = [
             Signature(name=SERVING_DEFAULT, function=self._answer, **raw),
             Signature(name=SERVING_EXAMPLES, function=self._answer_examples, specs=examples),

@@ -12,23 +12,20 @@ def quantize_tflite(
     tflite_model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
-    modes: list = [],  # noqa: B006, KFP reads the literal
-    budget: dict = {},  # noqa: B006
+    modes: list = [],
+    budget: dict = {},
     split: str = "test",
     max_rows: int = 1000,
     calibration_rows: int = 200,
     dynamic_batch: bool = False,
     integer_io: bool = False,
     threads: int = 1,
-):
+) -> None:
     """Shrink a SavedModel to TFLite in several ways, and keep the smallest that stays within a budget.
 
     Args:
         saved_model: The model, as export-savedmodel wrote it.
         dataset: The prepared dataset: train rows to calibrate with, others to compare on.
-        tflite_model: The flatbuffer; over budget too, but then this step fails.
-        metrics: The numbers of the kept model, and size and score of every mode.
-        report: A page with every mode, and a plot of size against score.
         modes: Of float32, dynamic_range, float16, int8 and int16x8; all when empty.
         budget: Limits by name, of max_size_bytes, max_latency_ms, max_accuracy_drop and min_agreement.
         split: What the modes are compared on.
@@ -37,6 +34,11 @@ def quantize_tflite(
         dynamic_batch: Whether the model takes any number of rows at a time, not one.
         integer_io: Whether integer modes take and give integers.
         threads: Threads of the interpreter that is timed.
+
+    Returns:
+        tflite_model: The flatbuffer; over budget too, but then this step fails.
+        metrics: The numbers of the kept model, and size and score of every mode.
+        report: A page with every mode, and a plot of size against score.
     """
     from pathlib import Path
 

@@ -170,7 +170,8 @@ def _quantized(value: NDArray[Any], detail: dict[str, Any]) -> NDArray[Any]:
     if dtype.kind != "i" or not scale:
         return value.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
-    return np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    whole: NDArray[Any] = np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return whole
 
 
 def _real(value: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.float32]:

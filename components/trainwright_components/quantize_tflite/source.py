@@ -131,7 +131,7 @@ def _takes_numbers(signature: Any) -> bool:
 
 
 def _number_output(signature: Any) -> str:
-    outputs = [name for name, spec in signature.structured_outputs.items() if spec.dtype.is_floating]
+    outputs: list[str] = [name for name, spec in signature.structured_outputs.items() if spec.dtype.is_floating]
     if len(outputs) != 1:
         raise InvalidModule(f"TFLite conversion needs one output of numbers; {SERVING_DEFAULT} has {len(outputs)}")
     return outputs[0]
