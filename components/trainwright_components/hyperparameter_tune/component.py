@@ -10,16 +10,16 @@ from trainwright_components.images import CPU_IMAGE
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def hyperparameter_tune(  # noqa: D417  KFP reads the description of an output from Returns
+def hyperparameter_tune(
     dataset: dsl.Input[dsl.Dataset],
     module: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     study: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
-    params: dict = {},  # noqa: B006  KFP compiles the default; nothing changes it
-    training: dict = {},  # noqa: B006  as above
-    tuning: dict = {},  # noqa: B006  as above
+    params: dict = {},
+    training: dict = {},
+    tuning: dict = {},
 ) -> NamedTuple("Outputs", [("best_params", dict)]):
     """Search for the parameters with the best metric.
 

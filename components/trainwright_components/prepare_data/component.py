@@ -22,8 +22,8 @@ def prepare_data(
     time_column: str = "",
     split_column: str = "",
     weight_column: str = "",
-    exclude: list[str] = [],  # noqa: B006  KFP compiles the default; nothing changes it
-    kinds: dict[str, str] = {},  # noqa: B006  as above
+    exclude: list[str] = [],
+    kinds: dict[str, str] = {},
     expected_schema: str = "",
     reference_above_mb: int = 1024,
     seed: int = 0,

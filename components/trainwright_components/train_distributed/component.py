@@ -13,9 +13,9 @@ def train_distributed(
     metrics: dsl.Output[dsl.Metrics],
     tensorboard_logs: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
-    params: dict = {},  # noqa: B006  KFP compiles the default
-    training: dict = {},  # noqa: B006  the same
-    cluster: dict = {},  # noqa: B006  the same
+    params: dict = {},
+    training: dict = {},
+    cluster: dict = {},
 ):
     """Train a model module on one device, on several, or on a cluster.
 
