@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.launch import Processes
+from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.spec import Pipeline
 from trainwright_pipelines.engine.store import Store
@@ -33,8 +35,7 @@ class Execution:
     pipeline: Pipeline
     listener: Listener | None
     max_parallel: int
-    env: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    secrets: LocalSecrets
     processes: Processes = field(default_factory=Processes)
     previous: dict[str, Task] = field(default_factory=dict)
     """Tasks of the run so far, by path: those of an earlier process, and then of this one."""
@@ -45,6 +46,9 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.max_parallel)
+        self._warned: set[str] = set()
+        self._code = ""
+        self._code_lock = threading.Lock()
 
     @property
     def constants(self) -> dict[str, str]:
@@ -70,6 +74,22 @@ class Execution:
         """Where a task keeps its files."""
         return self.run.folder / "steps" / path
 
+    def settings_of(self, executor: str, step: str, resolve: Resolve) -> PlatformSettings:
+        """What the platform document asks for a step; warns of what has no effect here, once a step."""
+        config = ((self.pipeline.platform.get("deploymentSpec") or {}).get("executors") or {}).get(executor) or {}
+        settings = read_settings(config, step=step, run=self.run.name, local=self.secrets, resolve=resolve)
+        for warning in settings.warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self.warn(warning)
+        return settings
+
+    def installed_code(self) -> str:
+        """Digest of the code in our own images; read once a run."""
+        with self._code_lock:
+            self._code = self._code or installed_code()
+        return self._code
+
     async def in_thread(self, function: Callable[[], Any]) -> Any:
         """Await a blocking call without holding up the other tasks."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, function)
@@ -78,6 +98,8 @@ class Execution:
         """Record a task's new state and tell the listener."""
         before = self.previous.get(task.path)
         self.previous[task.path] = task
+        if self.has_lost_lease.is_set():
+            return task  # another process writes now
         self.store.save_task(task)
         if before is None or before.state != task.state or message:
             self.tell(Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message))
@@ -87,6 +109,8 @@ class Execution:
         """Record the run's new state and tell the listener."""
         before = self.run.state
         self.run = replace(self.run, **changes)
+        if self.has_lost_lease.is_set():
+            return
         self.store.save_run(self.run)
         if self.run.state != before:
             self.tell(Event(run_id=self.run.id, time=now(), state=self.run.state, message=self.run.error))

@@ -9,7 +9,7 @@ from trainwright_components.errors import InvalidPipeline
 from trainwright_pipelines.engine.expressions import evaluate, is_true
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.records import Artifact, State, Values
-from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec
+from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec, parse_source
 from trainwright_pipelines.engine.values import coerce, to_text
 
 
@@ -102,6 +102,17 @@ def _parameter(source: Source, scope: Values, upstream: Mapping[str, Outcome], j
     else:
         value = source.constant
     return value if value is None or not source.selector else select_part(source.selector, value)
+
+
+def platform_value(raw: Mapping[str, Any], scope: Values, upstream: Mapping[str, Outcome]) -> Any:
+    """The value that an input of the platform document stands for."""
+    source = parse_source(raw)
+    if source.task is not None:
+        return upstream[source.task].outputs.parameters.get(source.key) if source.task in upstream else None
+    if source.input is None:
+        return source.constant
+    short = source.input.removeprefix("pipelinechannel--")
+    return next((scope.parameters[name] for name in (source.input, short) if name in scope.parameters), None)
 
 
 def select_part(selector: str, value: Any) -> Any:

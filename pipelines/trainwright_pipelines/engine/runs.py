@@ -1,24 +1,28 @@
 """What the command line and the service do with runs: create, execute, resume, cancel, delete."""
 
-import asyncio
+import contextlib
 import os
 import re
 import shutil
+import signal
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.files import write_whole
 from trainwright_pipelines.engine.execution import Execution, Listener, now
-from trainwright_pipelines.engine.records import Run, State
-from trainwright_pipelines.engine.resolve import Outcome
-from trainwright_pipelines.engine.scheduler import Scheduler
+from trainwright_pipelines.engine.leases import acquire_lease, is_held
+from trainwright_pipelines.engine.platform_settings import LocalSecrets
+from trainwright_pipelines.engine.provenance import gather_provenance
+from trainwright_pipelines.engine.records import Event, Run, State
 from trainwright_pipelines.engine.spec import Pipeline, parse_pipeline
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.values import coerce
+from trainwright_pipelines.engine.worker import Worker
 
 
 def create_run(
@@ -29,30 +33,31 @@ def create_run(
     name: str = "",
     uses_cache: bool = True,
     scheduled: datetime | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    command: Sequence[str] = (),
 ) -> Run:
     """Record a run of a compiled pipeline; nothing starts yet.
 
     `spec_text` is compiled YAML, one document or two. Parameters that are missing take their defaults. The name is for
-    people, by default the run's id.
+    people, by default the run's id; `command` is the command line that asked for the run.
 
     Raises:
         InvalidPipeline: The spec cannot be read.
         InvalidSetting: A parameter is unknown, missing, or of the wrong type.
     """
     pipeline = parse_pipeline(spec_text)
+    checked = check_parameters(pipeline, parameters)
     run_id = _new_id(pipeline.name)
     run = Run(
         id=run_id,
         name=name or run_id,
         pipeline=pipeline.name,
         state=State.PENDING,
-        parameters=check_parameters(pipeline, parameters),
+        parameters=checked,
         folder=store.home / "runs" / run_id,
         created=now(),
         scheduled=scheduled,
         uses_cache=uses_cache,
-        provenance=dict(provenance or {}),
+        provenance=gather_provenance(checked, command=command),
     )
     run.folder.mkdir(parents=True)
     write_whole(run.folder / "pipeline.yaml", spec_text)
@@ -82,65 +87,95 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
 
 
 def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_parallel: int | None = None) -> Run:
-    """Execute a run to its end, and give it back as it ended.
+    """Execute a run to its end, and give it back as it ended; of a run that was executed before, only what is missing.
 
-    Blocks. Ctrl-C stops it cleanly: the run comes back CANCELED and can be resumed.
+    Blocks. Ctrl-C and SIGTERM stop it cleanly: the run comes back CANCELED and can be resumed.
 
     The listener is called for every change, from another thread but never from two at once. `max_parallel` limits the
     steps that run at once; by default one per core, at least 2.
+
+    Raises:
+        LeaseHeld: Another process executes the run.
     """
     run = store.run(run_id)
-    execution = Execution(
-        store=store,
-        run=run,
-        pipeline=parse_pipeline(store.spec_text(run.id)),
-        listener=listener,
-        max_parallel=max_parallel or max(2, os.cpu_count() or 2),
-        previous={task.path: task for task in store.tasks(run.id)},
-    )
-    worker = _Worker(execution)
-    worker.start()
+    lease = acquire_lease(store.engine, run.id)
     try:
-        worker.join()
-    except KeyboardInterrupt:
-        worker.cancel()
-        worker.join()
+        execution = Execution(
+            store=store,
+            run=store.run(run.id),
+            pipeline=parse_pipeline(store.spec_text(run.id)),
+            listener=listener,
+            max_parallel=max_parallel or max(2, os.cpu_count() or 2),
+            previous={task.path: task for task in store.tasks(run.id)},
+            secrets=LocalSecrets.load(store.home / "secrets.yaml"),
+        )
+        worker = Worker(execution, lease)
+    except BaseException:
+        lease.release()
+        raise
+    worker.start()
+    with _terminate_as_interrupt():
+        _join(worker)
     if worker.failure is not None:
         raise worker.failure
     return store.run(run.id)
 
 
-class _Worker(threading.Thread):
-    """The scheduler's own thread and loop, so that it runs in notebooks too and the caller stays interruptible."""
-
-    def __init__(self, execution: Execution) -> None:
-        super().__init__(name=f"run-{execution.run.id}", daemon=True)
-        self.failure: BaseException | None = None
-        self._execution = execution
-        self._loop = asyncio.new_event_loop()
-        self._main: asyncio.Task[Outcome] | None = None
-
-    def run(self) -> None:
-        """Execute the run; record what came of it."""
-        execution = self._execution
-        execution.save_run(state=State.RUNNING, started=execution.run.started or now(), finished=None, error="")
+def _join(worker: Worker) -> None:
+    interrupts = 0
+    while worker.is_alive():
         try:
-            self._main = self._loop.create_task(Scheduler(execution).run())
-            outcome = self._loop.run_until_complete(self._main)
-            execution.save_run(state=outcome.state, finished=now(), error=outcome.error, outputs=outcome.outputs)
-        except asyncio.CancelledError:
-            execution.save_run(state=State.CANCELED, finished=now(), error="canceled")
-        except BaseException as error:
-            self.failure = error
-            execution.save_run(state=State.FAILED, finished=now(), error=f"internal error: {error!r}")
-        finally:
-            execution.close()
-            self._loop.close()
+            worker.join()
+        except KeyboardInterrupt:
+            interrupts += 1
+            worker.cancel()
+            if interrupts > 1:
+                worker.kill()
 
-    def cancel(self) -> None:
-        """Stop all tasks."""
-        if self._main is not None:
-            self._loop.call_soon_threadsafe(self._main.cancel)
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM stops the run as Ctrl-C does, where this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def resume(run_id: str, *, store: Store, listener: Listener | None = None, max_parallel: int | None = None) -> Run:
+    """Go on with a run that failed, was canceled, or whose process died; steps that succeeded are not repeated.
+
+    Raises:
+        InvalidSetting: It succeeded already.
+        LeaseHeld: Another process executes it.
+    """
+    run = store.run(run_id)
+    if run.state == State.SUCCEEDED:
+        raise InvalidSetting(f"run {run.id} has succeeded; to run the pipeline again: trainwright run {run.pipeline}")
+    if not is_held(store.engine, run.id):
+        store.request_cancel(run.id, requested=False)
+    return execute(run.id, store=store, listener=listener, max_parallel=max_parallel)
+
+
+def cancel(run_id: str, *, store: Store) -> Run:
+    """Stop a run: at once if nobody executes it, else by asking the process that does; a run that has ended stays."""
+    run = store.run(run_id)
+    if run.state.is_final:
+        return run
+    if is_held(store.engine, run.id):
+        store.request_cancel(run.id)
+        return store.run(run.id)
+    for task in store.tasks(run.id):
+        if not task.state.is_final:
+            store.save_task(replace(task, state=State.CANCELED, finished=now(), error="canceled"))
+    canceled = replace(run, state=State.CANCELED, finished=now(), error="canceled")
+    store.save_run(canceled)
+    store.add_events([Event(run_id=run.id, time=now(), state=State.CANCELED, message="canceled")])
+    return canceled
 
 
 def delete(run_id: str, *, store: Store) -> None:
@@ -150,8 +185,8 @@ def delete(run_id: str, *, store: Store) -> None:
         RunFailed: It is being executed.
     """
     run = store.run(run_id)
-    if run.state in {State.RUNNING, State.CANCELING}:
-        raise RunFailed(f"run {run.id} is {run.state}; cancel it first: trainwright runs cancel {run.id}")
+    if is_held(store.engine, run.id):
+        raise RunFailed(f"run {run.id} is being executed; cancel it first: trainwright runs cancel {run.id}")
     store.delete_run(run.id)
     shutil.rmtree(run.folder, ignore_errors=True)
 

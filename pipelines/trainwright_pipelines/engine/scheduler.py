@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import functools
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.launch import is_python
+from trainwright_pipelines.engine.platform_settings import Resolve
 from trainwright_pipelines.engine.records import State, Task, TaskKind, Values
 from trainwright_pipelines.engine.resolve import (
     Outcome,
@@ -17,10 +20,12 @@ from trainwright_pipelines.engine.resolve import (
     fill_defaults,
     holds,
     loop_items,
+    platform_value,
     resolve_inputs,
     why_not,
 )
-from trainwright_pipelines.engine.spec import Component, Dag, TaskSpec
+from trainwright_pipelines.engine.resuming import again, is_done
+from trainwright_pipelines.engine.spec import Component, Dag, TaskSpec, parse_source
 from trainwright_pipelines.engine.steps import Step
 
 
@@ -33,14 +38,19 @@ class Scheduler:
 
     async def run(self) -> Outcome:
         """Execute the whole pipeline."""
-        root = self._pipeline.root
+        try:
+            return await self._root(self._pipeline.root)
+        except TrainwrightError as error:
+            return Outcome(state=State.FAILED, error=str(error))
+
+    async def _root(self, root: Component) -> Outcome:
         inputs = fill_defaults(Values(parameters=self._execution.run.parameters), root, self._pipeline.name)
         if root.dag is not None:
             return await self._dag("", root.dag, inputs)
         spec = TaskSpec(
             name=root.name, display_name=root.name, component=root.name, parameters={}, artifacts={}, depends_on=()
         )
-        return await self._work(self._announce("", spec, root), spec, root, inputs)
+        return await self._work(self._announce("", spec, root), spec, root, inputs, _constant)
 
     async def _dag(self, path: str, dag: Dag, scope: Values) -> Outcome:
         records = {
@@ -60,7 +70,7 @@ class Scheduler:
         path = f"{parent}/{name}" if parent else name
         known = self._execution.previous.get(path)
         if known is not None:
-            return known
+            return known if known.state == State.SUCCEEDED else self._execution.save(again(known))
         executor = self._pipeline.executors.get(component.executor, {})
         task = Task(
             id=uuid.uuid4().hex,
@@ -105,22 +115,34 @@ class Scheduler:
             )
             if spec.condition and not holds(spec.condition, component, inputs):
                 return self._skip(record, f"its condition is false: {spec.condition}")
+            if is_done(record, inputs):
+                return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
+            resolve = functools.partial(platform_value, scope=scope, upstream=upstream)
             if spec.iterator is not None:
-                return await self._loop(record, spec, component, inputs)
-            return await self._work(record, spec, component, inputs)
+                return await self._loop(again(record), spec, component, inputs, resolve)
+            return await self._work(again(record), spec, component, inputs, resolve)
         except TrainwrightError as error:
             latest = self._execution.previous[record.path]
             self._execution.finish(latest, State.FAILED, error=str(error))
             return Outcome(state=State.FAILED, error=str(error))
 
     def _skip(self, record: Task, reason: str) -> Outcome:
-        self._execution.finish(record, State.SKIPPED, error=reason)
+        self._execution.finish(again(record), State.SKIPPED, error=reason)
         return Outcome(state=State.SKIPPED, error=reason)
 
-    async def _work(self, record: Task, spec: TaskSpec, component: Component, inputs: Values) -> Outcome:
+    async def _work(
+        self, record: Task, spec: TaskSpec, component: Component, inputs: Values, resolve: Resolve
+    ) -> Outcome:
         if component.dag is not None:
             return await self._group(record, component.dag, inputs)
-        step = Step(execution=self._execution, record=record, spec=spec, component=component, inputs=inputs)
+        step = Step(
+            execution=self._execution,
+            record=record,
+            spec=spec,
+            component=component,
+            inputs=inputs,
+            resolve=resolve,
+        )
         with self._canceling(record.path):
             return await step.run()
 
@@ -131,7 +153,9 @@ class Scheduler:
         self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
         return outcome
 
-    async def _loop(self, record: Task, spec: TaskSpec, component: Component, inputs: Values) -> Outcome:
+    async def _loop(
+        self, record: Task, spec: TaskSpec, component: Component, inputs: Values, resolve: Resolve
+    ) -> Outcome:
         if spec.iterator is None:
             raise AssertionError("a loop has an iterator")
         items = loop_items(spec.iterator, inputs, constants=self._execution.constants)
@@ -145,7 +169,7 @@ class Scheduler:
         with self._canceling(record.path):
             async with asyncio.TaskGroup() as group:
                 futures = [
-                    group.create_task(self._iteration(slots, iteration, spec, component, item))
+                    group.create_task(self._iteration(slots, iteration, spec, component, item, resolve))
                     for iteration, item in zip(iterations, items, strict=True)
                 ]
         outcomes = [future.result() for future in futures]
@@ -155,20 +179,27 @@ class Scheduler:
         return outcome
 
     async def _iteration(
-        self, slots: asyncio.Semaphore, record: Task, spec: TaskSpec, component: Component, inputs: Values
+        self,
+        slots: asyncio.Semaphore,
+        record: Task,
+        spec: TaskSpec,
+        component: Component,
+        inputs: Values,
+        resolve: Resolve,
     ) -> Outcome:
         async with slots:
             try:
-                return await self._work(record, spec, component, fill_defaults(inputs, component, spec.name))
+                filled = fill_defaults(inputs, component, spec.name)
+                if is_done(record, filled):
+                    return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
+                return await self._work(again(record), spec, component, filled, resolve)
             except TrainwrightError as error:
                 latest = self._execution.previous[record.path]
                 self._execution.finish(latest, State.FAILED, error=str(error))
                 return Outcome(state=State.FAILED, error=str(error))
 
     def _begin(self, record: Task, inputs: Values) -> Task:
-        return self._execution.save(
-            replace(record, state=State.RUNNING, started=now(), finished=None, error="", inputs=inputs)
-        )
+        return self._execution.save(replace(record, state=State.RUNNING, started=now(), inputs=inputs))
 
     @contextlib.contextmanager
     def _canceling(self, path: str) -> Iterator[None]:
@@ -179,6 +210,10 @@ class Scheduler:
             if not latest.state.is_final:
                 self._execution.finish(latest, State.CANCELED, error="canceled")
             raise
+
+
+def _constant(raw: Mapping[str, Any]) -> Any:
+    return parse_source(raw).constant
 
 
 def _verdict(outcomes: Mapping[str, Outcome], outputs: Values) -> Outcome:

@@ -250,7 +250,7 @@ def _parameter_selectors(raw: Mapping[str, Any]) -> Iterator[Selector]:
 def _task(name: str, raw: Mapping[str, Any]) -> TaskSpec:
     inputs, trigger = raw.get("inputs") or {}, raw.get("triggerPolicy") or {}
     caching = raw.get("cachingOptions") or {}
-    parameters = {key: _parameter_source(each) for key, each in (inputs.get("parameters") or {}).items()}
+    parameters = {key: parse_source(each) for key, each in (inputs.get("parameters") or {}).items()}
     artifacts = {key: _artifact_source(each) for key, each in (inputs.get("artifacts") or {}).items()}
     sources = [*parameters.values(), *artifacts.values()]
     producers = [producer for source in sources for producer in (source.task, source.status_of) if producer]
@@ -270,7 +270,8 @@ def _task(name: str, raw: Mapping[str, Any]) -> TaskSpec:
     )
 
 
-def _parameter_source(raw: Mapping[str, Any]) -> Source:
+def parse_source(raw: Mapping[str, Any]) -> Source:
+    """Where an input parameter comes from."""
     selector = str(raw.get("parameterExpressionSelector") or "")
     if "taskOutputParameter" in raw:
         producer = raw["taskOutputParameter"]

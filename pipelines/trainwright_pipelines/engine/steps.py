@@ -13,6 +13,8 @@ import psutil
 
 from trainwright_components.cluster.warm import WarmChild
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine.cache import cache_key, find_cached
 from trainwright_pipelines.engine.contract import (
     StepFolder,
     build_executor_input,
@@ -21,9 +23,11 @@ from trainwright_pipelines.engine.contract import (
     write_executor_input,
 )
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import Launch, Processes, plan_launch
+from trainwright_pipelines.engine.launch import Launch, Processes, plan_launch, python_source
 from trainwright_pipelines.engine.placeholders import Placeholders
+from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
+from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.spec import Component, TaskSpec, constant_of
 from trainwright_pipelines.engine.values import to_text
@@ -95,6 +99,8 @@ class Step:
     spec: TaskSpec
     component: Component
     inputs: Values
+    resolve: Resolve
+    settings: PlatformSettings = field(default_factory=PlatformSettings)
 
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
@@ -115,7 +121,25 @@ class Step:
             if "container" not in self.executor:
                 kind = next(iter(self.executor), "nothing")
                 raise InvalidPipeline(f"{self.record.name} is a {kind} step, which only Vertex AI Pipelines can run")
-            return await self._attempts(self.executor["container"])
+            return await self._container(self.executor["container"])
+
+    async def _container(self, container: Mapping[str, Any]) -> Outcome:
+        self.settings = self.execution.settings_of(self.component.executor, self.record.name, self.resolve)
+        key = await self.execution.in_thread(lambda: self._cache_key(container))
+        found = None if key is None else await self.execution.in_thread(lambda: find_cached(self.execution.store, key))
+        if found is not None:
+            self.record = replace(self.record, is_cached=True, cached_from=found.id)
+            return self._succeed(found.outputs)
+        outcome = await self._attempts(container)
+        if key is not None and outcome.state == State.SUCCEEDED:
+            self.execution.store.remember(key, self.record.id)
+        return outcome
+
+    def _cache_key(self, container: Mapping[str, Any]) -> str | None:
+        if not self.execution.run.uses_cache:
+            return None
+        code = self.execution.installed_code()
+        return cache_key(self.spec, self.component, container, self.inputs, code_digest=code)
 
     async def _import(self) -> Outcome:
         importer = self.executor["importer"]
@@ -148,7 +172,7 @@ class Step:
         self._save_attempt(Attempt(number=number, state=State.RUNNING, started=now(), log=log))
         outputs = None
         try:
-            launch = await self.execution.in_thread(lambda: self._prepare(container))
+            launch = await self.execution.in_thread(lambda: self._prepare(container, log))
             end = await self._process(launch, log)
             if not end.error:
                 outputs = await self.execution.in_thread(
@@ -164,14 +188,19 @@ class Step:
         self._end_attempt(State.FAILED if end.error else State.SUCCEEDED, end)
         return end, outputs
 
-    def _prepare(self, container: Mapping[str, Any]) -> Launch:
+    def _prepare(self, container: Mapping[str, Any], log: Path) -> Launch:
         self.folder.make()
         write_executor_input(self.executor_input, self.folder)
-        extra = {"TRAINWRIGHT_HOME": str(self.execution.store.home), **self.execution.env}
-        return plan_launch(container, self.placeholders, self.folder, extra_env=extra)
+        home = self.execution.store.home
+        python = None
+        if python_source(container) and not is_logical(str(container.get("image") or "")):
+            python = interpreter_for(container, home / "environments", log=log)
+        extra = {"TRAINWRIGHT_HOME": str(home), **self.settings.env}
+        return plan_launch(container, self.placeholders, self.folder, extra_env=extra, python=python)
 
     async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
-        attempting = Attempting(processes=self.execution.processes, launch=launch, log=log, timeout_s=None)
+        timeout_s = self.settings.timeout_s
+        attempting = Attempting(processes=self.execution.processes, launch=launch, log=log, timeout_s=timeout_s)
         starting = asyncio.ensure_future(self.execution.in_thread(attempting.start))
         try:
             pid = await asyncio.shield(starting)
@@ -185,6 +214,9 @@ class Step:
             if running:
                 attempting.stop(at_once=True)
             raise
+        except TimeoutError:
+            error = f"took longer than {timeout_s:g} s and was stopped"
+            return AttemptEnd(exit_code=None, error=error, detail=_end_of(log))
         return _attempt_end(code, self.folder, log)
 
     def _remember_process(self, pid: int | None) -> None:

@@ -1,0 +1,138 @@
+"""When a step's earlier results can stand for a new one: same interface, same program, same content of all inputs."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import trainwright_components
+from trainwright_components.files import content_digest
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine.launch import python_source
+from trainwright_pipelines.engine.records import Artifact, Task, Values
+from trainwright_pipelines.engine.spec import Component, TaskSpec
+from trainwright_pipelines.engine.store import Store
+
+_ALWAYS_RUN = {"deploy_serving"}  # its effect is the server's state, not its outputs
+_LIBRARIES = ("keras", "tensorflow", "numpy")
+_MAX_FILES = 100_000
+_MAX_BYTES = 200 << 30
+
+
+class NotCacheable(Exception):
+    """An input whose content cannot be told."""
+
+
+def cache_key(
+    task: TaskSpec, component: Component, container: Mapping[str, Any], inputs: Values, *, code_digest: str
+) -> str | None:
+    """The key of a step, None when it must run whatever happened before.
+
+    `code_digest` stands for the code in our own images, see `installed_code`.
+    """
+    if not task.enables_cache or _must_run(component, container):
+        return None
+    try:
+        content: dict[str, Any] = {"interface": component.interface, "image": container.get("image")}
+        if task.cache_key:
+            content["key"] = task.cache_key
+        else:
+            content |= {
+                "program": {name: container.get(name) for name in ("command", "args", "env")},
+                "parameters": {name: _parameter(value) for name, value in inputs.parameters.items()},
+                "artifacts": {
+                    name: [_artifact(each) for each in artifacts] for name, artifacts in inputs.artifacts.items()
+                },
+                "code": code_digest if is_logical(str(container.get("image") or "")) else "",
+            }
+    except (NotCacheable, OSError):
+        return None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def find_cached(store: Store, key: str) -> Task | None:
+    """The task with these results, if all its files are still there and unchanged."""
+    task = store.cached_task(key)
+    if task is None:
+        return None
+    artifacts = [artifact for found in task.outputs.artifacts.values() for artifact in found]
+    return task if all(_is_unchanged(artifact) for artifact in artifacts) else None
+
+
+def installed_code() -> str:
+    """Digest of the code that our images carry: this installation's components, and the libraries under them."""
+    return _installed_code(Path(trainwright_components.__file__).parent)
+
+
+def _installed_code(package: Path) -> str:
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES]
+    content = [content_digest(package), platform.python_version(), *versions]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+
+def local_content(value: Any) -> Path | None:
+    """The file or folder that a text parameter names, if it is an absolute path of one."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        return None
+    try:
+        return Path(value) if Path(value).exists() else None
+    except (OSError, ValueError):  # too long for a path, or with a null character
+        return None
+
+
+def digest_of_path(path: Path, *, max_bytes: int = _MAX_BYTES) -> str:
+    """SHA-256 of a file or folder.
+
+    Raises:
+        NotCacheable: It holds something other than files, or too much.
+    """
+    files, size_bytes = 0, 0
+    for file in _files(path):
+        status = file.stat()
+        files, size_bytes = files + 1, size_bytes + status.st_size
+        if not stat.S_ISREG(status.st_mode) or files > _MAX_FILES or size_bytes > max_bytes:
+            raise NotCacheable(str(path))
+    return content_digest(path)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+    for root, folders, names in os.walk(path, onerror=_refuse):
+        folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
+        yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _must_run(component: Component, container: Mapping[str, Any]) -> bool:
+    source = python_source(container)
+    name = source.function if source else re.sub(r"-\d+$", "", component.name.removeprefix("comp-")).replace("-", "_")
+    return name in _ALWAYS_RUN
+
+
+def _parameter(value: Any) -> Any:
+    path = local_content(value)
+    return {"value": value} if path is None else {"content": digest_of_path(path)}
+
+
+def _artifact(artifact: Artifact) -> dict[str, Any]:
+    where = {"uri": artifact.uri} if artifact.digest is None and artifact.path is None else {"digest": artifact.digest}
+    return {"type": artifact.type, "metadata": dict(artifact.metadata), **where}
+
+
+def _is_unchanged(artifact: Artifact) -> bool:
+    if artifact.digest is None or artifact.path is None:
+        return True
+    try:
+        return artifact.path.exists() and content_digest(artifact.path) == artifact.digest
+    except OSError:
+        return False

@@ -1,0 +1,113 @@
+"""What a run is made of: code, data, packages, machine, person. No secrets: what looks like one is blanked."""
+
+import getpass
+import importlib.metadata
+import os
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainwright_pipelines.engine.cache import NotCacheable, digest_of_path, installed_code, local_content
+
+_MAX_DIFF_CHARS = 500_000
+_MAX_DIGEST_BYTES = 2 << 30
+_GIT_TIMEOUT_S = 20
+_SENSITIVE = r"(?i)([\w.-]*(?:password|passwd|secret|token|api[-_.]?key|credential)[\w.-]*"
+_SECRET_ARGUMENT = re.compile(_SENSITIVE + r"=).+")
+_SECRET_LITERAL = re.compile(_SENSITIVE + r"[\"']?\s*[=:]\s*[\"'])[^\"'\s]{6,}")
+_SEED = re.compile(r"(^|\.|_)seed$")
+
+
+def gather_provenance(parameters: Mapping[str, Any], *, command: Sequence[str]) -> dict[str, Any]:
+    """Everything to know where a run's results came from.
+
+    `command` is the command line that started it.
+    """
+    paths = dict(_local_paths(parameters))
+    return {
+        "command": [_SECRET_ARGUMENT.sub(_blank, word) for word in command],
+        "folder": str(Path.cwd()),
+        "user": _user(),
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": _packages(),
+        "components_digest": installed_code(),
+        "inputs": {name: {"path": str(path), "digest": _digest(path)} for name, path in paths.items()},
+        "seeds": dict(_seeds(parameters)),
+        "git": [_git(repository) for repository in _repositories(paths.values())],
+    }
+
+
+def _local_paths(parameters: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    found = [(name, local_content(value)) for name, value in _flat(parameters)]
+    return [(name, path) for name, path in found if path is not None]
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(values, Mapping):
+        return [(prefix, values)]
+    return [pair for key, value in values.items() for pair in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
+
+
+def _seeds(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in _flat(parameters) if _SEED.search(name)]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _packages() -> dict[str, str]:
+    versions = ((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())
+    return dict(sorted((name, version) for name, version in versions if name))
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return digest_of_path(path, max_bytes=_MAX_DIGEST_BYTES)
+    except (NotCacheable, OSError):
+        return None
+
+
+def _repositories(paths: Any) -> list[Path]:
+    roots = [_git_output(path if path.is_dir() else path.parent, "rev-parse", "--show-toplevel") for path in paths]
+    return list(dict.fromkeys(Path(root.strip()) for root in roots if root))
+
+
+def _git(repository: Path) -> dict[str, Any]:
+    difference = _git_output(repository, "diff", "HEAD") or ""
+    untracked = _git_output(repository, "ls-files", "--others", "--exclude-standard") or ""
+    return {
+        "repository": str(repository),
+        "commit": (_git_output(repository, "rev-parse", "HEAD") or "").strip(),
+        "difference": _SECRET_LITERAL.sub(_blank, difference[:_MAX_DIFF_CHARS]),
+        "is_difference_cut": len(difference) > _MAX_DIFF_CHARS,
+        "untracked": untracked.splitlines()[:1000],
+    }
+
+
+def _git_output(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _blank(match: re.Match[str]) -> str:
+    return f"{match[1]}***"

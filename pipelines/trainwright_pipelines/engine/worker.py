@@ -1,0 +1,108 @@
+"""The thread that executes a run: its event loop, its heartbeat, and how it is stopped."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import psutil
+
+from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.leases import Lease, is_same_process
+from trainwright_pipelines.engine.records import State
+from trainwright_pipelines.engine.resolve import Outcome
+from trainwright_pipelines.engine.scheduler import Scheduler
+
+_HEARTBEAT_S = 1.0
+
+
+class Worker(threading.Thread):
+    """Executes one run in a loop of its own, so that it works in notebooks too and the caller stays interruptible."""
+
+    def __init__(self, execution: Execution, lease: Lease) -> None:
+        super().__init__(name=f"run-{execution.run.id}", daemon=True)
+        self.failure: BaseException | None = None
+        self._execution = execution
+        self._lease = lease
+        self._loop = asyncio.new_event_loop()
+        self._main: asyncio.Task[Outcome] | None = None
+        self._is_canceled = False
+
+    def run(self) -> None:
+        """Execute the run; record what came of it."""
+        execution = self._execution
+        try:
+            _end_leftovers(execution)
+            execution.save_run(state=State.RUNNING, started=execution.run.started or now(), finished=None, error="")
+            outcome = self._loop.run_until_complete(self._execute())
+            if outcome is None:
+                execution.save_run(state=State.CANCELED, finished=now(), error="canceled")
+            else:
+                execution.save_run(state=outcome.state, finished=now(), error=outcome.error, outputs=outcome.outputs)
+        except BaseException as error:
+            self.failure = error
+            with contextlib.suppress(Exception):
+                execution.save_run(state=State.FAILED, finished=now(), error=f"internal error: {error!r}")
+        finally:
+            execution.close()
+            self._loop.close()
+            self._lease.release()
+
+    def cancel(self) -> None:
+        """Stop all steps and end the run as CANCELED. From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has just ended by itself
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def kill(self) -> None:
+        """Kill all processes of the run, without waiting for them to end by themselves. From any thread."""
+        self._execution.processes.close()
+
+    def _cancel(self) -> None:
+        if self._is_canceled:
+            return
+        self._is_canceled = True
+        if self._main is not None:
+            self._execution.save_run(state=State.CANCELING)
+            self._main.cancel()
+
+    async def _execute(self) -> Outcome | None:
+        heartbeat = asyncio.create_task(self._beat())
+        self._main = asyncio.create_task(Scheduler(self._execution).run())
+        if self._is_canceled:
+            self._main.cancel()
+        try:
+            return await self._main
+        except asyncio.CancelledError:
+            return None
+        finally:
+            heartbeat.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            is_ours = await self._execution.in_thread(self._lease.renew)
+            if not is_ours:
+                self._execution.has_lost_lease.set()
+            if not is_ours or await self._execution.in_thread(self._is_cancel_requested):
+                self._cancel()
+                return
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    def _is_cancel_requested(self) -> bool:
+        return self._execution.store.is_cancel_requested(self._execution.run.id)
+
+
+def _end_leftovers(execution: Execution) -> None:
+    """Kill what a dead process of this run left running, and say so in its attempts."""
+    for task in list(execution.previous.values()):
+        if not task.attempts or task.attempts[-1].state != State.RUNNING:
+            continue
+        last = task.attempts[-1]
+        if last.pid is not None and last.pid_created is not None and is_same_process(last.pid, last.pid_created):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(last.pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(last.pid).wait()
+        ended = replace(last, state=State.CANCELED, finished=now(), error="its process was lost")
+        execution.save(replace(task, attempts=(*task.attempts[:-1], ended)))
