@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 _SHOWN_BYTES = 256
+_EXPONENT_FROM = {np.float32: 1e9, np.float64: 1e17}
 
 
 def shown(value: Any) -> str:
@@ -47,8 +48,11 @@ def decimal_text(number: Any, dtype: Any) -> str:
         return "Infinity" if value > 0 else "-Infinity"
     text = f"{value:g}"
     with np.errstate(over="ignore"):
-        if dtype(text) != dtype(value):
-            text = str(dtype(value))
+        is_exact = dtype(text) == dtype(value)
+    if not is_exact and abs(value) < _EXPONENT_FROM[dtype]:
+        text = str(np.format_float_positional(dtype(value), trim="0"))
+    elif not is_exact:
+        text = str(dtype(value))
     return text if "." in text or "e" in text else f"{text}.0"
 
 

@@ -1,0 +1,94 @@
+"""Version policies, transition policies and the source that reads folders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainwright_components.model_server.source import FileSystemSource, MonitoredModel, find_versions
+from trainwright_components.model_server.transition_policy import (
+    Action,
+    AvailabilityPreserving,
+    Phase,
+    ResourcePreserving,
+    VersionView,
+)
+from trainwright_components.model_server.version_policy import All, Latest, Specific
+
+
+def views(*versions: tuple[int, bool, Phase]) -> list[VersionView]:
+    return [VersionView(version=number, is_aspired=aspired, phase=phase) for number, aspired, phase in versions]
+
+
+@pytest.mark.parametrize(
+    ("versions", "action"),
+    [
+        ([(1, True, Phase.NEW), (2, True, Phase.NEW)], (Action.LOAD, 2)),
+        ([(1, False, Phase.READY), (2, True, Phase.NEW)], (Action.LOAD, 2)),
+        ([(1, False, Phase.READY), (2, True, Phase.LOADING)], None),
+        ([(1, False, Phase.READY), (2, True, Phase.READY)], (Action.UNLOAD, 1)),
+        ([(1, False, Phase.READY), (2, True, Phase.ENDED)], None),
+        ([(1, False, Phase.READY), (2, False, Phase.READY), (3, True, Phase.LOADING)], (Action.UNLOAD, 1)),
+        ([(1, False, Phase.READY)], (Action.UNLOAD, 1)),
+        ([], None),
+    ],
+)
+def test_availability_preserving_keeps_one_version_answering(
+    versions: list[tuple[int, bool, Phase]], action: tuple[Action, int] | None
+) -> None:
+    assert AvailabilityPreserving().next_action(views(*versions)) == action
+
+
+@pytest.mark.parametrize(
+    ("versions", "action"),
+    [
+        ([(1, False, Phase.READY), (2, True, Phase.NEW)], (Action.UNLOAD, 1)),
+        ([(1, False, Phase.ENDING), (2, True, Phase.NEW)], None),
+        ([(1, False, Phase.ENDED), (2, True, Phase.NEW)], (Action.LOAD, 2)),
+    ],
+)
+def test_resource_preserving_never_holds_two_versions(
+    versions: list[tuple[int, bool, Phase]], action: tuple[Action, int] | None
+) -> None:
+    assert ResourcePreserving().next_action(views(*versions)) == action
+
+
+def test_version_policies_choose() -> None:
+    assert Latest().choose([1, 10, 9]) == [10]
+    assert Latest(2).choose([1, 10, 9]) == [10, 9]
+    assert sorted(All().choose([3, 1])) == [1, 3]
+    assert Specific(frozenset({1, 7})).choose([1, 2]) == [1]
+
+
+def test_only_folders_named_by_numbers_are_versions(tmp_path: Path) -> None:
+    for name in ("1", "00000123", "-5", "1.5", "abc", ".candidate-7", "99999999999999999999", "٣"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").write_text("a file")
+    assert find_versions(tmp_path) == {1: tmp_path / "1", 123: tmp_path / "00000123"}
+
+
+def test_the_source_follows_what_appears_and_vanishes(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    seen: dict[str, set[int]] = {}
+    source = FileSystemSource(lambda name, versions: seen.__setitem__(name, set(versions)), poll_wait_s=0.01)
+    try:
+        (tmp_path / "1").mkdir()
+        source.set_models((MonitoredModel(name="m", base_path=tmp_path),))
+        assert seen == {"m": {1}}
+        (tmp_path / "2").mkdir()
+        eventually(lambda: seen == {"m": {2}})
+        (tmp_path / "2").rmdir()
+        eventually(lambda: seen == {"m": {1}})
+        source.set_models(())
+        assert seen == {"m": set()}
+    finally:
+        source.close()
+
+
+def test_a_base_path_that_is_missing_unloads_nothing(tmp_path: Path) -> None:
+    seen: list[str] = []
+    source = FileSystemSource(lambda name, _: seen.append(name), poll_wait_s=0)
+    try:
+        source.set_models((MonitoredModel(name="m", base_path=tmp_path / "missing"),))
+        assert not seen
+    finally:
+        source.close()
