@@ -1,11 +1,21 @@
-"""Prepared datasets on real data, made once for all tests of components."""
+"""Prepared datasets, trained and exported models on real data, made once for all tests of components."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_wine
+
+MODULES = Path(__file__).parent / "modules"
+
+# Keras 3.15 reads its variables in a way that NumPy 2.4 finds old-fashioned, whenever a model is saved.
+_KERAS_AND_NUMPY = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", _KERAS_AND_NUMPY)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +61,60 @@ def regression_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainwright_components.prepare_data.prepare import prepare_data
 
     return prepare_data("diabetes", tmp_path_factory.mktemp("regression") / "dataset").dataset
+
+
+def _train(module: str | Path, dataset: Path, folder: Path, **options: Any) -> Path:
+    from trainwright_components.model_module import load_module
+    from trainwright_components.training.run import run_training
+    from trainwright_components.training.settings import TrainingSettings
+
+    params = options.pop("params", {})
+    settings = TrainingSettings(batch_size=32, **options)
+    return run_training(load_module(module), dataset, folder, params=params, settings=settings).model_folder
+
+
+@pytest.fixture(scope="session")
+def digits_model(digits_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped digits example, small and trained for a moment: about nine of ten right."""
+    folder = tmp_path_factory.mktemp("digits_model")
+    params = {"filters": 8, "units": 16, "dropout": 0.0, "learning_rate": 0.01}
+    return _train("trainwright_pipelines.examples.digits", digits_dataset, folder, params=params, epochs=4)
+
+
+@pytest.fixture(scope="session")
+def tabular_model(tabular_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of `tabular_dataset` with a vocabulary in `preprocess`, a custom layer and logits."""
+    return _train(MODULES / "wine.py", tabular_dataset, tmp_path_factory.mktemp("tabular_model"), epochs=30)
+
+
+@pytest.fixture(scope="session")
+def regression_model(regression_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear regression on `regression_dataset` without preprocessing."""
+    return _train(MODULES / "diabetes.py", regression_dataset, tmp_path_factory.mktemp("regression_model"), epochs=30)
+
+
+@pytest.fixture(scope="session")
+def digits_saved_model(digits_model: Path, digits_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`digits_model` exported; `golden.jsonl` and `card.md` lie beside it."""
+    return _export(digits_model, digits_dataset, tmp_path_factory.mktemp("digits_export"))
+
+
+@pytest.fixture(scope="session")
+def tabular_saved_model(tabular_model: Path, tabular_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tabular_model` exported."""
+    return _export(tabular_model, tabular_dataset, tmp_path_factory.mktemp("tabular_export"))
+
+
+@pytest.fixture(scope="session")
+def regression_saved_model(
+    regression_model: Path, regression_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """`regression_model` exported."""
+    return _export(regression_model, regression_dataset, tmp_path_factory.mktemp("regression_export"))
+
+
+def _export(model: Path, dataset: Path, folder: Path) -> Path:
+    from trainwright_components.export_savedmodel.export import export_model
+
+    golden, card = folder / "golden.jsonl", folder / "card.md"
+    return export_model(model, dataset, folder / "saved_model", golden=golden, card=card).folder
