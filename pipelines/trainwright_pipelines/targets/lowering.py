@@ -1,0 +1,206 @@
+"""Turn one compiled pipeline into what a remote target accepts, or refuse it before anything is sent."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainwright_components.errors import InvalidPipeline, InvalidSetting
+from trainwright_components.images import LOGICAL_PREFIX, is_logical
+from trainwright_pipelines.targets.protocol import CompiledPipeline
+
+logger = logging.getLogger(__name__)
+
+IMAGES_VARIABLE = "TRAINWRIGHT_IMAGES"
+IMAGES_OPTION = "real images of the logical ones: cpu=HOST/NAME:TAG, separated by commas; also in " + IMAGES_VARIABLE
+PIPELINE_FILE = "pipeline.yaml"
+
+_GPU_RESOURCE = "nvidia.com/gpu"
+_GOOGLE_PLACEHOLDER = "{{$.pipeline_google_cloud"
+_HARMLESS_ON_VERTEX = frozenset({"imagePullPolicy", "podMetadata"})  # Vertex decides these itself
+
+
+def parse_images(text: str) -> dict[str, str]:
+    """Read `cpu=HOST/NAME:TAG,...`; a name without prefix is one of ours.
+
+    Raises:
+        InvalidSetting: A part is not NAME=IMAGE.
+    """
+    images = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, separator, image = part.partition("=")
+        if not separator or not name or not image:
+            raise InvalidSetting(f"images takes NAME=IMAGE,... such as cpu=HOST/NAME:TAG; got {part!r}")
+        images[name if "/" in name else LOGICAL_PREFIX + name] = image
+    return images
+
+
+def replace_images(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
+    """`pipeline` with each image that `images` names replaced by its real one."""
+    lowered = _copy(pipeline)
+    for _, container in _containers(lowered.spec):
+        container["image"] = images.get(container.get("image", ""), container.get("image", ""))
+    return lowered
+
+
+def unresolved_images(pipeline: CompiledPipeline) -> dict[str, list[str]]:
+    """Logical images that are left, and the steps that need each."""
+    found: dict[str, list[str]] = {}
+    for step, container in _containers(pipeline.spec):
+        if is_logical(container.get("image", "")):
+            found.setdefault(container["image"], []).append(step)
+    return found
+
+
+def refuse_unresolved_images(pipeline: CompiledPipeline) -> None:
+    """Raise `InvalidSetting` if a step would be sent with an image that exists nowhere."""
+    for image, steps in unresolved_images(pipeline).items():
+        raise InvalidSetting(
+            f"the image {image!r} of {', '.join(steps)} is only a name so far: build it from "
+            "components/trainwright_components/Dockerfile, push it, and give "
+            f"--option images={image.removeprefix(LOGICAL_PREFIX)}=HOST/NAME:TAG (or set {IMAGES_VARIABLE})"
+        )
+
+
+def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path) -> None:
+    """Raise `InvalidSetting` for a parameter that holds a path of this machine.
+
+    A path is taken for one of this machine if it exists, or lies below `here` (the working folder) or `home`.
+    """
+    for name, value in _strings(parameters):
+        path = Path(value.removeprefix("file://"))
+        if not path.is_absolute():
+            continue
+        if value.startswith("file://") or path.exists() or path.is_relative_to(here) or path.is_relative_to(home):
+            raise InvalidSetting(
+                f"parameter {name!r} is the local path {value}, which a remote step cannot read: "
+                "copy it to storage that the target reads, and give that URI (gs://...)"
+            )
+
+
+def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
+    """Real images, Kubernetes' name of GPUs; the platform document stays.
+
+    Raises:
+        InvalidPipeline: A step uses what only Vertex has.
+    """
+    lowered = replace_images(pipeline, images)
+    for step, container in _containers(lowered.spec):
+        if _GOOGLE_PLACEHOLDER in str(container):
+            raise InvalidPipeline(
+                f"{step} uses a placeholder that only Vertex fills in ({_GOOGLE_PLACEHOLDER}_...}}}})"
+            )
+        _each_accelerator(step, container, _kubernetes_accelerator)
+    return lowered
+
+
+def lower_for_vertex(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
+    """Real images, limits in place of requests, one document.
+
+    Raises:
+        InvalidPipeline: A step needs what Vertex cannot give it; the message names the step.
+    """
+    lowered = replace_images(pipeline, images)
+    _refuse_platform(lowered)
+    for step, component in lowered.spec.get("components", {}).items():
+        parameters = component.get("inputDefinitions", {}).get("parameters", {})
+        for name, parameter in parameters.items():
+            if parameter.get("parameterType") == "TASK_CONFIG":
+                raise InvalidPipeline(f"{_step(step)} takes a TaskConfig ({name}), which Vertex does not know")
+    for step, container in _containers(lowered.spec):
+        _requests_to_limits(container)
+        _each_accelerator(step, container, _vertex_accelerator)
+    return replace(lowered, platform={})
+
+
+def to_yaml(pipeline: CompiledPipeline) -> str:
+    """The documents as text; a comment at the top names the images that are still to be resolved."""
+    notes = [
+        f"# {image} is a logical name: resolve it with --option images={image.removeprefix(LOGICAL_PREFIX)}=...\n"
+        for image in unresolved_images(pipeline)
+    ]
+    documents = [document for document in (pipeline.spec, pipeline.platform) if document]
+    return "".join(notes) + "---\n".join(yaml.dump(document, Dumper=_DUMPER, sort_keys=True) for document in documents)
+
+
+def _copy(pipeline: CompiledPipeline) -> CompiledPipeline:
+    return replace(pipeline, spec=copy.deepcopy(dict(pipeline.spec)), platform=copy.deepcopy(dict(pipeline.platform)))
+
+
+def _containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The containers of a spec with the names of their steps."""
+    for label, executor in spec.get("deploymentSpec", {}).get("executors", {}).items():
+        if "container" in executor:
+            yield _step(label), executor["container"]
+
+
+def _step(label: str) -> str:
+    return label.removeprefix("exec-").removeprefix("comp-")
+
+
+def _requests_to_limits(container: dict[str, Any]) -> None:
+    """Vertex sizes a machine by limits and takes no requests."""
+    resources = container.get("resources", {})
+    for what in ("cpu", "memory"):
+        for request, limit in (
+            (f"{what}Request", f"{what}Limit"),
+            (f"resource{what.title()}Request", f"resource{what.title()}Limit"),
+        ):
+            if request in resources:
+                resources.setdefault(limit, resources.pop(request))
+
+
+def _each_accelerator(step: str, container: dict[str, Any], translate: Callable[[str, str], str]) -> None:
+    accelerator = container.get("resources", {}).get("accelerator", {})
+    for key in ("type", "resourceType"):
+        if key in accelerator:
+            accelerator[key] = translate(step, accelerator[key])
+
+
+def _kubernetes_accelerator(step: str, name: str) -> str:
+    if name.startswith("NVIDIA_"):
+        logger.warning(
+            "%s: Kubeflow gets %s for %s; choose the kind of GPU with a node selector", step, _GPU_RESOURCE, name
+        )
+        return _GPU_RESOURCE
+    return name
+
+
+def _vertex_accelerator(step: str, name: str) -> str:
+    if "/" in name:
+        raise InvalidPipeline(
+            f"{step} asks for {name}, a Kubernetes resource; Vertex needs the kind, such as "
+            "set_accelerator_type('NVIDIA_L4') or 'NVIDIA_TESLA_T4'"
+        )
+    return name
+
+
+def _refuse_platform(pipeline: CompiledPipeline) -> None:
+    for platform in pipeline.platform.get("platforms", {}).values():
+        for name in platform.get("pipelineConfig", {}):
+            raise InvalidPipeline(f"the pipeline sets {name} in its PipelineConfig, which Vertex cannot carry")
+        for label, settings in platform.get("deploymentSpec", {}).get("executors", {}).items():
+            for name in settings:
+                if name not in _HARMLESS_ON_VERTEX:
+                    raise InvalidPipeline(
+                        f"{_step(label)} needs {name}, a Kubernetes setting that Vertex cannot carry: "
+                        "leave it out for this target, or run on kubeflow"
+                    )
+
+
+def _strings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        full_name = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _strings(value, f"{full_name}.")
+        elif isinstance(value, list):
+            yield from _strings({str(index): each for index, each in enumerate(value)}, f"{full_name}.")
+        elif isinstance(value, str):
+            yield full_name, value
+
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -1,0 +1,76 @@
+"""What the remote targets share: check and upload before a run is sent, and wait for its end."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_pipelines.targets.lowering import refuse_local_paths, refuse_unresolved_images
+from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus
+from trainwright_pipelines.targets.uploads import local_modules, split_root, upload_modules
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 5.0
+MAX_FAILED_POLLS = 10
+
+
+def require(options: Mapping[str, str], *, target: str) -> None:
+    """Raise `InvalidSetting` for an option without a value; each comes with the place that may also give it."""
+    for name, value in options.items():
+        if not value:
+            raise InvalidSetting(
+                f"target {target} needs --option {name}=... (or targets.{target}.{name} in config.yaml)"
+            )
+
+
+def prepare_parameters(
+    lowered: CompiledPipeline, parameters: Mapping[str, Any], *, root: str, project: str | None = None
+) -> dict[str, Any]:
+    """The parameters with local model modules replaced by the URIs that they were uploaded to.
+
+    Everything is checked before the first byte is uploaded.
+
+    Raises:
+        InvalidSetting: An image is not resolved, or another parameter holds a local path.
+        TargetUnavailable: The upload failed.
+    """
+    refuse_unresolved_images(lowered)
+    modules = local_modules(lowered.spec, parameters)
+    others = {name: value for name, value in parameters.items() if name not in modules}
+    refuse_local_paths(others, here=Path.cwd(), home=Path.home())
+    for name in modules:
+        split_root(root, needed_for=name)
+    uploaded = upload_modules(modules, root, project=project)
+    for name, uri in uploaded.items():
+        logger.info("%s %s is at %s", name, modules[name], uri)
+    return {**parameters, **uploaded}
+
+
+def follow_run(
+    read: Callable[[], RunStatus], report: Callable[[RunStatus], None], *, poll_s: float, look_at: str
+) -> RunStatus:
+    """Ask for the status until the run has ended, in whatever way; short losses of contact are ridden out.
+
+    Raises:
+        TargetUnavailable: Contact was lost for good; the run itself goes on at `look_at`.
+    """
+    last: RunStatus | None = None
+    failed_polls = 0
+    while True:
+        try:
+            status = read()
+        except TargetUnavailable as error:
+            failed_polls += 1
+            if failed_polls >= MAX_FAILED_POLLS:
+                raise TargetUnavailable(f"lost contact ({error}); the run itself goes on: {look_at}") from error
+        else:
+            failed_polls = 0
+            if status != last:
+                report(status)
+                last = status
+            if status.is_finished:
+                return status
+        time.sleep(poll_s)

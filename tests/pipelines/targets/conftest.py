@@ -1,0 +1,102 @@
+"""Compiled pipelines with what targets differ about, and doubles of the services that they are sent to."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+from trainwright_pipelines.targets.catalogue import read_compiled
+from trainwright_pipelines.targets.protocol import CompiledPipeline
+
+
+def _load_doubles() -> ModuleType:
+    """Tests are no package: load the file beside this one."""
+    spec = importlib.util.spec_from_file_location("target_doubles", Path(__file__).with_name("doubles.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+doubles = _load_doubles()
+
+
+@dsl.component(base_image="trainwright/cpu", install_kfp_package=False)
+def use(module: dsl.Input[dsl.Artifact], n: int = 1) -> int:
+    return n
+
+
+@dsl.component(base_image="docker.io/library/python:3.12", install_kfp_package=False)
+def note(text: str) -> None:
+    pass
+
+
+@dsl.pipeline(name="inner")
+def inner(location: str) -> None:
+    imported = dsl.importer(artifact_uri=location, artifact_class=dsl.Artifact)
+    use(module=imported.output).set_cpu_request("1").set_memory_request("2G").set_cpu_limit("4")
+
+
+@dsl.pipeline(name="sample")
+def sample(module: str, second: str = "b.py", n: int = 1, settings: dict = {}) -> None:  # type: ignore[type-arg]  # noqa: B006  KFP reads the signature
+    imported = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact)
+    used = use(module=imported.output, n=n).set_cpu_request("2").set_memory_request("4G")
+    with dsl.If(used.output == 1):
+        inner(location=second)
+    note(text="done")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> CompiledPipeline:
+    file = tmp_path_factory.mktemp("pipeline") / "sample.yaml"
+    compiler.Compiler().compile(sample, str(file))
+    return read_compiled(file)
+
+
+@pytest.fixture
+def with_platform(pipeline: CompiledPipeline) -> CompiledPipeline:
+    """The same with a platform document, as kfp-kubernetes writes it."""
+    executors = {"exec-use": {"secretAsEnv": [{"secretName": "s", "keyToEnv": [{"secretKey": "k", "envVar": "K"}]}]}}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    return CompiledPipeline(name=pipeline.name, spec=pipeline.spec, platform=platform)
+
+
+@pytest.fixture
+def module_file(tmp_path: Path) -> Path:
+    file = tmp_path / "model.py"
+    file.write_text("def build_model(context): ...\n")
+    return file
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with doubles.FakeStorage().serving() as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
+        yield server
+
+
+@pytest.fixture
+def kubeflow() -> Iterator[Any]:
+    with doubles.FakeKubeflow().serving() as server:
+        yield server
+
+
+@pytest.fixture
+def vertex() -> Iterator[Any]:
+    with doubles.FakeVertex().serving() as server:
+        yield server
+
+
+@pytest.fixture
+def closed_address() -> str:
+    """An address that nobody listens on."""
+    with doubles.FakeKubeflow().serving() as server:
+        address: str = server.address
+    return address
