@@ -1,9 +1,7 @@
 """Run on this machine and tell how it went."""
 
-import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +15,6 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.home import Home
 from trainwright_pipelines.service.run_page import write_run_page
 from trainwright_pipelines.targets.protocol import CompiledPipeline
-from trainwright_pipelines.targets.provenance import gather_provenance
 
 _EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
 
@@ -34,7 +31,7 @@ def run_here(
             store=store,
             name=name,
             uses_cache=use_cache,
-            provenance=gather_provenance(values, command=_command_line(), folder=Path.cwd()),
+            command=["trainwright", *sys.argv[1:]],
         )
         return execute_and_tell(run, store=store, as_json=as_json)
     finally:
@@ -55,7 +52,3 @@ def execute_and_tell(run: Run, *, store: Store, as_json: bool, is_resumed: bool 
     else:
         print_outcome(ended, tasks, page)
     return _EXIT_CODES.get(ended.state, 1)
-
-
-def _command_line() -> list[str]:
-    return ["trainwright", *(shlex.quote(each) for each in sys.argv[1:])]

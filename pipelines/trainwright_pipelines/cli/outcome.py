@@ -8,7 +8,7 @@ import click
 
 from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
-from trainwright_pipelines.service.headlines import Headlines, find_headlines
+from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.service.logs import last_lines
 from trainwright_pipelines.service.wording import short_seconds, short_size, shown_state
 
@@ -17,7 +17,7 @@ _LOG_LINES = 15
 
 def print_outcome(run: Run, tasks: Sequence[Task], page: Path) -> None:
     """Print the table of steps, then results or the failure, then where to look further."""
-    steps = [task for task in tasks if not task.is_group or task.state == State.SKIPPED]
+    steps = [task for task in in_time_order(tasks) if not task.is_group or task.state == State.SKIPPED]
     click.echo()
     print_table([_row(task) for task in steps], header=("STEP", "STATE", "TIME"))
     click.echo()
@@ -74,7 +74,7 @@ def run_document(run: Run, tasks: Sequence[Task], page: Path | None) -> dict[str
         "folder": str(run.folder),
         "page": str(page) if page else None,
         "headlines": find_headlines(tasks),
-        "steps": [_step_document(task) for task in tasks if not task.is_group],
+        "steps": [_step_document(task) for task in in_time_order(tasks) if not task.is_group],
     }
 
 
@@ -113,8 +113,8 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
     if found.is_blessed is False:
         lines.append(("not served", "; ".join(found.reasons) or "the model is not blessed"))
     if found.tflite_size_bytes is not None:
-        mode = f" ({found.tflite_mode})" if found.tflite_mode else ""
-        lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}{mode}"))
+        score = f", test {found.metric_name} {found.tflite_score:.4f}" if found.tflite_score is not None else ""
+        lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}  ({found.tflite_mode}{score})"))
     if found.endpoint:
         version = f"  (version {found.version})" if found.version is not None else ""
         lines.append(("served at", f"{found.endpoint}{version}"))

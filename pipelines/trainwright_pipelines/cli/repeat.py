@@ -1,27 +1,21 @@
 """Run one step of a run again, or a whole run with the same parameters."""
 
-import shlex
 import sys
-from pathlib import Path
 
 from trainwright_pipelines.cli.local_run import execute_and_tell
 from trainwright_pipelines.engine.records import Run
 from trainwright_pipelines.engine.runs import create_run
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.targets.provenance import gather_provenance
 
 
 def repeat_run(run: Run, *, store: Store, as_json: bool) -> int:
     """Execute a new run of the same spec with the same parameters; the exit code."""
-    provenance = gather_provenance(
-        run.parameters, command=["trainwright", *map(shlex.quote, sys.argv[1:])], folder=Path.cwd()
-    )
     again = create_run(
         store.spec_text(run.id),
         run.parameters,
         store=store,
         uses_cache=run.uses_cache,
-        provenance={**provenance, "repeats": run.id},
+        command=["trainwright", *sys.argv[1:]],
     )
     return execute_and_tell(again, store=store, as_json=as_json)
 

@@ -1,6 +1,6 @@
 """Lay the tree of steps out and draw it as SVG: layers from top to bottom, a group as a box around what it holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainwright_pipelines.service.graph import Node
@@ -125,11 +125,22 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.5
 
 
+def _nearest(node: Node, siblings: Mapping[str, "Box"]) -> list[str]:
+    """What `node` waits for, without what these wait for themselves: fewer lines say the same order."""
+    implied: set[str] = set()
+    waiting = [each for each in node.depends_on if each in siblings]
+    while waiting:
+        before = siblings[waiting.pop()].node.depends_on
+        waiting += [each for each in before if each in siblings and each not in implied]
+        implied.update(before)
+    return [each for each in node.depends_on if each not in implied]
+
+
 def _collect(boxes: Sequence[Box], found: list[Box], edges: list[Edge]) -> None:
     by_name = {box.node.name: box for box in boxes}
     for box in boxes:
         found.append(box)
-        for name in box.node.depends_on:
+        for name in _nearest(box.node, by_name):
             if before := by_name.get(name):
                 start = (before.x + before.width / 2, before.y + before.height)
                 edges.append(Edge(start=start, end=(box.x + box.width / 2, box.y)))

@@ -1,5 +1,6 @@
 """What a person wants to know first about a run: how good the model is, how small it got, where it is served."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ class Headlines:
     Args:
         metric_name: Of the test split: accuracy of a classifier, an error of a regression.
         is_blessed: Whether the evaluation let the model through; `reasons` says why.
-        tflite_mode: The quantization that was chosen.
+        tflite_mode: The quantization that was chosen; `tflite_score` is the metric above, of that model.
         endpoint: The address of the served model.
     """
 
@@ -27,6 +28,7 @@ class Headlines:
     reasons: tuple[str, ...] = ()
     tflite_size_bytes: int | None = None
     tflite_mode: str = ""
+    tflite_score: float | None = None
     endpoint: str = ""
     version: int | None = None
     curl: str = ""
@@ -38,15 +40,16 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
     """The headlines of the run whose steps are `tasks`."""
     name, value = _headline_metric(tasks)
     blessed = _output(tasks, _EVALUATE, "is_blessed")
-    tflite = next((each.metadata for each in _artifacts(tasks, _QUANTIZE) if "size_bytes" in each.metadata), {})
-    deployment = next((each.metadata for each in _artifacts(tasks) if "rest_url" in each.metadata), {})
+    tflite = _metadata_with(tasks, {"size_bytes", "mode"}, component=_QUANTIZE)
+    deployment = _metadata_with(tasks, {"rest_url"})
     return Headlines(
         metric_name=name,
         metric_value=value,
         is_blessed=blessed if isinstance(blessed, bool) else None,
-        reasons=tuple(map(str, _output(tasks, _EVALUATE, "reasons") or ())),
+        reasons=tuple(map(_message, _output(tasks, _EVALUATE, "reasons") or ())),
         tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,
         tflite_mode=str(tflite.get("mode", "")),
+        tflite_score=float(tflite["score"]) if "score" in tflite else None,
         endpoint=str(deployment.get("rest_url", "")),
         version=int(deployment["version"]) if "version" in deployment else None,
         curl=str(deployment.get("curl", "")),
@@ -66,6 +69,23 @@ def metric_artifacts(tasks: Iterable[Task]) -> list[tuple[Task, Artifact]]:
     ]
 
 
+def in_time_order(tasks: Iterable[Task]) -> list[Task]:
+    """The steps by the time of their start, each group before what it holds; what never started comes last."""
+    found = list(tasks)
+    starts = {task.path: task.started.timestamp() if task.started else math.inf for task in found}
+
+    def place(task: Task) -> list[tuple[float, str]]:
+        parts = task.path.split("/")
+        paths = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+        return [(starts.get(path, math.inf), path) for path in paths]
+
+    return sorted(found, key=place)
+
+
+def _message(reason: Any) -> str:
+    return str(reason.get("message", reason)) if isinstance(reason, Mapping) else str(reason)
+
+
 def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
     for component in (_EVALUATE, _TRAIN):
         for artifact in _artifacts(tasks, component):
@@ -76,6 +96,10 @@ def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
                 if isinstance(value, int | float):
                     return name, float(value)
     return "", None
+
+
+def _metadata_with(tasks: Sequence[Task], names: set[str], *, component: str = "") -> Mapping[str, Any]:
+    return next((each.metadata for each in _artifacts(tasks, component) if names <= each.metadata.keys()), {})
 
 
 def _artifacts(tasks: Sequence[Task], component: str = "") -> Iterator[Artifact]:

@@ -23,7 +23,7 @@ from trainwright_pipelines.service.classification import (
 )
 from trainwright_pipelines.service.graph import build_graph
 from trainwright_pipelines.service.graph_drawing import lay_out, shorten
-from trainwright_pipelines.service.headlines import Headlines, find_headlines, metric_artifacts
+from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order, metric_artifacts
 from trainwright_pipelines.service.logs import read_log_end
 from trainwright_pipelines.service.reports import find_reports
 from trainwright_pipelines.service.wording import short_seconds, short_size, short_time, shown_state
@@ -81,6 +81,7 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
     """The page of `run` as HTML."""
     spec = next(iter(yaml.load_all(spec_text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
     headlines = find_headlines(tasks)
+    tasks = in_time_order(tasks)
     return (
         _environment()
         .get_template("run.html.j2")
@@ -117,6 +118,8 @@ def _environment() -> Environment:
         "shorten": shorten,
         "anchor": lambda task: f"step-{task.path}",
         "plain": plain_value,
+        "is_scalar": lambda value: not isinstance(value, Mapping | list),
+        "is_table": is_table,
     }
     environment.filters.update(filters)
     return environment
@@ -131,6 +134,15 @@ def plain_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
+def is_table(value: Any) -> bool:
+    """Whether `value` is a list of mappings with the same names, which is shown as a table."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(row, Mapping) and row.keys() == value[0].keys() for row in value)
+    )
+
+
 def _tiles(headlines: Headlines) -> list[Tile]:
     tiles = []
     if headlines.metric_value is not None:
@@ -140,7 +152,8 @@ def _tiles(headlines: Headlines) -> list[Tile]:
         tiles.append(Tile(title="blessed", value="yes" if headlines.is_blessed else "no", note=note))
     if headlines.tflite_size_bytes is not None:
         size = short_size(headlines.tflite_size_bytes)
-        tiles.append(Tile(title="TFLite model", value=size, note=headlines.tflite_mode))
+        score = f", {headlines.metric_name} {headlines.tflite_score:.4f}" if headlines.tflite_score is not None else ""
+        tiles.append(Tile(title="TFLite model", value=size, note=f"{headlines.tflite_mode}{score}"))
     if headlines.endpoint:
         title = f"served as version {headlines.version}" if headlines.version is not None else "served"
         tiles.append(Tile(title=title, value=headlines.endpoint))
