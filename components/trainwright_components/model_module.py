@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,10 @@ class Context:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+
+    def with_replicas(self, replicas: int) -> "Context":
+        """The same with the number of replicas that the strategy turned out to have."""
+        return replace(self, replicas=replicas)
 
 
 @dataclass(frozen=True, kw_only=True)

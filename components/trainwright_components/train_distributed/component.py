@@ -1,5 +1,7 @@
 """KFP face of `train_model`: unpack, call, record."""
 
+from typing import Any
+
 from kfp import dsl
 
 from trainwright_components.images import CPU_IMAGE
@@ -13,22 +15,24 @@ def train_distributed(
     metrics: dsl.Output[dsl.Metrics],
     tensorboard_logs: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
-    params: dict = {},
-    training: dict = {},
-    cluster: dict = {},
-):
+    params: dict[str, Any] = {},
+    training: dict[str, Any] = {},
+    cluster: dict[str, Any] = {},
+) -> None:
     """Train a model module on one device, on several, or on a cluster.
 
     Args:
         dataset: A dataset that prepare_data wrote.
         module: The model module: a Python file or a folder.
+        params: Overrides of the module's DEFAULT_PARAMS.
+        training: Training settings, such as epochs, batch_size, seed and strategy.
+        cluster: Replicas of each role, such as {"worker": 2}; empty for one process.
+
+    Returns:
         model: The trained model with its module, parameters, schema and checkpoints.
         metrics: The metrics of the weights that were kept.
         tensorboard_logs: Logs for TensorBoard.
         report: A page with curves, throughput, cluster and settings.
-        params: Overrides of the module's DEFAULT_PARAMS.
-        training: Training settings, such as epochs, batch_size, seed and strategy.
-        cluster: Replicas of each role, such as {"worker": 2}; empty for one process.
     """
     from pathlib import Path
 
@@ -46,4 +50,10 @@ def train_distributed(
     )
     for name, value in result.metrics.items():
         metrics.log_metric(name, value)
-    model.metadata.update({"framework": "keras", "steps": result.steps, "seconds": round(result.seconds, 3)})
+    model.metadata.update(
+        framework="keras",
+        steps=result.steps,
+        seconds=round(result.seconds, 3),
+        strategy=result.strategy,
+        replicas=result.replicas,
+    )

@@ -1,13 +1,28 @@
-"""Train a model module on one process or on a cluster, and report on it."""
+"""Train a model module in this process or on a cluster, and report on it."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.model_module import load_module
-from trainwright_components.reports import Report
-from trainwright_components.training.run import TrainingResult, run_training
+from trainwright_components.cluster.launcher import ClusterJob, Launcher
+from trainwright_components.cluster.spec import ClusterSpec
+from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.errors import InvalidSetting, TrainingFailed
+from trainwright_components.model_module import Context, ModelModule, check_module, load_module, resolve_params
+from trainwright_components.train_distributed.report import write_report
+from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
+from trainwright_components.training.member import TARGET, read_error
+from trainwright_components.training.run import TrainingResult, prepare_output, read_result, run_training
 from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.strategies import choose_strategy
+
+LAUNCHERS = {"local": "trainwright_components.cluster.local:LocalProcesses"}
+CLUSTER_FOLDER = "cluster"  # logs of the members; stays when training fails
+_LAST_LINES = 20
 
 
 def train_model(
@@ -21,9 +36,99 @@ def train_model(
     log_dir: Path | None = None,
     report: Path | None = None,
 ) -> TrainingResult:
-    """Train `module` on the prepared `dataset` and write the trained model to `output`."""
+    """Train `module` on the prepared `dataset` and write the trained model to `output`.
+
+    Args:
+        dataset: A folder that prepare_data wrote.
+        module: A Python file, a folder, or a dotted name.
+        output: The folder of the trained model.
+        params: Overrides of the module's `DEFAULT_PARAMS`.
+        training: Fields of `TrainingSettings`.
+        cluster: Fields of `ClusterSpec`, such as `{"worker": 2}`; nothing for this process alone.
+        log_dir: Where TensorBoard logs go.
+        report: Where the HTML page goes.
+
+    Raises:
+        InvalidSetting: A setting that cannot be used.
+        InvalidModule: The module cannot be trained on this dataset.
+        UserCodeError: The user's code raised.
+        TrainingFailed: The training ended without a model.
+    """
     settings = TrainingSettings.from_mapping(training or {})
-    result = run_training(load_module(module), dataset, output, params=params, settings=settings, log_dir=log_dir)
+    spec = ClusterSpec.from_mapping(cluster or {})
+    loaded = load_module(module)
+    if spec.is_empty:
+        result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
+        restarts: Sequence[Restart] = ()
+    else:
+        _check(spec, loaded, dataset, params or {}, settings)
+        prepare_output(output)
+        restarts = _train_on_cluster(spec, loaded, dataset, output, params or {}, settings, log_dir)
+        result = read_result(output)
     if report is not None:
-        report.write_text(Report("Training").add_mapping(result.metrics).html())
+        write_report(report, result, settings=settings, params=params or {}, cluster=spec, restarts=restarts)
     return result
+
+
+def _check(
+    spec: ClusterSpec, module: ModelModule, dataset: Path, params: Mapping[str, Any], settings: TrainingSettings
+) -> None:
+    choose_strategy(settings, spec)
+    context = Context(
+        params=resolve_params(module, params),
+        schema=Schema.load(dataset),
+        statistics=Statistics.load(dataset),
+        dataset=dataset,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        replicas=spec.trainers,
+    )
+    check_module(module, context)
+
+
+def _train_on_cluster(
+    spec: ClusterSpec,
+    module: ModelModule,
+    dataset: Path,
+    output: Path,
+    params: Mapping[str, Any],
+    settings: TrainingSettings,
+    log_dir: Path | None,
+) -> Sequence[Restart]:
+    folder = output / CLUSTER_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    arguments = {
+        "module": str(module.location),
+        "dataset": str(dataset.absolute()),
+        "output": str(output.absolute()),
+        "folder": str(folder.absolute()),
+        "params": dict(params),
+        "training": settings.to_mapping(),
+        "log_dir": str(log_dir.absolute()) if log_dir is not None else "",
+    }
+    job = ClusterJob(spec=spec, target=TARGET, arguments=arguments, folder=folder)
+    with _launcher(spec.launcher) as launcher, catch_sigterm() as interruption:
+        outcome = run_cluster(launcher, job, should_stop=lambda: interruption.is_requested)
+    if outcome.was_stopped:
+        raise SystemExit(TERMINATED_EXIT_CODE)
+    if not outcome.is_success:
+        raise _failure(outcome, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return outcome.restarts
+
+
+def _launcher(name: str) -> Launcher:
+    if name not in LAUNCHERS:
+        raise InvalidSetting(f"cluster.launcher must be one of {', '.join(LAUNCHERS)}; got {name!r}")
+    module, _, kind = LAUNCHERS[name].partition(":")
+    launcher: Launcher = getattr(import_module(module), kind)()
+    return launcher
+
+
+def _failure(outcome: ClusterOutcome, folder: Path) -> Exception:
+    error = read_error(folder, outcome.failed) if outcome.failed is not None else None
+    if error is not None:
+        return error
+    restarts = f" after {len(outcome.restarts)} restarts" if outcome.restarts else ""
+    tail = "\n".join(outcome.end_of_log.splitlines()[-_LAST_LINES:])
+    return TrainingFailed(f"{outcome.reason}{restarts}; the members' logs are in {folder}\n{tail}".rstrip())

@@ -19,7 +19,7 @@ def check_model(module: ModelModule, model: Any, context: Context) -> None:
         InvalidModule: It is no compiled Keras model, or it does not take what `preprocess` gives.
         UserCodeError: The user's code raised.
     """
-    _check_kind(module, model)
+    check_kind(module, model)
     rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
     batch = next(iter(rows.take(_ROWS).batch(_ROWS)))
     inputs = module.preprocess(batch[0], context)
@@ -32,7 +32,8 @@ def check_model(module: ModelModule, model: Any, context: Context) -> None:
             model.compute_loss(inputs, batch[1], outputs, batch[2] if len(batch) > 2 else None)
 
 
-def _check_kind(module: ModelModule, model: Any) -> None:
+def check_kind(module: ModelModule, model: Any) -> None:
+    """Refuse what is no compiled Keras model."""
     import keras
 
     built = f"build_model of {module.location.name}"

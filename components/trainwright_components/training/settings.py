@@ -28,7 +28,8 @@ class TrainingSettings:
         drop_remainder: Leave out the last partial batch of an epoch instead of training on it.
         steps_per_epoch: Steps that count as an epoch; 0 is one pass over the data.
         steps_per_call: Steps in one call into TensorFlow; 0 chooses for about two calls per second.
-        checkpoint_every_steps: Steps between checkpoints; 0 saves at the end of each epoch.
+        checkpoint_every_steps: Steps between checkpoints; 0 leaves it to `checkpoint_every_s`.
+        checkpoint_every_s: Seconds between checkpoints; 0 leaves it to `checkpoint_every_steps`.
         keep_checkpoints: How many of the newest checkpoints stay.
         deterministic: Use only operations that give the same bits each time; slower.
         threads: Threads within one operation; 0 leaves it to TensorFlow.
@@ -49,6 +50,7 @@ class TrainingSettings:
     steps_per_epoch: int = 0
     steps_per_call: int = 0
     checkpoint_every_steps: int = 0
+    checkpoint_every_s: float = 30.0
     keep_checkpoints: int = 2
     deterministic: bool = False
     threads: int = 0

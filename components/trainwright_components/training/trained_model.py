@@ -77,7 +77,7 @@ class TrainedModel:
 
     @cached_property
     def context(self) -> Context:
-        """What `preprocess` of the module takes; its `dataset` is this folder, which has the schema and the statistics."""
+        """What `preprocess` takes; its `dataset` is this folder, which has the schema and the statistics."""
         settings = self.training.get("settings", {})
         return Context(
             params=self.params,

@@ -1,6 +1,10 @@
 """Handwritten digits: a small convolutional network over 8x8 grey images."""
 
+from typing import Any
+
 import keras
+
+from trainwright_components.model_module import Context
 
 DEFAULT_PARAMS = {"filters": 32, "units": 64, "dropout": 0.2, "learning_rate": 3e-3}
 
@@ -14,13 +18,13 @@ SEARCH_SPACE = {
 DARKEST = 16.0  # scikit-learn's digits count ink from 0 to 16
 
 
-def preprocess(features, context):
+def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
     """Grey values in [0, 1] with a channel axis."""
     (name,) = (feature.name for feature in context.schema.features)
     return {"image": keras.ops.cast(features[name], "float32")[..., None] / DARKEST}
 
 
-def build_model(context):
+def build_model(context: Context) -> keras.Model:
     """Two strided convolutions and one hidden layer."""
     params = context.params
     (feature,) = context.schema.features
@@ -30,7 +34,7 @@ def build_model(context):
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(params["units"], activation="relu")(x)
     x = keras.layers.Dropout(params["dropout"])(x)
-    output = keras.layers.Dense(len(context.schema.label.class_names), activation="softmax", name="digit")(x)
+    output = keras.layers.Dense(len(context.schema.class_names), activation="softmax", name="digit")(x)
     model = keras.Model({"image": image}, output)
     model.compile(
         optimizer=keras.optimizers.Adam(params["learning_rate"]),

@@ -1,0 +1,19 @@
+"""What the exit code of a member says: done, a person has to act, or worth another try."""
+
+DONE = 0
+FAILED = 1
+INVALID = 2
+PEER_LOST = 138  # above 127, which TFJob and Job policies read as worth a retry
+TERMINATED = 143
+
+
+def is_worth_retry(code: int) -> bool:
+    """Whether starting the gang again may help: a signal killed the member, or its peers were gone."""
+    return code < 0 or code > 127
+
+
+def in_words(code: int) -> str:
+    """The exit code as a person reads it."""
+    if code < 0:
+        return f"killed by signal {-code}"
+    return {DONE: "done", PEER_LOST: "lost a peer (138)", TERMINATED: "terminated (143)"}.get(code, f"exit code {code}")

@@ -1,0 +1,76 @@
+"""What a launcher of clusters does: start all members of a job once. Deadlines and restarts are the supervisor's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from trainwright_components.cluster.spec import ClusterSpec, Member
+
+JOINED_FOLDER = "joined"
+LOGS_FOLDER = "logs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterJob:
+    """What every member of a cluster runs; its place it learns from `TF_CONFIG`.
+
+    Args:
+        target: `package.module:function`; its integer result is the exit code.
+        arguments: Keyword arguments as JSON, the same for all members; URIs where members share no file system.
+        folder: Where members say that they have joined, and where logs go.
+        env: Added to the environment of each member.
+    """
+
+    spec: ClusterSpec
+    target: str
+    arguments: Mapping[str, Any]
+    folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Gang(Protocol):
+    """The running members of one attempt."""
+
+    def wait(self, timeout_s: float) -> Mapping[Member, int]:
+        """Wait until another member ends, at most `timeout_s` seconds.
+
+        Returns:
+            Exit codes of all members that have ended so far; minus the signal's number if a signal did it.
+        """
+
+    def joined(self) -> set[Member]:
+        """The members that have reached all others."""
+
+    def end_of_log(self, member: Member) -> str:
+        """The last lines that a member wrote."""
+
+    def terminate(self) -> None:
+        """Ask all members to save and end."""
+
+    def close(self) -> None:
+        """End what still runs, at once, and give everything back."""
+
+
+class Launcher(Protocol):
+    """Starts gangs; a context manager that gives back what it holds."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(self, *_: object) -> None:
+        """Give back what it holds."""
+
+    def start(self, job: ClusterJob, *, attempt: int) -> Gang:
+        """Start every member of `job`; returns at once."""
+
+
+def mark_joined(folder: Path, member: Member) -> None:
+    """Say, as `member`, that all others have been reached."""
+    (folder / JOINED_FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / JOINED_FOLDER / str(member)).touch()
+
+
+def members_joined(folder: Path, spec: ClusterSpec) -> set[Member]:
+    """Which members have said so."""
+    return {member for member in spec.members if (folder / JOINED_FOLDER / str(member)).exists()}

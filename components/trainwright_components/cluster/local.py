@@ -1,0 +1,126 @@
+"""A cluster of processes on this machine, forked from a warm parent: it starts at once and dies with whoever asked."""
+
+import os
+import selectors
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from trainwright_components.cluster.launcher import (
+    JOINED_FOLDER,
+    LOGS_FOLDER,
+    ClusterJob,
+    Gang,
+    Launcher,
+    members_joined,
+)
+from trainwright_components.cluster.member_logs import MemberLogs
+from trainwright_components.cluster.ports import HeldPorts
+from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
+from trainwright_components.cluster.warm import WarmChild, WarmParent
+
+THREADS_VARIABLE = "TRAINWRIGHT_THREADS"
+_PRELOAD = ("tensorflow", "keras")
+_POLL_S = 0.2
+
+
+@dataclass(kw_only=True)
+class LocalProcesses:
+    """Starts members as children of a warm process; use as a context manager, since it may own that process.
+
+    Args:
+        parent: The warm process; the one this process came from, or a new one, when absent.
+    """
+
+    parent: WarmParent | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.parent is not None:
+            self.parent.close()
+
+    def start(self, job: ClusterJob, *, attempt: int) -> Gang:
+        """Start every member on a port of its own, with an equal part of the processor's cores."""
+        if self.parent is None:
+            self.parent = WarmParent.connect_or_start(_PRELOAD)
+        shutil.rmtree(job.folder / JOINED_FOLDER, ignore_errors=True)
+        logs = job.folder / LOGS_FOLDER / f"attempt-{attempt}"
+        logs.mkdir(parents=True, exist_ok=True)
+        gang = LocalGang(spec=job.spec, folder=job.folder, ports=HeldPorts.take(len(job.spec.members)))
+        addresses: dict[str, list[str]] = {}
+        for member, address in zip(job.spec.members, gang.ports.addresses, strict=True):
+            addresses.setdefault(member.role, []).append(address)
+        threads = str(max(1, (os.cpu_count() or 1) // len(job.spec.members)))
+        try:
+            for member in job.spec.members:
+                log = logs / f"{member}.log"
+                env = {**job.env, VARIABLE: build_tf_config(addresses, member), THREADS_VARIABLE: threads}
+                gang.logs.files[member] = log
+                gang.children[member] = self.parent.spawn(job.target, job.arguments, log=log, env=env)
+        except BaseException:
+            gang.close()
+            raise
+        return gang
+
+
+@dataclass(kw_only=True)
+class LocalGang:
+    """The children of one attempt."""
+
+    spec: ClusterSpec
+    folder: Path
+    ports: HeldPorts
+    children: dict[Member, WarmChild] = field(default_factory=dict)
+    logs: MemberLogs = field(default_factory=lambda: MemberLogs(files={}))
+    _ended: dict[Member, int] = field(default_factory=dict)
+
+    def wait(self, timeout_s: float) -> Mapping[Member, int]:
+        """Wait for the next end, and pass on the members' log lines meanwhile."""
+        deadline = time.monotonic() + timeout_s
+        before = len(self._ended)
+        while len(self._ended) == before and time.monotonic() < deadline and len(self._ended) < len(self.children):
+            self._wait_a_little(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+            self.logs.forward()
+        return dict(self._ended)
+
+    def joined(self) -> set[Member]:
+        """The members that have reached all others."""
+        return members_joined(self.folder, self.spec)
+
+    def end_of_log(self, member: Member) -> str:
+        """The last lines that a member wrote."""
+        return self.logs.end_of(member)
+
+    def terminate(self) -> None:
+        """Ask all members to save and end."""
+        for child in self.children.values():
+            child.terminate()
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for child in self.children.values():
+            child.close()
+        self.ports.close()
+        self.logs.forward(is_last=True)
+
+    def _wait_a_little(self, timeout_s: float) -> None:
+        running = {member: child for member, child in self.children.items() if member not in self._ended}
+        with selectors.DefaultSelector() as selector:
+            for child in running.values():
+                selector.register(child.fileno(), selectors.EVENT_READ)
+            selector.select(timeout_s)
+        for member, child in running.items():
+            code = child.poll()
+            if code is not None:
+                self._ended[member] = code
+
+
+if TYPE_CHECKING:
+    _launcher: type[Launcher] = LocalProcesses
+    _gang: type[Gang] = LocalGang

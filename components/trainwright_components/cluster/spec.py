@@ -1,0 +1,143 @@
+"""A typed cluster: roles with replicas, and the one rule for who is chief."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from trainwright_components.errors import InvalidSetting
+
+ROLES = ("chief", "worker", "ps", "evaluator")
+DEFAULT_MAX_RESTARTS = 2
+DEFAULT_RENDEZVOUS_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleSpec:
+    """How many members of a role there are and what each needs.
+
+    Args:
+        machine: A machine type, for launchers that choose machines.
+        accelerator: Such as `l4 x 2`, for launchers that choose machines.
+        image: The container image; the launcher's own when empty.
+    """
+
+    replicas: int = 0
+    machine: str = ""
+    accelerator: str = ""
+    image: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One process of a cluster."""
+
+    role: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.role}-{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """The roles of a cluster and how it is supervised; no role at all means this process alone.
+
+    Args:
+        max_restarts: How often a lost member is answered with a restart before the training fails.
+        rendezvous_timeout_s: Seconds until every member must have joined.
+    """
+
+    chief: RoleSpec = field(default_factory=RoleSpec)
+    worker: RoleSpec = field(default_factory=RoleSpec)
+    ps: RoleSpec = field(default_factory=RoleSpec)
+    evaluator: RoleSpec = field(default_factory=RoleSpec)
+    launcher: str = "local"
+    max_restarts: int = DEFAULT_MAX_RESTARTS
+    rendezvous_timeout_s: float = DEFAULT_RENDEZVOUS_S
+
+    def __post_init__(self) -> None:
+        if self.chief.replicas > 1:
+            raise InvalidSetting(f"cluster.chief must be 0 or 1, got {self.chief.replicas}")
+        if negative := [role for role in ROLES if self.role(role).replicas < 0]:
+            raise InvalidSetting(f"cluster.{negative[0]} must be at least 0, got {self.role(negative[0]).replicas}")
+        if (self.ps.replicas or self.evaluator.replicas) and not self.trainers:
+            raise InvalidSetting("a cluster needs a chief or a worker, not only ps or evaluator")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """A cluster from untyped values, such as `{"worker": 2}` or `{"worker": {"replicas": 2, "machine": "e2"}}`.
+
+        Raises:
+            InvalidSetting: An unknown name, or a value of the wrong type.
+        """
+        known = [item.name for item in fields(cls)]
+        typed: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+                raise InvalidSetting(f"there is no cluster setting {name!r}; {hint}")
+            typed[name] = _role(name, value) if name in ROLES else _option(name, value)
+        return cls(**typed)
+
+    def role(self, name: str) -> RoleSpec:
+        """What is asked for a role."""
+        spec: RoleSpec = getattr(self, name)
+        return spec
+
+    @property
+    def trainers(self) -> int:
+        """Members that train: the chief and the workers."""
+        return self.chief.replicas + self.worker.replicas
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no member is asked for, so that the training stays in this process."""
+        return not any(self.role(role).replicas for role in ROLES)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every member, chief first."""
+        return tuple(self._members())
+
+    def is_chief(self, member: Member) -> bool:
+        """Whether `member` writes checkpoints, logs and the model: the explicit chief, else worker 0."""
+        return member.role == "chief" or (not self.chief.replicas and member == Member(role="worker", index=0))
+
+    def to_mapping(self) -> dict[str, int]:
+        """Replicas of each role that has any."""
+        return {role: self.role(role).replicas for role in ROLES if self.role(role).replicas}
+
+    def _members(self) -> Iterator[Member]:
+        for role in ROLES:
+            for index in range(self.role(role).replicas):
+                yield Member(role=role, index=index)
+
+
+def _role(name: str, value: Any) -> RoleSpec:
+    if isinstance(value, Mapping):
+        known = {item.name for item in fields(RoleSpec)}
+        if unknown := set(value) - known:
+            raise InvalidSetting(
+                f"there is no setting cluster.{name}.{min(unknown)}; there are: {', '.join(sorted(known))}"
+            )
+        texts = {key: str(item) for key, item in value.items() if key != "replicas"}
+        return RoleSpec(replicas=_whole(f"{name}.replicas", value.get("replicas", 1)), **texts)
+    return RoleSpec(replicas=_whole(name, value))
+
+
+def _option(name: str, value: Any) -> Any:
+    if name == "launcher":
+        return str(value)
+    if name == "max_restarts":
+        return _whole(name, value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise InvalidSetting(f"cluster.{name} must be a number above 0, got {value!r}")
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer() and value >= 0:
+        return int(value)
+    raise InvalidSetting(f"cluster.{name} must be a whole number of at least 0, got {value!r}")

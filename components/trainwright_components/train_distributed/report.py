@@ -1,0 +1,76 @@
+"""The page about a training: curves, throughput, cluster, restarts, settings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.cluster.spec import ClusterSpec
+from trainwright_components.cluster.supervisor import Restart
+from trainwright_components.files import write_whole
+from trainwright_components.reports import Report
+from trainwright_components.training.run import TrainingResult
+from trainwright_components.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_VALIDATION = "val_"
+
+
+def write_report(
+    path: Path,
+    result: TrainingResult,
+    *,
+    settings: TrainingSettings,
+    params: Mapping[str, Any],
+    cluster: ClusterSpec,
+    restarts: Sequence[Restart] = (),
+) -> None:
+    """Write the page to `path`."""
+    page = Report("Training")
+    page.add_heading("Result").add_mapping(dict(result.metrics))
+    page.add_heading("Curves").add_figure(_curves(result.history), caption="Metrics after each epoch")
+    page.add_heading("Course").add_mapping(
+        {
+            "epochs": len(result.history),
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "examples per second": result.examples_per_second,
+            "strategy": f"{result.strategy}: {result.strategy_reason}",
+            "replicas": result.replicas,
+            "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items()) or "this process",
+            "went on from step": result.resumed_at or None,
+            "stopped early": result.stop_reason or None,
+        }
+    )
+    if restarts:
+        page.add_heading("Restarts")
+        page.add_table([(restart.after_s, restart.reason) for restart in restarts], header=("after s", "reason"))
+    page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
+    page.add_heading("Settings").add_mapping({name: _cell(value) for name, value in settings.to_mapping().items()})
+    write_whole(path, page.html())
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    names = [name for name in history[0] if not name.startswith(_VALIDATION)] if history else []
+    names += [
+        name.removeprefix(_VALIDATION) for name in (history[0] if history else ()) if name.startswith(_VALIDATION)
+    ]
+    names = list(dict.fromkeys(names))
+    figure = Figure(figsize=(5 * max(1, len(names)), 3.5))
+    epochs = range(1, len(history) + 1)
+    for number, name in enumerate(names, start=1):
+        axes = figure.add_subplot(1, len(names), number)
+        for key, label in ((name, "training"), (_VALIDATION + name, "validation")):
+            if history and key in history[0]:
+                axes.plot(epochs, [metrics[key] for metrics in history], marker=".", label=label)
+        axes.set_title(name)
+        axes.set_xlabel("epoch")
+        axes.legend()
+    return figure
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

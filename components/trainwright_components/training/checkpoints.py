@@ -1,0 +1,104 @@
+"""Checkpoints of a training: each one a file that is whole or absent; a damaged one is passed over for the one before.
+
+A file is a NumPy archive (whose entries carry checksums) with every variable, the best weights so far, and where the
+training stands as JSON.
+"""
+
+import io
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright_components.files import write_whole
+
+logger = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_PATTERN = "step-*.npz"
+_PROGRESS = "progress"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that a training needs to go on.
+
+    Args:
+        arrays: Values of variables by name.
+        progress: Where the training stands; plain JSON.
+        step: Optimizer steps taken.
+    """
+
+    arrays: Arrays
+    progress: Mapping[str, Any]
+    step: int
+
+
+class CheckpointFolder:
+    """The checkpoints of one training.
+
+    Args:
+        keep: How many of the newest stay.
+        fingerprint: What is trained on what; a checkpoint of another training is never used.
+        is_writer: Whether this process is the one that writes.
+    """
+
+    def __init__(self, folder: Path, *, keep: int, fingerprint: str, is_writer: bool = True) -> None:
+        self._folder, self._keep, self._fingerprint, self._is_writer = folder, keep, fingerprint, is_writer
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint and drop the oldest ones."""
+        if not self._is_writer:
+            return
+        text = json.dumps({"fingerprint": self._fingerprint, "step": checkpoint.step, **checkpoint.progress})
+        content = io.BytesIO()
+        entries: dict[str, Any] = {_PROGRESS: np.frombuffer(text.encode(), np.uint8), **_storable(checkpoint.arrays)}
+        np.savez(content, **entries)
+        path = self._folder / f"step-{checkpoint.step:010d}.npz"
+        write_whole(path, content.getvalue())
+        for old in self._paths()[self._keep :]:
+            old.unlink(missing_ok=True)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint of this training that can be read."""
+        for path in self._paths():
+            try:
+                checkpoint, fingerprint = _read(path)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                logger.warning("checkpoint %s is damaged (%s); trying the one before", path.name, error)
+                continue
+            if fingerprint == self._fingerprint:
+                return checkpoint
+            logger.warning("checkpoint %s is of another training and is not used", path.name)
+        return None
+
+    def clear(self) -> None:
+        """Drop all checkpoints."""
+        if not self._is_writer:
+            return
+        for path in self._paths():
+            path.unlink(missing_ok=True)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob(_PATTERN), key=os.fspath, reverse=True)
+
+
+def _read(path: Path) -> tuple[Checkpoint, str]:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    progress = json.loads(arrays.pop(_PROGRESS).tobytes())
+    fingerprint = progress.pop("fingerprint")
+    return Checkpoint(arrays=arrays, step=progress.pop("step"), progress=progress), fingerprint
+
+
+def _storable(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """NumPy archives know no bfloat16: such values are stored as their bits."""
+    return {name: value.view(np.uint16) if value.dtype.name == "bfloat16" else value for name, value in arrays.items()}

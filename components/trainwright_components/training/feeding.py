@@ -1,0 +1,71 @@
+"""Bring rows, order and strategy together: the driver that trains a model on the splits of a dataset."""
+
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.batches import Order, Rows, Sharing, count_steps, endless_batches
+from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.splits import open_split
+from trainwright_components.training.synchronous import MakeBatches, SynchronousDriver
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TRAIN, VALIDATION = "train", "validation"
+
+
+def open_driver(
+    model: "keras.Model",
+    strategy: "tf.distribute.Strategy",
+    module: ModelModule,
+    context: Context,
+    settings: TrainingSettings,
+    *,
+    processes: int = 1,
+    is_chief: bool = True,
+    first_step: int = 0,
+) -> tuple[SynchronousDriver, int]:
+    """The driver of `processes` members that begins with step `first_step`, and the steps in an epoch."""
+    order = Order(
+        batch_size=settings.batch_size,
+        seed=settings.seed if settings.shuffle else None,
+        shuffle_buffer=settings.shuffle_buffer,
+        drop_remainder=settings.drop_remainder,
+    )
+    rows = open_split(TRAIN, module, context)
+    steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
+    validation = _validation_rows(module, context)
+    stored = Order(batch_size=settings.batch_size)
+    driver = SynchronousDriver(
+        model,
+        strategy,
+        train_batches=_feed(rows, order, module, context, first_step=first_step),
+        validation_batches=None if validation is None else _feed(validation, stored, module, context),
+        validation_steps=0 if validation is None else count_steps(validation, stored, split=VALIDATION),
+        processes=processes,
+        is_chief=is_chief,
+    )
+    return driver, steps
+
+
+def _validation_rows(module: ModelModule, context: Context) -> Rows | None:
+    if module.make_dataset is None:
+        split = context.statistics.splits.get(VALIDATION)
+        if split is None or not split.rows:
+            return None
+    return open_split(VALIDATION, module, context)
+
+
+def _feed(rows: Rows, order: Order, module: ModelModule, context: Context, *, first_step: int = 0) -> MakeBatches:
+    def transform(batch: Any) -> Any:
+        features, *rest = batch
+        return (module.preprocess(features, context), *rest)
+
+    def make(pipeline: "tf.distribute.InputContext") -> "tf.data.Dataset":
+        replicas = pipeline.num_replicas_in_sync
+        local = replicas // pipeline.num_input_pipelines
+        sharing = Sharing(replicas=replicas, first=pipeline.input_pipeline_id * local, local=local)
+        return endless_batches(rows, order, sharing, transform=transform, first_step=first_step)
+
+    return make

@@ -1,0 +1,237 @@
+"""The training loop: epochs, callbacks, validation, checkpoints, progress. Knows neither strategies nor data."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.errors import TrainingFailed
+from trainwright_components.training.checkpoints import Checkpoint
+from trainwright_components.training.early_stopping import EarlyStopping
+from trainwright_components.training.interruption import Interruption
+from trainwright_components.training.model_state import read_state, write_state
+from trainwright_components.training.progress import ProgressLines
+from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.synchronous import Driver, Signals
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+_FIRST_COUNT = 32
+_CALL_S = 0.5  # long enough to hide what a call costs, short enough to answer signals
+_BEST = "best/"
+
+
+class Interrupted(Exception):
+    """Training was asked to end, and has saved a checkpoint."""
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a training stands.
+
+    Args:
+        step: Optimizer steps taken in all.
+        epoch: The number of the current epoch, from 0.
+        step_in_epoch: Steps taken of it.
+        history: Metrics of each finished epoch.
+        seconds: Spent training by this and earlier processes.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """Drives one model through its epochs.
+
+    Args:
+        save: Keeps a checkpoint; does nothing on members that are not the chief.
+        watch_epoch: Told the number of finished epochs and the metrics of the last; returns True to stop.
+    """
+
+    model: "keras.Model"
+    driver: Driver
+    settings: TrainingSettings
+    steps_per_epoch: int
+    callbacks: "keras.callbacks.CallbackList"
+    save: Callable[[Checkpoint], None]
+    watch_epoch: Callable[[int, Mapping[str, float]], bool] = lambda _epoch, _metrics: False
+    interruption: Interruption = field(default_factory=Interruption)
+    lines: ProgressLines | None = None
+    position: Position = field(default_factory=Position)
+    stopping: EarlyStopping | None = None
+    stop_reason: str = ""
+    _saved_at: float = field(default_factory=time.monotonic)
+    _began: float = field(default_factory=time.monotonic)
+    _seconds_before: float = 0.0
+    _count: int = 0
+    _wanted_count: int = 0
+    _restored_callbacks: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self) -> Position:
+        """Train to the end.
+
+        Raises:
+            TrainingFailed: The loss is not a number any more.
+            Interrupted: The process was asked to end.
+        """
+        self._began, self._seconds_before = time.monotonic(), self.position.seconds
+        self._count = self._wanted_count = self._fixed_count() or min(_FIRST_COUNT, self.steps_per_epoch)
+        self.model.stop_training = False
+        self.callbacks.on_train_begin()
+        self._restore_callbacks()
+        while self.position.epoch < self.settings.epochs and not self.stop_reason:
+            self._run_epoch()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if self.stopping is not None and self.settings.restore_best_weights and self.stopping.best_weights:
+            self._set_weights(self.stopping.best_weights)
+        self.callbacks.on_train_end(self.position.history[-1] if self.position.history else {})
+        return self.position
+
+    def checkpoint(self) -> Checkpoint:
+        """All that is needed to go on from here; every member has to call this."""
+        self.position.seconds = self._elapsed()
+        progress: dict[str, Any] = {"position": vars(self.position), "callbacks": self._callback_states()}
+        arrays = dict(read_state(self.model))
+        if self.stopping is not None:
+            progress["stopping"] = self.stopping.to_json()
+            arrays.update({_BEST + name: value for name, value in self.stopping.best_weights.items()})
+        return Checkpoint(arrays=arrays, progress=progress, step=self.position.step)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`."""
+        write_state(self.model, checkpoint.arrays)
+        self.position = Position(**checkpoint.progress["position"])
+        self._restored_callbacks = checkpoint.progress["callbacks"]
+        if self.stopping is not None and "stopping" in checkpoint.progress:
+            best = {name.removeprefix(_BEST): v for name, v in checkpoint.arrays.items() if name.startswith(_BEST)}
+            self.stopping.restore(checkpoint.progress["stopping"], best)
+
+    def _run_epoch(self) -> None:
+        position = self.position
+        self.callbacks.on_epoch_begin(position.epoch)
+        if position.step_in_epoch == 0:
+            self.driver.reset_metrics()
+        metrics: dict[str, float] = {}
+        while position.step_in_epoch < self.steps_per_epoch and not self.model.stop_training:
+            metrics = self._run_call()
+        if not metrics:
+            metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        validation = self.driver.evaluate()
+        metrics = {**metrics, **{f"val_{name}": value for name, value in validation.items()}}
+        self.callbacks.on_epoch_end(position.epoch, metrics)
+        position.history.append(metrics)
+        self._decide_on_stop(metrics)
+        position.epoch += 1
+        position.step_in_epoch = 0
+        if self.lines is not None:
+            is_last = position.epoch == self.settings.epochs or bool(self.stop_reason)
+            self.lines.report(position.step, metrics, is_last=is_last)
+
+    def _run_call(self) -> dict[str, float]:
+        position = self.position
+        count = min(self._count, self.steps_per_epoch - position.step_in_epoch, self._steps_to_checkpoint())
+        self.callbacks.on_train_batch_begin(position.step_in_epoch)
+        started = time.monotonic()
+        due = time.monotonic() - self._saved_at >= self.settings.checkpoint_every_s > 0
+        wanted = Signals(stop=self.interruption.is_requested, save=due, count=self._wanted_count)
+        metrics, agreed = self.driver.train(count, wanted)
+        self._check_loss(metrics, count)
+        position.step += count
+        position.step_in_epoch += count
+        self.callbacks.on_train_batch_end(position.step_in_epoch - 1, metrics)
+        every = self.settings.checkpoint_every_steps
+        if agreed.stop or agreed.save or (every and position.step % every == 0):
+            self.save(self.checkpoint())
+            self._saved_at = time.monotonic()
+        if agreed.stop:
+            raise Interrupted
+        self._count = agreed.count
+        self._adapt_count(count, time.monotonic() - started)
+        if self.lines is not None:
+            self.lines.report(position.step, metrics)
+        return metrics
+
+    def _adapt_count(self, count: int, seconds: float) -> None:
+        """Aim at calls of one length. The chief's wish reaches all members with the next call, so they never differ."""
+        if not self._fixed_count():
+            fitting = int(_CALL_S * count / max(seconds, 1e-6))
+            self._wanted_count = max(1, min(fitting, 2 * max(count, self._wanted_count), self.steps_per_epoch))
+
+    def _fixed_count(self) -> int:
+        if self.settings.steps_per_call:
+            return self.settings.steps_per_call
+        if self.model.steps_per_execution > 1:
+            return int(self.model.steps_per_execution)
+        return 1 if _watch_batches(self.callbacks) else 0
+
+    def _steps_to_checkpoint(self) -> int:
+        every = self.settings.checkpoint_every_steps
+        return every - self.position.step % every if every else self.steps_per_epoch
+
+    def _check_loss(self, metrics: Mapping[str, float], count: int) -> None:
+        loss = metrics.get("loss", 0.0)
+        if not math.isfinite(loss):
+            last = self.position.step + count
+            rate = float(self.model.optimizer.learning_rate)
+            raise TrainingFailed(
+                f"the loss became {loss} in epoch {self.position.epoch + 1}, steps {last - count + 1} to {last}, "
+                f"at learning rate {rate:.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
+            )
+
+    def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:
+        epoch = self.position.epoch
+        if self.stopping is not None:
+            if self.stopping.is_better(metrics):
+                self.stopping.note_best(epoch, metrics, self._weights())
+            elif self.stopping.should_stop(epoch):
+                since = f"since epoch {self.stopping.best_epoch + 1}"
+                self.stop_reason = f"{self.stopping.monitor} is not better {since}, for {self.stopping.patience} epochs"
+        if self.model.stop_training:
+            self.stop_reason = self.stop_reason or "a callback asked for it"
+        if self.watch_epoch(epoch + 1, metrics):
+            self.stop_reason = self.stop_reason or "the caller asked for it"
+
+    def _weights(self) -> dict[str, Any]:
+        if not self.settings.restore_best_weights:
+            return {}
+        return {str(number): variable.numpy() for number, variable in enumerate(self.model.variables)}
+
+    def _set_weights(self, weights: Mapping[str, Any]) -> None:
+        for number, variable in enumerate(self.model.variables):
+            variable.assign(weights[str(number)])
+
+    def _elapsed(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _callback_states(self) -> list[dict[str, Any]]:
+        """The plain attributes of each callback, such as the patience that ReduceLROnPlateau has left."""
+        plain = (bool, int, float, str, type(None))
+        return [
+            {name: value for name, value in vars(callback).items() if isinstance(value, plain)}
+            for callback in self.callbacks.callbacks
+        ]
+
+    def _restore_callbacks(self) -> None:
+        for callback, state in zip(self.callbacks.callbacks, self._restored_callbacks, strict=False):
+            vars(callback).update(state)
+
+
+def _watch_batches(callbacks: "keras.callbacks.CallbackList") -> bool:
+    import keras
+
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    return any(
+        getattr(type(callback), hook, None) is not getattr(keras.callbacks.Callback, hook, None)
+        for callback in callbacks.callbacks
+        for hook in hooks
+    )

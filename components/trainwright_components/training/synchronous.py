@@ -1,0 +1,161 @@
+"""The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trainwright_components.training.replica_steps import ReplicaSteps
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+MakeBatches = Callable[[Any], "tf.data.Dataset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """What members have to agree on between two calls.
+
+    Args:
+        stop: Whether training should save and end: any member may ask.
+        save: Whether a checkpoint is due: the chief decides.
+        count: Steps of the next call: the chief decides.
+    """
+
+    stop: bool = False
+    save: bool = False
+    count: int = 0
+
+
+class Driver(Protocol):
+    """Runs steps; knows the strategy, but neither epochs nor files."""
+
+    def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+        """Take `count` steps; returns the metrics since the last reset and the signals that all members agreed on."""
+
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the validation split."""
+
+    def reset_metrics(self) -> None:
+        """Begin to count metrics from nothing."""
+
+
+class SynchronousDriver:
+    """One model under one synchronous strategy.
+
+    Args:
+        train_batches: Makes the endless training batches of a process, given its `tf.distribute.InputContext`.
+        validation_batches: The same for validation; None without a validation split.
+        validation_steps: Steps in one pass over the validation split.
+        processes: Members that train together.
+    """
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        strategy: "tf.distribute.Strategy",
+        *,
+        train_batches: MakeBatches,
+        validation_batches: MakeBatches | None,
+        validation_steps: int,
+        processes: int = 1,
+        is_chief: bool = True,
+    ) -> None:
+        import tensorflow as tf
+
+        self._model, self._strategy, self._is_chief = model, strategy, is_chief
+        self._replicas = strategy.num_replicas_in_sync
+        self._processes = processes
+        with tf.device("CPU:0"):
+            self._train_iterator = iter(strategy.distribute_datasets_from_function(train_batches))
+        self._validation_batches = validation_batches
+        self._validation_iterator: Any = None
+        self._validation_steps = validation_steps
+        with strategy.scope():
+            _build(model, self._train_iterator.element_spec, self._replicas)
+        steps = ReplicaSteps(model, self._replicas) if self._replicas > 1 else None
+        self._train_many = self._make_many(steps.train if steps else model.train_step)
+        self._test_many = self._make_many(steps.test if steps else model.test_step)
+
+    def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+        logs, agreed = self._train_many(self._train_iterator, count, signals)
+        return logs, agreed
+
+    def evaluate(self) -> dict[str, float]:
+        if self._validation_batches is None:
+            return {}
+        if self._validation_iterator is None:
+            self._validation_iterator = iter(self._strategy.distribute_datasets_from_function(self._validation_batches))
+        self._model.reset_metrics()
+        logs, _ = self._test_many(self._validation_iterator, self._validation_steps, Signals())
+        return logs
+
+    def reset_metrics(self) -> None:
+        self._model.reset_metrics()
+
+    def _make_many(self, step: Callable[..., Any]) -> Callable[..., tuple[dict[str, float], Signals]]:
+        """A function that runs `step` many times and gives the metrics after the last."""
+        import tensorflow as tf
+
+        model, strategy = self._model, self._strategy
+
+        def one(batch: Any) -> Any:
+            return strategy.run(step, args=batch if self._replicas > 1 else (batch,))
+
+        if not model.run_eagerly:
+            one = tf.function(one, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)
+
+        def many(iterator: Any, count: "tf.Tensor", signals: "tf.Tensor") -> Any:
+            if tf.executing_eagerly():
+                for _ in range(int(count) - 1):
+                    one(next(iterator))
+            else:
+                tf.while_loop(lambda i: i < count - 1, lambda i: _after(one(next(iterator)), i + 1), (tf.constant(0),))
+            logs = one(next(iterator))
+            agreed = signals
+            if self._processes > 1:
+                agreed = strategy.run(_sum, args=(signals,))
+                agreed = strategy.experimental_local_results(agreed)[0]
+            return logs if isinstance(logs, dict) else model.get_metrics_result(), agreed
+
+        compiled = many if model.run_eagerly else tf.function(many, reduce_retracing=True, autograph=False)
+
+        def call(iterator: Any, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+            own = tf.constant(
+                [signals.stop, signals.save and self._is_chief, signals.count if self._is_chief else 0], tf.float32
+            )
+            logs, agreed = compiled(iterator, tf.constant(count), own)
+            if self._processes > 1:
+                stop, save, next_count = (float(value) for value in agreed)
+                local = self._replicas // self._processes
+                signals = replace(signals, stop=stop > 0, save=save > 0, count=round(next_count / local))
+            return {name: float(value) for name, value in logs.items()}, signals
+
+        return call
+
+
+def _after(_: Any, counter: "tf.Tensor") -> "tuple[tf.Tensor]":
+    return (counter,)
+
+
+def _sum(value: "tf.Tensor") -> "tf.Tensor":
+    import tensorflow as tf
+
+    placed = tf.identity(value)  # an input of the graph has no device yet, and the reduction needs one
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
+
+
+def _build(model: "keras.Model", element_spec: Any, replicas: int) -> None:
+    """Create all variables of model, loss, metrics and optimizer, from the shapes of a batch."""
+    import keras
+    import tensorflow as tf
+
+    spec = element_spec if replicas == 1 else element_spec[0]
+
+    def symbol(one: Any) -> Any:
+        one = one._value_specs[0] if hasattr(one, "_value_specs") else one  # PerReplicaSpec
+        return keras.KerasTensor(tuple(one.shape), one.dtype.name)
+
+    data = tf.nest.map_structure(symbol, spec, expand_composites=False)
+    model._symbolic_build(data_batch=data)
