@@ -75,11 +75,12 @@ class ScoreCurve:
 
     def _rates(self) -> tuple[Floats, Floats, Floats] | None:
         self._merge()
-        positives, negatives = self._positives.sum(), self._negatives.sum()
-        if positives <= 0 or negatives <= 0:
+        if self._positives.sum() <= 0 or self._negatives.sum() <= 0:
             return None
-        true_rates = np.concatenate([[0.0], np.cumsum(self._positives[::-1])]) / positives
-        false_rates = np.concatenate([[0.0], np.cumsum(self._negatives[::-1])]) / negatives
+        true_rates, false_rates = (
+            np.concatenate([[0.0], np.cumsum(counts[::-1])]) for counts in (self._positives, self._negatives)
+        )
+        true_rates, false_rates = true_rates / true_rates[-1], false_rates / false_rates[-1]
         thresholds = np.concatenate([[max(1.0, self._scores[-1])], self._scores[::-1]])
         return false_rates, true_rates, thresholds
 

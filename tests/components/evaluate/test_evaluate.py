@@ -1,0 +1,270 @@
+"""Real models scored on real rows: against scikit-learn, thresholds, slices and the champion."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as exact
+
+from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.evaluate.blessing import CheckKind
+from trainwright_components.evaluate.classification import ClassificationScores
+from trainwright_components.evaluate.evaluate import Evaluation, EvaluationSettings, evaluate_model
+from trainwright_components.evaluate.page import build_report, log_plots
+from trainwright_components.training.trained_model import TrainedModel
+
+
+def keras_answers(
+    model: Path, dataset: Path, split: str = "test"
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Labels, raw outputs and features, with nothing of the component in between."""
+    trained = TrainedModel.load(model)
+    features, labels = next(iter(read_split(dataset, split).batch(10_000)))
+    outputs = trained.model.predict(trained.module.preprocess(features, trained.context), verbose=0)
+    return labels.numpy(), outputs, {name: tensor.numpy() for name, tensor in features.items()}
+
+
+@pytest.fixture(scope="session")
+def digits_evaluation(digits_model: Path, digits_dataset: Path) -> Evaluation:
+    settings = EvaluationSettings(thresholds={"accuracy": 0.5, "recall.3": {"min": 0.1}}, batch_size=100)
+    return evaluate_model(digits_model, digits_dataset, settings=settings)
+
+
+@pytest.fixture(scope="session")
+def tabular_evaluation(tabular_model: Path, tabular_dataset: Path) -> Evaluation:
+    settings = EvaluationSettings(split="train", slices=("strength",), batch_size=50)
+    return evaluate_model(tabular_model, tabular_dataset, settings=settings)
+
+
+def champions(base: Path, **versions: Path) -> str:
+    for version, saved_model in versions.items():
+        shutil.copytree(saved_model, base / version.removeprefix("v"))
+    return str(base)
+
+
+def test_digits_agree_with_scikit_learn(
+    digits_evaluation: Evaluation, digits_model: Path, digits_dataset: Path
+) -> None:
+    labels, outputs, _ = keras_answers(digits_model, digits_dataset)
+    got = digits_evaluation.metrics
+    assert got["accuracy"] == exact.accuracy_score(labels, outputs.argmax(axis=1))
+    wide = outputs.astype(float)
+    wide /= wide.sum(axis=1, keepdims=True)
+    assert got["log_loss"] == pytest.approx(exact.log_loss(labels, wide), rel=1e-4)
+    assert got["auc"] == pytest.approx(exact.roc_auc_score(labels, wide, multi_class="ovr"), abs=1e-6)
+    scores = digits_evaluation.scores
+    assert isinstance(scores, ClassificationScores)
+    assert (scores.confusion == exact.confusion_matrix(labels, outputs.argmax(axis=1))).all()
+
+
+def test_the_models_own_metrics_are_beside_ours(digits_evaluation: Evaluation) -> None:
+    got = digits_evaluation.metrics
+    assert got["keras_accuracy"] == pytest.approx(got["accuracy"], abs=1e-6)
+    assert got["keras_loss"] == pytest.approx(got["log_loss"], rel=1e-3)
+
+
+def test_logits_become_probabilities(
+    tabular_evaluation: Evaluation, tabular_model: Path, tabular_dataset: Path
+) -> None:
+    labels, logits, _ = keras_answers(tabular_model, tabular_dataset, "train")
+    odds = np.exp(logits.astype(float))
+    wanted = exact.log_loss(labels, odds / odds.sum(axis=1, keepdims=True))
+    assert tabular_evaluation.metrics["log_loss"] == pytest.approx(wanted, rel=1e-4)
+    assert tabular_evaluation.metrics["keras_loss"] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_slices_are_scored_one_by_one(
+    tabular_evaluation: Evaluation, tabular_model: Path, tabular_dataset: Path
+) -> None:
+    labels, outputs, features = keras_answers(tabular_model, tabular_dataset, "train")
+    sliced = {each.name: each.scores for each in tabular_evaluation.slices}
+    assert set(sliced) == {"strength=(missing)", "strength=light", "strength=medium", "strength=strong"}
+    for name, value in (("strength=light", b"light"), ("strength=(missing)", b"")):
+        rows = features["strength"] == value
+        assert sliced[name].rows == rows.sum()
+        assert sliced[name].metrics["accuracy"] == pytest.approx((outputs.argmax(axis=1) == labels)[rows].mean())
+    assert sum(each.rows for each in sliced.values()) == tabular_evaluation.scores.rows
+    assert tabular_evaluation.metadata["slices"]["strength"]["light"]["rows"] == sliced["strength=light"].rows
+
+
+def test_a_regression_agrees_with_scikit_learn(regression_model: Path, regression_dataset: Path) -> None:
+    labels, outputs, _ = keras_answers(regression_model, regression_dataset)
+    evaluation = evaluate_model(regression_model, regression_dataset, settings=EvaluationSettings(batch_size=16))
+    assert evaluation.metrics["mae"] == pytest.approx(exact.mean_absolute_error(labels, outputs), rel=1e-5)
+    assert evaluation.metrics["r2"] == pytest.approx(exact.r2_score(labels, outputs), rel=1e-5)
+    assert evaluation.metrics["keras_mae"] == pytest.approx(evaluation.metrics["mae"], rel=1e-5)
+    assert evaluation.metrics["keras_loss"] == pytest.approx(evaluation.metrics["mse"], rel=1e-5)
+    page = build_report(evaluation).html()
+    assert "Residuals" in page
+    assert page.count("<svg") == 1
+
+
+def test_weights_of_rows_count(digits_model: Path, digits_dataset: Path, tmp_path: Path) -> None:
+    """The pixels' own column serves as weight: any positive number will do."""
+    from trainwright_components.datasets.writer import DatasetWriter
+
+    schema = replace(Schema.load(digits_dataset), weight="weight")
+    features, labels = next(iter(read_split(digits_dataset, "test").batch(60)))
+    weights = np.linspace(0.1, 3, 60, dtype=np.float32)
+    with DatasetWriter(tmp_path, schema, shards={"test": 1}) as writer:
+        writer.write("test", {"image": features["image"].numpy(), "digit": labels.numpy(), "weight": weights})
+    evaluation = evaluate_model(digits_model, tmp_path)
+    _, outputs, _ = keras_answers_of(digits_model, features)
+    right = outputs.argmax(axis=1) == labels.numpy()
+    assert evaluation.metrics["accuracy"] == pytest.approx(np.average(right, weights=weights))
+
+
+def keras_answers_of(model: Path, features: Any) -> tuple[None, np.ndarray, None]:
+    trained = TrainedModel.load(model)
+    return None, trained.model.predict(trained.module.preprocess(features, trained.context), verbose=0), None
+
+
+def test_blessed_without_a_champion_on_the_first_run(digits_evaluation: Evaluation) -> None:
+    assert digits_evaluation.is_blessed
+    assert [reason["kind"] for reason in digits_evaluation.reasons] == ["threshold", "threshold", "champion"]
+    assert "no model is served yet" in digits_evaluation.reasons[-1]["message"]
+
+
+def test_a_missed_threshold_comes_first_among_the_reasons(tabular_model: Path, tabular_dataset: Path) -> None:
+    settings = EvaluationSettings(thresholds={"accuracy": {"min": 0.0}, "log_loss": {"max": 0.0}})
+    evaluation = evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert not evaluation.is_blessed
+    assert (evaluation.reasons[0]["metric"], evaluation.reasons[0]["passed"]) == ("log_loss", False)
+    json.dumps(evaluation.reasons, allow_nan=False)
+
+
+def test_the_highest_version_is_the_champion_and_gives_the_same_numbers(
+    tabular_model: Path, tabular_dataset: Path, tabular_saved_model: Path, digits_saved_model: Path, tmp_path: Path
+) -> None:
+    base = champions(tmp_path, v9=digits_saved_model, v10=tabular_saved_model)
+    (tmp_path / "11").mkdir()  # a version that is not there yet
+    (tmp_path / ".tmp-12").mkdir()
+    evaluation = evaluate_model(
+        tabular_model, tabular_dataset, settings=EvaluationSettings(split="train", champion_base_path=base)
+    )
+    champion = evaluation.champion
+    assert champion is not None
+    assert champion.scores is not None
+    assert champion.version == "10"
+    assert champion.scores.metrics == pytest.approx(evaluation.scores.metrics, abs=1e-6)
+    (check,) = evaluation.checks
+    assert check.kind is CheckKind.CHAMPION
+    assert check.passed
+
+
+def test_a_better_champion_stays_unless_the_tolerance_allows(
+    tabular_model: Path, tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path
+) -> None:
+    worse = tmp_path / "model"
+    shutil.copytree(tabular_model, worse)
+    trained = TrainedModel.load(worse)
+    kernel = trained.model.layers[-1].kernel
+    kernel.assign(np.roll(kernel.numpy(), 1, axis=1))
+    trained.model.save(worse / "model.keras")
+    base = champions(tmp_path / "served", v1=tabular_saved_model)
+    strict = EvaluationSettings(split="train", champion_base_path=base)
+    evaluation = evaluate_model(worse, tabular_dataset, settings=strict)
+    assert not evaluation.is_blessed
+    assert evaluation.reasons[0]["message"].startswith("accuracy is ")
+    assert evaluate_model(worse, tabular_dataset, settings=replace(strict, champion_tolerance=1.0)).is_blessed
+
+
+def test_a_champion_that_takes_other_features_is_no_obstacle(
+    tabular_model: Path, tabular_dataset: Path, digits_saved_model: Path, tmp_path: Path
+) -> None:
+    settings = EvaluationSettings(champion_base_path=champions(tmp_path, v4=digits_saved_model))
+    evaluation = evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert evaluation.is_blessed
+    assert evaluation.champion is not None
+    assert evaluation.champion.scores is None
+    assert "(version 4) was not compared: it knows none of this dataset's classes" in evaluation.reasons[0]["message"]
+
+
+def test_a_broken_champion_is_no_obstacle(tabular_model: Path, tabular_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "saved_model.pb").write_bytes(b"no model")
+    settings = EvaluationSettings(champion_base_path=str(tmp_path))
+    evaluation = evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert evaluation.is_blessed
+    assert "it cannot be loaded" in evaluation.reasons[0]["message"]
+
+
+def test_a_champion_that_knows_other_classes_is_matched_by_name(
+    tabular_model: Path, tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path
+) -> None:
+    base = champions(tmp_path, v1=tabular_saved_model)
+    schema = tmp_path / "1" / "assets.extra" / "schema.json"
+    schema.write_text(schema.read_text().replace("class_1", "elsewhere"))
+    evaluation = evaluate_model(
+        tabular_model, tabular_dataset, settings=EvaluationSettings(split="train", champion_base_path=base)
+    )
+    assert evaluation.champion is not None
+    scores = evaluation.champion.scores
+    assert isinstance(scores, ClassificationScores)
+    assert [each.recall > 0.5 for each in scores.classes] == [True, False, True]
+
+
+class Log:
+    """What KFP's ClassificationMetrics would be told."""
+
+    def __init__(self) -> None:
+        self.matrix: tuple[list[str], list[list[float]]] | None = None
+        self.curve: tuple[list[float], ...] = ()
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[float]]) -> None:
+        self.matrix = (categories, matrix)
+
+    def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None:
+        self.curve = (fpr, tpr, threshold)
+
+
+def test_plots_are_logged_for_kfp(digits_evaluation: Evaluation) -> None:
+    log = Log()
+    log_plots(digits_evaluation, log)
+    assert log.matrix is not None
+    categories, matrix = log.matrix
+    assert categories == list("0123456789")
+    assert sum(map(sum, matrix)) == digits_evaluation.scores.rows
+    assert all(isinstance(value, int) for row in matrix for value in row)
+    assert 2 < len(log.curve[0]) == len(log.curve[1]) == len(log.curve[2]) <= 100
+    assert np.isfinite(log.curve).all()
+
+
+def test_the_page_shows_verdict_plots_and_slices(tabular_evaluation: Evaluation) -> None:
+    page = build_report(tabular_evaluation).html()
+    assert "Evaluation: blessed" in page
+    assert page.count("<svg") == 3
+    assert "strength=light" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"thresholds": {"acuracy": 0.9}}, "did you mean 'accuracy'"),
+        (
+            {"slices": ("alcohol",)},
+            "slices need categorical features, but 'alcohol' is numeric; categorical here: strength",
+        ),
+        ({"slices": ("strenth",)}, "did you mean 'strength'"),
+        ({"split": "tset"}, "did you mean 'test'"),
+        ({"champion_metric": "rmse"}, "champion_metric: no metric is called 'rmse'"),
+        ({"champion_tolerance": -1}, "champion_tolerance must be 0 or more"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(
+    settings: dict[str, Any], words: str, tabular_model: Path, tabular_dataset: Path
+) -> None:
+    with pytest.raises(InvalidSetting, match=words):
+        evaluate_model(tabular_model, tabular_dataset, settings=EvaluationSettings(**settings))
+
+
+def test_a_dataset_of_another_kind_is_refused(tabular_model: Path, digits_dataset: Path) -> None:
+    with pytest.raises(InvalidData, match="takes the feature 'alcohol', which this dataset does not have"):
+        evaluate_model(tabular_model, digits_dataset)
