@@ -10,7 +10,7 @@ from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.service.logs import last_lines
-from trainwright_pipelines.service.wording import short_seconds, short_size, shown_state
+from trainwright_pipelines.service.wording import short_seconds, short_size, shown_state, step_label
 
 _LOG_LINES = 15
 
@@ -39,7 +39,7 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path) -> None:
 
 def print_failure(run: Run, task: Task) -> None:
     """Print why a step failed, the end of its log, where its files are and how to run it again."""
-    click.secho(f"step {task.path} failed: ", fg="red", bold=True, nl=False, err=True)
+    click.secho(f"step {step_label(task)} failed: ", fg="red", bold=True, nl=False, err=True)
     click.echo(task.error, err=True)
     shown = task.error_detail.strip()
     if shown:
@@ -103,7 +103,7 @@ def _step_document(task: Task) -> dict[str, Any]:
 
 
 def _row(task: Task) -> tuple[str, str, str]:
-    return task.path, shown_state(task), "" if task.is_cached else short_seconds(task.duration_s)
+    return step_label(task), shown_state(task), "" if task.is_cached else short_seconds(task.duration_s)
 
 
 def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
@@ -113,7 +113,7 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
     if found.is_blessed is False:
         lines.append(("not served", "; ".join(found.reasons) or "the model is not blessed"))
     if found.tflite_size_bytes is not None:
-        score = f", test {found.metric_name} {found.tflite_score:.4f}" if found.tflite_score is not None else ""
+        score = f", test {found.tflite_score_name} {found.tflite_score:.4f}" if found.tflite_score is not None else ""
         lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}  ({found.tflite_mode}{score})"))
     if found.endpoint:
         version = f"  (version {found.version})" if found.version is not None else ""

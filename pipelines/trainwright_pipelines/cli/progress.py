@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
 from trainwright_pipelines.service.logs import last_lines
-from trainwright_pipelines.service.wording import short_seconds, shown_state
+from trainwright_pipelines.service.wording import short_seconds, shown_state, step_label
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ class PlainProgress:
             self._states[task.path] = shown
             duration = short_seconds(task.duration_s) if task.state.is_final and not task.is_cached else ""
             message = task.error if task.state == State.FAILED else ""
-            line = "  ".join(part for part in (f"{task.path}: {shown.lower()}", duration, message) if part)
+            line = "  ".join(part for part in (f"{step_label(task)}: {shown.lower()}", duration, message) if part)
             print(line, file=self._stream, flush=True)
 
 
@@ -111,7 +111,9 @@ class LiveProgress:
             state = shown_state(task)
             sign = Spinner("dots") if task.state == State.RUNNING else Text(_SIGNS.get(state, "·"))
             last_line = "".join(last_lines(task.log, 1)) if task.state == State.RUNNING else task.error
-            table.add_row(sign, task.path, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), Text(last_line))
+            table.add_row(
+                sign, step_label(task), Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), Text(last_line)
+            )
         return table
 
 

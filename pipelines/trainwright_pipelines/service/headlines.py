@@ -18,7 +18,8 @@ class Headlines:
     Args:
         metric_name: Of the test split: accuracy of a classifier, an error of a regression.
         is_blessed: Whether the evaluation let the model through; `reasons` says why.
-        tflite_mode: The quantization that was chosen; `tflite_score` is the metric above, of that model.
+        tflite_mode: The quantization that was chosen.
+        tflite_score: Accuracy of a classifier, R2 of a regression, as `tflite_score_name` says.
         endpoint: The address of the served model.
     """
 
@@ -28,6 +29,7 @@ class Headlines:
     reasons: tuple[str, ...] = ()
     tflite_size_bytes: int | None = None
     tflite_mode: str = ""
+    tflite_score_name: str = ""
     tflite_score: float | None = None
     endpoint: str = ""
     version: int | None = None
@@ -49,7 +51,8 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         reasons=tuple(map(_message, _output(tasks, _EVALUATE, "reasons") or ())),
         tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,
         tflite_mode=str(tflite.get("mode", "")),
-        tflite_score=float(tflite["score"]) if "score" in tflite else None,
+        tflite_score_name="accuracy" if tflite.get("class_names") else "R2",
+        tflite_score=tflite.get("score"),
         endpoint=str(deployment.get("rest_url", "")),
         version=int(deployment["version"]) if "version" in deployment else None,
         curl=str(deployment.get("curl", "")),

@@ -26,7 +26,7 @@ from trainwright_pipelines.service.graph_drawing import lay_out, shorten
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order, metric_artifacts
 from trainwright_pipelines.service.logs import read_log_end
 from trainwright_pipelines.service.reports import find_reports
-from trainwright_pipelines.service.wording import short_seconds, short_size, short_time, shown_state
+from trainwright_pipelines.service.wording import short_seconds, short_size, short_time, shown_state, step_label
 
 PAGE_NAME = "run.html"
 
@@ -115,6 +115,7 @@ def _environment() -> Environment:
         "seconds": short_seconds,
         "size": short_size,
         "state": shown_state,
+        "label": step_label,
         "shorten": shorten,
         "anchor": lambda task: f"step-{task.path}",
         "plain": plain_value,
@@ -152,7 +153,11 @@ def _tiles(headlines: Headlines) -> list[Tile]:
         tiles.append(Tile(title="blessed", value="yes" if headlines.is_blessed else "no", note=note))
     if headlines.tflite_size_bytes is not None:
         size = short_size(headlines.tflite_size_bytes)
-        score = f", {headlines.metric_name} {headlines.tflite_score:.4f}" if headlines.tflite_score is not None else ""
+        score = (
+            f", test {headlines.tflite_score_name} {headlines.tflite_score:.4f}"
+            if headlines.tflite_score is not None
+            else ""
+        )
         tiles.append(Tile(title="TFLite model", value=size, note=f"{headlines.tflite_mode}{score}"))
     if headlines.endpoint:
         title = f"served as version {headlines.version}" if headlines.version is not None else "served"

@@ -1,13 +1,22 @@
 """States, times, durations and sizes in words: the same on the screen and on pages."""
 
+import re
 from datetime import datetime
 
 from trainwright_pipelines.engine.records import State, Task
+
+_NUMBERED_GROUP = re.compile(r"(condition|condition-branches|exit-handler)-\d+")
 
 
 def shown_state(task: Task) -> str:
     """The state as a person reads it: a result that was taken over from an earlier run says so."""
     return "CACHED" if task.is_cached and task.state == State.SUCCEEDED else str(task.state)
+
+
+def step_label(task: Task) -> str:
+    """The step's path without the conditions and exit handlers around it, which the compiler only numbers."""
+    *groups, name = task.path.split("/")
+    return "/".join([*(group for group in groups if not _NUMBERED_GROUP.fullmatch(group)), name])
 
 
 def short_time(moment: datetime | None) -> str:

@@ -11,16 +11,6 @@ from trainwright_pipelines.cli.main import COMMANDS, cli
 
 HELP_LIMIT_S = 0.3
 HEAVY = {"kfp", "tensorflow", "keras", "google.cloud.aiplatform", "sqlalchemy", "pandas", "numpy", "matplotlib"}
-    "kfp",
-    "tensorflow",
-    "keras",
-    "google.cloud.aiplatform",
-    "sqlalchemy",
-    "pandas",
-    "numpy",
-    "matplotlib",
-    "optuna",
-}
 
 
 def _all_commands() -> list[list[str]]:
