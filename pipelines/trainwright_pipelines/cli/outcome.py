@@ -113,8 +113,7 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
     if found.is_blessed is False:
         lines.append(("not served", "; ".join(found.reasons) or "the model is not blessed"))
     if found.tflite_size_bytes is not None:
-        score = f", test {found.tflite_score_name} {found.tflite_score:.4f}" if found.tflite_score is not None else ""
-        lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}  ({found.tflite_mode}{score})"))
+        lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}  ({found.tflite_note})"))
     if found.endpoint:
         version = f"  (version {found.version})" if found.version is not None else ""
         lines.append(("served at", f"{found.endpoint}{version}"))

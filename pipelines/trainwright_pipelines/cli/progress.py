@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
+from trainwright_pipelines.service.headlines import in_time_order
 from trainwright_pipelines.service.logs import last_lines
 from trainwright_pipelines.service.wording import short_seconds, shown_state, step_label
 
@@ -69,7 +70,9 @@ class LiveProgress:
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
+        from rich.spinner import Spinner
 
+        self._spinner = Spinner("dots")
         self._tasks: dict[str, Task] = {}
         self._lock = threading.Lock()
         console = Console(file=stream)
@@ -95,12 +98,11 @@ class LiveProgress:
                 self._tasks[event.task.path] = event.task
 
     def _table(self) -> "Table":
-        from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
         with self._lock:
-            tasks = list(self._tasks.values())
+            tasks = in_time_order(self._tasks.values())
         table = Table(box=None, pad_edge=False, show_header=False, expand=True)
         table.add_column(width=2)
         table.add_column(no_wrap=True)
@@ -109,11 +111,10 @@ class LiveProgress:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
         for task in tasks:
             state = shown_state(task)
-            sign = Spinner("dots") if task.state == State.RUNNING else Text(_SIGNS.get(state, "·"))
-            last_line = "".join(last_lines(task.log, 1)) if task.state == State.RUNNING else task.error
-            table.add_row(
-                sign, step_label(task), Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), Text(last_line)
-            )
+            is_running = task.state == State.RUNNING
+            sign = self._spinner if is_running else Text(_SIGNS.get(state, "·"))
+            note = Text("".join(last_lines(task.log, 1)) if is_running else task.error)
+            table.add_row(sign, step_label(task), Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
         return table
 
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.datasets.schema import Schema
@@ -93,8 +94,14 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(yaml=json.dumps, literal=_literal)
+    environment.filters.update(yaml=_yaml_text, literal=_literal)
     return environment.get_template(template).render(**values)
+
+
+def _yaml_text(text: str) -> str:
+    """`text` as a YAML scalar, without quotes where it reads the same."""
+    is_plain = re.fullmatch(r"[A-Za-z./_][\w./-]*", text) and yaml.safe_load(text) == text
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _literal(names: tuple[str, ...]) -> str:

@@ -37,6 +37,13 @@ class Headlines:
     stop_command: str = ""
     best_params: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def tflite_note(self) -> str:
+        """How the TFLite model was made and how good it is."""
+        if self.tflite_score is None:
+            return self.tflite_mode
+        return f"{self.tflite_mode}, test {self.tflite_score_name} {self.tflite_score:.4f}"
+
 
 def find_headlines(tasks: Sequence[Task]) -> Headlines:
     """The headlines of the run whose steps are `tasks`."""

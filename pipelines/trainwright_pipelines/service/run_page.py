@@ -158,7 +158,7 @@ def _tiles(headlines: Headlines) -> list[Tile]:
             if headlines.tflite_score is not None
             else ""
         )
-        tiles.append(Tile(title="TFLite model", value=size, note=f"{headlines.tflite_mode}{score}"))
+        tiles.append(Tile(title="TFLite model", value=size, note=headlines.tflite_note))
     if headlines.endpoint:
         title = f"served as version {headlines.version}" if headlines.version is not None else "served"
         tiles.append(Tile(title=title, value=headlines.endpoint))
