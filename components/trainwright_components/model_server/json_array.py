@@ -191,7 +191,7 @@ def _decimal(value: float, dtype: tf.DType) -> float:
     elif isinstance(value, float) and not math.isfinite(value):
         return value
     else:
-        is_exact = abs(value) <= dtype.max
+        is_exact = abs(value) <= float(dtype.max)
     if not is_exact:
         raise invalid_argument(
             f"Cannot convert JSON value: {shown(value)} to {type_text(dtype)} without loss of precision."

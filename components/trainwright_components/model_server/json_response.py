@@ -59,8 +59,8 @@ def _array_text(alias: str, value: Any) -> str:
 def _element_texts(alias: str, value: Any) -> list[str]:
     """One JSON text per element along the first dimension."""
     texts = _leaf_texts(alias, value.ravel())
-    for size in reversed(value.shape[1:]):
-        count = len(texts) // size if size else math.prod(value.shape) or len(value)
+    for axis in range(value.ndim - 1, 0, -1):
+        size, count = value.shape[axis], math.prod(value.shape[:axis])
         texts = ["[" + ", ".join(texts[i * size : (i + 1) * size]) + "]" for i in range(count)]
     return texts
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from trainwright_components.model_server.serving_home import ServerInfo, Serving
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 5
+DEFAULT_BACKOFF_S = 0.5
 PREFERRED_REST_PORT, PREFERRED_GRPC_PORT = 8501, 8500
 _LOCK_WAIT_S = 2
 _TICK_S, _STARTING_TICK_S = 0.5, 0.1
@@ -50,11 +52,22 @@ class Supervisor:
     Args:
         home: Where state, models and logs are.
         ports: Ports asked for by the person who starts it.
+        command: Command line of the serving process with given flags.
+        backoff_s: Seconds before the first start anew; each further one in a row waits twice as long.
     """
 
-    def __init__(self, home: ServingHome, ports: PortWish) -> None:
+    def __init__(
+        self,
+        home: ServingHome,
+        ports: PortWish,
+        *,
+        command: Callable[[Mapping[str, object]], list[str]] = server_command,
+        backoff_s: float = DEFAULT_BACKOFF_S,
+    ) -> None:
         self._home = home
         self._wish = ports
+        self._command = command
+        self._backoff_s = backoff_s
         self._stop = threading.Event()
         self._info = self._first_info()
         self._models_written: object = None
@@ -64,40 +77,54 @@ class Supervisor:
         self._write()
 
     def run(self) -> None:
-        """Serve until SIGTERM, or until the process died too often in a row."""
+        """Serve until told to stop, or until the process died too often in a row."""
         failures = 0
         while not self._stop.is_set():
             started = time.monotonic()
             code = self._serve_once()
             if self._stop.is_set():
                 break
-            if code == EXIT_USAGE:
-                return self._update(state="failed", message=f"the server refused its flags; see {self._home.log_file}")
             failures = 1 if time.monotonic() - started > _STABLE_S else failures + 1
-            if failures > MAX_FAILURES:
-                reason = f"the server ended {failures} times in a row, last with {_code_text(code)}"
-                return self._update(state="failed", message=f"{reason}; see {self._home.log_file}")
-            if code == EXIT_PORT_TAKEN and (self._wish.rest or self._wish.grpc):
-                return self._update(state="failed", message=_port_message(self._wish))
-            backoff_s = min(_MAX_BACKOFF_S, 2.0 ** (failures - 2))
-            logger.warning("the server ended with %s; starting it again in %.1f s", _code_text(code), backoff_s)
-            message = f"the server ended with {_code_text(code)}"
-            self._update(
-                state="restarting", server_pid=None, restarts=self._info.restarts + 1, message=message, **self._ports()
-            )
-            self._stop.wait(backoff_s)
-        return self._update(state="stopped", server_pid=None, message="")
+            reason = self._reason_to_give_up(code, failures)
+            if reason:
+                self._update(state="failed", server_pid=None, message=f"{reason}; see {self._home.log_file}")
+                return
+            self._prepare_restart(code)
+            self._stop.wait(min(_MAX_BACKOFF_S, self._backoff_s * 2.0 ** (failures - 1)))
+        self._update(state="stopped", server_pid=None, message="")
 
     def stop(self) -> None:
         """Make `run` drain the server and return."""
         self._stop.set()
+
+    def _reason_to_give_up(self, code: int, failures: int) -> str:
+        if code == EXIT_USAGE:
+            return "the server refused its flags"
+        if code == EXIT_PORT_TAKEN and (self._wish.rest or self._wish.grpc):
+            return _port_message(self._wish)
+        if failures > MAX_FAILURES:
+            return f"the server ended {failures} times in a row, last with {_code_text(code)}"
+        return ""
+
+    def _prepare_restart(self, code: int) -> None:
+        message = f"the server ended with {_code_text(code)}"
+        logger.warning("%s; starting it again", message)
+        rest = self._wish.rest or choose_port(self._info.rest_port)
+        self._update(
+            state="restarting",
+            server_pid=None,
+            restarts=self._info.restarts + 1,
+            message=message,
+            rest_port=rest,
+            grpc_port=self._wish.grpc or choose_port(self._info.grpc_port, taken=rest),
+        )
 
     def _serve_once(self) -> int:
         self._home.write_config()
         _rotate(self._home.log_file)
         with self._home.log_file.open("ab") as log:
             process = subprocess.Popen(
-                server_command(self._flags()),
+                self._command(self._flags()),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -151,17 +178,16 @@ class Supervisor:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _ports(self) -> dict[str, int]:
-        rest = self._wish.rest or choose_port(self._info.rest_port)
-        return {"rest_port": rest, "grpc_port": self._wish.grpc or choose_port(self._info.grpc_port, taken=rest)}
-
     def _update(self, **changes: object) -> None:
         self._info = replace(self._info, **changes)  # type: ignore[arg-type]  # fields of several types
         self._write()
 
     def _write(self) -> None:
         self._models_written = self._home.models()
-        self._home.write_info(self._info)
+        try:
+            self._home.write_info(self._info)
+        except OSError as error:  # a full disk must not end what is served
+            logger.error("cannot write %s: %s", self._home.server_file, error)
 
 
 def main(arguments: list[str]) -> int:

@@ -48,6 +48,12 @@ class Linear(tf.Module):
     def scalars(self, x: Any) -> Any:
         return {"mean": tf.reduce_mean(x), "y": x}
 
+    @tf.function
+    def slow(self, seconds: Any) -> Any:
+        end = tf.timestamp() + tf.reduce_max(seconds)
+        turns = tf.while_loop(lambda _: tf.timestamp() < end, lambda i: (i + 1,), (tf.constant(0),))
+        return {"turns": tf.expand_dims(turns[0], 0)}
+
 
 def _spec(dtype: Any, name: str, *tail: int | None) -> Any:
     return tf.TensorSpec([None, *tail], dtype, name=name)
@@ -63,6 +69,7 @@ def save_linear(factor: float, folder: Path) -> Path:
             _spec(tf.int32, "i32"), _spec(tf.int64, "i64"), _spec(tf.uint8, "u8"), _spec(tf.bool, "flag")
         ),
         "matrix": model.matrix.get_concrete_function(_spec(tf.float64, "m", None, None)),
+        "slow": model.slow.get_concrete_function(_spec(tf.float64, "seconds")),
         "scalars": model.scalars.get_concrete_function(_spec(tf.float32, "x")),
     }
     tf.saved_model.save(model, str(folder), signatures=signatures)
