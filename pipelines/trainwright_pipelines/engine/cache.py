@@ -15,7 +15,7 @@ import trainwright_components
 from trainwright_components.files import content_digest
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.launch import python_source
-from trainwright_pipelines.engine.records import Artifact, Task, Values
+from trainwright_pipelines.engine.records import Artifact, State, Task, Values
 from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
 
@@ -59,7 +59,7 @@ def cache_key(
 def find_cached(store: Store, key: str) -> Task | None:
     """The task with these results, if all its files are still there and unchanged."""
     task = store.cached_task(key)
-    if task is None:
+    if task is None or task.state != State.SUCCEEDED:
         return None
     artifacts = [artifact for found in task.outputs.artifacts.values() for artifact in found]
     return task if all(_is_unchanged(artifact) for artifact in artifacts) else None
@@ -104,6 +104,7 @@ def digest_of_path(path: Path, *, max_bytes: int = _MAX_BYTES) -> str:
 def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
+        return
     for root, folders, names in os.walk(path, onerror=_refuse):
         folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
         yield from (Path(root, name) for name in names if not name.startswith("."))

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.launch import Processes
+from trainwright_pipelines.engine.placeholders import run_constants
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.spec import Pipeline
@@ -46,29 +47,10 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.max_parallel)
+        self.constants = run_constants(self.run)
         self._warned: set[str] = set()
         self._code = ""
         self._code_lock = threading.Lock()
-
-    @property
-    def constants(self) -> dict[str, str]:
-        """Placeholders that are the same for all tasks of the run."""
-        created = self.run.created.isoformat(timespec="seconds").replace("+00:00", "Z")
-        scheduled = (self.run.scheduled or self.run.created).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {
-            "pipeline_job_name": self.run.name,
-            "pipeline_job_resource_name": self.run.name,
-            "pipeline_job_uuid": self.run.id,
-            "pipeline_job_create_time_utc": created,
-            "pipeline_job_schedule_time_utc": scheduled,
-            "pipeline_root": str(self.artifact_root),
-            "workspace_path": str(self.run.folder / "workspace"),
-        }
-
-    @property
-    def artifact_root(self) -> Path:
-        """Below which output artifacts go."""
-        return self.run.folder / "steps"
 
     def folder_of(self, path: str) -> Path:
         """Where a task keeps its files."""

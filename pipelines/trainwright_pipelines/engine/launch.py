@@ -64,11 +64,12 @@ def plan_launch(
     *,
     extra_env: Mapping[str, str],
     python: Path | None = None,
+    in_warm_process: bool = True,
 ) -> Launch:
     """What to start for a container.
 
     `extra_env` are variables that the platform settings give; `python` is an interpreter with the packages that the
-    component asks for, by default this one.
+    component asks for, by default this one. Without `in_warm_process` our own components get fresh processes too.
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
@@ -85,7 +86,7 @@ def plan_launch(
             "executor_input": str(folder.executor_input),
             "report": str(folder.report),
         }
-        if is_logical(image):
+        if in_warm_process and is_logical(image):
             target = f"{task_entry.__name__}:run_component"
             return Launch(target=target, arguments=arguments, env=env, cwd=folder.work, is_warm=True)
         flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]

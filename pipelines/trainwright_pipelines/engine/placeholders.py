@@ -6,9 +6,11 @@ Filled in one pass: what a value holds is never read as a placeholder.
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline
+from trainwright_pipelines.engine.records import Run
 from trainwright_pipelines.engine.values import to_text
 
 _PLACEHOLDER = re.compile(r"\{\{\$(?P<path>.*?)\}\}", re.DOTALL)
@@ -16,6 +18,23 @@ _STEP = re.compile(r"\.(?P<name>\w+)|\[(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]
 _ARTIFACT_FIELDS = {"properties": "metadata", "custom_properties": "metadata", "customProperties": "metadata"}
 _REMOTE_MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 WORKSPACE_MOUNT = "/kfp-workspace"
+
+
+def run_constants(run: Run) -> dict[str, str]:
+    """Values of KFP's placeholders for the job, by name."""
+    return {
+        "pipeline_job_name": run.name,
+        "pipeline_job_resource_name": run.name,
+        "pipeline_job_uuid": run.id,
+        "pipeline_job_create_time_utc": _utc(run.created),
+        "pipeline_job_schedule_time_utc": _utc(run.scheduled or run.created),
+        "pipeline_root": str(run.folder / "steps"),
+        "workspace_path": str(run.folder / "workspace"),
+    }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def local_path(uri: str) -> str:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunFailed
@@ -59,7 +60,7 @@ def create_run(
         uses_cache=uses_cache,
         provenance=gather_provenance(checked, command=command),
     )
-    run.folder.mkdir(parents=True)
+    (run.folder / "workspace").mkdir(parents=True)
     write_whole(run.folder / "pipeline.yaml", spec_text)
     store.add_run(run, spec_text)
     return run
@@ -123,9 +124,9 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
 
 def _join(worker: Worker) -> None:
     interrupts = 0
-    while worker.is_alive():
+    while not worker.ended.is_set():
         try:
-            worker.join()
+            worker.ended.wait()
         except KeyboardInterrupt:
             interrupts += 1
             worker.cancel()
@@ -179,7 +180,7 @@ def cancel(run_id: str, *, store: Store) -> Run:
 
 
 def delete(run_id: str, *, store: Store) -> None:
-    """Forget a run and remove its folder.
+    """Forget a run and remove its folder, but for artifacts that other runs use.
 
     Raises:
         RunFailed: It is being executed.
@@ -187,8 +188,18 @@ def delete(run_id: str, *, store: Store) -> None:
     run = store.run(run_id)
     if is_held(store.engine, run.id):
         raise RunFailed(f"run {run.id} is being executed; cancel it first: trainwright runs cancel {run.id}")
-    store.delete_run(run.id)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    kept = store.delete_run(run.id)
+    _remove(run.folder, {Path(uri) for uri in kept})
+
+
+def _remove(path: Path, kept: set[Path]) -> None:
+    if path in kept:
+        return
+    if not any(each.is_relative_to(path) for each in kept):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        return
+    for below in path.iterdir():
+        _remove(below, kept)
 
 
 def _new_id(pipeline: str) -> str:

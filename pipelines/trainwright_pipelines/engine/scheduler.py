@@ -110,7 +110,8 @@ class Scheduler:
                 component,
                 scope=scope,
                 upstream=upstream,
-                constants=self._execution.constants,
+                constants=self._execution.constants
+                | {"pipeline_task_name": record.name, "pipeline_task_uuid": record.id},
                 job=self._execution.run.name,
             )
             if spec.condition and not holds(spec.condition, component, inputs):

@@ -116,8 +116,8 @@ class Store:
         with self.engine.connect() as connection:
             return bool(connection.execute(select(RUNS.c.cancel_requested).where(RUNS.c.id == run_id)).scalar())
 
-    def delete_run(self, run_id: str) -> None:
-        """Forget a run, its tasks and events; artifacts that other runs use stay on record."""
+    def delete_run(self, run_id: str) -> list[str]:
+        """Forget a run, its tasks and events; give the locations of artifacts that other runs use, which stay."""
         with self._writer.begin() as connection:
             tasks = select(TASKS.c.id).where(TASKS.c.run_id == run_id)
             connection.execute(delete(CACHE).where(CACHE.c.task_id.in_(tasks)))
@@ -130,6 +130,8 @@ class Store:
             connection.execute(delete(RUNS).where(RUNS.c.id == run_id))
             used = select(TASK_ARTIFACTS.c.artifact_id)
             connection.execute(delete(ARTIFACTS).where(ARTIFACTS.c.id.in_(mine), ARTIFACTS.c.id.not_in(used)))
+            kept = connection.execute(select(ARTIFACTS.c.uri).where(ARTIFACTS.c.id.in_(mine)))
+            return [row[0] for row in kept]
 
     # tasks
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from trainwright_components.errors import TrainwrightError, UserCodeError
 
+PDB_VARIABLE = "TRAINWRIGHT_PDB"
 _LOG_FORMAT = "%(asctime)s %(message)s"
 
 
@@ -36,10 +37,13 @@ def run_component(source: str, function: str, executor_input: str, report: str) 
     try:
         _execute(Path(source), function, Path(executor_input))
     except UserCodeError as error:
+        _debug(error.__cause__ or error)
         return _report(Path(report), str(error), error.user_traceback, code=error.exit_code)
     except TrainwrightError as error:
+        _debug(error)
         return _report(Path(report), str(error), "", code=error.exit_code)
     except Exception as error:
+        _debug(error)
         trace = "".join(traceback.format_exception(error.with_traceback(_below(error, source))))
         return _report(Path(report), "".join(traceback.format_exception_only(error)).strip(), trace, code=1)
     return 0
@@ -57,6 +61,14 @@ def _execute(source: Path, function: str, executor_input: Path) -> None:
     executor.Executor(
         executor_input=json.loads(executor_input.read_text()), function_to_execute=getattr(module, function)
     ).execute()
+
+
+def _debug(error: BaseException) -> None:
+    if os.environ.get(PDB_VARIABLE):
+        import pdb
+
+        traceback.print_exception(error)
+        pdb.post_mortem(error.__traceback__)
 
 
 def _below(error: BaseException, source: str) -> TracebackType | None:

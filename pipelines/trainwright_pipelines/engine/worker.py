@@ -24,6 +24,8 @@ class Worker(threading.Thread):
     def __init__(self, execution: Execution, lease: Lease) -> None:
         super().__init__(name=f"run-{execution.run.id}", daemon=True)
         self.failure: BaseException | None = None
+        self.ended = threading.Event()
+        """To wait on: an interrupted `join` takes a living thread for ended before Python 3.13."""
         self._execution = execution
         self._lease = lease
         self._loop = asyncio.new_event_loop()
@@ -49,6 +51,7 @@ class Worker(threading.Thread):
             execution.close()
             self._loop.close()
             self._lease.release()
+            self.ended.set()
 
     def cancel(self) -> None:
         """Stop all steps and end the run as CANCELED. From any thread."""

@@ -1,0 +1,123 @@
+"""One step again, alone: its recorded inputs, in a scratch folder, in the foreground, under a debugger if wanted."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine import task_entry
+from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
+from trainwright_pipelines.engine.launch import Launch, plan_launch, python_source
+from trainwright_pipelines.engine.placeholders import Placeholders, run_constants
+from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
+from trainwright_pipelines.engine.records import TaskKind, Values
+from trainwright_pipelines.engine.requirements import interpreter_for
+from trainwright_pipelines.engine.resuming import is_intact
+from trainwright_pipelines.engine.spec import parse_pipeline, parse_source
+from trainwright_pipelines.engine.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """How a step went when it was run again; no error means well."""
+
+    step: str
+    folder: Path
+    exit_code: int
+    outputs: Values
+    error: str = ""
+    detail: str = ""
+
+
+def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Replay:
+    """Run one step of a run again with its recorded inputs; the run itself does not change.
+
+    Its output goes to this process's own. With `pdb`, an exception opens the debugger where it was raised.
+
+    Raises:
+        RunNotFound: There is no such run or step.
+        InvalidSetting: The step runs no code, or never started.
+        RunFailed: Its inputs are gone.
+    """
+    run, task = store.run(run_id), store.task(run_id, step)
+    if task.is_group or task.kind == TaskKind.IMPORTER:
+        raise InvalidSetting(f"{task.path} is a {task.kind}: it runs no code of its own; choose a step inside it")
+    if task.folder is None:
+        raise InvalidSetting(f"{task.path} never started, so there are no inputs to run it with")
+    if not is_intact(task.inputs):
+        raise RunFailed(f"the inputs of {task.path} are gone; run the pipeline again")
+    pipeline = parse_pipeline(store.spec_text(run.id))
+    component = pipeline.root if task.component == "root" else pipeline.components[task.component]
+    container = pipeline.executors[component.executor]["container"]
+    reruns = run.folder / "reruns"
+    reruns.mkdir(exist_ok=True)
+    folder = StepFolder(Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=reruns)))
+    folder.make()
+    executor_input = build_executor_input(component, task.inputs, folder, folder.artifacts)
+    write_executor_input(executor_input, folder)
+    platform = ((pipeline.platform.get("deploymentSpec") or {}).get("executors") or {}).get(component.executor) or {}
+    settings = read_settings(
+        platform,
+        step=task.name,
+        run=run.name,
+        local=LocalSecrets.load(store.home / "secrets.yaml"),
+        resolve=lambda raw: parse_source(raw).constant,
+    )
+    constants = run_constants(run) | {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
+    is_ours = is_logical(task.image)
+    launch = plan_launch(
+        container,
+        Placeholders(executor_input, constants),
+        folder,
+        extra_env={"TRAINWRIGHT_HOME": str(store.home), **settings.env},
+        python=None if is_ours else interpreter_for(container, store.home / "environments", log=folder.log(1)),
+        in_warm_process=False,
+    )
+    if pdb and python_source(container) is None:
+        raise InvalidSetting(f"{task.path} is a command, not a Python component; only those run under a debugger")
+    code = _in_foreground(launch, pdb=pdb)
+    outputs, error, detail = Values(), "", ""
+    if code == 0:
+        try:
+            outputs = read_outputs(component, executor_input, folder, task_id=task.id)
+        except RunFailed as missing:
+            error = str(missing)
+    elif folder.report.exists():
+        said = json.loads(folder.report.read_text())
+        error, detail = said["error"], said["detail"]
+    return Replay(
+        step=task.path,
+        folder=folder.path,
+        exit_code=code,
+        outputs=outputs,
+        error=error or (f"exit code {code}" if code else ""),
+        detail=detail,
+    )
+
+
+def _in_foreground(launch: Launch, *, pdb: bool) -> int:
+    env = {**os.environ, **launch.env, **({task_entry.PDB_VARIABLE: "1"} if pdb else {})}
+    command = launch.arguments["command"]
+    with _left_to_the_child(), subprocess.Popen(command, env=env, cwd=launch.cwd) as process:
+        return process.wait()
+
+
+@contextlib.contextmanager
+def _left_to_the_child() -> Iterator[None]:
+    """Ctrl-C is the debugger's, or the step's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would be inherited
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,217 @@
+"""Runs that are killed, canceled, resumed, deleted, or run again in part."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.leases import LeaseHeld
+from trainwright_pipelines.engine.records import Run, State
+from trainwright_pipelines.engine.replay import rerun_step
+from trainwright_pipelines.engine.store import Store
+
+if TYPE_CHECKING:
+    from conftest import Execute, Fifo
+
+EXECUTE = """
+    import sys
+    from pathlib import Path
+    from trainwright_pipelines.engine import runs
+    from trainwright_pipelines.engine.store import Store
+    with Store(Path(sys.argv[1])) as store:
+        print(runs.execute(sys.argv[2], store=store).state)
+"""
+
+
+@pytest.fixture
+def created(specs: Path, store: Store, fifo: Fifo, tmp_path: Path) -> Run:
+    """A run of three steps whose second waits until it is let go or the file `done` is there."""
+    parameters = {"log": str(tmp_path / "log"), "fifo": str(fifo.path), "done": str(tmp_path / "done")}
+    return runs.create_run((specs / "interrupted.yaml").read_text(), parameters, store=store)
+
+
+@contextmanager
+def executing(run: Run, store: Store) -> Iterator[subprocess.Popen[str]]:
+    """Another process that executes the run."""
+    command = [sys.executable, "-c", textwrap.dedent(EXECUTE), str(store.home), run.id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def assert_gone(pid: str) -> None:
+    try:
+        process = psutil.Process(int(pid))
+        if process.status() != psutil.STATUS_ZOMBIE:
+            process.wait(20)
+    except psutil.NoSuchProcess:
+        pass
+
+
+def test_after_kill_9_a_run_goes_on_without_repeating_what_was_done(
+    created: Run, store: Store, fifo: Fifo, tmp_path: Path
+) -> None:
+    with executing(created, store) as process:
+        pid = fifo.wait()
+        process.kill()
+    assert_gone(pid)
+    assert store.run(created.id).state == State.RUNNING
+    (tmp_path / "done").touch()
+    run = runs.resume(created.id, store=store)
+    assert run.state == State.SUCCEEDED
+    assert (tmp_path / "log").read_text() == "ab"
+    waited = store.task(run.id, "waits")
+    assert [attempt.state for attempt in waited.attempts] == [State.CANCELED, State.SUCCEEDED]
+    assert waited.attempts[0].error == "its process was lost"
+    assert len(store.task(run.id, "append").attempts) == 1
+
+
+def test_two_processes_never_execute_one_run(created: Run, store: Store, fifo: Fifo) -> None:
+    with executing(created, store) as process:
+        fifo.wait()
+        with pytest.raises(LeaseHeld, match=str(process.pid)):
+            runs.execute(created.id, store=store)
+        with pytest.raises(LeaseHeld):
+            runs.resume(created.id, store=store)
+        with pytest.raises(RunFailed, match="runs cancel"):
+            runs.delete(created.id, store=store)
+        fifo.let_go()
+        assert process.communicate(timeout=60)[0] == "SUCCEEDED\n"
+
+
+def test_another_process_can_cancel_and_resume(created: Run, store: Store, fifo: Fifo, tmp_path: Path) -> None:
+    with executing(created, store) as process:
+        pid = fifo.wait()
+        runs.cancel(created.id, store=store)
+        assert process.communicate(timeout=60)[0] == "CANCELED\n"
+    assert_gone(pid)
+    assert store.task(created.id, "waits").state == State.CANCELED
+    assert store.task(created.id, "append-2").state == State.PENDING
+    (tmp_path / "done").touch()
+    assert runs.resume(created.id, store=store).state == State.SUCCEEDED
+    assert (tmp_path / "log").read_text() == "ab"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_the_run_cleanly(created: Run, store: Store, fifo: Fifo, number: signal.Signals) -> None:
+    with executing(created, store) as process:
+        pid = fifo.wait()
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[0] == "CANCELED\n"
+    assert_gone(pid)
+    run = store.run(created.id)
+    assert run.state == State.CANCELED
+    assert run.finished is not None
+
+
+def test_a_run_that_nobody_executes_is_canceled_at_once(created: Run, store: Store) -> None:
+    assert runs.cancel(created.id, store=store).state == State.CANCELED
+    assert runs.cancel(created.id, store=store).state == State.CANCELED
+
+
+def test_a_run_that_succeeded_is_not_resumed(execute: Execute, store: Store) -> None:
+    finished = execute("chain")
+    with pytest.raises(InvalidSetting, match="has succeeded"):
+        runs.resume(finished.run.id, store=store)
+
+
+def test_resuming_a_failed_run_repeats_what_failed_and_the_exit_task(execute: Execute, tmp_path: Path) -> None:
+    first = execute("retried", counter=str(tmp_path / "count"), needed=4)
+    assert first.run.state == State.FAILED
+    second = execute("", resume=first.run.id)
+    assert second.run.state == State.SUCCEEDED
+    assert second.output("count-attempts") == 4
+    assert len(second.tasks["count-attempts"].attempts) == 4
+    failed = execute("exit_handler")
+    again = execute("", resume=failed.run.id)
+    assert len(again.tasks["exit-handler-1/fail"].attempts) == 2
+    assert len(again.tasks["show-status"].attempts) == 1  # what it was told is the same
+
+
+def test_lost_results_are_made_again_on_resume(execute: Execute) -> None:
+    first = execute("replayed")
+    assert first.run.state == State.FAILED
+    (data,) = first.tasks["write"].outputs.artifacts["out"]
+    data.path.unlink()
+    second = execute("", resume=first.run.id)
+    assert len(second.tasks["write"].attempts) == 2
+
+
+def test_a_step_is_run_again_alone_with_its_inputs(
+    execute: Execute, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    finished = execute("replayed", text="data")
+    replay = rerun_step(finished.run.id, "read_twice", store=store)
+    assert replay.error == ""
+    assert replay.outputs.parameters == {"Output": "data"}
+    assert replay.folder.is_relative_to(finished.run.folder / "reruns")
+    failing = execute("replayed", text="data!")
+    replay = rerun_step(failing.run.id, "read-twice", store=store)
+    assert replay.exit_code == 1
+    assert replay.error == "ValueError: unexpected length 5"
+    assert "unexpected length 5" in capfd.readouterr().err
+    assert len(store.task(failing.run.id, "read-twice").attempts) == 1
+
+
+def test_a_step_is_run_again_under_the_debugger(execute: Execute, store: Store) -> None:
+    finished = execute("replayed")
+    script = """
+        import sys
+        from pathlib import Path
+        from trainwright_pipelines.engine.replay import rerun_step
+        from trainwright_pipelines.engine.store import Store
+        with Store(Path(sys.argv[1])) as store:
+            sys.exit(rerun_step(sys.argv[2], "read-twice", store=store, pdb=True).exit_code)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(store.home), finished.run.id]
+    done = subprocess.run(
+        command, input="p dataset.metadata\nq\n", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "{'length': 5}" in done.stdout
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        ("nowhere", RunNotFound, "it has add, add-2"),
+        ("add", None, ""),
+    ],
+)
+def test_steps_are_found_by_name(
+    execute: Execute, store: Store, step: str, error: type[Exception] | None, message: str
+) -> None:
+    finished = execute("chain")
+    if error is None:
+        assert rerun_step(finished.run.id, step, store=store).outputs.parameters == {"Output": 5}
+    else:
+        with pytest.raises(error, match=message):
+            rerun_step(finished.run.id, step, store=store)
+
+
+def test_a_group_cannot_be_run_again_alone(execute: Execute, store: Store) -> None:
+    finished = execute("nested")
+    with pytest.raises(InvalidSetting, match="choose a step inside"):
+        rerun_step(finished.run.id, "inner", store=store)
+
+
+def test_processes_end_with_the_run(execute: Execute) -> None:
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    execute("chain")
+    after = {process.pid for process in psutil.Process().children(recursive=True)}
+    assert after <= before
+    assert os.getpid() not in after

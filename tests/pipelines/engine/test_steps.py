@@ -1,0 +1,130 @@
+"""How one step runs and fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.records import State, TaskKind
+from trainwright_pipelines.engine.store import Store
+
+if TYPE_CHECKING:
+    from conftest import Execute, Finished
+
+
+def test_a_program_gets_its_arguments_whole_and_gives_parameters_and_artifacts(execute: Execute) -> None:
+    finished = execute("containers")
+    step = finished.tasks["shell"]
+    assert step.kind == TaskKind.CONTAINER
+    assert step.outputs.parameters == {"out": 'it\'s "quoted" $HOME', "size": 7}
+    (data,) = step.outputs.artifacts["data"]
+    assert data.path.read_text() == "red-$(NAME)\n"
+    assert step.log.read_text().startswith('it\'s "quoted" $HOME|') is False
+    assert step.attempts[0].exit_code == 0
+
+
+def test_concatenations_and_optional_arguments_are_resolved(execute: Execute) -> None:
+    finished = execute("containers")
+    assert finished.output("arguments", "out") == "--text=a b-|--less|"
+    assert finished.output("arguments-2", "out") == "--text=c+|--more|d|"
+
+
+def test_a_program_that_is_not_here_is_named(execute: Execute) -> None:
+    finished = execute("unrunnable")
+    assert "'no-such-program-anywhere' is not on this machine" in finished.tasks["absent-program"].error
+    assert "vendor/tool" in finished.tasks["absent-program"].error
+    assert "entry point of its image 'hello-world'" in finished.tasks["entry-point"].error
+
+
+def test_a_declared_output_that_is_missing_is_no_success(execute: Execute) -> None:
+    finished = execute("broken_promise")
+    assert finished.run.state == State.FAILED
+    assert "output 'out' is not there" in finished.tasks["promise"].error
+    assert "no value for its output 'Output'" in finished.tasks["promise-number"].error
+
+
+def test_a_failure_says_what_was_raised_and_where(execute: Execute) -> None:
+    step = execute("exit_handler").tasks["exit-handler-1/fail"]
+    assert step.error == "ValueError: broken"
+    assert "raise ValueError(message)" in step.error_detail
+    assert "kfp/dsl/executor.py" not in step.error_detail
+    assert "ValueError: broken" in step.log.read_text()
+    assert step.attempts[0].exit_code == 1
+
+
+def test_a_step_is_tried_again_as_often_as_it_says(execute: Execute, tmp_path: Path) -> None:
+    finished = execute("retried", counter=str(tmp_path / "three"), needed=3)
+    assert finished.output("count-attempts") == 3
+    attempts = finished.tasks["count-attempts"].attempts
+    assert [attempt.state for attempt in attempts] == [State.FAILED, State.FAILED, State.SUCCEEDED]
+    assert [attempt.error for attempt in attempts] == ["RuntimeError: try 1", "RuntimeError: try 2", ""]
+    assert len({attempt.log for attempt in attempts}) == 3
+
+
+def test_retries_end(execute: Execute, tmp_path: Path) -> None:
+    finished = execute("retried", counter=str(tmp_path / "four"), needed=4)
+    assert finished.run.state == State.FAILED
+    assert finished.tasks["count-attempts"].error == "RuntimeError: try 3"
+
+
+def test_our_own_components_find_tensorflow_imported(ours: Finished) -> None:
+    assert ours.state("warm") == State.SUCCEEDED, ours.tasks["warm"].error
+    assert ours.output("warm") == "a"
+
+
+def test_our_own_errors_show_their_message_without_a_traceback(ours: Finished) -> None:
+    step = ours.tasks["refuse"]
+    assert step.error == "the column 'colour' is missing"
+    assert step.error_detail == ""
+    assert "Traceback" not in step.log.read_text()
+
+
+def test_an_error_in_user_code_shows_the_users_traceback(ours: Finished) -> None:
+    step = ours.tasks["refuse-2"]
+    assert step.error == "build_model raised KeyError: 'x'"
+    assert step.error_detail == "File model.py, line 3\nKeyError: 'x'"
+
+
+def with_platform(specs: Path, pipeline: str, executor: str, config: dict[str, object]) -> str:
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {executor: config}}}}}
+    return (specs / f"{pipeline}.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
+
+
+def test_a_step_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
+    text = with_platform(specs, "one_sleeper", "exec-sleeper", {"activeDeadlineSeconds": "1"})
+    run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+    assert run.state == State.FAILED
+    assert "took longer than 1 s" in run.error
+
+
+def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: Store, tmp_path: Path) -> None:
+    secret = {"secretName": "keys", "keyToEnv": [{"secretKey": "colour", "envVar": "COLOUR"}]}
+    text = with_platform(specs, "containers", "exec-shell", {"secretAsEnv": [secret], "nodeSelector": {"labels": {}}})
+    text = text.replace("- name: COLOUR\n", "- name: OTHER\n")
+    run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+    assert "needs the secret 'keys' with the key 'colour'" in run.error
+    (store.home / "secrets.yaml").write_text("secrets: {keys: {colour: very-secret-blue}}")
+    events = []
+    run = runs.resume(run.id, store=store, listener=events.append)
+    (data,) = store.task(run.id, "shell").outputs.artifacts["data"]
+    assert data.path.read_text() == "very-secret-blue\n"
+    assert any("nodeSelector has no effect" in event.message for event in events)
+    stored = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "secrets.yaml"]
+    assert [path for path in stored if b"very-secret-blue" in path.read_bytes()] == [data.path]
+
+
+def test_packages_that_cannot_be_had_fail_the_step_and_change_nothing_here(execute: Execute) -> None:
+    finished = execute("packages")
+    assert finished.run.state == State.FAILED
+    assert "pip cannot install what the step asks for, pip-that-is-no-package==99" in finished.run.error
+
+
+def test_a_step_keeps_its_inputs_in_kfps_form(execute: Execute) -> None:
+    finished = execute("chain")
+    folder = finished.tasks["add"].folder
+    assert json.loads((folder / "executor_input.json").read_text())["inputs"]["parameterValues"] == {"a": 3, "b": 2}
+    assert not (folder / "tmp").exists()

@@ -1,0 +1,434 @@
+"""Tiny pipelines that the engine's tests run, compiled once a session in a process of its own.
+
+Called as `tiny_pipelines.py FOLDER`, it writes FOLDER/<pipeline's function>.yaml.
+"""
+
+# As KFP's users write components: bare open, functional NamedTuples, defaults that KFP copies.
+# ruff: noqa: B006, C408, PT018, PTH110, PTH123, RET503, UP006, UP014, UP035, UP045
+
+import functools
+import sys
+from pathlib import Path
+from typing import List, NamedTuple, Optional
+
+from kfp import compiler, dsl
+from kfp.dsl.pipeline_context import pipeline as make_pipeline
+
+PIPELINES = []
+PLAIN = {"base_image": "python:3.11", "install_kfp_package": False}
+OURS = {"base_image": "trainwright/cpu", "install_kfp_package": False}
+
+
+def pipeline(function, config=None):
+    """Declare a pipeline, and have it compiled."""
+    made = make_pipeline(function, pipeline_config=config)
+    PIPELINES.append((function.__name__, made))
+    return made
+
+
+@dsl.component(**PLAIN)
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@dsl.component(**PLAIN)
+def say(text: str) -> str:
+    return text
+
+
+@dsl.component(**PLAIN)
+def flip(heads: bool) -> str:
+    return "heads" if heads else "tails"
+
+
+@dsl.component(**PLAIN)
+def write(text: str, out: dsl.Output[dsl.Dataset], times: int = 1):
+    with open(out.path, "w") as file:
+        file.write(text * times)
+    out.metadata["length"] = len(text) * times
+
+
+@dsl.component(**PLAIN)
+def read(data: dsl.Input[dsl.Dataset]) -> str:
+    with open(data.path) as file:
+        return file.read()
+
+
+@dsl.component(**PLAIN)
+def join(data: dsl.Input[List[dsl.Dataset]]) -> str:
+    return "".join(open(each.path).read() for each in data)
+
+
+@dsl.component(**PLAIN)
+def total(numbers: List[int]) -> int:
+    assert all(type(number) is int for number in numbers), numbers
+    return sum(numbers)
+
+
+@dsl.component(**PLAIN)
+def flatten(numbers: list) -> list:
+    return [number for row in numbers for number in row]
+
+
+@dsl.component(**PLAIN)
+def numbers_up_to(n: int) -> List[int]:
+    return list(range(n))
+
+
+@dsl.component(**PLAIN)
+def pairs() -> List[dict]:
+    return [{"title": "x", "size": 1}, {"title": "y", "size": 2}]
+
+
+@dsl.component(**PLAIN)
+def fail(message: str = "broken") -> str:
+    raise ValueError(message)
+
+
+@dsl.component(**PLAIN)
+def show_status(status: dsl.PipelineTaskFinalStatus) -> str:
+    return f"{status.state}|{status.pipeline_task_name}|{status.error_message}"
+
+
+@dsl.component(**PLAIN)
+def count_attempts(counter: str, needed: int) -> int:
+    with open(counter, "a") as file:
+        file.write("x")
+    with open(counter) as file:
+        tries = len(file.read())
+    if tries < needed:
+        raise RuntimeError(f"try {tries}")
+    return tries
+
+
+@dsl.component(**PLAIN)
+def describe(
+    number: int,
+    ratio: float,
+    flag: bool,
+    items: list,
+    table: dict,
+    text: str = "none given",
+    missing: Optional[str] = None,
+) -> str:
+    return repr((number, ratio, flag, items, table, text, missing))
+
+
+@pipeline
+def chain(n: int = 3) -> int:
+    return add(a=add(a=n).output, b=10).output
+
+
+@pipeline
+def typed(
+    number: int = 3,
+    ratio: float = 2,
+    flag: bool = True,
+    items: list = [1, 2.5, "x", [3]],
+    table: dict = {"a": 1, "b": [2]},
+    missing: Optional[str] = None,
+) -> str:
+    return describe(number=number, ratio=ratio, flag=flag, items=items, table=table, missing=missing).output
+
+
+@pipeline
+def branches(heads: bool = True, number: int = 5) -> NamedTuple("Outputs", [("chosen", str), ("size", str)]):
+    outputs = NamedTuple("Outputs", [("chosen", str), ("size", str)])
+    side = flip(heads=heads)
+    with dsl.If(side.output == "heads"):
+        one = say(text="it is heads")
+    with dsl.Else():
+        two = say(text="it is tails")
+    with dsl.If(number < 3):
+        small = say(text="small")
+    with dsl.Elif(number < 10):
+        middle = say(text="middle")
+    with dsl.Else():
+        large = say(text="large")
+    return outputs(dsl.OneOf(one.output, two.output), dsl.OneOf(small.output, middle.output, large.output))
+
+
+@pipeline
+def quoted(text: str = "x' or 'a' in 'a' or 'x") -> str:
+    with dsl.If(text == "plain"):
+        one = say(text="wrong")
+    with dsl.Else():
+        two = say(text="right")
+    return dsl.OneOf(one.output, two.output)
+
+
+@pipeline
+def injected(text: str = "plain"):
+    with dsl.If(text == "x' or 'a' in 'a' or 'x"):
+        say(text="wrong")
+
+
+@pipeline
+def artifact_branches(heads: bool = True) -> str:
+    with dsl.If(heads == True):  # noqa: E712  KFP records the comparison
+        one = write(text="heads")
+    with dsl.Else():
+        two = write(text="tails")
+    return read(data=dsl.OneOf(one.outputs["out"], two.outputs["out"])).output
+
+
+@pipeline
+def skipped_after(flag: bool = False):
+    with dsl.If(flag == True):  # noqa: E712  KFP records the comparison
+        first = say(text="inside")
+        say(text=first.output)
+    say(text="beside")
+
+
+@pipeline
+def loops(n: int = 3) -> NamedTuple("Outputs", [("sum", int), ("joined", str), ("nested", list), ("pairs", list)]):
+    outputs = NamedTuple("Outputs", [("sum", int), ("joined", str), ("nested", list), ("pairs", list)])
+    with dsl.ParallelFor([1, 2, 3], parallelism=1) as item:
+        one = add(a=item, b=100)
+        written = write(text="ab", times=item)
+    with dsl.ParallelFor(numbers_up_to(n=n).output) as row, dsl.ParallelFor([10, 20]) as column:
+        cell = add(a=row, b=column)
+    with dsl.ParallelFor(pairs().output) as pair:
+        named = describe(number=pair.size, ratio=1.5, flag=False, items=[1], table={}, text=pair.title)
+    return outputs(
+        total(numbers=dsl.Collected(one.output)).output,
+        join(data=dsl.Collected(written.outputs["out"])).output,
+        flatten(numbers=dsl.Collected(cell.output)).output,
+        dsl.Collected(named.output),
+    )
+
+
+@pipeline
+def inner(x: int, y: str = "q") -> NamedTuple("Outputs", [("number", int), ("data", dsl.Dataset)]):
+    outputs = NamedTuple("Outputs", [("number", int), ("data", dsl.Dataset)])
+    one = add(a=x)
+    return outputs(one.output, write(text=y, times=one.output).outputs["out"])
+
+
+@pipeline
+def nested(x: int = 1) -> str:
+    first = inner(x=x)
+    second = inner(x=first.outputs["number"], y="z")
+    return read(data=second.outputs["data"]).output
+
+
+@pipeline
+def exit_handler(message: str = "broken"):
+    with dsl.ExitHandler(show_status()):
+        say(text=fail(message=message).output)
+
+
+@pipeline
+def after_failure(message: str = "broken"):
+    failed = fail(message=message)
+    say(text="goes on").after(failed).ignore_upstream_failure()
+    say(text="does not").after(failed)
+    say(text="beside")
+
+
+@pipeline
+def retried(counter: str, needed: int = 3):
+    count_attempts(counter=counter, needed=needed).set_retry(2, "0s")
+
+
+@dsl.component(**PLAIN)
+def promise(out: dsl.Output[dsl.Dataset]) -> int:
+    return 1
+
+
+@dsl.component(**PLAIN)
+def promise_number(wanted: bool) -> int:
+    if wanted:
+        return 1
+
+
+@pipeline
+def broken_promise():
+    promise()
+    promise_number(wanted=False)
+
+
+@dsl.component(**PLAIN)
+def measure(metrics: dsl.Output[dsl.Metrics]):
+    metrics.log_metric("accuracy", 0.5)
+
+
+@pipeline
+def cached(text: str = "data", path: str = "/nowhere"):
+    data = write(text=text)
+    read(data=data.outputs["out"])
+    measure()
+    say(text=path)
+    say(text="never").set_caching_options(False)
+
+
+@pipeline
+def imported(path: str, label: str = "mine") -> str:
+    found = dsl.importer(artifact_uri=path, artifact_class=dsl.Dataset, metadata={"label": label, "long": f"{label}-x"})
+    return read(data=found.output).output
+
+
+@dsl.component(**PLAIN)
+def append(log: str, text: str) -> str:
+    with open(log, "a") as file:
+        file.write(text)
+    return text
+
+
+@dsl.component(**PLAIN)
+def waits(fifo: str, done: str) -> str:
+    """Say that it runs, and end when the FIFO's other side is closed, unless `done` is there."""
+    import os
+
+    if not os.path.exists(done):
+        with open(fifo, "w") as file:
+            file.write(f"{os.getpid()}")
+        with open(fifo + ".go") as file:
+            file.read()
+    return "done"
+
+
+@pipeline
+def interrupted(log: str, fifo: str, done: str) -> str:
+    first = append(log=log, text="a")
+    second = waits(fifo=fifo, done=done).after(first)
+    return append(log=log, text="b").after(second).output
+
+
+@dsl.container_component
+def shell(text: str, out: dsl.OutputPath(str), size: dsl.OutputPath(int), data: dsl.Output[dsl.Dataset]):
+    return dsl.ContainerSpec(
+        image="alpine",
+        command=["sh", "-ec", 'printf %s "$0" > "$1"; printf 7 > "$2"; echo "$COLOUR" > "$3"; printf "%s|" "$@"'],
+        args=[text, out, size, data.path],
+    )
+
+
+@dsl.container_component
+def arguments(out: dsl.OutputPath(str), text: str, more: Optional[str] = None):
+    return dsl.ContainerSpec(
+        image="alpine",
+        command=["sh", "-ec", 'o=$1; shift; printf "%s|" "$@" > "$o"', "sh"],
+        args=[
+            out,
+            dsl.ConcatPlaceholder(["--text=", text, dsl.IfPresentPlaceholder("more", then="+", else_="-")]),
+            dsl.IfPresentPlaceholder(input_name="more", then=["--more", more], else_=["--less"]),
+        ],
+    )
+
+
+@dsl.container_component
+def absent_program():
+    return dsl.ContainerSpec(image="vendor/tool", command=["no-such-program-anywhere", "--flag"])
+
+
+@dsl.container_component
+def entry_point():
+    return dsl.ContainerSpec(image="hello-world")
+
+
+@dsl.container_component
+def sleeper():
+    return dsl.ContainerSpec(image="alpine", command=["sleep", "600"])
+
+
+@pipeline
+def containers(text: str = 'it\'s "quoted" $HOME'):
+    shell(text=text).set_env_variable("COLOUR", "red-$(NAME)").set_env_variable("NAME", "x")
+    arguments(text="a b")
+    arguments(text="c", more="d")
+
+
+@pipeline
+def unrunnable():
+    absent_program()
+    entry_point()
+
+
+@pipeline
+def one_sleeper():
+    sleeper()
+
+
+@dsl.component(**PLAIN)
+def show_place(
+    job: str, job_id: str, task: str, task_id: str, root: str, created: str, scheduled: str, workspace: str
+) -> dict:
+    return dict(
+        job=job,
+        job_id=job_id,
+        task=task,
+        task_id=task_id,
+        root=root,
+        created=created,
+        scheduled=scheduled,
+        workspace=workspace,
+    )
+
+
+@functools.partial(pipeline, config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+def placeholders(name: str = "me"):
+    show_place(
+        job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        job_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        task=dsl.PIPELINE_TASK_NAME_PLACEHOLDER,
+        task_id=dsl.PIPELINE_TASK_ID_PLACEHOLDER,
+        root=dsl.PIPELINE_ROOT_PLACEHOLDER + "/x",
+        created=dsl.PIPELINE_JOB_CREATE_TIME_UTC_PLACEHOLDER,
+        scheduled=dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
+        workspace=dsl.WORKSPACE_PATH_PLACEHOLDER,
+    )
+    say(text=f"{name} and {say(text=name).output}")
+
+
+@dsl.component(**OURS)
+def warm(text: str) -> str:
+    import os
+    import sys
+
+    assert "tensorflow" in sys.modules and os.environ["PYTHONSAFEPATH"] == "1"
+    return text
+
+
+@dsl.component(**OURS)
+def refuse(text: str):
+    from trainwright_components.errors import InvalidData, UserCodeError
+
+    if text == "user":
+        raise UserCodeError("build_model raised KeyError: 'x'", user_traceback="File model.py, line 3\nKeyError: 'x'")
+    raise InvalidData(f"the column {text!r} is missing")
+
+
+@pipeline
+def ours():
+    warm(text="a")
+    refuse(text="colour")
+    refuse(text="user")
+
+
+@dsl.component(base_image="python:3.11", packages_to_install=["numpy>=1", "pip-that-is-no-package==99"])
+def wants_packages() -> int:
+    return 1
+
+
+@pipeline
+def packages():
+    wants_packages()
+
+
+@dsl.component(**PLAIN)
+def read_twice(dataset: dsl.Input[dsl.Dataset]) -> str:
+    if dataset.metadata.get("length") != 4:
+        raise ValueError(f"unexpected length {dataset.metadata['length']}")
+    return open(dataset.path).read()
+
+
+@pipeline
+def replayed(text: str = "data!"):
+    read_twice(dataset=write(text=text).outputs["out"])
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    for name, made in PIPELINES:
+        compiler.Compiler().compile(made, str(folder / f"{name}.yaml"))
