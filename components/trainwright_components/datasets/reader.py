@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainwright_components.datasets.schema import SPLITS, Feature, Label, Schema, suggest
+from trainwright_components.datasets.schema import SPLITS, Schema, suggest
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import FILES_FILE
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -61,36 +61,40 @@ def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "t
 
 
 def feature_spec(schema: Schema) -> dict[str, Any]:
-    """What `tf.io.parse_example` needs to read rows of `schema`; a row may lack a feature that can be missing."""
+    """What `tf.io.parse_example` needs to read rows of `schema`, every column of which has to be there."""
     import tensorflow as tf
 
     columns: list[Any] = [*schema.features, *([schema.label] if schema.label else [])]
-    spec = {
-        column.name: tf.io.FixedLenFeature(column.shape, getattr(tf, column.dtype), _missing_value(column))
-        for column in columns
-    }
+    spec = {column.name: tf.io.FixedLenFeature(column.shape, getattr(tf, column.dtype)) for column in columns}
     if schema.weight:
         spec[schema.weight] = tf.io.FixedLenFeature((), tf.float32)
     return spec
-
-
-def _missing_value(column: Feature | Label) -> Any:
-    if isinstance(column, Label) or column.dtype == "int64":
-        return None
-    return np.full(column.shape, "" if column.dtype == "string" else np.nan).tolist()
 
 
 def parse_examples(batch: "tf.Tensor", schema: Schema) -> "tuple[Any, ...]":
     """Serialized rows `(batch,)` as `(features,)`, `(features, label)` or `(features, label, weight)`."""
     import tensorflow as tf
 
-    columns = tf.io.parse_example(batch, feature_spec(schema))
+    columns = tf.io.parse_example(batch, feature_spec(schema) | _optional_spec(schema))
     features = {name: columns[name] for name in schema.feature_names}
     if schema.label is None:
         return (features,)
     if schema.weight is None:
         return features, columns[schema.label.name]
     return features, columns[schema.label.name], columns[schema.weight]
+
+
+def _optional_spec(schema: Schema) -> dict[str, Any]:
+    """Records that somebody else wrote may lack what is missing."""
+    import tensorflow as tf
+
+    return {
+        each.name: tf.io.FixedLenFeature(
+            each.shape, getattr(tf, each.dtype), np.full(each.shape, "" if each.dtype == "string" else np.nan).tolist()
+        )
+        for each in schema.features
+        if each.dtype != "int64"
+    }
 
 
 def _referenced_files(dataset: Path) -> Mapping[str, list[str]]:

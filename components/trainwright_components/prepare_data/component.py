@@ -31,8 +31,6 @@ def prepare_data(
     """Turn data into a dataset: typed, split, encoded, described.
 
     Args:
-        dataset: The prepared folder: train, validation and test as TFRecords, schema.json, statistics.json.
-        report: A page of statistics with plots.
         source: A bundled set (digits, breast_cancer, wine, iris, diabetes), a file, a pattern, or a folder.
         label: The column to predict; the source's own when empty.
         task: auto, classification, regression, or none for data without a label.
@@ -51,6 +49,10 @@ def prepare_data(
         expected_schema: A schema.json or a prepared dataset that the data has to fit.
         reference_above_mb: TFRecord sources of at least this size are referred to and not copied.
         seed: Another number gives another split.
+
+    Returns:
+        dataset: The prepared folder: train, validation and test as TFRecords, schema.json, statistics.json.
+        report: A page of statistics with plots.
     """
     from pathlib import Path
 

@@ -26,5 +26,5 @@ def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
 
 
 def test_a_misspelt_label_is_corrected(tabular_csv: Path) -> None:
-    with pytest.raises(InvalidSetting, match="label names the column 'cultivr'.*did you mean 'cultivar'"):
+    with pytest.raises(InvalidSetting, match=r"label names the column 'cultivr'.*did you mean 'cultivar'"):
         describe_table(tabular_csv, "cultivr")

@@ -1,0 +1,133 @@
+"""Score many rows with a SavedModel, batch by batch. Knows TensorFlow; knows nothing of KFP."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainwright_components.batch_predict.answers import read_answers
+from trainwright_components.batch_predict.page import PredictionSummary
+from trainwright_components.batch_predict.prediction_files import WRITERS, PredictionWriter
+from trainwright_components.batch_predict.rows import batches, check_needed, open_rows
+from trainwright_components.batch_predict.served_model import ServedModel
+from trainwright_components.datasets.chunks import Chunk, Column, Source, is_missing
+from trainwright_components.datasets.encode import encode_features
+from trainwright_components.datasets.progress import ProgressLog
+from trainwright_components.datasets.schema import suggest
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.files import whole_folder
+
+DEFAULT_BATCH_SIZE = 256
+DEFAULT_SIGNATURE = "serving_default"
+ROW = "row"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """How to score.
+
+    Args:
+        split: Of a prepared dataset; all of them when empty.
+        output_format: `jsonl`, `csv` or `parquet`.
+        keep_columns: Columns of the source that are repeated beside the predictions, such as a key.
+    """
+
+    source_format: str = ""
+    split: str = ""
+    output_format: str = "jsonl"
+    batch_size: int = DEFAULT_BATCH_SIZE
+    keep_columns: tuple[str, ...] = ()
+    signature: str = DEFAULT_SIGNATURE
+
+    def __post_init__(self) -> None:
+        if self.output_format not in WRITERS:
+            hint = suggest(self.output_format, tuple(WRITERS))
+            raise InvalidSetting(f"output_format {self.output_format!r} is not known{hint}")
+        if self.batch_size < 1:
+            raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Where the predictions are, how many, and a page about them."""
+
+    file: Path
+    rows: int
+    seconds: float
+    report_html: str
+
+
+def predict_rows(
+    saved_model: Path, source: str | Path, output: Path, settings: PredictSettings | None = None
+) -> Predictions:
+    """Score every row of `source` and write `output`/predictions.<format>, whole or not at all.
+
+    `source` is anything that prepare_data reads, without a label, or a prepared dataset.
+
+    Raises:
+        InvalidSetting: The model or the source is not there.
+        InvalidData: A row does not fit what the model takes.
+    """
+    settings = settings or PredictSettings()
+    rows = open_rows(str(source), source_format=settings.source_format, split=settings.split)
+    model = ServedModel.load(saved_model, signature=settings.signature)
+    summary = PredictionSummary(str(source))
+    started_s = time.monotonic()
+    name = f"predictions.{settings.output_format}"
+    with whole_folder(output) as folder:
+        with WRITERS[settings.output_format](folder / name) as writer:
+            count = _score(rows, model, writer, summary, settings)
+        if not count:
+            raise InvalidData(f"{source} holds no rows")
+    return Predictions(
+        file=output / name, rows=count, seconds=time.monotonic() - started_s, report_html=summary.report().html()
+    )
+
+
+def _score(
+    rows: Source,
+    model: ServedModel,
+    writer: PredictionWriter,
+    summary: PredictionSummary,
+    settings: PredictSettings,
+) -> int:
+    count, progress = 0, ProgressLog(_log, "scored")
+    kept = tuple(dict.fromkeys([*rows.traits.identifiers, *settings.keep_columns]))
+    for chunk in rows.chunks():
+        check_needed(chunk, model.schema.feature_names, kept)
+        for batch in batches(chunk, settings.batch_size):
+            answers = read_answers(_answer(model, batch), model.schema.label)
+            columns: dict[str, Column] = {ROW: np.arange(count + 1, count + batch.rows + 1)}
+            columns |= {name: _kept(batch, name) for name in kept if name not in (ROW, *answers)}
+            writer.write(columns | answers)
+            summary.add(answers)
+            count += batch.rows
+            progress.add(batch.rows)
+    return count
+
+
+def _answer(model: ServedModel, batch: Chunk) -> dict[str, Column]:
+    import tensorflow as tf
+
+    columns = encode_features(batch, model.schema)
+    try:
+        return model.answer(columns)
+    except (tf.errors.OpError, ValueError) as error:
+        last = batch.first_row + batch.rows - 1
+        reason = str(getattr(error, "message", error)).splitlines()[0][:300]
+        raise InvalidData(f"{batch.place(0)} to {last}: the model cannot score these rows: {reason}") from error
+
+
+def _kept(chunk: Chunk, name: str) -> Column:
+    column = chunk.columns[name]
+    if column.dtype != object:
+        return column
+    missing = is_missing(column, is_typed=chunk.is_typed).tolist()
+    values = [None if absent else value for value, absent in zip(column.tolist(), missing, strict=True)]
+    if any(isinstance(value, bytes) for value in values):
+        raise InvalidSetting(f"keep_columns names {name!r}, which holds bytes; keep texts and numbers only")
+    return np.array(values, dtype=object)
