@@ -1,6 +1,6 @@
 """KFP face of `tune_model`: unpack, call, record."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 
@@ -17,10 +17,10 @@ def hyperparameter_tune(
     metrics: dsl.Output[dsl.Metrics],
     study: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
-    params: dict = {},
-    training: dict = {},
-    tuning: dict = {},
-) -> NamedTuple("Outputs", [("best_params", dict)]):
+    params: dict[str, Any] = {},
+    training: dict[str, Any] = {},
+    tuning: dict[str, Any] = {},
+) -> NamedTuple("Outputs", [("best_params", dict)]):  # type: ignore[valid-type]  # the form that KFP reads
     """Search for the parameters with the best metric.
 
     Args:

@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
 PROGRESS_EVERY_S = 10.0
-MAX_ATTEMPTS = 2  # a trial that a signal ended gets one more chance; one that raised an error does not
 FAILURES_WITHOUT_SUCCESS = 5
 
 
@@ -45,10 +44,13 @@ def run_study(
     runner: TrialRunner,
     *,
     starting_point: Mapping[str, Value] | None = None,
+    fingerprint: str = "",
 ) -> Study:
     """Run trials until the limits of `settings` are reached; goes on with what `folder` already holds.
 
-    With a `starting_point` the first trial has these parameters; otherwise the algorithm chooses them.
+    With a `starting_point` the first trial has these parameters; otherwise the algorithm chooses them. A study that had
+    failed runs its failed trials again. `fingerprint` stands for what all trials share: results with another one are
+    not gone on with.
 
     Raises:
         TrainingFailed: Too many trials failed; the message has their reasons.
@@ -56,8 +58,8 @@ def run_study(
     """
     store = TrialStore(folder)
     with store.locked():
-        store.check_same_study(Study(settings=settings, space=space))
-        controller = _Controller(store=store, space=space, settings=settings, runner=runner)
+        store.make_room_for(Study(settings=settings, space=space, fingerprint=fingerprint))
+        controller = _Controller(store=store, space=space, settings=settings, runner=runner, fingerprint=fingerprint)
         return controller.run(starting_point)
 
 
@@ -73,21 +75,24 @@ class _Controller:
     space: ParameterSpace
     settings: TuningSettings
     runner: TrialRunner
+    fingerprint: str
     trials: dict[int, Trial] = field(default_factory=dict)
     running: dict[int, _Running] = field(default_factory=dict)
     retries: deque[Trial] = field(default_factory=deque)
+    killed: set[int] = field(default_factory=set)
     progress_at: float = 0.0
 
     @property
     def study(self) -> Study:
         trials = tuple(self.trials[trial_id] for trial_id in sorted(self.trials))
-        return Study(settings=self.settings, space=self.space, trials=trials)
+        return Study(settings=self.settings, space=self.space, trials=trials, fingerprint=self.fingerprint)
 
     def run(self, starting_point: Mapping[str, Value] | None) -> Study:
         self._go_on()
         try:
             while True:
-                self._check_failures()
+                if self._has_failed():
+                    raise self._failure()
                 while len(self.running) < self.settings.parallel_trial_count and self._start_next(starting_point):
                     pass
                 if not self.running:
@@ -116,19 +121,20 @@ class _Controller:
             else:
                 self.trials[trial.id] = self._judged(trial, outcome)
                 self.store.save_trial(self.trials[trial.id])
+        if self._has_failed():
+            self.retries.extend(trial for trial in self.trials.values() if trial.state is TrialState.INFEASIBLE)
+        self.trials |= {trial.id: Trial(id=trial.id, params=trial.params) for trial in self.retries}
         self.suggestions = Suggestions(self.space, self.settings, self.study.trials)
         self.store.save_study(self.study)
         if self.trials:
             finished = len(self.trials) - len(self.retries)
-            logger.info(
-                "going on with %d finished trials; %d were cut short and run again", finished, len(self.retries)
-            )
+            logger.info("going on with %d finished trials; %d run again", finished, len(self.retries))
 
     def _start_next(self, starting_point: Mapping[str, Value] | None) -> bool:
         if self.retries:
             trial = self.retries.popleft()
-            self.store.prepare_retry(trial.id)
-            trial = replace(trial, attempt=trial.attempt + 1, state=TrialState.ACTIVE, started_at=time.time())
+            self.store.prepare_retry(trial)
+            trial = Trial(id=trial.id, params=trial.params, attempt=trial.attempt + 1, started_at=time.time())
         elif len(self.trials) < self.settings.max_trial_count:
             trial_id = len(self.trials) + 1
             try:
@@ -169,7 +175,8 @@ class _Controller:
         del self.running[trial.id]
         outcome = self.store.outcome(trial.id)
         if outcome is None:
-            if exit_code < 0 and trial.attempt < MAX_ATTEMPTS:
+            if exit_code < 0 and trial.id not in self.killed:
+                self.killed.add(trial.id)  # one more chance, which a trial that raised an error does not get
                 logger.warning("trial %d was ended by %s; it runs once more", trial.id, _signal_name(exit_code))
                 self.retries.append(trial)
                 return
@@ -212,13 +219,11 @@ class _Controller:
             if trial.state.is_final and (best is None or trial.id != best.id):
                 shutil.rmtree(self.store.trial_folder(trial.id) / MODEL_FOLDER, ignore_errors=True)
 
-    def _check_failures(self) -> None:
+    def _has_failed(self) -> bool:
         failed = sum(trial.state is TrialState.INFEASIBLE for trial in self.trials.values())
-        limit = self.settings.max_failed_trial_count
-        if limit and failed >= limit:
-            raise self._failure()
-        if not limit and self.study.best is None and failed >= FAILURES_WITHOUT_SUCCESS:
-            raise self._failure()
+        if limit := self.settings.max_failed_trial_count:
+            return failed >= limit
+        return self.study.best is None and failed >= min(FAILURES_WITHOUT_SUCCESS, self.settings.max_trial_count)
 
     def _failure(self) -> TrainingFailed | UserCodeError:
         failed = [trial for trial in self.study.trials if trial.state is TrialState.INFEASIBLE]

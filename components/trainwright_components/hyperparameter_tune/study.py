@@ -245,11 +245,12 @@ _BESIDE_VERTEX = ("attempt", "user_traceback", "is_stopped_early", "started_at",
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A goal over a space, and the trials so far, by id."""
+    """A goal over a space, and the trials so far, by id; `fingerprint` stands for what every trial shares."""
 
     settings: TuningSettings
     space: ParameterSpace
     trials: Sequence[Trial] = ()
+    fingerprint: str = ""
 
     @property
     def best(self) -> Trial | None:
@@ -284,6 +285,7 @@ class Study:
             "trials": [trial.to_vertex() for trial in self.trials],
             "trainwright": {
                 "seed": settings.seed,
+                "fingerprint": self.fingerprint,
                 "bestTrialId": None if best is None else str(best.id),
                 "stoppedEarly": [str(trial.id) for trial in self.trials if trial.is_stopped_early],
                 "attempts": {str(trial.id): trial.attempt for trial in self.trials if trial.attempt > 1},

@@ -7,6 +7,7 @@ trials/3/...            what the trial itself leaves: log.txt, measurements.json
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_components.hyperparameter_tune.objective import MEASUREMENTS_FILE, OUTCOME_FILE, STOP_FILE
-from trainwright_components.hyperparameter_tune.study import Study, Trial
+from trainwright_components.hyperparameter_tune.study import Study, Trial, TrialState
 
 STUDY_FILE = "study.json"
 _TRIAL_FILE = "trial.json"
@@ -47,9 +48,13 @@ class TrialStore:
         outcome: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
         return outcome
 
-    def prepare_retry(self, trial_id: int) -> None:
-        """Clear the signs of the attempt that was cut short; its whole measurements and checkpoints stay."""
-        folder = self.trial_folder(trial_id)
+    def prepare_retry(self, trial: Trial) -> None:
+        """Clear the signs of the attempt before; of one that was cut short, measurements and checkpoints stay."""
+        folder = self.trial_folder(trial.id)
+        if trial.state is TrialState.INFEASIBLE:
+            shutil.rmtree(folder)
+            folder.mkdir()
+            return
         for name in (OUTCOME_FILE, STOP_FILE):
             (folder / name).unlink(missing_ok=True)
         measurements = folder / MEASUREMENTS_FILE
@@ -61,21 +66,24 @@ class TrialStore:
         """Write the record for people and other tools."""
         write_whole(self.folder / STUDY_FILE, json.dumps(study.to_vertex(), indent=1))
 
-    def check_same_study(self, study: Study) -> None:
-        """Refuse to mix the trials of two different studies.
+    def make_room_for(self, study: Study) -> None:
+        """Keep what the folder holds of the same study; clear away another one that has no results.
 
         Raises:
-            InvalidSetting: The folder's study searches another space or has another goal.
+            InvalidSetting: The folder holds results of another space, goal, module, dataset or training.
         """
         file = self.folder / STUDY_FILE
         if not file.is_file():
             return
-        mine, found = study.to_vertex()["studySpec"], json.loads(file.read_text())["studySpec"]
-        for key in ("metrics", "parameters", "algorithm"):
-            if mine[key] != found[key]:
-                raise InvalidSetting(
-                    f"{self.folder} holds a study with other {key}: go on with the same, or name a new folder"
-                )
+        differences = _differences(study.to_vertex(), json.loads(file.read_text()))
+        if not differences:
+            return
+        if any(trial.state is TrialState.SUCCEEDED for trial in self.trials()):
+            raise InvalidSetting(
+                f"{self.folder} holds the results of a study with other {', other '.join(differences)}: "
+                "go on with the same, or name a new folder"
+            )
+        shutil.rmtree(self.folder / "trials", ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -91,3 +99,11 @@ class TrialStore:
             except OSError as error:
                 raise InvalidSetting(f"another process is running the study in {self.folder}") from error
             yield
+
+
+def _differences(mine: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    spec_keys = ("metrics", "parameters", "algorithm")
+    different = [key for key in spec_keys if mine["studySpec"][key] != found["studySpec"][key]]
+    if mine["trainwright"]["fingerprint"] != found["trainwright"]["fingerprint"]:
+        different.append("module, dataset, params or training settings")
+    return different

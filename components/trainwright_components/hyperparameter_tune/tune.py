@@ -1,6 +1,7 @@
 """Tune a model module: search its space for the parameters with the best metric, and keep the best model."""
 
 import difflib
+import hashlib
 import json
 import os
 import shutil
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.datasets.statistics import STATISTICS_FILE
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
-from trainwright_components.files import whole_folder, write_whole
+from trainwright_components.files import content_digest, whole_folder, write_whole
 from trainwright_components.hyperparameter_tune.controller import run_study
 from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER
 from trainwright_components.hyperparameter_tune.parameters import ParameterSpace
@@ -98,7 +100,14 @@ def tune_model(
             parallel=settings.parallel_trial_count,
         )
         start = space.starting_point(base) if settings.start_from_params else None
-        study = run_study(study_folder.absolute(), space, settings, runner, starting_point=start)
+        study = run_study(
+            study_folder.absolute(),
+            space,
+            settings,
+            runner,
+            starting_point=start,
+            fingerprint=_fingerprint(Path(module), dataset, base, training or {}),
+        )
     write_whole(report or study_folder / REPORT_FILE, study_report(study))
     return _result(study, TrialStore(study_folder), base, model_folder)
 
@@ -144,6 +153,15 @@ def _check_names(space: ParameterSpace, defaults: Mapping[str, Any]) -> None:
             close = difflib.get_close_matches(name, defaults, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"the module has {', '.join(defaults) or 'none'}"
             raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module: {hint}")
+
+
+def _fingerprint(module: Path, dataset: Path, params: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """What makes results comparable: the module's code, what the dataset's statistics say, what trials share."""
+    code = content_digest(module) if module.exists() else str(module)
+    statistics = dataset / STATISTICS_FILE
+    data = content_digest(statistics) if statistics.is_file() else str(dataset)
+    shared = json.dumps([code, data, dict(params), dict(training)], sort_keys=True, default=str)
+    return hashlib.sha256(shared.encode()).hexdigest()
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -99,9 +99,11 @@ def tune(plain_parent: WarmParent, objectives: Path, tmp_path: Path) -> RunStudy
     """Run a study of one of the objectives in `tmp_path/study`."""
 
     def run(objective: str, space: dict[str, Any], *, options: dict[str, Any] | None = None, **tuning: Any) -> Study:
-        start = tuning.pop("start", None)
+        start, fingerprint = tuning.pop("start", None), tuning.pop("fingerprint", "")
         settings = TuningSettings.from_mapping({"metric": "score", "goal": "MAXIMIZE", **tuning})
         runner = ForkedTrials(parent=plain_parent, objective=f"{objectives}:{objective}", options=options or {})
-        return run_study(tmp_path / "study", parse_space(space), settings, runner, starting_point=start)
+        return run_study(
+            tmp_path / "study", parse_space(space), settings, runner, starting_point=start, fingerprint=fingerprint
+        )
 
     return run

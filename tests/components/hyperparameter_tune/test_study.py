@@ -166,8 +166,30 @@ def test_a_finished_study_is_not_run_again_and_a_larger_one_goes_on(tune: RunStu
 
 def test_a_folder_with_another_study_is_refused(tune: RunStudy) -> None:
     tune("as_told", REAL, max_trial_count=1)
-    with pytest.raises(InvalidSetting, match="holds a study with other parameters"):
+    with pytest.raises(InvalidSetting, match="holds the results of a study with other parameters: go on"):
         tune("as_told", ONE_TO_FOUR, max_trial_count=1)
+
+
+def test_results_of_other_code_or_data_are_not_gone_on_with(tune: RunStudy) -> None:
+    tune("as_told", REAL, max_trial_count=1, fingerprint="before")
+    with pytest.raises(InvalidSetting, match="other module, dataset, params or training settings"):
+        tune("as_told", REAL, max_trial_count=2, fingerprint="after")
+
+
+def test_a_study_that_failed_runs_its_failed_trials_again(tune: RunStudy) -> None:
+    grid: dict[str, Any] = {"algorithm": "GRID_SEARCH", "max_trial_count": 4, "max_failed_trial_count": 2}
+    with pytest.raises(TrainingFailed):
+        tune("raise_above", ONE_TO_FOUR, options={"limit": 2}, parallel_trial_count=1, **grid)
+    study = tune("raise_above", ONE_TO_FOUR, options={"limit": 4}, **grid)
+    assert values(study) == [1.0, 2.0, 3.0, 4.0]
+    assert [trial.attempt for trial in study.trials] == [1, 1, 2, 2]
+
+
+def test_a_failed_study_without_results_gives_way_to_another(tune: RunStudy) -> None:
+    with pytest.raises(TrainingFailed):
+        tune("raise_above", REAL, options={"limit": -11}, max_trial_count=2, fingerprint="before")
+    study = tune("as_told", ONE_TO_FOUR, max_trial_count=2, fingerprint="after")
+    assert [trial.attempt for trial in study.trials] == [1, 1]
 
 
 def test_the_report_holds_its_plots_and_every_trial(tune: RunStudy) -> None:
