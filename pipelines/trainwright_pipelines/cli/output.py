@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-STATE_COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "yellow", "RUNNING": "cyan", "CACHED": "green"}
+STATE_COLOURS = {
+    "SUCCEEDED": "green",
+    "FAILED": "red",
+    "CANCELED": "yellow",
+    "RUNNING": "cyan",
+    "CACHED": "green",
+    "INTERRUPTED": "yellow",
+}
 
 
 def print_json(document: Any) -> None:

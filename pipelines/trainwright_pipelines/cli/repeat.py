@@ -1,9 +1,14 @@
 """Run one step of a run again, or a whole run with the same parameters."""
 
+import os
 import sys
 
+import click
+
 from trainwright_pipelines.cli.local_run import execute_and_tell
+from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.engine.records import Run
+from trainwright_pipelines.engine.replay import Replay, rerun_step
 from trainwright_pipelines.engine.runs import create_run
 from trainwright_pipelines.engine.store import Store
 
@@ -21,5 +26,42 @@ def repeat_run(run: Run, *, store: Store, as_json: bool) -> int:
 
 
 def repeat_step(run: Run, step: str, *, store: Store, use_debugger: bool, as_json: bool) -> int:
-    """Run one step with its recorded inputs, into a folder of its own; the exit code."""
-    raise NotImplementedError
+    """Run one step with its recorded inputs, into a folder of its own; the exit code. The record stays as it is."""
+    replay = _replay(run, step, store=store, use_debugger=use_debugger, as_json=as_json)
+    if as_json:
+        print_json(
+            {
+                "run": run.id,
+                "step": replay.step,
+                "exit_code": replay.exit_code,
+                "error": replay.error,
+                "error_detail": replay.detail,
+                "folder": replay.folder,
+                "outputs": dict(replay.outputs.parameters),
+            }
+        )
+        return 1 if replay.error else 0
+    click.echo()
+    if replay.error:
+        click.secho(f"step {replay.step} failed: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(replay.error, err=True)
+    else:
+        click.echo(f"step {replay.step} succeeded")
+        for name, value in replay.outputs.parameters.items():
+            click.echo(f"{name:<15}{value}")
+    click.echo(f"{'folder':<15}{replay.folder}")
+    return 1 if replay.error else 0
+
+
+def _replay(run: Run, step: str, *, store: Store, use_debugger: bool, as_json: bool) -> Replay:
+    """Run the step; what it prints goes to standard error when standard output is for JSON."""
+    if not as_json:
+        return rerun_step(run.id, step, store=store, pdb=use_debugger)
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        return rerun_step(run.id, step, store=store, pdb=use_debugger)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

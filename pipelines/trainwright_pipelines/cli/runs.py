@@ -72,11 +72,12 @@ def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool
     name = pipeline.replace("_", "-") if pipeline else None
     with _store() as store:
         found = store.runs(limit=limit, pipeline=name, state=State(state.upper()) if state else None)
+        states = {each.id: _live_state(store, each) for each in found}
     if as_json:
-        print_json([_short_document(each) for each in found])
+        print_json([{**_short_document(each), "live_state": states[each.id]} for each in found])
         return
     rows = [
-        (each.id, each.pipeline, each.state, short_time(each.created), short_seconds(each.duration_s), each.error)
+        (each.id, each.pipeline, states[each.id], short_time(each.created), short_seconds(each.duration_s), each.error)
         for each in found
     ]
     if not rows:
@@ -102,10 +103,11 @@ def show(run: str, as_json: bool) -> None:
         found = store.run(run)
         tasks = store.tasks(found.id)
         page = _page(store, found)
+        state = _live_state(store, found)
     if as_json:
-        print_json(run_document(found, tasks, page))
+        print_json({**run_document(found, tasks, page), "live_state": state})
         return
-    click.echo(f"{found.id}  {found.pipeline}  {found.state}")
+    click.echo(f"{found.id}  {found.pipeline}  {state}")
     print_outcome(found, tasks, page)
 
 
@@ -251,6 +253,15 @@ def _page(store: "Store", run: "Run") -> Path:
     from trainwright_pipelines.service.run_page import write_run_page
 
     return write_run_page(store, run.id)
+
+
+def _live_state(store: "Store", run: "Run") -> str:
+    """The recorded state, or INTERRUPTED when the process that executed the run is gone."""
+    from trainwright_pipelines.engine.leases import is_held
+    from trainwright_pipelines.engine.records import State
+
+    is_under_way = run.state in {State.RUNNING, State.CANCELING}
+    return "INTERRUPTED" if is_under_way and not is_held(store.engine, run.id) else str(run.state)
 
 
 def _short_document(run: "Run") -> dict[str, object]:

@@ -153,11 +153,6 @@ def _tiles(headlines: Headlines) -> list[Tile]:
         tiles.append(Tile(title="blessed", value="yes" if headlines.is_blessed else "no", note=note))
     if headlines.tflite_size_bytes is not None:
         size = short_size(headlines.tflite_size_bytes)
-        score = (
-            f", test {headlines.tflite_score_name} {headlines.tflite_score:.4f}"
-            if headlines.tflite_score is not None
-            else ""
-        )
         tiles.append(Tile(title="TFLite model", value=size, note=headlines.tflite_note))
     if headlines.endpoint:
         title = f"served as version {headlines.version}" if headlines.version is not None else "served"
