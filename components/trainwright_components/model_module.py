@@ -313,11 +313,10 @@ def _forget(folder: Path) -> None:
     """Drop helper modules whose names `folder` also uses, so that two versions of one module do not mix."""
     if str(folder) in sys.path:
         sys.path.remove(str(folder))
-    for path in folder.iterdir():
-        loaded = sys.modules.get(path.stem)
-        file = getattr(loaded, "__file__", None) or ""
-        if path.suffix == ".py" and any((Path(file).parent / entry).is_file() for entry in ENTRY_FILES[:1]):
-            del sys.modules[path.stem]
+    for helper in folder.glob("*.py"):
+        origin = getattr(sys.modules.get(helper.stem), "__file__", None)
+        if origin and (Path(origin).parent / "model.py").is_file():
+            del sys.modules[helper.stem]
 
 
 def _module_name(path: Path) -> str:

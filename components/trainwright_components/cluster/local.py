@@ -37,18 +37,20 @@ class LocalProcesses:
     """
 
     parent: WarmParent | None = None
+    _own_parent: WarmParent | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.parent is not None:
-            self.parent.close()
+        if self._own_parent is not None:
+            self._own_parent.close()
 
     def start(self, job: ClusterJob, *, attempt: int) -> Gang:
         """Start every member on a port of its own, with an equal part of the processor's cores."""
-        if self.parent is None:
-            self.parent = WarmParent.connect_or_start(_PRELOAD)
+        parent = self.parent or self._own_parent
+        if parent is None:
+            parent = self._own_parent = WarmParent.connect_or_start(_PRELOAD)
         shutil.rmtree(job.folder / JOINED_FOLDER, ignore_errors=True)
         logs = job.folder / LOGS_FOLDER / f"attempt-{attempt}"
         logs.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ class LocalProcesses:
                 log = logs / f"{member}.log"
                 env = {**job.env, VARIABLE: build_tf_config(addresses, member), THREADS_VARIABLE: threads}
                 gang.logs.files[member] = log
-                gang.children[member] = self.parent.spawn(job.target, job.arguments, log=log, env=env)
+                gang.children[member] = parent.spawn(job.target, job.arguments, log=log, env=env)
         except BaseException:
             gang.close()
             raise

@@ -204,8 +204,9 @@ def _run_loop(
     )
     if start is not None:
         loop.restore(start)
-        logger.info("going on from the checkpoint at step %d", first_step)
     if place.is_chief:
+        if start is not None:
+            logger.info("going on from the checkpoint at step %d", first_step)
         loop.lines = _lines(settings, steps, first_step)
     logs = TensorBoardLogs(log_dir) if log_dir is not None and place.is_chief else None
     loop.watch_epoch = _watcher(logs, on_epoch_end)

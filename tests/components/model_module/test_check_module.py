@@ -1,0 +1,109 @@
+"""A model that cannot be trained on a dataset is refused before any cluster starts, in words and with the user's own lines."""
+
+from pathlib import Path
+
+import pytest
+
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.errors import InvalidModule, UserCodeError
+from trainwright_components.model_module import Context, check_module, load_module, resolve_params
+
+PREPROCESS = """
+import keras, tensorflow as tf
+def preprocess(features, context):
+    return {"image": tf.cast(features["image"], tf.float32)[..., None]}
+"""
+NET = """
+def net(shape=(8, 8, 1), name="image", units=10, compiled=True):
+    image = keras.Input(shape, name=name)
+    x = keras.layers.Dense(units, activation="softmax")(keras.layers.Flatten()(image))
+    model = keras.Model({name: image}, x)
+    if compiled:
+        model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+
+def check(tmp_path: Path, dataset: Path, text: str) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(text)
+    module = load_module(file)
+    context = Context(
+        params=resolve_params(module, {}),
+        schema=Schema.load(dataset),
+        statistics=Statistics.load(dataset),
+        dataset=dataset,
+    )
+    check_module(module, context)
+
+
+def build(returns: str) -> str:
+    return f"{PREPROCESS}{NET}\ndef build_model(context):\n    return {returns}\n"
+
+
+def test_a_fitting_model_passes(tmp_path: Path, digits_dataset: Path) -> None:
+    check(tmp_path, digits_dataset, build("net()"))
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        ("None", r"must return a keras\.Model, got builtins\.NoneType"),
+        ("net", r"must return a keras\.Model, got builtins\.function"),
+        ("net(compiled=False)", r"not compiled; call model\.compile"),
+        ("net(name='picture')", r"takes the inputs 'picture', but preprocess of net\.py gives 'image'"),
+        ("net(shape=(28, 28, 1))", r"takes 'image' with shape \(batch, 28, 28, 1\), but preprocess .* \(batch, 8, 8, 1\)"),
+        ("net(shape=(8, 8))", r"takes 'image' with shape \(batch, 8, 8\), but preprocess .* \(batch, 8, 8, 1\)"),
+        ("net(units=3)", r"has 3 outputs for the 10 classes of 'digit'"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, digits_dataset: Path, returns: str, message: str) -> None:
+    with pytest.raises(InvalidModule, match=message):
+        check(tmp_path, digits_dataset, build(returns))
+
+
+def test_a_legacy_model_is_named(tmp_path: Path, digits_dataset: Path) -> None:
+    text = "class Model: pass\nModel.__module__ = 'tf_keras.src.engine'\ndef build_model(context): return Model()\n"
+    with pytest.raises(InvalidModule, match="build it with `import keras`, not tf_keras"):
+        check(tmp_path, digits_dataset, text)
+
+
+def test_without_preprocess_the_dataset_itself_has_to_fit(tmp_path: Path, digits_dataset: Path) -> None:
+    text = "import keras" + NET + "\ndef build_model(context):\n    return net(name='picture')\n"
+    with pytest.raises(InvalidModule, match="takes the inputs 'picture', but the dataset gives 'image'"):
+        check(tmp_path, digits_dataset, text)
+
+
+def test_an_exception_in_build_model_keeps_the_users_lines_only(tmp_path: Path, digits_dataset: Path) -> None:
+    text = "import keras\ndef build_model(context):\n    return keras.layers.Dense(context.params['units'])\n"
+    with pytest.raises(UserCodeError, match=r"build_model of net\.py failed: KeyError: 'units' \(net\.py, line 3\)") as caught:
+        check(tmp_path, digits_dataset, text)
+    assert caught.value.user_traceback.splitlines()[1] == f'  File "{tmp_path / "net.py"}", line 3, in build_model'
+    assert "trainwright_components" not in caught.value.user_traceback
+
+
+def test_an_exception_in_preprocess_keeps_the_users_line(tmp_path: Path, digits_dataset: Path) -> None:
+    text = build("net()").replace('features["image"]', 'features["pixels"]')
+    with pytest.raises(UserCodeError, match=r"preprocess of net\.py failed: KeyError: 'pixels' \(net\.py, line 4\)"):
+        check(tmp_path, digits_dataset, text)
+
+
+def test_an_exception_inside_a_layer_keeps_the_users_line(tmp_path: Path, digits_dataset: Path) -> None:
+    text = f"""{PREPROCESS}
+class Net(keras.Model):
+    def call(self, features):
+        return self.head(features["image"])
+
+def build_model(context):
+    model = Net()
+    model.compile(loss="mse")
+    return model
+"""
+    with pytest.raises(UserCodeError, match=r"calling the model on a few rows of net\.py failed: AttributeError") as caught:
+        check(tmp_path, digits_dataset, text)
+    assert 'return self.head(features["image"])' in caught.value.user_traceback
+
+
+def test_a_module_that_trains_itself_is_not_built(tmp_path: Path, digits_dataset: Path) -> None:
+    check(tmp_path, digits_dataset, "def build_model(context): raise RuntimeError\ndef train(context): return None\n")
