@@ -47,7 +47,7 @@ def print_failure(run: Run, task: Task) -> None:
     lines = [line for line in last_lines(task.log, _LOG_LINES) if line.strip() not in shown]
     if lines:
         click.echo("end of the log:", err=True)
-        click.echo("\n".join(f"  {line}" for line in lines), err=True)
+        click.echo("".join(f"  {line}\n" for line in lines), err=True)
     click.echo(f"{'folder':<15}{task.folder}", err=True)
     click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {task.path}", err=True)
     click.echo(err=True)

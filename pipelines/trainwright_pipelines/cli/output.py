@@ -11,11 +11,11 @@ import click
 
 STATE_COLOURS = {
     "SUCCEEDED": "green",
-    "FAILED": "red",
-    "CANCELED": "yellow",
-    "RUNNING": "cyan",
     "CACHED": "green",
+    "RUNNING": "cyan",
+    "CANCELED": "yellow",
     "INTERRUPTED": "yellow",
+    "FAILED": "red",
 }
 
 

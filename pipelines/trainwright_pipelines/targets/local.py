@@ -1,6 +1,6 @@
 """Run pipelines on one machine: the engine in a process of its own, followed through the store."""
 
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -67,14 +67,19 @@ class Local:
 
 def start_in_background(run: Run) -> None:
     """Execute `run` in a process of its own session, so that closing the terminal does not end it."""
-    with (run.folder / ENGINE_LOG).open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "trainwright_pipelines.cli.main", "runs", "resume", run.id],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    command = [sys.executable, "-P", "-m", "trainwright_pipelines.cli.main", "runs", "resume", run.id]
+    log = str(run.folder / ENGINE_LOG)
+    os.posix_spawn(
+        sys.executable,
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def _status(run: Run, tasks: list[Task]) -> RunStatus:

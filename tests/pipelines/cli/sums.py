@@ -1,0 +1,52 @@
+"""A pipeline to run in tests: pure Python, quick, able to fail and to wait."""
+
+from kfp import dsl
+
+IMAGE = "python:3.11"
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def add(a: float, b: float = 1.0) -> float:
+    """Add two numbers."""
+    print("adding", a, "and", b)
+    return a + b
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def refuse(a: float) -> float:
+    """Fail."""
+    raise ValueError(f"no way to take {a}")
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def wait(a: float, folder: str) -> float:
+    """Say that it has begun, then wait until the folder holds a file called go."""
+    import time
+    from pathlib import Path
+
+    (Path(folder) / "begun").touch()
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.02)
+    return a
+
+
+@dsl.pipeline(name="sums")
+def sums(x: float, times: int = 3, options: dict = {"a": 1}, fail: bool = False):  # noqa: B006, KFP reads the literal
+    """Add things.
+
+    Args:
+        x: Where to start.
+        times: Not used.
+        options: Not used either.
+        fail: Whether the last step fails.
+    """
+    first = add(a=x)
+    second = add(a=first.output, b=2.0)
+    with dsl.If(fail == True):  # noqa: E712, KFP overloads the comparison
+        refuse(a=second.output)
+
+
+@dsl.pipeline(name="waiting")
+def waiting(folder: str, x: float = 1.0):
+    """Wait for a file."""
+    add(a=wait(a=x, folder=folder).output)

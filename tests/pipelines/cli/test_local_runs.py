@@ -1,0 +1,153 @@
+"""Runs on this machine from the command line: how they go, what is told, how to go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+SUMS = f"{Path(__file__).parent / 'sums.py'}:sums"
+WAITING = f"{Path(__file__).parent / 'sums.py'}:waiting"
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def failed_run(trainwright: Callable) -> str:
+    outcome = trainwright("run", SUMS, "--set", "x=2", "--set", "fail=true", "--json")
+    return json.loads(outcome.out)["id"]
+
+
+def test_a_run_prints_steps_with_state_and_where_its_page_is(trainwright: Callable) -> None:
+    outcome = trainwright("run", SUMS, "--set", "x=2")
+    assert outcome.code == 0, outcome.err
+    lines = [line.split() for line in outcome.out.splitlines() if line]
+    assert lines[0] == ["STEP", "STATE", "TIME"]
+    assert [line[:2] for line in lines[1:4]] == [
+        ["add", "SUCCEEDED"],
+        ["add-2", "SUCCEEDED"],
+        ["condition-1", "SKIPPED"],
+    ]
+    page = Path(lines[-1][1])
+    assert lines[-1][0] == "page"
+    assert "add-2" in page.read_text()
+    assert "add-2: succeeded" in outcome.err
+
+
+def test_a_second_run_takes_over_what_has_not_changed(trainwright: Callable) -> None:
+    trainwright("run", SUMS, "--set", "x=2")
+    cached = trainwright("run", SUMS, "--set", "x=2")
+    assert cached.out.count("CACHED") == 2
+    again = trainwright("run", SUMS, "--set", "x=2", "--no-cache")
+    assert "CACHED" not in again.out
+
+
+def test_json_is_one_document_and_nothing_else(trainwright: Callable) -> None:
+    outcome = trainwright("run", SUMS, "--set", "x=2", "--json")
+    document = json.loads(outcome.out)
+    assert document["state"] == "SUCCEEDED"
+    assert document["parameters"] == {"x": 2.0, "times": 3, "options": {"a": 1}, "fail": False}
+    assert [step["outputs"]["parameters"] for step in document["steps"][:2]] == [{"Output": 3.0}, {"Output": 5.0}]
+
+
+def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(trainwright: Callable) -> None:
+    outcome = trainwright("run", SUMS, "--set", "x=2", "--set", "fail=true")
+    assert outcome.code == 1
+    assert "step refuse failed: ValueError: no way to take 5.0" in outcome.err
+    assert 'raise ValueError(f"no way to take {a}")' in outcome.err
+    assert "trainwright_pipelines" not in outcome.err.split("Traceback")[1].split("folder")[0]
+    run = outcome.err.split()[1]
+    assert f"trainwright runs rerun {run} --step condition-1/refuse" in outcome.err
+    assert f"trainwright runs resume {run}" in outcome.err
+    folder = next(line.split()[1] for line in outcome.err.splitlines() if line.startswith("folder"))
+    assert Path(folder).is_dir()
+
+
+def test_runs_are_listed_shown_and_deleted(trainwright: Callable, failed_run: str) -> None:
+    assert failed_run in trainwright("runs", "list", "--state", "failed").out
+    assert "no runs yet" in trainwright("runs", "list", "--state", "succeeded").out
+    shown = trainwright("runs", "show", failed_run)
+    assert "step refuse failed" in shown.err
+    assert json.loads(trainwright("runs", "show", "--json").out)["id"] == failed_run
+    folder = Path(json.loads(trainwright("runs", "show", "--json").out)["folder"])
+    assert trainwright("runs", "delete", failed_run, "--yes").code == 0
+    assert not folder.exists()
+    assert trainwright("runs", "show", failed_run).code == 2
+
+
+def test_logs_are_printed_by_step(trainwright: Callable, failed_run: str) -> None:
+    assert "adding 3.0 and 2.0" in trainwright("runs", "logs", failed_run).out
+    one = trainwright("runs", "logs", failed_run, "--step", "add")
+    assert one.out == "adding 2.0 and 1.0\n"
+    followed = trainwright("runs", "logs", failed_run, "--follow")
+    assert "add-2 | adding 3.0 and 2.0" in followed.out
+
+
+def test_one_step_is_run_again_with_its_inputs(trainwright: Callable, failed_run: str) -> None:
+    again = trainwright("runs", "rerun", failed_run, "--step", "add-2", "--json")
+    assert json.loads(again.out)["outputs"] == {"Output": 5.0}
+    failing = trainwright("runs", "rerun", failed_run, "--step", "refuse")
+    assert failing.code == 1
+    assert "step condition-1/refuse failed: ValueError" in failing.err
+
+
+def test_a_whole_run_is_repeated(trainwright: Callable, failed_run: str) -> None:
+    again = json.loads(trainwright("runs", "rerun", failed_run, "--json").out)
+    assert again["id"] != failed_run
+    assert again["parameters"]["fail"] is True
+
+
+def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home: Path, tmp_path: Path) -> None:
+    with _waiting_process(tmp_path) as process:
+        _kill_tree(process.pid)
+        process.wait(TIMEOUT_S)
+    assert "INTERRUPTED" in trainwright("runs", "list").out
+    (tmp_path / "go").touch()
+    resumed = json.loads(trainwright("runs", "resume", "--json").out)
+    assert resumed["state"] == "SUCCEEDED"
+    assert [step["state"] for step in resumed["steps"]] == ["SUCCEEDED", "SUCCEEDED"]
+
+
+def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable, tmp_path: Path) -> None:
+    submitted = json.loads(trainwright("submit", WAITING, "--set", f"folder={tmp_path}", "--json").out)
+    canceled = trainwright("runs", "cancel", submitted["run_id"])
+    assert f"trainwright runs resume {submitted['run_id']}" in canceled.out
+    trainwright("runs", "logs", submitted["run_id"], "--follow")
+    assert json.loads(trainwright("runs", "show", "--json").out)["state"] == "CANCELED"
+
+
+def test_ctrl_c_stops_the_run_and_says_how_to_go_on(home: Path, tmp_path: Path) -> None:
+    with _waiting_process(tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130
+    assert "trainwright runs resume waiting-" in said
+    assert "canceled" in said
+
+
+def _waiting_process(folder: Path) -> subprocess.Popen[str]:
+    """`trainwright run` in a process of its own, at the moment when its first step waits."""
+    program = "from trainwright_pipelines.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "run", WAITING, "--set", f"folder={folder}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    watched = psutil.Process(process.pid)
+    while not (folder / "begun").exists():
+        assert watched.is_running()
+        assert process.poll() is None, process.communicate()[1]
+        watched.cpu_percent(interval=0.05)
+    return process
+
+
+def _kill_tree(pid: int) -> None:
+    root = psutil.Process(pid)
+    for process in [root, *root.children(recursive=True)]:
+        process.kill()
