@@ -156,7 +156,8 @@ def _compared_output(name: str, request: GoldenRequest, alias: str, answer: Mapp
     wanted, got = wanted.astype(np.float64), got.astype(np.float64)
     differences = _differences(wanted, got)
     difference = float(differences.max(initial=0.0))
-    if (differences <= request.tolerance * np.maximum(1.0, np.abs(wanted))).all():
+    scale = np.where(np.isfinite(wanted), np.maximum(1.0, np.abs(wanted)), 1.0)
+    if (differences <= request.tolerance * scale).all():
         return _Comparison(difference=difference)
     limit = f"more than the tolerance {request.tolerance:g}"
     return _Comparison(difference=difference, problem=f"{name}: output {alias!r} differs by {difference:.6g}, {limit}")
@@ -174,7 +175,7 @@ def _differences(wanted: Any, got: Any) -> Any:
     same = (wanted == got) | (np.isnan(wanted) & np.isnan(got))
     with np.errstate(invalid="ignore"):
         differences = np.where(same, 0.0, np.abs(wanted - got))
-    return np.nan_to_num(differences, nan=math.inf)
+    return np.nan_to_num(differences, nan=math.inf, posinf=math.inf)
 
 
 def _ask_rest(server: Server, request: GoldenRequest, timeout_s: float) -> Mapping[str, Any]:

@@ -41,11 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve(flags)
 
 
-def serve(flags: Flags) -> int:
-    """Load the models, open the ports and answer until SIGTERM or SIGINT; then drain and leave."""
+def serve(flags: Flags) -> NoReturn:
+    """Load the models, open the ports and answer until SIGTERM or SIGINT; then drain and leave the process."""
     _leave_on_signal()
     if flags.exit_when_stdin_closes:
         _when_stdin_closes(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        code = _serve(flags)
+    except SystemExit:  # of the signal
+        code = 0
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the interpreter takes two seconds to tear TensorFlow down
+
+
+def _serve(flags: Flags) -> int:
     from trainwright_components.model_server.server import ModelServer  # TensorFlow: seconds
     from trainwright_components.model_server.status import StatusError
 

@@ -1,0 +1,223 @@
+"""A model's life in service: first version, next version under load, bad versions, the same again."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainwright_components.deploy_serving.deploy import Deployment, deploy_model
+from trainwright_components.deploy_serving.history import read_history
+from trainwright_components.deploy_serving.record import metadata_of, record_of, write_record
+from trainwright_components.deploy_serving.versions import list_versions
+from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting, ServingUnavailable
+from trainwright_components.model_server.client import predict
+from trainwright_components.model_server.control import server_status, start_server
+
+NAME = "line"
+
+
+@pytest.fixture(scope="module")
+def first(home: Path, half: Path, half_golden: Path) -> Deployment:
+    """The first version of `line`."""
+    return deploy_model(half, half_golden, model_name=NAME, home=home)
+
+
+@contextmanager
+def asking(address: str) -> Iterator[tuple[list[float], list[Exception]]]:
+    """Ask the model all the time; gives the answers to x = 4 and the failures."""
+    is_over = threading.Event()
+    answers: list[float] = []
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        while not is_over.wait(0.002):
+            try:
+                answers.extend(predict(address, NAME, instances=[4.0]))
+            except ServingUnavailable as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answers, failures
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_the_first_version_is_served(home: Path, half: Path, first: Deployment) -> None:
+    assert (first.version, first.previous_version, first.is_new_version) == (1, None, True)
+    assert first.base_path == home / "models" / NAME
+    expected = tf.saved_model.load(str(half)).signatures["serving_default"](x=tf.constant([7.0]))["y"].numpy()
+    np.testing.assert_array_equal(predict(first.server.rest_address, NAME, instances=[7.0]), expected)
+    assert first.golden.requests == 4
+    assert first.golden.largest_difference < 1e-6
+
+
+def test_the_curl_line_works_when_pasted(first: Deployment) -> None:
+    line = metadata_of(first)["curl"]
+    assert first.rest_url in line
+    answer = subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout
+    assert json.loads(answer) == {"predictions": [2.0]}
+
+
+def test_the_record_tells_what_was_done(first: Deployment, tmp_path: Path) -> None:
+    write_record(first, tmp_path / "record.json")
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record == record_of(first)
+    assert record["rest_url"] == f"http://127.0.0.1:{first.server.rest_port}/v1/models/{NAME}"
+    assert record["grpc_address"] == f"127.0.0.1:{first.server.grpc_port}"
+    assert record["stop_command"] == "trainwright serve stop"
+    assert [(entry["version"], entry["event"]) for entry in record["history"]] == [(1, "published")]
+
+
+def test_the_same_content_is_only_verified_again(home: Path, half: Path, half_golden: Path, first: Deployment) -> None:
+    again = deploy_model(half, half_golden, model_name=NAME, home=home)
+    assert (again.version, again.is_new_version) == (1, False)
+    assert list_versions(first.base_path) == [1]
+    assert read_history(first.base_path)[-1].event == "verified again"
+
+
+def test_a_live_version_that_answers_otherwise_is_reported_and_left(
+    home: Path, half: Path, triple_golden: Path, first: Deployment
+) -> None:
+    with pytest.raises(DeploymentRejected, match=r"version 1 of 'line', which is live, .* Nothing was changed"):
+        deploy_model(half, triple_golden, model_name=NAME, home=home)
+    assert list_versions(first.base_path) == [1]
+    assert predict(first.server.rest_address, NAME, instances=[4.0]) == [4.0]
+
+
+def test_a_version_that_fails_its_golden_requests_is_never_reached(
+    home: Path, triple: Path, half_golden: Path, first: Deployment
+) -> None:
+    with asking(first.server.rest_address) as (answers, failures), pytest.raises(DeploymentRejected) as rejected:
+        deploy_model(triple, half_golden, model_name=NAME, home=home)
+    message = str(rejected.value)
+    assert "version 2 of 'line' was withdrawn" in message
+    assert "golden request 3 (serving_default)" in message
+    assert "output 'y' differs by 20, more than the tolerance 1e-05; 6 of 8 answers are not as they must be" in message
+    assert "Version 1 goes on serving" in message
+    assert not failures
+    assert set(answers) == {4.0}
+    assert list_versions(first.base_path) == [1]
+    assert read_history(first.base_path)[-1].event == "withdrawn"
+
+
+def test_a_version_that_cannot_be_loaded_is_withdrawn(
+    home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(half, tmp_path / "broken")
+    for file in (broken / "variables").iterdir():
+        file.unlink()
+    with pytest.raises(DeploymentRejected, match=r"it cannot be loaded: .*Version 1 goes on serving"):
+        deploy_model(broken, half_golden, model_name=NAME, home=home)
+    assert predict(first.server.rest_address, NAME, instances=[4.0]) == [4.0]
+
+
+def test_the_next_version_replaces_it_without_a_failed_request(
+    home: Path, triple: Path, triple_golden: Path, first: Deployment
+) -> None:
+    with asking(first.server.rest_address) as (answers, failures):
+        second = deploy_model(triple, triple_golden, model_name=NAME, home=home)
+    assert (second.version, second.previous_version, second.is_new_version) == (4, 1, True)
+    assert second.rest_url == first.rest_url
+    assert not failures
+    assert answers == sorted(answers)
+    assert set(answers) == {4.0, 14.0}
+    assert predict(second.server.rest_address, NAME, instances=[4.0]) == [14.0]
+    events = [(entry.version, entry.event) for entry in second.history if entry.event != "verified again"]
+    assert events == [(1, "published"), (2, "withdrawn"), (3, "withdrawn"), (4, "published")]
+
+
+def test_nothing_is_left_beside_the_versions(first: Deployment) -> None:
+    hidden = {child.name for child in first.base_path.iterdir() if not child.name.isdigit()}
+    assert hidden == {".deploy.lock", ".deployments.json"}
+
+
+def test_a_base_path_of_ones_own_is_used_and_models_live_side_by_side(
+    home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path
+) -> None:
+    other = deploy_model(half, half_golden, model_name="other", home=home, model_base_path=str(tmp_path / "base"))
+    assert list_versions(tmp_path / "base") == [1]
+    assert predict(other.server.rest_address, "other", instances=[4.0]) == [4.0]
+    assert predict(other.server.rest_address, NAME, instances=[4.0])
+    with pytest.raises(InvalidSetting, match="model 'other' is already served from"):
+        deploy_model(half, half_golden, model_name="other", home=home)
+    status = server_status(home)
+    assert status is not None
+    assert [model.name for model in status.models] == [NAME, "other"]
+
+
+def test_a_version_that_only_the_serving_process_cannot_load_is_withdrawn(
+    home: Path, half: Path, half_golden: Path, first: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainwright_components.deploy_serving import deploy
+
+    publish = deploy.publish
+
+    def publish_damaged(stage: Path, base_path: Path, version: int) -> Path:
+        (stage / str(version) / "saved_model.pb").write_bytes(b"damaged on the way")
+        return publish(stage, base_path, version)
+
+    monkeypatch.setattr(deploy, "publish", publish_damaged)
+    live = list_versions(first.base_path)[-1]
+    with pytest.raises(DeploymentRejected, match="it cannot be loaded"):
+        deploy_model(half, half_golden, model_name=NAME, home=home)
+    assert list_versions(first.base_path)[-1] == live
+    status = server_status(home)
+    assert status is not None
+    assert next(model for model in status.models if model.name == NAME).live_version == live
+
+
+def test_a_first_version_that_fails_leaves_no_model(
+    home: Path, half: Path, triple_golden: Path, first: Deployment
+) -> None:
+    with pytest.raises(DeploymentRejected, match="No version of it is served"):
+        deploy_model(half, triple_golden, model_name="unborn", home=home)
+    status = server_status(home)
+    assert status is not None
+    assert "unborn" not in {model.name for model in status.models}
+
+
+Change = Callable[[Path], None]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("", "got ''"), ("a/b", "got 'a/b'"), ("a:b", "got 'a:b'"), (".hidden", "got '.hidden'"), ("x" * 128, "1 to 127")],
+)
+def test_names_that_make_no_address_are_refused(
+    tmp_path: Path, half: Path, half_golden: Path, name: str, message: str
+) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        deploy_model(half, half_golden, model_name=name, home=tmp_path)
+
+
+def test_what_is_missing_or_broken_is_named_before_anything_starts(
+    tmp_path: Path, half: Path, half_golden: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidData, match=r"empty holds no saved_model.pb"):
+        deploy_model(tmp_path / "empty", half_golden, model_name="m", home=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidSetting, match="cannot be written to"):
+        deploy_model(half, half_golden, model_name="m", home=tmp_path, model_base_path=tmp_path / "file" / "base")
+    with pytest.raises(InvalidData, match="holds no golden requests"):
+        deploy_model(half, tmp_path / "file", model_name="m", home=tmp_path)
+    with pytest.raises(InvalidData, match="cannot read golden requests"):
+        deploy_model(half, tmp_path / "missing", model_name="m", home=tmp_path)
+    (tmp_path / "file").write_text('{"inputs": {}}\n')
+    with pytest.raises(InvalidData, match="line 1, is no golden request: 'outputs'"):
+        deploy_model(half, tmp_path / "file", model_name="m", home=tmp_path)
+    assert server_status(tmp_path) is None
+
+
+def test_the_server_survives_the_process_that_deployed(home: Path, first: Deployment) -> None:
+    assert start_server(home).supervisor_pid == first.server.supervisor_pid
