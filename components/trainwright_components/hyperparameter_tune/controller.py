@@ -158,7 +158,7 @@ class _Controller:
 
     def _look_after(self, trial_id: int) -> None:
         running, trial = self.running[trial_id], self.trials[trial_id]
-        exit_code = running.process.poll()
+        exit_code = _as_signal(running.process.poll())
         measurements = read_measurements(self.store.trial_folder(trial_id))
         has_news = len(measurements) > len(running.measurements)
         running.measurements = measurements
@@ -280,6 +280,11 @@ def _why_unusable(final: Measurement, metric: str) -> str:
     if not math.isfinite(final.metrics[metric]):
         return f"{metric} is {final.metrics[metric]} at step {final.step_count}: the training diverged"
     return ""
+
+
+def _as_signal(exit_code: int | None) -> int | None:
+    """Trainings that were asked to end leave with 143, as shells say SIGTERM."""
+    return -signal.SIGTERM if exit_code == 128 + signal.SIGTERM else exit_code
 
 
 def _how_it_ended(exit_code: int) -> str:

@@ -1,52 +1,55 @@
-"""Upload the user's code by content hash, so that a remote step can import it without a new image."""
+"""Upload the user's code by content hash, so that a remote step can import it without a new image.
 
-import hashlib
-import io
-import zipfile
+A folder goes up file by file below one address: that is the form in which KFP and Vertex hand a folder to a step, which
+then finds it as it was. A file that is there already is not sent again, and all are there before a run is sent.
+"""
+
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_components.files import content_digest
+from trainwright_components.model_module import ENTRY_FILES
+
+if TYPE_CHECKING:
+    from google.cloud import storage
 
 MODULES_FOLDER = "modules"
+MAX_MODULE_BYTES = 100 << 20
+NO_CREDENTIALS = (
+    "there are no Google credentials: run `gcloud auth application-default login`, "
+    "or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
+)
+
 _DIGEST_DIGITS = 16
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: the same files give the same archive
+_TIMEOUT_S = 60
 
 
-@dataclass(frozen=True, kw_only=True)
-class Package:
-    """What is uploaded of a module: its own bytes for a file, an archive for a folder."""
-
-    name: str
-    content: bytes
-
-    @property
-    def place(self) -> str:
-        """Where it goes below the pipeline root: the same content, the same place."""
-        digest = hashlib.sha256(self.content).hexdigest()[:_DIGEST_DIGITS]
-        return f"{MODULES_FOLDER}/{digest}/{self.name}"
+def is_module(path: Path) -> bool:
+    """Whether `path` is a model module: a Python file, or a folder with its entry file."""
+    return (path.is_file() and path.suffix == ".py") or any((path / name).is_file() for name in ENTRY_FILES)
 
 
-def pack_module(path: Path) -> Package:
-    """A file as it is, or a folder as a zip that holds the folder itself.
+def module_place(path: Path) -> str:
+    """Where a module goes below the pipeline root: the same content, the same place."""
+    return f"{MODULES_FOLDER}/{content_digest(path)[:_DIGEST_DIGITS]}/{path.name}"
+
+
+def module_files(path: Path) -> dict[str, Path]:
+    """The files of a module by what follows its place: nothing for a single file.
 
     Raises:
-        InvalidSetting: The folder is empty.
+        InvalidSetting: The folder is too large for code.
     """
     if path.is_file():
-        return Package(name=path.name, content=path.read_bytes())
-    files = sorted(_files_below(path))
-    if not files:
-        raise InvalidSetting(f"the folder {path} is empty: there is nothing to upload")
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            entry = zipfile.ZipInfo(f"{path.name}/{file.relative_to(path).as_posix()}", _EPOCH)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
-    return Package(name=f"{path.name}.zip", content=buffer.getvalue())
+        return {"": path}
+    files = {f"/{file.relative_to(path).as_posix()}": file for file in sorted(_files_below(path))}
+    size_bytes = sum(file.stat().st_size for file in files.values())
+    if size_bytes > MAX_MODULE_BYTES:
+        limit = f"{MAX_MODULE_BYTES >> 20} MB"
+        raise InvalidSetting(f"the module folder {path} holds {size_bytes >> 20} MB, over {limit}: move data out of it")
+    return files
 
 
 def imported_parameters(spec: Mapping[str, Any]) -> set[str]:
@@ -55,17 +58,14 @@ def imported_parameters(spec: Mapping[str, Any]) -> set[str]:
 
 
 def local_modules(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Path]:
-    """Parameters that are imported as artifacts and hold a local path."""
-    found = {}
-    for name in imported_parameters(spec):
-        value = parameters.get(name)
-        if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists():
-            found[name] = Path(value)
-    return found
+    """Parameters that are imported as artifacts and hold the path of a model module on this machine."""
+    texts = {name: parameters[name] for name in sorted(imported_parameters(spec) & parameters.keys())}
+    paths = {name: Path(text) for name, text in texts.items() if isinstance(text, str)}
+    return {name: path for name, path in paths.items() if path.is_absolute() and is_module(path)}
 
 
 def upload_modules(modules: Mapping[str, Path], root: str, *, project: str | None = None) -> dict[str, str]:
-    """Upload each module below `root`, unless it is there already; their URIs by parameter.
+    """Upload each module below `root`; their URIs by parameter.
 
     Raises:
         InvalidSetting: `root` is not a place that this can upload to.
@@ -73,8 +73,15 @@ def upload_modules(modules: Mapping[str, Path], root: str, *, project: str | Non
     """
     if not modules:
         return {}
-    bucket, folder = split_root(root, needed_for=next(iter(modules)))
-    return {name: _upload(pack_module(path), bucket, folder, project) for name, path in modules.items()}
+    bucket_name, folder = split_root(root, needed_for=next(iter(modules)))
+    bucket = _bucket(bucket_name, project)
+    uploaded = {}
+    for name, path in modules.items():
+        place = "/".join(filter(None, (folder, module_place(path))))
+        for rest, file in module_files(path).items():
+            _upload(file, bucket, place + rest)
+        uploaded[name] = f"gs://{bucket_name}/{place}"
+    return uploaded
 
 
 def split_root(root: str, *, needed_for: str) -> tuple[str, str]:
@@ -93,31 +100,31 @@ def split_root(root: str, *, needed_for: str) -> tuple[str, str]:
     return bucket, folder
 
 
-def _upload(package: Package, bucket: str, folder: str, project: str | None) -> str:
+def _bucket(name: str, project: str | None) -> "storage.Bucket":
     import google.auth.exceptions
-    from google.api_core import exceptions
     from google.cloud import storage
 
-    place = f"{folder}/{package.place}" if folder else package.place
-    uri = f"gs://{bucket}/{place}"
     try:
-        blob = storage.Client(project=project).bucket(bucket).blob(place)
-        blob.upload_from_string(package.content, "application/octet-stream", if_generation_match=0, timeout=60)
+        return storage.Client(project=project).bucket(name)
+    except (OSError, google.auth.exceptions.DefaultCredentialsError) as error:  # OSError: no project was found either
+        raise TargetUnavailable(NO_CREDENTIALS) from error
+
+
+def _upload(file: Path, bucket: "storage.Bucket", place: str) -> None:
+    import google.auth.exceptions
+    import requests
+    from google.api_core import exceptions
+
+    uri = f"gs://{bucket.name}/{place}"
+    try:
+        # a retry after a lost answer finds the file there already, which is as good
+        bucket.blob(place).upload_from_filename(str(file), if_generation_match=0, timeout=_TIMEOUT_S)
     except exceptions.PreconditionFailed:
-        pass  # the same content is there already
+        return
     except exceptions.GoogleAPICallError as error:
         raise TargetUnavailable(f"cannot upload to {uri}: {error.code} {error.message}") from error
-    except google.auth.exceptions.DefaultCredentialsError as error:
-        raise TargetUnavailable(NO_CREDENTIALS) from error
-    except (OSError, google.auth.exceptions.GoogleAuthError, exceptions.RetryError) as error:
+    except (requests.RequestException, google.auth.exceptions.GoogleAuthError, exceptions.RetryError) as error:
         raise TargetUnavailable(f"cannot upload to {uri}: {error}") from error
-    return uri
-
-
-NO_CREDENTIALS = (
-    "there are no Google credentials: run `gcloud auth application-default login`, "
-    "or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
-)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

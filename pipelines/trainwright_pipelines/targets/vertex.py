@@ -24,11 +24,17 @@ from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_pa
 from trainwright_pipelines.targets.uploads import NO_CREDENTIALS
 
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
-DEFAULT_LOCATION = "us-central1"
+DEFAULT_REGION = "us-central1"
 
 _TIMEOUT_S = 60
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-_STATES = {"CANCELLED": "CANCELED", "CANCELLING": "CANCELING", "CANCEL_PENDING": "CANCELING", "QUEUED": "PENDING"}
+_STATES = {
+    "CANCELLED": "CANCELED",
+    "CANCELLING": "CANCELING",
+    "CANCEL_PENDING": "CANCELING",
+    "QUEUED": "PENDING",
+    "NOT_TRIGGERED": "SKIPPED",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,7 @@ class Vertex:
 
     options: ClassVar[Mapping[str, str]] = {
         "project": f"Google Cloud project; also in {PROJECT_VARIABLE}",
-        "location": f"region; {DEFAULT_LOCATION} when not given",
+        "region": f"region of Vertex AI; {DEFAULT_REGION} when not given",
         "pipeline_root": "where artifacts and uploaded modules go: gs://BUCKET/FOLDER",
         "service_account": "e-mail address of the service account that the steps run as",
         "network": "VPC network of the steps",
@@ -47,7 +53,7 @@ class Vertex:
     }
 
     project: str = ""
-    location: str = DEFAULT_LOCATION
+    region: str = DEFAULT_REGION
     pipeline_root: str = ""
     service_account: str = ""
     network: str = ""
@@ -83,7 +89,7 @@ class Vertex:
             values = prepare_parameters(lowered, parameters, root=self.pipeline_root, project=self.project)
             job_id, request = self._request(lowered, values, use_cache=use_cache)
             created = self._service().create_pipeline_job(
-                parent=f"projects/{self.project}/locations/{self.location}",
+                parent=f"projects/{self.project}/locations/{self.region}",
                 pipeline_job=request,
                 pipeline_job_id=job_id,
                 timeout=_TIMEOUT_S,
@@ -94,7 +100,7 @@ class Vertex:
         return Submission(
             target="vertex",
             run_id=created.name,
-            url=f"{console}/{self.location}/runs/{run}?project={self.project}",
+            url=f"{console}/{self.region}/runs/{run}?project={self.project}",
         )
 
     def follow(self, submission: Submission, report: Callable[[RunStatus], None]) -> RunStatus:
@@ -124,7 +130,7 @@ class Vertex:
                     enable_caching=None if use_cache else False,
                     failure_policy=self.failure_policy,
                     project=self.project,
-                    location=self.location,
+                    location=self.region,
                     credentials=self._credentials(),
                 )
             except (ValueError, TypeError) as error:
@@ -138,7 +144,7 @@ class Vertex:
         from google.api_core.client_options import ClientOptions
         from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 
-        endpoint = self.endpoint or f"{self.location}-aiplatform.googleapis.com"
+        endpoint = self.endpoint or f"{self.region}-aiplatform.googleapis.com"
         with self._clear_errors():
             return PipelineServiceClient(
                 credentials=self._credentials(),
@@ -168,7 +174,7 @@ class Vertex:
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise TargetUnavailable(NO_CREDENTIALS) from error
         except (requests.RequestException, google.auth.exceptions.GoogleAuthError, exceptions.RetryError) as error:
-            where = self.endpoint or f"{self.location}-aiplatform.googleapis.com"
+            where = self.endpoint or f"{self.region}-aiplatform.googleapis.com"
             raise TargetUnavailable(f"cannot reach Vertex AI at {where}: {str(error).rpartition(': ')[2]}") from error
 
 

@@ -12,7 +12,8 @@ from kfp import compiler, components, dsl
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import CPU_IMAGE
-from trainwright_pipelines.targets.catalogue import read_compiled
+from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
+from trainwright_pipelines.targets.compiling import load_pipeline
 from trainwright_pipelines.targets.kubeflow import Kubeflow
 from trainwright_pipelines.targets.lowering import (
     lower_for_kubeflow,
@@ -24,6 +25,7 @@ from trainwright_pipelines.targets.lowering import (
     unresolved_images,
 )
 from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.targets.uploads import imported_parameters
 from trainwright_pipelines.targets.vertex import Vertex
 
 IMAGES = {CPU_IMAGE: "registry.example/team/trainwright:1"}
@@ -181,3 +183,33 @@ def test_what_is_written_says_which_images_are_open(pipeline: CompiledPipeline) 
         "# trainwright/cpu is a logical name: resolve it with --option images=cpu=...\n"
     )
     assert not to_yaml(lower_for_vertex(pipeline, IMAGES)).startswith("#")
+
+
+@pytest.fixture(scope="module", params=sorted(shipped_pipelines()))
+def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledPipeline:
+    return load_pipeline(shipped_pipelines()[request.param], tmp_path_factory.mktemp("compiled"))
+
+
+def test_every_shipped_pipeline_loads_with_kfps_own_sdk(shipped: CompiledPipeline, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(to_yaml(lower_for_kubeflow(shipped, IMAGES)))
+    assert components.load_component_from_file(str(tmp_path / "pipeline.yaml")).name == shipped.name
+
+
+def test_every_shipped_pipeline_loads_with_googles_own_sdk(shipped: CompiledPipeline, tmp_path: Path) -> None:
+    lowered = lower_for_vertex(shipped, IMAGES)
+    refuse_unresolved_images(lowered)
+    (tmp_path / "pipeline.yaml").write_text(to_yaml(lowered))
+    job = aiplatform.PipelineJob(
+        display_name="offline",
+        template_path=str(tmp_path / "pipeline.yaml"),
+        pipeline_root="gs://bucket/root",
+        project="p",
+        location="us-central1",
+        credentials=AnonymousCredentials(),
+    )
+    assert job.job_id.startswith(shipped.name)
+
+
+def test_the_module_of_every_pipeline_that_takes_one_is_uploaded(shipped: CompiledPipeline) -> None:
+    if "module" in shipped.spec["root"]["inputDefinitions"]["parameters"]:
+        assert imported_parameters(shipped.spec) == {"module"}

@@ -1,18 +1,18 @@
 """Modules uploaded by content: what is packed, where it goes, what is found to be one, and refusals."""
 
-import io
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_components.model_module import Context, load_module
 from trainwright_pipelines.targets.protocol import CompiledPipeline
 from trainwright_pipelines.targets.uploads import (
     imported_parameters,
     local_modules,
-    pack_module,
+    module_files,
+    module_place,
     split_root,
     upload_modules,
 )
@@ -23,7 +23,9 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "my_model"
     (folder / "__pycache__").mkdir(parents=True)
     (folder / "layers").mkdir()
-    (folder / "model.py").write_text("import layers.blocks\n")
+    (folder / "model.py").write_text(
+        "from layers import blocks\n\ndef build_model(context):\n    return f'model with {blocks.x}'\n"
+    )
     (folder / "layers" / "blocks.py").write_text("x = 1\n")
     (folder / "__pycache__" / "model.pyc").write_bytes(b"old")
     (folder / ".secret").write_text("key")
@@ -46,24 +48,41 @@ def test_the_same_content_is_uploaded_once_and_changed_content_beside_it(module_
     assert len(storage.objects) == 2
 
 
-def test_a_folder_becomes_an_archive_without_hidden_and_compiled_files(folder: Path) -> None:
-    package = pack_module(folder)
-    assert package.name == "my_model.zip"
-    with zipfile.ZipFile(io.BytesIO(package.content)) as archive:
-        assert archive.namelist() == ["my_model/layers/blocks.py", "my_model/model.py"]
-        assert archive.read("my_model/layers/blocks.py") == b"x = 1\n"
+def test_a_folder_arrives_as_a_folder_that_load_module_takes(folder: Path, storage: Any, tmp_path: Path) -> None:
+    uri = upload_modules({"module": folder}, "gs://bucket/root")["module"]
+    arrived = tmp_path / "arrived"
+    for name, content in storage.objects.items():  # as KFP's launcher and Vertex' file system show them to a step
+        file = arrived / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    module = load_module(arrived / uri.removeprefix("gs://"))
+    assert module.build_model(cast(Context, None)) == "model with 1"
+    names = sorted(name.removeprefix(f"{uri.removeprefix('gs://')}/") for name in storage.objects)
+    assert names == ["layers/blocks.py", "model.py"], "nothing hidden, nothing compiled"
 
 
-def test_an_archive_depends_on_the_content_alone(folder: Path) -> None:
-    before = pack_module(folder)
+def test_a_place_depends_on_the_content_alone(folder: Path) -> None:
+    before = module_place(folder)
     (folder / "model.py").touch()
     (folder / "__pycache__" / "model.pyc").write_bytes(b"new")
-    assert pack_module(folder) == before
+    assert module_place(folder) == before
+    (folder / "layers" / "blocks.py").write_text("x = 2\n")
+    assert module_place(folder) != before
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match="is empty: there is nothing to upload"):
-        pack_module(tmp_path)
+def test_an_upload_that_broke_off_is_made_whole(folder: Path, storage: Any) -> None:
+    storage.faults = [(200, {}), (403, {"error": {"code": 403, "message": "quota"}})]
+    with pytest.raises(TargetUnavailable, match=r"403 .*quota"):
+        upload_modules({"module": folder}, "gs://bucket")
+    upload_modules({"module": folder}, "gs://bucket")
+    assert len(storage.objects) == 2
+
+
+def test_a_folder_of_data_is_refused(folder: Path) -> None:
+    with (folder / "data.bin").open("wb") as file:
+        file.truncate(101 << 20)
+    with pytest.raises(InvalidSetting, match="my_model holds 101 MB, over 100 MB: move data out of it"):
+        module_files(folder)
 
 
 def test_imported_parameters_are_found_through_conditions_and_sub_pipelines(pipeline: CompiledPipeline) -> None:
@@ -73,6 +92,9 @@ def test_imported_parameters_are_found_through_conditions_and_sub_pipelines(pipe
 def test_only_local_paths_of_imported_parameters_are_modules(pipeline: CompiledPipeline, module_file: Path) -> None:
     values = {"module": str(module_file), "second": "gs://bucket/b.py", "settings": {"file": str(module_file)}}
     assert local_modules(pipeline.spec, values) == {"module": module_file}
+    saved_model = module_file.parent / "saved_model"
+    saved_model.mkdir()
+    assert local_modules(pipeline.spec, {"module": str(saved_model)}) == {}, "only code is uploaded"
 
 
 @pytest.mark.parametrize(
