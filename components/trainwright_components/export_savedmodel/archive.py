@@ -60,18 +60,18 @@ def _rename_functions(objects: Any, aliases: Mapping[str, Mapping[str, str]]) ->
     nodes = objects.nodes
     signature_map = next(child.node_id for child in nodes[0].children if child.local_name == "signatures")
     for child in nodes[signature_map].children:
+        names = aliases.get(child.local_name)
+        if not names:
+            continue
         function = nodes[child.node_id].bare_concrete_function
-        names = aliases.get(child.local_name, {})
         function.argument_keywords[:] = [names.get(name, name) for name in function.argument_keywords]
+        function.ClearField("function_spec")  # it would hold the call to the graph's names
         concrete = objects.concrete_functions[function.concrete_function_name]
-        for value in concrete.canonicalized_input_signature.tuple_value.values[1].dict_value.fields.values():
-            spec = value.tensor_spec_value
-            spec.name = names.get(spec.name, spec.name)
         fields = concrete.canonicalized_input_signature.tuple_value.values[1].dict_value.fields
         for safe, real in names.items():
-            if safe in fields:
-                fields[real].CopyFrom(fields[safe])
-                del fields[safe]
+            fields[real].CopyFrom(fields[safe])
+            fields[real].tensor_spec_value.name = real
+            del fields[safe]
 
 
 def _refuse_python(graph: Any) -> None:

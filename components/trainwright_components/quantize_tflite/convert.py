@@ -13,6 +13,7 @@ from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.quantize_tflite.source import TFLITE_SIGNATURE, Arrays
 
+EXACT_MODE = "float32"
 _MAX_REASON_CHARACTERS = 300
 
 
@@ -68,7 +69,7 @@ def _compute_in_int16(converter: Any) -> None:
 MODES = {
     mode.name: mode
     for mode in (
-        Mode(name="float32", summary="weights and arithmetic as trained", set_up=_change_nothing),
+        Mode(name=EXACT_MODE, summary="weights and arithmetic as trained", set_up=_change_nothing),
         Mode(name="dynamic_range", summary="8-bit weights, float activations", set_up=_quantize_weights),
         Mode(name="float16", summary="16-bit float weights", set_up=_store_halves),
         Mode(name="int8", summary="8-bit weights and activations", set_up=_compute_in_int8, needs_rows=True),

@@ -9,13 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.reader import count_rows, read_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import BudgetExceeded, InvalidData, InvalidModule, InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_components.model_outputs import Task, task_of
 from trainwright_components.quantize_tflite.budget import Budget
-from trainwright_components.quantize_tflite.convert import ConversionFailed, Mode, choose_modes, convert
+from trainwright_components.quantize_tflite.convert import (
+    EXACT_MODE,
+    MODES,
+    ConversionFailed,
+    Mode,
+    choose_modes,
+    convert,
+)
 from trainwright_components.quantize_tflite.measure import Measurement, Rows, measure, score_answers
 from trainwright_components.quantize_tflite.source import Arrays, Source, open_source
 
@@ -169,12 +176,14 @@ def quantize_model(
     settings = settings or QuantizationSettings()
     modes, budget = choose_modes(settings.modes), Budget.parse(settings.budget)
     schema = Schema.load(dataset)
+    if not count_rows(dataset, settings.split):
+        raise InvalidData(f"the split {settings.split!r} of {dataset} has no rows to compare models on")
     sources = open_source(saved_model)
     with tempfile.TemporaryDirectory() as name:
-        source, folder = _first_convertible(sources, Path(name), settings)
+        contents: dict[str, bytes] = {}
+        source, folder = _first_convertible(sources, Path(name), settings, contents)
         rows = _read_rows(source, dataset, schema, settings)
         calibration = _calibration_rows(source, dataset, schema, settings)
-        contents: dict[str, bytes] = {}
         results = []
         for mode in modes:
             result = _try_mode(mode, folder, rows, calibration, budget, settings, contents)
@@ -208,7 +217,7 @@ def _try_mode(
     contents: dict[str, bytes],
 ) -> ModeResult:
     try:
-        content = convert(folder, mode, calibration, integer_io=settings.integer_io)
+        content = contents.get(mode.name) or convert(folder, mode, calibration, integer_io=settings.integer_io)
         measured = measure(content, rows, threads=settings.threads, dynamic_batch=settings.dynamic_batch)
     except (ConversionFailed, RuntimeError, ValueError) as error:  # LiteRT refuses models with the last two
         return ModeResult(mode=mode.name, failure=str(error))
@@ -222,14 +231,17 @@ def _choose(results: Sequence[ModeResult]) -> ModeResult | None:
     return min(made, key=lambda result: (len(result.excesses), result.size_bytes), default=None)
 
 
-def _first_convertible(sources: Sequence[Source], folder: Path, settings: QuantizationSettings) -> tuple[Source, Path]:
+def _first_convertible(
+    sources: Sequence[Source], folder: Path, settings: QuantizationSettings, contents: dict[str, bytes]
+) -> tuple[Source, Path]:
     """Preprocessing may use operations that TFLite lacks; then the model is converted without it."""
     batch_size = None if settings.dynamic_batch else 1
+    exact = MODES[EXACT_MODE]
     for source in sources:
         place = folder / source.signature_name
         source.write(place, batch_size=batch_size)
         try:
-            convert(place, choose_modes(["float32"])[0], [])
+            contents[exact.name] = convert(place, exact, [])
         except ConversionFailed as error:
             logger.warning("the signature %s does not convert: %s", source.signature_name, error)
             continue
@@ -245,8 +257,6 @@ def _read_rows(source: Source, dataset: Path, schema: Schema, settings: Quantiza
         reference.append(source.answer(features))
         labels.append(label.numpy())
         weights += [each.numpy() for each in weight]
-    if not inputs:
-        raise InvalidData(f"the split {settings.split!r} of {dataset} has no rows to compare models on")
     return Rows(
         task=task,
         inputs={name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]},

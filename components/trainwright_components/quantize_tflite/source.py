@@ -123,7 +123,7 @@ def _source(loaded: Any, name: str) -> Source:
 
 
 def _input_specs(signature: Any) -> "dict[str, tf.TensorSpec]":
-    return dict(signature.structured_input_signature[1])
+    return dict(sorted(signature.structured_input_signature[1].items()))
 
 
 def _takes_numbers(signature: Any) -> bool:

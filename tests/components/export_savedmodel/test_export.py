@@ -1,0 +1,303 @@
+"""An exported model answers as its Keras model does, to clients that send raw values."""
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from trainwright_components.datasets.reader import count_rows, read_split, split_files
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.errors import InvalidData, InvalidModule, UserCodeError
+from trainwright_components.export_savedmodel.export import ExportedModel, export_model
+from trainwright_components.model_module import load_module
+from trainwright_components.training.trained_model import TrainedModel, save_trained
+
+ALL = ("digits", "tabular", "regression")
+
+
+@pytest.fixture(params=ALL)
+def case(request: pytest.FixtureRequest) -> tuple[Path, Path, Path]:
+    """Model folder, dataset and SavedModel of each kind of model."""
+    names = (f"{request.param}_{part}" for part in ("model", "dataset", "saved_model"))
+    model, dataset, saved_model = (request.getfixturevalue(name) for name in names)
+    return model, dataset, saved_model
+
+
+def golden_requests(saved_model: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (saved_model.parent / "golden.jsonl").read_text().splitlines()]
+
+
+def from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [from_json(each) for each in value]
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+
+
+def test_every_row_of_the_test_split_gets_the_keras_models_answer(case: tuple[Path, Path, Path]) -> None:
+    model, dataset, saved_model = case
+    trained = TrainedModel.load(model)
+    features, *_ = next(iter(read_split(dataset, "test").batch(10_000)))
+    wanted = trained.model.predict(trained.module.preprocess(features, trained.context), verbose=0)
+    loaded = tf.saved_model.load(str(saved_model))
+    got = loaded.signatures["serving_default"](**features)
+    names = trained.schema.class_names
+    if not names:
+        assert set(got) == {"predictions"}
+        assert got["predictions"].numpy() == pytest.approx(wanted[:, 0], rel=1e-5)
+        return
+    assert set(got) == {"probabilities", "classes"}
+    assert [name.decode() for name in got["classes"].numpy()] == [names[index] for index in wanted.argmax(axis=1)]
+    assert got["probabilities"].numpy().sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (got["probabilities"].numpy().argsort(axis=1)[:, -1] == wanted.argmax(axis=1)).all()
+
+
+def test_stored_examples_are_taken_as_they_are(case: tuple[Path, Path, Path]) -> None:
+    _, dataset, saved_model = case
+    records = list(tf.data.TFRecordDataset([str(file) for file in split_files(dataset, "test")]).take(20))
+    features, *_ = next(iter(read_split(dataset, "test").batch(20)))
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    dense = signatures["serving_default"](**features)
+    parsed = signatures["serving_examples"](examples=tf.stack(records))
+    assert set(dense) == set(parsed)
+    for name in dense:
+        assert (dense[name].numpy() == parsed[name].numpy()).all()
+
+
+def test_classify_and_regress_have_the_names_and_methods_of_tensorflow_serving(
+    digits_saved_model: Path, regression_saved_model: Path
+) -> None:
+    saved = saved_model_pb2.SavedModel.FromString((digits_saved_model / "saved_model.pb").read_bytes())
+    definitions = saved.meta_graphs[0].signature_def
+    classify = definitions["classify"]
+    assert classify.method_name == "tensorflow/serving/classify"
+    assert (set(classify.inputs), set(classify.outputs)) == ({"inputs"}, {"classes", "scores"})
+    assert [dim.size for dim in classify.outputs["scores"].tensor_shape.dim] == [-1, 10]
+    assert definitions["serving_default"].method_name == "tensorflow/serving/predict"
+    assert "regress" not in definitions
+    saved = saved_model_pb2.SavedModel.FromString((regression_saved_model / "saved_model.pb").read_bytes())
+    regress = saved.meta_graphs[0].signature_def["regress"]
+    assert regress.method_name == "tensorflow/serving/regress"
+    assert (set(regress.inputs), set(regress.outputs)) == ({"inputs"}, {"outputs"})
+
+
+def test_preprocess_and_preprocessed_are_the_two_halves(case: tuple[Path, Path, Path]) -> None:
+    _, dataset, saved_model = case
+    features, *_ = next(iter(read_split(dataset, "test").batch(5)))
+    loaded = tf.saved_model.load(str(saved_model))
+    halves = loaded.signatures["preprocessed"](**loaded.signatures["preprocess"](**features))
+    whole = loaded.signatures["serving_default"](**features)
+    for name, value in halves.items():
+        assert value.numpy() == pytest.approx(whole[name].numpy(), rel=1e-6)
+
+
+def test_golden_answers_come_from_keras_and_the_export_gives_them(case: tuple[Path, Path, Path]) -> None:
+    model, _, saved_model = case
+    trained = TrainedModel.load(model)
+    loaded = tf.saved_model.load(str(saved_model))
+    requests = golden_requests(saved_model)
+    assert [request["signature_name"] for request in requests] == ["serving_default", "serving_examples"] * 2
+    for request in requests:
+        inputs = {name: tf.constant(from_json(value)) for name, value in request["inputs"].items()}
+        got = loaded.signatures[request["signature_name"]](**inputs)
+        for name, value in request["outputs"].items():
+            if name == "classes":
+                assert [each.decode() for each in got[name].numpy()] == value
+            else:
+                assert got[name].numpy() == pytest.approx(np.array(value), abs=request["tolerance"])
+    raw = {name: tf.constant(value) for name, value in requests[2]["inputs"].items()}
+    outputs = trained.model.predict(trained.module.preprocess(raw, trained.context), verbose=0)
+    number = next(iter(requests[2]["outputs"].values()))
+    if trained.schema.class_names:
+        assert outputs.argmax(axis=1).tolist() == np.argmax(number, axis=1).tolist()
+    else:
+        assert outputs[:, 0] == pytest.approx(number, rel=1e-6)
+
+
+def test_golden_requests_are_strict_json_and_show_several_classes(digits_saved_model: Path) -> None:
+    one, _, several, _ = golden_requests(digits_saved_model)
+    assert len(one["inputs"]["image"]) == 1
+    assert len(set(several["outputs"]["classes"])) == 8
+    for line in (digits_saved_model.parent / "golden.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_warm_up_records_are_requests_that_the_model_answers(case: tuple[Path, Path, Path]) -> None:
+    _, _, saved_model = case
+    loaded = tf.saved_model.load(str(saved_model))
+    records = list(tf.data.TFRecordDataset(str(saved_model / "assets.extra" / "tf_serving_warmup_requests")))
+    assert len(records) == 4
+    for record in records:
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        assert loaded.signatures[request.model_spec.signature_name](**inputs)
+
+
+def test_loads_where_keras_cannot_even_be_imported(tabular_saved_model: Path) -> None:
+    """The model has a custom layer, a lookup table in `preprocess`, and logits."""
+    request = golden_requests(tabular_saved_model)[2]
+    code = f"""
+import sys
+sys.modules["keras"] = sys.modules["tf_keras"] = None
+import json
+import tensorflow as tf
+model = tf.saved_model.load({str(tabular_saved_model)!r})
+inputs = {{name: tf.constant(value) for name, value in {request["inputs"]!r}.items()}}
+print(json.dumps(model.signatures["serving_default"](**inputs)["probabilities"].numpy().tolist()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert np.array(json.loads(done.stdout)) == pytest.approx(
+        np.array(request["outputs"]["probabilities"]), abs=request["tolerance"]
+    )
+
+
+def test_missing_values_may_be_left_out_of_examples_only_where_training_saw_some_missing(
+    tabular_saved_model: Path,
+) -> None:
+    """`ash` and `strength` have missing values, `hue` has none."""
+    loaded = tf.saved_model.load(str(tabular_saved_model))
+    numbers = {"alcohol": 13.0, "hue": 1.0, "proline": 700.0}
+
+    def ask(**values: float) -> dict[str, tf.Tensor]:
+        example = tf.train.Example()
+        for name, value in values.items():
+            example.features.feature[name].float_list.value.append(value)
+        return loaded.signatures["serving_examples"](examples=tf.constant([example.SerializeToString()]))
+
+    dense = {name: tf.constant([value]) for name, value in (numbers | {"ash": np.nan}).items()}
+    wanted = loaded.signatures["serving_default"](strength=tf.constant([""]), **dense)
+    assert ask(**numbers)["probabilities"].numpy() == pytest.approx(wanted["probabilities"].numpy())
+    del numbers["hue"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="hue"):
+        ask(**numbers)
+
+
+def test_weights_are_stored_once(digits_model: Path, digits_saved_model: Path) -> None:
+    stored = tf.train.list_variables(str(digits_saved_model / "variables" / "variables"))
+    count = sum(int(np.prod(shape)) for name, shape in stored if "OBJECT_GRAPH" not in name)
+    assert count == TrainedModel.load(digits_model).model.count_params()
+
+
+def test_the_schema_travels_with_the_model(tabular_model: Path, tabular_saved_model: Path) -> None:
+    assert Schema.load(tabular_saved_model / "assets.extra") == Schema.load(tabular_model)
+
+
+def test_the_card_tells_what_is_known(
+    digits_dataset: Path, digits_saved_model: Path, tabular_saved_model: Path
+) -> None:
+    card = (digits_saved_model.parent / "card.md").read_text()
+    assert card.startswith("# digits\n\nPredicts the class `digit`, one of 10: `0`, `1`")
+    assert "| `image` | image | float32 | [8, 8] | 0 to 16 |" in card
+    assert "| `params.filters` | `8` |" in card
+    assert f"| train | {count_rows(digits_dataset, 'train'):,} |" in card
+    assert "val_accuracy" in card
+    card = (tabular_saved_model.parent / "card.md").read_text()
+    assert "| `strength` | categorical | string | one value | `light`, `medium`, `strong`; " in card
+    assert "as `preprocess` treats unknown ones" in card
+
+
+AWKWARD = """
+import keras
+import tensorflow as tf
+
+def preprocess(features, context):
+    return tf.stack([tf.cast(features[f.name], tf.float32) for f in context.schema.features], axis=-1)
+
+def build_model(context):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("adam", "binary_crossentropy")
+    return model
+"""
+
+
+@pytest.fixture(scope="session")
+def awkward_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Names that no graph accepts, and two classes."""
+    from trainwright_components.prepare_data.prepare import prepare_data
+    from trainwright_components.prepare_data.settings import PrepareSettings
+
+    folder = tmp_path_factory.mktemp("awkward")
+    rows = [f"{index / 10},{index},{'yes' if index % 3 else 'no'}" for index in range(60)]
+    (folder / "data.csv").write_text("\n".join(["mean radius (cm),größe/x,is it?", *rows]))
+    return prepare_data(folder / "data.csv", folder / "dataset", PrepareSettings(label="is it?")).dataset
+
+
+def export_module(source: str, dataset: Path, folder: Path) -> ExportedModel:
+    """Export an untrained model of the module `source`."""
+    from trainwright_components.datasets.statistics import Statistics
+    from trainwright_components.model_module import Context
+
+    folder.mkdir(exist_ok=True)
+    (folder / "awkward.py").write_text(source)
+    module = load_module(folder / "awkward.py")
+    schema, statistics = Schema.load(dataset), Statistics.load(dataset)
+    context = Context(params={}, schema=schema, statistics=statistics, dataset=dataset)
+    model = module.build_model(context)
+    model.optimizer.build(model.trainable_variables)
+    (folder / "model").mkdir()
+    save_trained(folder / "model", model=model, module=module, context=context, training={})
+    golden, card = folder / "golden.jsonl", folder / "card.md"
+    return export_model(folder / "model", dataset, folder / "saved_model", golden=golden, card=card)
+
+
+def test_feature_names_reach_clients_unchanged(awkward_dataset: Path, tmp_path: Path) -> None:
+    exported = export_module(AWKWARD, awkward_dataset, tmp_path)
+    assert exported.largest_difference < 1e-5
+    features = {"mean radius (cm)": [0.5, 1.5], "größe/x": [1, 2]}
+    assert set(golden_requests(exported.folder)[0]["inputs"]) == set(features)
+    loaded = tf.saved_model.load(str(exported.folder))
+    signature = loaded.signatures["serving_default"]
+    assert set(signature.structured_input_signature[1]) == set(features)
+    dtypes = {feature.name: feature.dtype for feature in Schema.load(awkward_dataset).features}
+    got = signature(**{name: tf.constant(value, dtypes[name]) for name, value in features.items()})
+    assert got["probabilities"].shape == (2, 2)
+    assert set(got["classes"].numpy().tolist()) <= {b"yes", b"no"}
+    definition = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
+    assert set(definition.meta_graphs[0].signature_def["serving_default"].inputs) == set(features)
+
+
+def test_a_model_that_draws_random_numbers_is_refused_and_leaves_nothing(awkward_dataset: Path, tmp_path: Path) -> None:
+    noisy = AWKWARD.replace("axis=-1)\n", "axis=-1) + tf.random.normal([])\n", 1)
+    with pytest.raises(InvalidModule, match=r"differs from the Keras model's by .* random numbers"):
+        export_module(noisy, awkward_dataset, tmp_path)
+    assert not list(tmp_path.glob("*saved_model*"))
+    assert not (tmp_path / "golden.jsonl").exists()
+
+
+def test_python_in_the_graph_is_refused(awkward_dataset: Path, tmp_path: Path) -> None:
+    python = AWKWARD.replace(
+        "    return tf.stack(",
+        "    features = {k: tf.ensure_shape(tf.numpy_function(lambda x: x, [v], v.dtype), v.shape)"
+        " for k, v in features.items()}\n    return tf.stack(",
+    )
+    with pytest.raises(InvalidModule, match=r"calls Python while it runs \(PyFunc\)"):
+        export_module(python, awkward_dataset, tmp_path)
+
+
+def test_preprocess_that_cannot_become_a_graph_shows_the_users_line(awkward_dataset: Path, tmp_path: Path) -> None:
+    eager = AWKWARD.replace("    return tf.stack(", "    next(iter(features.values())).numpy()\n    return tf.stack(")
+    with pytest.raises(UserCodeError, match=r"preprocess of awkward.py failed: .* \(awkward.py, line 6\)"):
+        export_module(eager, awkward_dataset, tmp_path)
+
+
+def test_the_wrong_number_of_units_is_named(awkward_dataset: Path, tmp_path: Path) -> None:
+    wide = AWKWARD.replace("Dense(1,", "Dense(5,")
+    with pytest.raises(InvalidModule, match=r"'is it\?' has 2 classes, but the model puts out the shape .*5"):
+        export_module(wide, awkward_dataset, tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, digits_dataset: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InvalidData, match="is no trained model"):
+        export_model(tmp_path / "model", digits_dataset, tmp_path / "out", golden=tmp_path / "g", card=tmp_path / "c")
+    shutil.rmtree(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
