@@ -46,15 +46,15 @@ def run(
     PIPELINE is a shipped pipeline's name, file.py:function, or a compiled YAML file.
     Its parameters: trainwright pipelines PIPELINE
     """
+    from trainwright_pipelines.cli.configuration import make_target
+
+    there = make_target(target, options, find_home())
     compiled, values = _prepare(pipeline, settings, params_file, is_local=target == "local")
     if target == "local":
         from trainwright_pipelines.cli.local_run import run_here
 
         code = run_here(compiled, values, home=find_home(), name=name, use_cache=not no_cache, as_json=as_json)
         raise click.exceptions.Exit(code)
-    from trainwright_pipelines.cli.configuration import make_target
-
-    there = make_target(target, options, find_home())
     submission = there.submit(compiled, values, use_cache=not no_cache)
     click.echo(f"run {submission.run_id}  {submission.url}", err=True)
     raise click.exceptions.Exit(_follow(there, submission, as_json=as_json))
@@ -85,8 +85,9 @@ def submit(
     from trainwright_pipelines.cli.configuration import make_target
     from trainwright_pipelines.cli.output import print_json
 
+    there = make_target(target, options, find_home())
     compiled, values = _prepare(pipeline, settings, params_file, is_local=target == "local")
-    submission = make_target(target, options, find_home()).submit(compiled, values, use_cache=not no_cache)
+    submission = there.submit(compiled, values, use_cache=not no_cache)
     if as_json:
         print_json(submission)
         return

@@ -36,6 +36,11 @@ class Parameter:
         """The type in words."""
         return TYPE_NAMES.get(self.type, self.type.lower())
 
+    @property
+    def type_with_article(self) -> str:
+        """The type as it stands in a sentence: `a whole number`."""
+        return self.type_name if self.type in {"BOOLEAN", "STRING"} else f"a {self.type_name}"
+
 
 def declared_parameters(spec: Mapping[str, Any]) -> dict[str, Parameter]:
     """The parameters that a compiled pipeline takes, by name."""
@@ -82,7 +87,7 @@ def typed_values(
             values[parameter.name] = _convert(parameter, value)
             continue
         if parameter.type != "STRUCT":
-            raise InvalidSetting(f"{full_name!r}: parameter {name!r} is a {parameter.type_name}, not a mapping")
+            raise InvalidSetting(f"{full_name!r}: parameter {name!r} is {parameter.type_with_article}, not a mapping")
         base = values.get(parameter.name, parameter.default or {})
         values[parameter.name] = _with_entry(base, inner, _read_scalar(value), full_name)
     return values
@@ -128,7 +133,7 @@ def _convert(parameter: Parameter, value: Any) -> Any:
     }
     converted = converters.get(parameter.type, lambda each: each)(read)
     if converted is None:
-        raise InvalidSetting(f"parameter {parameter.name!r} is a {parameter.type_name}, got {value!r}")
+        raise InvalidSetting(f"parameter {parameter.name!r} must be {parameter.type_with_article}, got {value!r}")
     return converted
 
 

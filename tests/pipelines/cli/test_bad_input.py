@@ -8,6 +8,11 @@ import pytest
 
 from trainwright_pipelines.cli import main as main_module
 
+
+def _shown(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else ""
+
+
 BAD_LINES = [
     (["rnu"], "no command 'rnu'; did you mean 'run'?"),
     (["runs", "shwo"], "no command 'shwo'; did you mean 'show'?"),
@@ -22,15 +27,98 @@ BAD_LINES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("line", "message"), BAD_LINES, ids=lambda each: " ".join(each) if isinstance(each, list) else ""
-)
+@pytest.mark.parametrize(("line", "message"), BAD_LINES, ids=_shown)
 def test_bad_input_is_told_in_one_message(trainwright: Callable, line: list[str], message: str) -> None:
     outcome = trainwright(*line)
     assert outcome.code in {1, 2}
     assert message in outcome.err
     assert "Traceback" not in outcome.err
     assert outcome.out == ""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Files that are each wrong in one way."""
+    contents = {
+        "good.py": "DEFAULT_PARAMS = {'units': 8}\n\n\ndef build_model(context):\n    return None\n",
+        "empty.py": "def biuld_model(context):\n    return None\n",
+        "broken.py": "def build_model(context)\n    return None\n",
+        "data.csv": "a,b\n1,2\n",
+        "list.yaml": "- source\n- digits\n",
+        "broken.yaml": "source: [digits\n",
+        "other.yaml": "a: 1\n",
+        "plain.py": "def nightly():\n    pass\n",
+        "raises.py": "from kfp import dsl\n\nraise KeyError('from the user')\n\n@dsl.pipeline\ndef f():\n    pass\n",
+    }
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+BAD_RUNS = [
+    (["--set", "epochs=3"], "no parameter 'epochs'"),
+    (["--set", "modul=x.py"], "no parameter 'modul'; did you mean 'module'?"),
+    (["--set", "quantize=perhaps"], "parameter 'quantize' must be true or false, got 'perhaps'"),
+    (["--set", "params=[1]"], "parameter 'params' must be a mapping"),
+    (["--set", "training"], "--set takes NAME=VALUE, got 'training'"),
+    (["--set", "training.epoch=3"], "there is no training setting 'epoch'; did you mean 'epochs'?"),
+    (["--set", "training.epochs=0"], "training.epochs must be at least 1, got 0"),
+    (["--set", "training.epochs=many"], "training.epochs must be a whole number, got 'many'"),
+    (["--set", "params.unit=3"], "no hyperparameter 'unit'"),
+    (["--set", "module=digit"], "no model module 'digit'"),
+    (["--set", "module={project}/god.py"], "did you mean 'good.py'?"),
+    (["--set", "module={project}/empty.py"], "has no build_model(context); did you mean 'biuld_model'?"),
+    (["--set", "module={project}/broken.py"], "broken.py, line 1: expected ':'"),
+    (["--set", "module={project}/folder"], "it has neither model.py nor __init__.py"),
+    (["--set", "source={project}/dta.csv"], "dta.csv; did you mean 'data.csv'?"),
+    (["--set", "model_name=my model"], "model_name must be letters, digits"),
+    (["--params", "{project}/absent.yaml"], "absent.yaml: No such file or directory"),
+    (["--params", "{project}/list.yaml"], "must hold NAME: VALUE lines, got a list"),
+    (["--params", "{project}/broken.yaml"], "is no YAML"),
+    (["--option", "host=x"], "target local has no option 'host'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), BAD_RUNS, ids=lambda each: " ".join(each) if isinstance(each, list) else ""
+)
+def test_a_bad_setting_is_refused_before_anything_starts(
+    trainwright: Callable, home: Path, project: Path, options: list[str], message: str
+) -> None:
+    outcome = trainwright("run", "train_and_deploy", *(each.format(project=project) for each in options))
+    assert outcome.code in {1, 2}
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        ("other.yaml", "is no compiled pipeline: it has no pipelineInfo and root"),
+        ("broken.yaml", "is no YAML"),
+        ("plain.py", "has no @dsl.pipeline"),
+        ("plain.py:nightly", "is no pipeline: put @dsl.pipeline above it"),
+        ("plain.py:nihgtly", "has no function 'nihgtly'; did you mean 'nightly'?"),
+        ("broken.py:build_model", "broken.py, line 1: expected ':'"),
+    ],
+)
+def test_what_is_no_pipeline_is_refused(trainwright: Callable, project: Path, pipeline: str, message: str) -> None:
+    outcome = trainwright("run", str(project / pipeline))
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_exception_in_the_users_pipeline_file_shows_the_users_lines_alone(
+    trainwright: Callable, project: Path
+) -> None:
+    outcome = trainwright("run", str(project / "raises.py"))
+    assert outcome.code == 1
+    assert "raises.py cannot be imported: 'from the user'" in outcome.err
+    assert 'raises.py", line 3' in outcome.err
+    assert "trainwright_pipelines" not in outcome.err
 
 
 def test_an_error_is_a_document_when_json_is_asked_for(trainwright: Callable) -> None:
