@@ -148,7 +148,10 @@ class _Controller:
         self.store.save_trial(trial)
         process = self.runner.start(self.store.trial_folder(trial.id), trial.params)
         self.running[trial.id] = _Running(process=process)
-        logger.info("trial %d of %d started: %s", trial.id, self.settings.max_trial_count, _words(trial.params))
+        again = " again" if trial.attempt > 1 else ""
+        logger.info(
+            "trial %d of %d started%s: %s", trial.id, self.settings.max_trial_count, again, _words(trial.params)
+        )
         return True
 
     def _point(self, trial_id: int, starting_point: Mapping[str, Value] | None) -> dict[str, Value]:
