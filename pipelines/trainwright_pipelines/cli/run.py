@@ -105,7 +105,7 @@ def _prepare(
     from trainwright_pipelines.targets.catalogue import find_pipeline
     from trainwright_pipelines.targets.compiling import load_pipeline
     from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
-    from trainwright_pipelines.targets.parameters import declared_parameters
+    from trainwright_pipelines.targets.parameters import declared_parameters, split_setting
 
     home = find_home()
     source = find_pipeline(pipeline)
@@ -114,7 +114,7 @@ def _prepare(
     values = gather_values(
         source,
         declared,
-        settings=settings,
+        settings=map(split_setting, settings),
         params_file=Path(params_file) if params_file else None,
         folder=Path.cwd(),
     )

@@ -1,7 +1,7 @@
 """Gather a run's parameters: from a file, `--set` and defaults; typed, with absolute paths, checked."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import yaml
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.targets.catalogue import DEFINITIONS, PipelineSource
 from trainwright_pipelines.targets.locations import absolute_locations
-from trainwright_pipelines.targets.parameters import Parameter, check_complete, split_setting, typed_values
+from trainwright_pipelines.targets.parameters import Parameter, check_complete, typed_values
 
 _SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -19,7 +19,7 @@ def gather_values(
     source: PipelineSource,
     declared: Mapping[str, Parameter],
     *,
-    settings: Sequence[str],
+    settings: Iterable[tuple[str, Any]],
     params_file: Path | None,
     folder: Path,
 ) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def gather_values(
     Args:
         source: Where the pipeline comes from; a shipped one is checked more closely, for its parameters are known.
         declared: The pipeline's parameters.
-        settings: `NAME=VALUE` each; they win over the file.
+        settings: Names and values; they win over the file.
         params_file: YAML or JSON; its relative paths start at its own folder.
         folder: Where relative paths of settings and defaults start.
 
@@ -41,7 +41,7 @@ def gather_values(
     if params_file is not None:
         values = typed_values(read_params_file(params_file).items(), declared)
         values = absolute_locations(values, base=params_file.absolute().parent, must_exist=is_shipped)
-    values = typed_values(map(split_setting, settings), declared, start=values)
+    values = typed_values(settings, declared, start=values)
     values = absolute_locations(values, base=folder, must_exist=is_shipped)
     check_complete(values, declared)
     values |= _changed_defaults(declared, values, folder, must_exist=is_shipped)

@@ -1,0 +1,86 @@
+"""Run a pipeline on this machine from Python: for notebooks and scripts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.errors import RunNotFound
+from trainwright_pipelines.engine.records import Event, Run, State, Task
+from trainwright_pipelines.engine.runs import create_run, execute
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.home import Home, find_home
+from trainwright_pipelines.service.run_page import write_run_page
+from trainwright_pipelines.suggestions import did_you_mean
+from trainwright_pipelines.targets.catalogue import find_pipeline
+from trainwright_pipelines.targets.compiling import load_pipeline
+from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
+from trainwright_pipelines.targets.parameters import declared_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """A run that has ended, well or not, with its steps and its page."""
+
+    run: Run
+    tasks: tuple[Task, ...]
+    page: Path
+
+    @property
+    def is_successful(self) -> bool:
+        """Whether every step that had to run succeeded."""
+        return self.run.state is State.SUCCEEDED
+
+    def task(self, name: str) -> Task:
+        """The step of this name.
+
+        Raises:
+            RunNotFound: There is no such step.
+        """
+        found = [task for task in self.tasks if name in (task.name, task.path)]
+        if not found:
+            raise RunNotFound(
+                f"run {self.run.id} has no step {name!r}{did_you_mean(name, [t.name for t in self.tasks])}"
+            )
+        return found[0]
+
+
+def run_pipeline(
+    pipeline: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    use_cache: bool = True,
+    listener: Callable[[Event], None] | None = None,
+    home: Home | None = None,
+) -> EndedRun:
+    """Run `pipeline` here and wait for its end.
+
+    Args:
+        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        parameters: Values by name; a dotted name goes into a mapping: `{"training.epochs": 5}`. Relative paths start
+            at the current folder.
+        use_cache: Whether steps whose inputs did not change are taken from earlier runs.
+        listener: Called for every change of state, from another thread.
+        home: Where state lives; what TRAINWRIGHT_HOME says when absent.
+
+    Raises:
+        InvalidPipeline: The pipeline cannot be found or compiled.
+        InvalidSetting: A parameter is unknown, missing or of another type.
+    """
+    home = home or find_home()
+    source = find_pipeline(pipeline)
+    compiled = load_pipeline(source, home.compiled)
+    declared = declared_parameters(compiled.spec)
+    settings = (parameters or {}).items()
+    values = gather_values(source, declared, settings=settings, params_file=None, folder=Path.cwd())
+    store = Store(home.root)
+    try:
+        spec = compiled.to_yaml()
+        created = create_run(spec, fill_local_paths(values, declared, home.models), store=store, uses_cache=use_cache)
+        try:
+            run = execute(created.id, store=store, listener=listener)
+        finally:
+            page = write_run_page(store, created.id)
+        return EndedRun(run=run, tasks=tuple(store.tasks(run.id)), page=page)
+    finally:
+        store.close()
