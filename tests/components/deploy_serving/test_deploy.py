@@ -1,10 +1,13 @@
 """A model's life in service: first version, next version under load, bad versions, the same again."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +27,17 @@ NAME = "line"
 
 
 @pytest.fixture(scope="module")
-def first(home: Path, half: Path, half_golden: Path) -> Deployment:
+def both(home: Path, half: Path, half_golden: Path) -> list[Deployment]:
+    """The same model deployed twice at the same time: the publisher, then the one that came too late."""
+    with ThreadPoolExecutor(2) as pool:
+        deployments = [pool.submit(deploy_model, half, half_golden, model_name=NAME, home=home) for _ in range(2)]
+    return sorted((deployment.result() for deployment in deployments), key=lambda d: not d.is_new_version)
+
+
+@pytest.fixture(scope="module")
+def first(both: list[Deployment]) -> Deployment:
     """The first version of `line`."""
-    return deploy_model(half, half_golden, model_name=NAME, home=home)
+    return both[0]
 
 
 @contextmanager
@@ -59,6 +70,12 @@ def test_the_first_version_is_served(home: Path, half: Path, first: Deployment) 
     np.testing.assert_array_equal(predict(first.server.rest_address, NAME, instances=[7.0]), expected)
     assert first.golden.requests == 4
     assert first.golden.largest_difference < 1e-6
+
+
+def test_publishers_at_the_same_time_take_turns(both: list[Deployment]) -> None:
+    assert [(d.version, d.is_new_version) for d in both] == [(1, True), (1, False)]
+    assert list_versions(both[0].base_path) == [1]
+    assert [entry.event for entry in both[1].history] == ["published", "verified again"]
 
 
 def test_the_curl_line_works_when_pasted(first: Deployment) -> None:
@@ -176,6 +193,42 @@ def test_a_version_that_only_the_serving_process_cannot_load_is_withdrawn(
     assert next(model for model in status.models if model.name == NAME).live_version == live
 
 
+@pytest.mark.slow
+def test_a_version_that_brings_the_serving_process_down_is_withdrawn(
+    home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainwright_components.deploy_serving import deploy
+
+    publish = deploy.publish
+    killers: list[threading.Thread] = []
+
+    def kill_while_published(folder: Path) -> None:
+        killed: set[int | None] = {None}
+        while folder.is_dir():
+            status = server_status(home)
+            if status is not None and status.info.server_pid not in killed:
+                killed.add(status.info.server_pid)
+                os.kill(status.info.server_pid or 0, signal.SIGKILL)
+
+    def publish_deadly(stage: Path, base_path: Path, version: int) -> Path:
+        folder = publish(stage, base_path, version)
+        killers.append(threading.Thread(target=kill_while_published, args=(folder,)))
+        killers[0].start()
+        return folder
+
+    monkeypatch.setattr(deploy, "publish", publish_deadly)
+    live = list_versions(first.base_path)[-1]
+    other = shutil.copytree(half, tmp_path / "other")
+    (other / "assets.extra").mkdir()
+    (other / "assets.extra" / "note").write_text("other content")
+    with pytest.raises(DeploymentRejected, match="the server ended 2 times while loading it"):
+        deploy_model(other, half_golden, model_name=NAME, home=home)
+    killers[0].join()
+    status = server_status(home)
+    assert status is not None
+    assert next(model for model in status.models if model.name == NAME).live_version == live
+
+
 def test_a_first_version_that_fails_leaves_no_model(
     home: Path, half: Path, triple_golden: Path, first: Deployment
 ) -> None:
@@ -184,9 +237,6 @@ def test_a_first_version_that_fails_leaves_no_model(
     status = server_status(home)
     assert status is not None
     assert "unborn" not in {model.name for model in status.models}
-
-
-Change = Callable[[Path], None]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +267,26 @@ def test_what_is_missing_or_broken_is_named_before_anything_starts(
     with pytest.raises(InvalidData, match="line 1, is no golden request: 'outputs'"):
         deploy_model(half, tmp_path / "file", model_name="m", home=tmp_path)
     assert server_status(tmp_path) is None
+
+
+def test_the_component_hands_on_what_pages_and_the_command_line_show(
+    home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kfp import dsl
+
+    from trainwright_components.deploy_serving.component import deploy_serving
+
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(home))
+    deployment = dsl.Artifact(uri=str(tmp_path / "deployment"))
+    outputs = deploy_serving.python_func(
+        saved_model=dsl.Model(uri=str(half)),
+        golden_requests=dsl.Artifact(uri=str(half_golden)),
+        deployment=deployment,
+        model_name="by-component",
+    )
+    assert outputs == (f"{first.server.rest_address}/v1/models/by-component", 1)
+    assert set(deployment.metadata) == {"rest_url", "grpc_address", "version", "curl", "stop_command"}
+    assert json.loads((tmp_path / "deployment").read_text())["version"] == 1
 
 
 def test_the_server_survives_the_process_that_deployed(home: Path, first: Deployment) -> None:

@@ -1,13 +1,21 @@
 """REST as clients see it: paths, JSON shapes, error texts and status codes of TensorFlow Serving."""
 
+import asyncio
 import gzip
+import http.client
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.status import Code, StatusError
 
 PREDICT = "/v1/models/linear:predict"
 
@@ -219,6 +227,62 @@ def test_what_is_not_there_is_named(server: Any, path: str, status: int, message
 )
 def test_a_question_to_what_is_not_there_is_refused(server: Any, path: str, status: int, message: str) -> None:
     assert server.error(path, {"instances": [1]}) == (status, message)
+
+
+def send_options(server: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=20)
+    connection.request("OPTIONS", PREDICT, headers=headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response
+
+
+def test_pages_of_other_origins_may_ask_where_that_is_switched_on(server: Any) -> None:
+    assert send_options(server, {"Origin": "https://example.com"}).status == 200
+    assert send_options(server, {}).status == 400
+    assert send_options(server, {"Origin": "https://example.com"}).headers["Access-Control-Allow-Origin"] is None
+
+
+class SlowCore:
+    """A core whose models take their time."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+
+    @contextmanager
+    def handle(self, spec: Any) -> Iterator[Any]:
+        self.is_over.wait(30)
+        raise StatusError(Code.NOT_FOUND, spec.name)
+        yield
+
+
+async def post(application: Any, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send one request straight into an ASGI application."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    await application(scope | {"headers": [], "root_path": "", "http_version": "1.1"}, receive, send)
+    headers = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, sent[1]["body"]
+
+
+def test_a_request_that_takes_too_long_is_answered_and_told_so() -> None:
+    core = SlowCore()
+    api = RestApi(core, timeout_ms=20, threads=1, is_cors_enabled=True)  # type: ignore[arg-type]  # a double
+    status, headers, body = asyncio.run(post(api.application(), "/v1/models/slow:predict", b'{"instances": [1]}'))
+    core.is_over.set()
+    api.close()
+    assert status == 504
+    assert json.loads(body) == {"error": "Timed out waiting for notification"}
+    assert headers["access-control-allow-origin"] == "*"
+    assert headers["content-type"] == "application/json"
 
 
 def test_paths_outside_of_v1_are_not_found(server: Any) -> None:
