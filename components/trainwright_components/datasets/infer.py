@@ -170,9 +170,10 @@ def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
     if single := sorted(text for text, count in counts.items() if count == 1):
         listing = ", ".join(map(repr, single[:10])) + (f" and {len(single) - 10} more" if len(single) > 10 else "")
         hint = "; if it is a quantity, say task regression" if column.is_numeric else ""
+        which = "class" if len(single) == 1 else "each of the classes"
         raise InvalidData(
-            f"label {name!r}: class {listing} has one example, which cannot be in training and test both; "
-            f"add examples, merge classes or remove the row{hint}"
+            f"label {name!r}: {which} {listing} has one example, which "
+            f"cannot be in training and test both; add examples, merge classes or remove such rows{hint}"
         )
     if column.is_whole and not column.is_bool:
         return tuple(sorted(counts, key=float))

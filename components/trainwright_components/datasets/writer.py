@@ -1,7 +1,7 @@
 """Write the folder of a dataset: sharded TFRecords of tf.Example per split, schema.json, statistics.json."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,19 +119,25 @@ def encode_rows(columns: Columns, schema: Schema) -> list[bytes]:
     """Each row as a serialized tf.Example with one feature per column of `schema`."""
     import tensorflow as tf
 
-    fields = [(name, _field_values(columns[name])) for name in schema.column_names]
+    fields = [_fill(name, columns[name]) for name in schema.column_names]
     records = []
-    for row in range(len(fields[0][1][1])):
+    for row in range(len(columns[schema.column_names[0]])):
         example = tf.train.Example()
         feature = example.features.feature
-        for name, (kind, values) in fields:
-            getattr(feature[name], kind).value.extend(values[row])
+        for fill in fields:
+            fill(feature, row)
         records.append(example.SerializeToString())
     return records
 
 
-def _field_values(column: NDArray[Any]) -> tuple[str, list[list[Any]]]:
+def _fill(name: str, column: NDArray[Any]) -> Callable[[Any, int], None]:
+    """What puts the value of a row into a tf.Example."""
     if column.dtype == object:
-        return "bytes_list", [[value.encode() if isinstance(value, str) else value] for value in column.tolist()]
-    flat = column.reshape(len(column), -1).tolist()
-    return ("int64_list" if np.issubdtype(column.dtype, np.integer) else "float_list"), flat
+        texts = [value.encode() if isinstance(value, str) else value for value in column.tolist()]
+        return lambda feature, row: feature[name].bytes_list.value.append(texts[row])
+    kind = "int64_list" if np.issubdtype(column.dtype, np.integer) else "float_list"
+    if column.ndim == 1:
+        numbers = column.tolist()
+        return lambda feature, row: getattr(feature[name], kind).value.append(numbers[row])
+    flat = column.reshape(len(column), -1)
+    return lambda feature, row: getattr(feature[name], kind).value.extend(flat[row].tolist())

@@ -81,4 +81,4 @@ def prepare_data(
     prepared = prepare.prepare_data(source, Path(dataset.path), settings)
     dataset.metadata["rows"] = {split: numbers.rows for split, numbers in prepared.statistics.splits.items()}
     dataset.metadata["is_referenced"] = prepared.is_referenced
-    Path(report.path).write_text(prepared.report_html, encoding="utf-8")
+    Path(report.path).write_text(prepared.draw_report().html(), encoding="utf-8")

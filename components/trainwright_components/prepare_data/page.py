@@ -102,8 +102,11 @@ def _grid(plots: int, *, height: float = 2.2) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     lines = math.ceil(plots / _COLUMNS)
-    figure = Figure(figsize=(3 * min(plots, _COLUMNS), height * lines), layout="constrained")
+    figure = Figure(figsize=(3 * min(plots, _COLUMNS), height * lines))
     axes = figure.subplots(lines, min(plots, _COLUMNS), squeeze=False).ravel().tolist()
+    figure.subplots_adjust(hspace=0.5, wspace=0.5)
+    for axis in axes:
+        axis.locator_params(nbins=4)
     for axis in axes[plots:]:
         axis.set_visible(False)
     return figure, axes

@@ -28,6 +28,7 @@ from trainwright_components.prepare_data.splitting import (
     describe_split,
     refuse_empty_splits,
 )
+from trainwright_components.reports import Report
 
 _SHOWN_EXAMPLES = 10
 
@@ -39,13 +40,31 @@ Writer = DatasetWriter | ReferenceWriter
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """What was prepared, where it is, and a page about it."""
+    """What was prepared, and where it is.
 
+    Args:
+        how: One sentence on how the rows were split.
+        examples: Some of the first rows, as stored.
+        is_referenced: Whether the rows stay in the files that they came in.
+    """
+
+    source: str
     dataset: Path
     schema: Schema
     statistics: Statistics
-    report_html: str
+    how: str
+    examples: Mapping[str, Column]
     is_referenced: bool = False
+
+    def draw_report(self) -> Report:
+        """The page of statistics with plots."""
+        return draw_page(
+            source=self.source,
+            schema=self.schema,
+            statistics=self.statistics,
+            how=self.how,
+            examples=self.examples,
+        )
 
 
 def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | None = None) -> PreparedData:
@@ -64,18 +83,13 @@ def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | N
             examples = _write_rows(plan, writer)
         statistics = writer.statistics or Statistics(splits={})
         refuse_empty_splits({split: numbers.rows for split, numbers in statistics.splits.items()}, settings)
-    page = draw_page(
+    return PreparedData(
         source=str(source),
+        dataset=output,
         schema=plan.schema,
         statistics=statistics,
         how=plan.how,
         examples=examples,
-    )
-    return PreparedData(
-        dataset=output,
-        schema=plan.schema,
-        statistics=statistics,
-        report_html=page.html(),
         is_referenced=plan.is_referenced,
     )
 
@@ -103,8 +117,8 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     expected = load_expected_schema(settings.expected_schema) if settings.expected_schema else None
     roles = _choose_roles(settings, traits, expected)
     if traits.columns:
-        check_columns(traits.columns, roles, source=traits.name)
         check_split_columns(settings, traits.columns, source=traits.name)
+        check_columns(traits.columns, roles, source=traits.name)
     splitter: Splitter = choose_files(rows, settings) or choose_splitter(settings, traits, label=roles.label)
     profile = _look_at(rows, splitter)
     check_split_columns(settings, tuple(profile.columns), source=traits.name)

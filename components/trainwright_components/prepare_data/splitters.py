@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from trainwright_components.prepare_data.hashing import text_fraction
 Names = NDArray[np.object_]
 FractionOf = Callable[[Chunk], NDArray[np.float64]]
 EXACT_ROWS_PER_CLASS = 4_000
+EXACT_KEYS = 100
 EXACT_TIMES = 1_000_000
 
 
@@ -38,23 +39,27 @@ class Splitter(Protocol):
 class HashSplitter:
     """By a stable hash: `fraction_of` gives each row a number in [0, 1); the lowest are the test.
 
-    `rows` have been counted before.
+    Up to `EXACT_KEYS` different rows or keys are shared out exactly, so that no split is empty by chance.
     """
 
-    def __init__(self, fractions: Mapping[str, float], fraction_of: FractionOf, *, rows: int = 0) -> None:
+    def __init__(
+        self, fractions: Mapping[str, float], fraction_of: FractionOf, *, rows: int = 0, seen: Iterable[float] = ()
+    ) -> None:
         self._fractions, self._fraction_of, self._rows = fractions, fraction_of, rows
+        self._seen = set(seen)
 
     def observe(self, chunk: Chunk) -> None:
-        """Count the rows."""
+        """Count the rows, and tell few keys from many."""
         self._rows += chunk.rows
+        if len(self._seen) <= EXACT_KEYS:
+            self._seen.update(self._fraction_of(chunk).tolist())
 
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
-        names = _all_train(chunk)
-        numbers, start = self._fraction_of(chunk), 0.0
-        for split, share in self._fractions.items():
-            names[(numbers >= start) & (numbers < start + share)] = split
-            start += share
+        names, numbers = _all_train(chunk), self._fraction_of(chunk)
+        bounds = _find_bounds(self._fractions, sorted(self._seen), exact_up_to=EXACT_KEYS)
+        for split, bound in reversed([*zip(self._fractions, bounds, strict=True)]):
+            names[numbers < bound] = split
         return names
 
     def expected_rows(self) -> Mapping[str, int]:
@@ -88,7 +93,7 @@ class StratifiedSplitter:
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
         if not self._bounds:
-            self._bounds = {name: self._find_bounds(sorted(numbers)) for name, numbers in self._seen.items()}
+            self._bounds = {name: self._bounds_of(numbers) for name, numbers in self._seen.items()}
         names = _all_train(chunk)
         splits = [*self._fractions, "train"]
         classes = as_text(chunk.column(self._label))
@@ -102,17 +107,11 @@ class StratifiedSplitter:
 
     def without_classes(self) -> HashSplitter:
         """The same splits for a label that turned out to be no class."""
-        return HashSplitter(self._fractions, self._fraction_of, rows=self._rows)
+        seen = {number for numbers in self._seen.values() for number in numbers}
+        return HashSplitter(self._fractions, self._fraction_of, rows=self._rows, seen=seen)
 
-    def _find_bounds(self, numbers: Sequence[float]) -> Sequence[float]:
-        if len(numbers) > EXACT_ROWS_PER_CLASS:
-            return [float(bound) for bound in np.cumsum(list(self._fractions.values()))]
-        bounds, taken = [], 0
-        for share in self._fractions.values():
-            at_least = 1 if len(numbers) > len(self._fractions) else 0
-            taken += max(at_least, math.floor(share * len(numbers) + 0.5))
-            bounds.append(numbers[min(taken, len(numbers) - 1)])
-        return bounds
+    def _bounds_of(self, numbers: Sequence[float]) -> Sequence[float]:
+        return _find_bounds(self._fractions, sorted(numbers), exact_up_to=EXACT_ROWS_PER_CLASS)
 
 
 class TimeSplitter:
@@ -211,6 +210,18 @@ class WholeFilesSplitter:
     def expected_rows(self) -> Mapping[str, int]:
         """What was counted."""
         return self._rows
+
+
+def _find_bounds(fractions: Mapping[str, float], numbers: Sequence[float], *, exact_up_to: int) -> Sequence[float]:
+    """Below which number each split ends; `numbers` are sorted, and all there are if not too many."""
+    if not numbers or len(numbers) > exact_up_to:
+        return [float(bound) for bound in np.cumsum(list(fractions.values()))]
+    bounds, taken = [], 0
+    for share in fractions.values():
+        at_least = 1 if len(numbers) > len(fractions) else 0
+        taken += max(at_least, math.floor(share * len(numbers) + 0.5))
+        bounds.append(numbers[min(taken, len(numbers) - 1)])
+    return bounds
 
 
 def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:

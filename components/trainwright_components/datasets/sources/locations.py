@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainwright_components.errors import InvalidSetting
+
+_REMOTE_BUFFER_BYTES = 1 << 20
 
 
 def is_remote(location: str) -> bool:
@@ -42,11 +45,41 @@ def _opened(location: str) -> IO[bytes]:
     try:
         if not is_remote(location):
             return Path(location).open("rb")
-        remote: IO[bytes] = _gfile().GFile(location, "rb")
-        remote.size()  # type: ignore[attr-defined]  # GFile opens late; this makes it fail here
-        return remote
+        return io.BufferedReader(_RemoteFile(location), _REMOTE_BUFFER_BYTES)
     except Exception as error:
         raise _unreadable(location, error) from error
+
+
+class _RemoteFile(io.RawIOBase):
+    """TensorFlow's GFile as a Python stream."""
+
+    def __init__(self, location: str) -> None:
+        self._file: Any = _gfile().GFile(location, "rb")
+        self._size = int(self._file.size())  # GFile opens late; this makes it fail here
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
+        self._file.seek(start + offset)
+        return start + offset
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def read_bytes(location: str) -> bytes:

@@ -126,11 +126,15 @@ def _looks_encoded(value: bytes) -> bool:
 
 
 def _translated(error: Any, file: str, row: int) -> InvalidData:
-    text = str(error.message)
-    if match := re.search(r"(?:Name|Key|Feature): '?([^',.]+)", text):
-        detail = f"does not fit the first records at feature {match[1].strip()!r}: {text.splitlines()[0][:200]}"
-        return InvalidData(f"{file}, after row {row}: a record {detail}")
-    return InvalidData(f"{file}, after row {row}: the file is damaged: {text.splitlines()[0][:200]}; write it again")
+    reason = re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", str(error.message).splitlines()[0])
+    if match := re.search(
+        r"(?:Key|Feature): (?P<name>.+?)(?:,| \() *(?:Index: (?P<index>\d+)\. *)?(?P<reason>.*)", reason
+    ):
+        row += 1 + int(match["index"] or 0)
+        return InvalidData(
+            f"{file}, row {row}: feature {match['name']!r} is not what it is in the first records: {match['reason']}"
+        )
+    return InvalidData(f"{file}, after row {row}: the file is damaged: {reason}; write it again")
 
 
 _: type[Source] = TfRecordFiles

@@ -1,0 +1,72 @@
+"""Statistics gathered chunk by chunk are those of numpy on the whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainwright_components.datasets.accumulate import NumberAccumulator, Sample, ValueAccumulator
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.errors import InvalidSetting
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 7, 1_000])
+def test_moments_do_not_depend_on_the_chunks(chunk_rows: int) -> None:
+    values = np.random.default_rng(0).normal(1e6, 2.0, 1_000).astype(np.float32)
+    values[::10] = np.nan
+    accumulator = NumberAccumulator()
+    for start in range(0, len(values), chunk_rows):
+        accumulator.add(values[start : start + chunk_rows])
+    result = accumulator.result()
+    exact = values[~np.isnan(values)].astype(np.float64)
+    assert (result.count, result.missing) == (900, 100)
+    assert (result.mean, result.std) == (pytest.approx(exact.mean()), pytest.approx(exact.std(), rel=1e-6))
+    assert (result.min, result.max) == (exact.min(), exact.max())
+    assert result.quantiles["0.5"] == pytest.approx(np.quantile(exact, 0.5))
+    assert sum(result.histogram_counts) == 900
+
+
+def test_a_row_of_an_array_counts_once_and_its_moments_are_over_all_elements() -> None:
+    values = np.arange(24, dtype=np.float64).reshape(4, 2, 3)
+    values[1] = np.nan
+    accumulator = NumberAccumulator()
+    accumulator.add(values)
+    result = accumulator.result()
+    assert (result.count, result.missing, result.mean) == (3, 1, pytest.approx(np.nanmean(values)))
+
+
+def test_a_column_without_a_value_has_no_numbers() -> None:
+    accumulator = NumberAccumulator()
+    accumulator.add(np.full(5, np.nan))
+    result = accumulator.result()
+    assert (result.count, result.missing, result.mean, result.histogram_counts) == (0, 5, None, ())
+
+
+def test_a_sample_of_a_long_stream_is_bounded_and_fair() -> None:
+    sample = Sample(size=2_000)
+    for start in range(0, 100_000, 1_000):
+        sample.add(np.arange(start, start + 1_000, dtype=np.float64))
+    assert (len(sample.values), sample.seen) == (2_000, 100_000)
+    assert abs(sample.values.mean() - 49_999.5) < 4 * 100_000 / np.sqrt(12 * 2_000)
+
+
+def test_texts_are_ranked_by_frequency() -> None:
+    accumulator = ValueAccumulator()
+    accumulator.add(np.array(["b", "a", "", "b", "c", "a", "b"], dtype=object))
+    result = accumulator.result()
+    assert (dict(result.values), result.missing, result.distinct) == ({"b": 3, "a": 2, "c": 1}, 1, 3)
+    assert list(result.values) == ["b", "a", "c"]
+
+
+def test_statistics_are_the_same_after_reading_them_again(tabular_dataset: Path, tmp_path: Path) -> None:
+    statistics = Statistics.load(tabular_dataset)
+    statistics.save(tmp_path)
+    assert Statistics.load(tmp_path) == statistics
+
+
+def test_an_unknown_split_or_column_is_corrected(tabular_dataset: Path) -> None:
+    statistics = Statistics.load(tabular_dataset)
+    with pytest.raises(InvalidSetting, match="no split 'valid'; did you mean 'validation'"):
+        statistics.split("valid")
+    with pytest.raises(InvalidSetting, match="no column is called 'alchol'; did you mean 'alcohol'"):
+        statistics.split("train").column("alchol")

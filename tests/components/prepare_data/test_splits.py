@@ -1,0 +1,245 @@
+"""Every way to split keeps its promise."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.schema import SPLITS
+from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.prepare_data.prepare import PreparedData, prepare_data
+from trainwright_components.prepare_data.settings import PrepareSettings
+
+Prepare = Callable[..., PreparedData]
+
+
+def ids(prepared: PreparedData, column: str = "id") -> dict[str, set[int]]:
+    return {
+        split: {int(features[column]) for features, *_ in read_split(prepared.dataset, split).as_numpy_iterator()}
+        for split in prepared.statistics.splits
+    }
+
+
+def numbered(rows: int, **columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"id": range(rows), "y": ["a", "b"] * (rows // 2), **columns})
+
+
+def split_of(splits: Mapping[str, set[int]]) -> dict[int, str]:
+    return {row: split for split, rows in splits.items() for row in rows}
+
+
+def test_rows_are_split_in_the_wanted_shares_without_overlap(prepare: Prepare) -> None:
+    splits = ids(prepare(numbered(2_000), label="y", validation_fraction=0.2, test_fraction=0.1))
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 1_400, "validation": 400, "test": 200}
+    assert set().union(*splits.values()) == set(range(2_000))
+
+
+def test_each_class_is_split_in_the_same_shares(prepare: Prepare) -> None:
+    table = pd.DataFrame({"id": range(1_000), "y": ["common"] * 960 + ["rare"] * 37 + ["few"] * 3})
+    prepared = prepare(table, label="y", validation_fraction=0.1, test_fraction=0.2)
+    counts = {split: dict(numbers.column("y").values) for split, numbers in prepared.statistics.splits.items()}
+    assert counts == {
+        "train": {"common": 672, "few": 1, "rare": 26},
+        "validation": {"common": 96, "few": 1, "rare": 4},
+        "test": {"common": 192, "few": 1, "rare": 7},
+    }
+
+
+def test_a_row_stays_in_its_split_when_others_come_and_go(prepare: Prepare) -> None:
+    table = numbered(1_000)
+    before = split_of(ids(prepare(table, label="y", stratify=False)))
+    after = split_of(ids(prepare(table.sample(frac=0.5, random_state=1), label="y", stratify=False)))
+    assert len(after) == 500
+    assert all(before[row] == split for row, split in after.items())
+
+
+def test_a_larger_validation_leaves_the_test_alone(prepare: Prepare) -> None:
+    small = ids(prepare(numbered(500), label="y", validation_fraction=0.1))
+    large = ids(prepare(numbered(500), label="y", validation_fraction=0.3))
+    assert small["test"] == large["test"]
+    assert small["validation"] < large["validation"]
+
+
+def test_equal_rows_are_on_one_side(prepare: Prepare) -> None:
+    table = pd.concat([numbered(300)] * 3)
+    splits = ids(prepare(table, label="y"))
+    assert sum(map(len, splits.values())) == 300
+
+
+def test_another_seed_gives_another_split(prepare: Prepare) -> None:
+    assert ids(prepare(numbered(500), label="y")) != ids(prepare(numbered(500), label="y", seed=1))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_one_key_is_never_on_both_sides(patients: pd.DataFrame, tmp_path: Path, prepare: Prepare, suffix: str) -> None:
+    table = patients.assign(id=range(len(patients)))
+    table.to_parquet(tmp_path / "rows.parquet")
+    prepared = prepare(table if suffix == "csv" else tmp_path / "rows.parquet", label="outcome", key_column="patient")
+    sides = {split: {patients["patient"][row] for row in rows} for split, rows in ids(prepared).items()}
+    assert "patient" not in prepared.schema.feature_names
+    assert sum(map(len, sides.values())) == patients["patient"].nunique()
+    assert min(map(len, sides.values())) >= 5
+
+
+def test_keys_are_split_alike_in_every_format(patients: pd.DataFrame, tmp_path: Path, prepare: Prepare) -> None:
+    table = patients.assign(id=range(len(patients)))
+    table.assign(patient=table["patient"].astype(float)).to_parquet(tmp_path / "rows.parquet")
+    settings = {"label": "outcome", "key_column": "patient"}
+    assert ids(prepare(table, **settings)) == ids(prepare(tmp_path / "rows.parquet", **settings))
+
+
+def test_few_keys_are_shared_out_exactly(prepare: Prepare) -> None:
+    table = numbered(200, key=[f"key {i % 10}" for i in range(200)])
+    splits = ids(prepare(table, label="y", key_column="key", validation_fraction=0.1, test_fraction=0.2))
+    assert {split: len({row % 10 for row in rows}) for split, rows in splits.items()} == {
+        "train": 7,
+        "validation": 1,
+        "test": 2,
+    }
+
+
+@pytest.mark.parametrize("as_number", [False, True])
+def test_the_latest_rows_are_the_test(patients: pd.DataFrame, prepare: Prepare, as_number: bool) -> None:
+    table = patients.assign(id=range(len(patients)))
+    if as_number:
+        table["visited"] = pd.to_datetime(table["visited"]).astype("int64")
+    splits = ids(prepare(table.sample(frac=1, random_state=3), label="outcome", time_column="visited"))
+    assert splits == {"train": set(range(420)), "validation": set(range(420, 510)), "test": set(range(510, 600))}
+
+
+def test_one_moment_is_never_on_two_sides(prepare: Prepare) -> None:
+    table = numbered(300, day=[f"2026-01-{1 + i // 30:02d}" for i in range(300)])
+    splits = ids(prepare(table, label="y", time_column="day"))
+    days = [{row // 30 for row in rows} for rows in splits.values()]
+    assert sum(map(len, days)) == 10
+
+
+def test_a_split_column_is_obeyed_with_its_common_spellings(prepare: Prepare) -> None:
+    names = ["train", "Training", "val", "dev", "TEST", "holdout"]
+    splits = ids(prepare(numbered(60, part=names * 10), label="y", split_column="part"))
+    assert {name: {row % 6 for row in rows} for name, rows in splits.items()} == {
+        "train": {0, 1},
+        "validation": {2, 3},
+        "test": {4, 5},
+    }
+
+
+def test_a_split_that_is_not_given_is_taken_from_the_training_rows(prepare: Prepare) -> None:
+    table = numbered(1_000, part=["train"] * 800 + ["test"] * 200)
+    splits = ids(prepare(table, label="y", split_column="part", validation_fraction=0.25))
+    assert splits["test"] == set(range(800, 1_000))
+    assert 150 < len(splits["validation"]) < 250
+    without = ids(prepare(table, label="y", split_column="part", validation_fraction=0))
+    assert list(without) == ["train", "test"]
+
+
+def test_files_are_split_as_given(tmp_path: Path, prepare: Prepare) -> None:
+    table = numbered(300)
+    for name, rows in (("train", slice(0, 200)), ("valid", slice(200, 250)), ("test", slice(250, 300))):
+        table[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    splits = ids(
+        prepare(
+            tmp_path / "train.csv",
+            label="y",
+            validation_source=str(tmp_path / "valid.csv"),
+            test_source=str(tmp_path / "test.csv"),
+        )
+    )
+    assert splits == {"train": set(range(200)), "validation": set(range(200, 250)), "test": set(range(250, 300))}
+
+
+def test_given_files_share_one_vocabulary_and_one_set_of_classes(tmp_path: Path, prepare: Prepare) -> None:
+    pd.DataFrame({"c": ["x", "y"] * 20, "y": ["a", "b"] * 20}).to_csv(tmp_path / "train.csv", index=False)
+    pd.DataFrame({"c": ["z", "x"] * 5, "y": ["c", "a"] * 5}).to_csv(tmp_path / "test.csv", index=False)
+    prepared = prepare(tmp_path / "train.csv", label="y", test_source=str(tmp_path / "test.csv"))
+    assert prepared.schema.feature("c").vocabulary == ("x", "y", "z")
+    assert prepared.schema.class_names == ("a", "b", "c")
+
+
+def test_a_given_file_with_other_columns_is_refused(tmp_path: Path, prepare: Prepare) -> None:
+    numbered(40).to_csv(tmp_path / "train.csv", index=False)
+    numbered(10).drop(columns="y").to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(InvalidData, match=r"test_source test\.csv lacks columns that train\.csv has: y"):
+        prepare(tmp_path / "train.csv", label="y", test_source=str(tmp_path / "test.csv"))
+
+
+def test_splits_of_zero_are_left_out(prepare: Prepare) -> None:
+    prepared = prepare(numbered(50), label="y", validation_fraction=0, test_fraction=0)
+    assert list(prepared.statistics.splits) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"validation_fraction": 0.6, "test_fraction": 0.4}, "leave nothing to train on; their sum must be below 1"),
+        ({"test_fraction": 1.5}, "test_fraction must be at least 0 and below 1, got 1.5"),
+        ({"key_column": "id", "time_column": "t"}, "key_column and time_column are different ways to split"),
+        ({"split_column": "s", "test_source": "t.csv"}, "split_column and test_source are different ways to split"),
+        ({"label": "y", "key_column": "y"}, "'y' cannot be label or weight and also excluded or used to split"),
+        ({"task": "clasification"}, "task 'clasification' is not known; did you mean 'classification'"),
+        ({"label": "y", "task": "none"}, "task none has no label, but label is 'y'"),
+        ({"reference_above_mb": -1}, "reference_above_mb must be at least 0, got -1"),
+    ],
+)
+def test_settings_that_contradict_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        PrepareSettings(**settings)  # type: ignore[arg-type]  # parametrized
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["train", "tset"],
+            r"rows\.csv, row 2: split_column 'part' must hold train, validation, test, got 'tset'; did",
+        ),
+        (["train", None], r"row 2: split_column 'part' must hold .*, got ''; fill it in"),
+        (["test", "test"], r"the train split is empty \(train: 0, validation: 0, test: 40\)"),
+    ],
+)
+def test_split_columns_with_other_values_are_refused(prepare: Prepare, values: list[str | None], message: str) -> None:
+    with pytest.raises(InvalidData, match=message):
+        prepare(numbered(40, part=values * 20), label="y", split_column="part")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("key_column", [1, None], r"row 2: key_column 'k' has no value; give every row a key"),
+        ("time_column", ["2026-01-01", "1.2.2026"], r"row 2: time_column 'k' must hold numbers or ISO 8601 times"),
+        ("time_column", ["2026-01-01", None], r"row 2: time_column 'k' has no value"),
+        ("key_column", ["one", "one"], r"the validation split by key_column 'k' is empty|the train split is empty"),
+        ("time_column", [5, 5], r"the train split is empty \(train: 0"),
+    ],
+)
+def test_columns_that_cannot_split_are_explained(
+    prepare: Prepare, column: str, values: list[object], message: str
+) -> None:
+    with pytest.raises(InvalidData, match=message):
+        prepare(numbered(40, k=values * 20), label="y", **{column: "k"})
+
+
+def test_an_empty_split_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    pd.DataFrame({"x": range(2), "y": [1.5, 2.5]}).to_csv(tmp_path / "rows.csv", index=False)
+    settings = PrepareSettings(label="y", validation_fraction=0.01)
+    with pytest.raises(
+        InvalidData, match=r"the validation split is empty \(.*raise validation_fraction above 0\.01, or"
+    ):
+        prepare_data(tmp_path / "rows.csv", tmp_path / "dataset", settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_a_split_column_that_is_not_there_is_corrected(prepare: Prepare) -> None:
+    with pytest.raises(InvalidSetting, match=r"key_column names the column 'patiant', which rows\.csv lacks; did you"):
+        prepare(numbered(40, patient=1), label="y", key_column="patiant")
+
+
+def test_the_digits_are_split_with_every_class_alike(digits_dataset: Path) -> None:
+    from trainwright_components.datasets.statistics import Statistics
+
+    statistics = Statistics.load(digits_dataset)
+    assert {split: statistics.split(split).rows for split in SPLITS} == {"train": 1_259, "validation": 269, "test": 269}
+    assert Counter(statistics.split("test").column("digit").values.values()).keys() <= {26, 27, 28}
