@@ -82,7 +82,8 @@ class RowsInMemory:
             begin = tf.cast(step, tf.int32) * order.batch_size
             rows = tf.minimum(order.batch_size, self.count - begin)
             start, own = _share(rows, tf.cast(replica, tf.int32), sharing.replicas)
-            chosen = places[begin + start : begin + start + tf.maximum(own, 1)]
+            start = begin + tf.minimum(start, rows - 1)
+            chosen = places[start : start + tf.maximum(own, 1)]
             return tf.nest.map_structure(lambda column: tf.gather(column, chosen), self.columns), rows, own
 
         steps = order.steps(self.count)

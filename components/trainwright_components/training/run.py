@@ -222,7 +222,8 @@ def _run_loop(
     checkpoints.save(loop.checkpoint())
     result = _result(loop, settings, choice, context, output, resumed_at=first_step)
     if place.is_chief:
-        save_trained(output, model=model, module=module, context=context, training=_record(result, settings, place))
+        record = _record(result, settings, place)
+        save_trained(output, model=model, module=module, context=context, training=record, inputs=driver.inputs)
     if place.processes > 1:
         _wait_for_all(strategy)
     return result
@@ -307,7 +308,7 @@ def _record(result: TrainingResult, settings: TrainingSettings, place: Place) ->
 def read_result(model_folder: Path) -> TrainingResult:
     """The result that a training in another process recorded."""
     record = json.loads((model_folder / TRAINING_FILE).read_text())
-    values = {name: value for name, value in record.items() if name not in ("settings", "cluster")}
+    values = {name: value for name, value in record.items() if name not in ("settings", "cluster", "inputs")}
     return TrainingResult(**values, model_folder=model_folder)
 
 
@@ -329,9 +330,11 @@ def _run_users_training(
     model = train(context)
     check_kind(module, model)
     metrics: dict[str, float] = {}
+    inputs = None
     if place.cluster.is_empty:
-        metrics = open_driver(model, tf.distribute.get_strategy(), module, context, settings)[0].evaluate()
-        metrics = {f"val_{name}": value for name, value in metrics.items()}
+        driver, _ = open_driver(model, tf.distribute.get_strategy(), module, context, settings)
+        inputs = driver.inputs
+        metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
     result = TrainingResult(
         history=[metrics],
         metrics=metrics,
@@ -342,7 +345,8 @@ def _run_users_training(
         strategy_reason=f"{module.location.name} has its own train(context)",
     )
     if place.is_chief:
-        save_trained(output, model=model, module=module, context=context, training=_record(result, settings, place))
+        record = _record(result, settings, place)
+        save_trained(output, model=model, module=module, context=context, training=record, inputs=inputs)
     return result
 
 

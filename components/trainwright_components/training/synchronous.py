@@ -49,6 +49,9 @@ class SynchronousDriver:
         validation_batches: The same for validation; None without a validation split.
         validation_steps: Steps in one pass over the validation split.
         processes: Members that train together.
+
+    Attributes:
+        inputs: What the model takes, as a structure of symbolic tensors.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class SynchronousDriver:
         self._validation_batches = validation_batches
         self._validation_iterator: Any = None
         self._validation_steps = validation_steps
+        batch = _symbols(self._train_iterator.element_spec, self._replicas)
+        self.inputs = batch[0]
         with strategy.scope():
-            _build(model, self._train_iterator.element_spec, self._replicas)
+            model._symbolic_build(data_batch=batch)  # all variables: of model, loss, metrics and optimizer
         steps = ReplicaSteps(model, self._replicas) if self._replicas > 1 else None
         self._train_many = self._make_many(steps.train if steps else model.train_step)
         self._test_many = self._make_many(steps.test if steps else model.test_step)
@@ -146,16 +151,13 @@ def _sum(value: "tf.Tensor") -> "tf.Tensor":
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
 
 
-def _build(model: "keras.Model", element_spec: Any, replicas: int) -> None:
-    """Create all variables of model, loss, metrics and optimizer, from the shapes of a batch."""
+def _symbols(element_spec: Any, replicas: int) -> Any:
+    """The elements of a dataset as symbolic tensors, without the numbers that come along for several replicas."""
     import keras
     import tensorflow as tf
-
-    spec = element_spec if replicas == 1 else element_spec[0]
 
     def symbol(one: Any) -> Any:
         one = one._value_specs[0] if hasattr(one, "_value_specs") else one  # PerReplicaSpec
         return keras.KerasTensor(tuple(one.shape), one.dtype.name)
 
-    data = tf.nest.map_structure(symbol, spec, expand_composites=False)
-    model._symbolic_build(data_batch=data)
+    return tf.nest.map_structure(symbol, element_spec if replicas == 1 else element_spec[0], expand_composites=False)

@@ -24,6 +24,7 @@ MODULE_FOLDER = "module"
 PARAMS_FILE = "params.json"
 TRAINING_FILE = "training.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+_SHAPE, _DTYPE = "shape", "dtype"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +72,20 @@ class TrainedModel:
 
         module = self.module
         with module.user_code("loading the model"):
-            return keras.models.load_model(
-                self.folder / MODEL_FILE, custom_objects=module.custom_objects(), safe_mode=False
-            )
+            try:
+                return keras.models.load_model(
+                    self.folder / MODEL_FILE, custom_objects=module.custom_objects(), safe_mode=False
+                )
+            except (TypeError, ValueError):
+                return self._rebuilt()  # a class of the user's that Keras cannot make from its configuration
+
+    def _rebuilt(self) -> "keras.Model":
+        model = self.module.build_model(self.context)
+        if not model.built and self.training.get("inputs"):
+            model(_symbols(self.training["inputs"]))
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(self.folder / MODEL_FILE)
+        return model
 
     @cached_property
     def context(self) -> Context:
@@ -90,9 +102,19 @@ class TrainedModel:
 
 
 def save_trained(
-    folder: Path, *, model: "keras.Model", module: ModelModule, context: Context, training: Mapping[str, Any]
+    folder: Path,
+    *,
+    model: "keras.Model",
+    module: ModelModule,
+    context: Context,
+    training: Mapping[str, Any],
+    inputs: Any = None,
 ) -> TrainedModel:
-    """Write the model and all that belongs to it into the existing `folder`; `training.json` comes last."""
+    """Write the model and all that belongs to it into the existing `folder`; `training.json` comes last.
+
+    `inputs` is what the model takes, as a structure of symbolic tensors.
+    """
+    training = {**training, "inputs": _specs(inputs)}
     partial = folder / f".{MODEL_FILE}"
     with module.user_code("saving the model"):
         model.save(partial.with_suffix(".partial.keras"))
@@ -103,3 +125,23 @@ def save_trained(
     write_whole(folder / PARAMS_FILE, json.dumps(dict(context.params), indent=2) + "\n")
     write_whole(folder / TRAINING_FILE, json.dumps(dict(training), indent=2) + "\n")
     return TrainedModel(folder=folder, params=context.params, training=training)
+
+
+def _specs(structure: Any) -> Any:
+    """Shapes and dtypes as JSON."""
+    if isinstance(structure, Mapping):
+        return {name: _specs(part) for name, part in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [_specs(part) for part in structure]
+    return None if structure is None else {_SHAPE: list(structure.shape), _DTYPE: structure.dtype}
+
+
+def _symbols(specs: Any) -> Any:
+    """Symbolic tensors from what `_specs` gave."""
+    import keras
+
+    if isinstance(specs, list):
+        return [_symbols(part) for part in specs]
+    if set(specs) == {_SHAPE, _DTYPE}:
+        return keras.KerasTensor(tuple(specs[_SHAPE]), specs[_DTYPE])
+    return {name: _symbols(part) for name, part in specs.items()}
