@@ -26,7 +26,8 @@ class StepFolder:
 
     def make(self) -> None:
         """Make it, and clear away what an earlier attempt said. Artifacts stay: training can go on from them."""
-        shutil.rmtree(self.parameters, ignore_errors=True)
+        for folder in (self.parameters, self.scratch):
+            shutil.rmtree(folder, ignore_errors=True)
         for path in (self.executor_output, self.report):
             path.unlink(missing_ok=True)
         for path in (self.parameters, self.artifacts, self.work, self.scratch):

@@ -1,6 +1,7 @@
 """One process executing one run: what its scheduler and its steps share."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from trainwright_pipelines.engine.store import Store
 
 Listener = Callable[[Event], None]
 
+_LOG = logging.getLogger(__name__)
 _MAX_THREADS = 256
 
 
@@ -58,7 +60,7 @@ class Execution:
 
     def settings_of(self, executor: str, step: str, resolve: Resolve) -> PlatformSettings:
         """What the platform document asks for a step; warns of what has no effect here, once a step."""
-        config = ((self.pipeline.platform.get("deploymentSpec") or {}).get("executors") or {}).get(executor) or {}
+        config = self.pipeline.platform_config(executor)
         settings = read_settings(config, step=step, run=self.run.name, local=self.secrets, resolve=resolve)
         for warning in settings.warnings:
             if warning not in self._warned:
@@ -104,8 +106,13 @@ class Execution:
     def tell(self, event: Event) -> None:
         """Keep an event, and hand it to the listener."""
         self.store.add_events([event])
-        if self.listener is not None:
+        if self.listener is None:
+            return
+        try:
             self.listener(event)
+        except Exception:  # what shows the run must not end it; a closed terminal is the usual case
+            _LOG.exception("the listener of run %s failed and is not called again", self.run.id)
+            self.listener = None
 
     def finish(self, task: Task, state: State, **changes: Any) -> Task:
         """Record the end of a task."""

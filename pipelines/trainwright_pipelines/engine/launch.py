@@ -13,12 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.warm import DEFAULT_PRELOAD, SOCKET_VARIABLE, WarmChild, WarmParent
+from trainwright_components.cluster.warm import (
+    DEFAULT_PRELOAD,
+    SOCKET_VARIABLE,
+    WarmChild,
+    WarmParent,
+    WarmParentLost,
+)
 from trainwright_components.errors import InvalidPipeline, RunFailed
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.placeholders import Placeholders
+from trainwright_pipelines.engine.volumes import replace_mounts
 
 _EXECUTOR_MODULE = "kfp.dsl.executor_main"
 _FUNCTION_FLAG = "--function_to_execute"
@@ -65,21 +72,24 @@ def plan_launch(
     extra_env: Mapping[str, str],
     python: Path | None = None,
     in_warm_process: bool = True,
+    mounts: Mapping[str, Path] | None = None,
 ) -> Launch:
     """What to start for a container.
 
-    `extra_env` are variables that the platform settings give; `python` is an interpreter with the packages that the
-    component asks for, by default this one. Without `in_warm_process` our own components get fresh processes too.
+    `extra_env` are variables that the platform settings give, `mounts` folders in place of mount paths; `python` is an
+    interpreter with the packages that the component asks for, by default this one. Without `in_warm_process` our own
+    components get fresh processes too.
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
         RunFailed: Its program is not on this machine.
     """
     image = placeholders.text(str(container.get("image") or ""))
-    env = _environment(container, placeholders, folder, extra_env)
+    mounts = mounts or {}
+    env = _environment(container, placeholders, folder, extra_env, mounts)
     source = python_source(container)
     if source is not None:
-        folder.source.write_text(source.source)
+        folder.source.write_text(replace_mounts(source.source, mounts))
         arguments = {
             "source": str(folder.source),
             "function": source.function,
@@ -92,7 +102,8 @@ def plan_launch(
         flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]
         command = [str(python or sys.executable), "-P", "-m", task_entry.__name__, *flags]
         return _fresh(command, env | {"_KFP_RUNTIME": "true"}, folder)
-    command = placeholders.arguments([*(container.get("command") or []), *(container.get("args") or [])])
+    parts = placeholders.arguments([*(container.get("command") or []), *(container.get("args") or [])])
+    command = [replace_mounts(part, mounts) for part in parts]
     if not container.get("command"):
         raise InvalidPipeline(
             f"the step relies on the entry point of its image {image!r}, which only a container has; "
@@ -116,7 +127,11 @@ def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -
 
 
 def _environment(
-    container: Mapping[str, Any], placeholders: Placeholders, folder: StepFolder, extra_env: Mapping[str, str]
+    container: Mapping[str, Any],
+    placeholders: Placeholders,
+    folder: StepFolder,
+    extra_env: Mapping[str, str],
+    mounts: Mapping[str, Path],
 ) -> dict[str, str]:
     env = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -126,13 +141,18 @@ def _environment(
         **extra_env,
     }
     for each in container.get("env") or []:
-        env[str(each["name"])] = _expand(placeholders.text(str(each.get("value") or "")), {**os.environ, **env})
+        value = _expand(placeholders.text(str(each.get("value") or "")), {**os.environ, **env})
+        env[str(each["name"])] = replace_mounts(value, mounts)
     return env
 
 
 def _expand(text: str, variables: Mapping[str, str]) -> str:
     """`$(NAME)` as Kubernetes fills it; `$$(NAME)` and unknown names stay."""
     return _VARIABLE.sub(lambda match: match[1] or variables.get(match[2], match[0]), text)
+
+
+def _spawn(parent: WarmParent, launch: Launch, log: Path) -> WarmChild:
+    return parent.spawn(launch.target, launch.arguments, env=launch.env, cwd=launch.cwd, log=log)
 
 
 @dataclass(kw_only=True)
@@ -142,19 +162,26 @@ class Processes:
     preload: Sequence[str] = DEFAULT_PRELOAD
     _parents: dict[bool, WarmParent] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_closed: bool = False
 
     def start(self, launch: Launch, *, log: Path) -> WarmChild:
         """Start a process; the first warm one waits for the imports."""
-        return self._parent(launch.is_warm).spawn(
-            launch.target, launch.arguments, env=launch.env, cwd=launch.cwd, log=log
-        )
+        parent = self._parent(launch.is_warm)
+        try:
+            return _spawn(parent, launch, log)
+        except WarmParentLost:  # killed, perhaps for want of memory: once more from a new one
+            self._forget(parent)
+            return _spawn(self._parent(launch.is_warm), launch, log)
 
-    def warm_up(self) -> None:
-        """Begin the imports that warm children share, without waiting for them."""
-        self._parent(True)
+    def _forget(self, parent: WarmParent) -> None:
+        with self._lock:
+            self._parents = {kind: each for kind, each in self._parents.items() if each is not parent}
+        parent.close()
 
     def _parent(self, is_warm: bool) -> WarmParent:
         with self._lock:
+            if self._is_closed:
+                raise RunFailed("the run was stopped")
             if is_warm not in self._parents:
                 self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (task_entry.__name__,))
             return self._parents[is_warm]
@@ -162,6 +189,7 @@ class Processes:
     def close(self) -> None:
         """End all processes."""
         with self._lock:
+            self._is_closed = True
             for parent in self._parents.values():
                 parent.close()
             self._parents.clear()

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine.values import to_text
+from trainwright_pipelines.engine.volumes import Volumes
 
-_HONOURED = {"secretAsEnv", "configMapAsEnv", "activeDeadlineSeconds", "fieldPathAsEnv"}
-_WITHOUT_EFFECT_HERE = {"imagePullPolicy", "imagePullSecret", "podMetadata", "enabledSharedMemory"}
+_VOLUME_FIELDS = {"pvcMount", "emptyDirMounts", "genericEphemeralVolume", "secretAsVolume", "configMapAsVolume"}
+_HONOURED = {"secretAsEnv", "configMapAsEnv", "activeDeadlineSeconds", "fieldPathAsEnv"} | _VOLUME_FIELDS
+_MEANINGLESS_HERE = {"imagePullPolicy", "imagePullSecret", "podMetadata", "enabledSharedMemory"}
 
+Kind = Literal["secrets", "config_maps"]
 Resolve = Callable[[Mapping[str, Any]], Any]
 """From an input parameter spec of the platform document to its value."""
 
@@ -22,6 +25,7 @@ class PlatformSettings:
     """What one step gets from the platform document."""
 
     env: Mapping[str, str] = field(default_factory=dict)
+    volumes: Volumes = field(default_factory=Volumes)
     timeout_s: float | None = None
     warnings: tuple[str, ...] = ()
 
@@ -50,10 +54,24 @@ class LocalSecrets:
                 for kind, each in content.items()
             }
         except (yaml.YAMLError, AttributeError) as error:
-            raise InvalidSetting(
-                f"{path} should hold `secrets:` and `config_maps:`, each name: {{key: value}}"
-            ) from error
+            message = f"{path} should hold `secrets:` and `config_maps:`, each name: {{key: value}}"
+            raise InvalidSetting(message) from error
         return cls(path=path, secrets=found.get("secrets", {}), config_maps=found.get("config_maps", {}))
+
+    def lookup(self, kind: Kind, name: str, *, step: str, key: str = "...") -> Mapping[str, str]:
+        """The keys and values of one secret or config map.
+
+        Raises:
+            InvalidSetting: It is not there, or `key` is not in it.
+        """
+        found = (self.secrets if kind == "secrets" else self.config_maps).get(name)
+        if found is None or (key != "..." and key not in found):
+            title = "secret" if kind == "secrets" else "config map"
+            raise InvalidSetting(
+                f"{step} needs the {title} {name!r} with the key {key!r}; on this machine it is read from {self.path}, "
+                f"which should hold: {kind}: {{{name}: {{{key}: ...}}}}"
+            )
+        return found
 
 
 def read_settings(
@@ -64,52 +82,68 @@ def read_settings(
     Raises:
         InvalidSetting: A secret or a config map that the step cannot do without is not in the local file.
     """
-    env: dict[str, str] = {}
-    for each in config.get("secretAsEnv") or []:
-        name = _name(each, "secretName", resolve)
-        env |= _from_map(each, name, "secretKey", local.secrets, what="secret", step=step, path=local.path)
-    for each in config.get("configMapAsEnv") or []:
-        name = _name(each, "configMapName", resolve)
-        env |= _from_map(each, name, "configMapKey", local.config_maps, what="config map", step=step, path=local.path)
-    for each in config.get("fieldPathAsEnv") or []:
-        env[each["name"]] = _field(each.get("fieldPath", ""), step=step, run=run)
-    ignored = sorted(set(config) - _HONOURED - _WITHOUT_EFFECT_HERE)
-    deadline = float(config.get("activeDeadlineSeconds") or 0)
+    reader = _Reader(config=config, step=step, local=local, resolve=resolve)
+    ignored = sorted(set(config) - _HONOURED - _MEANINGLESS_HERE)
+    fields = {
+        each["name"]: _field(each.get("fieldPath", ""), step=step, run=run) for each in reader.all("fieldPathAsEnv")
+    }
     return PlatformSettings(
-        env=env,
-        timeout_s=deadline or None,
+        env=reader.env("secretAsEnv", "secrets") | reader.env("configMapAsEnv", "config_maps") | fields,
+        volumes=reader.volumes(),
+        timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
         warnings=(f"{step}: {', '.join(ignored)} has no effect on this machine",) if ignored else (),
     )
 
 
-def _name(each: Mapping[str, Any], key: str, resolve: Resolve) -> str:
-    parameter = each.get(f"{key}Parameter")
-    return to_text(resolve(parameter)) if parameter else str(each.get(key) or "")
+_NAME_FIELDS: dict[Kind, str] = {"secrets": "secretName", "config_maps": "configMapName"}
+_KEY_FIELDS: dict[Kind, str] = {"secrets": "secretKey", "config_maps": "configMapKey"}
 
 
-def _from_map(
-    each: Mapping[str, Any],
-    name: str,
-    key_field: str,
-    known: Mapping[str, Mapping[str, str]],
-    *,
-    what: str,
-    step: str,
-    path: Path,
-) -> dict[str, str]:
-    found = known.get(name, {})
-    env = {}
-    for pair in each.get("keyToEnv") or []:
-        key = pair[key_field]
-        if key in found:
-            env[pair["envVar"]] = found[key]
-        elif not each.get("optional"):
-            section = "secrets" if what == "secret" else "config_maps"
-            raise InvalidSetting(
-                f"{step} needs the {what} {name!r} with the key {key!r}; on this machine it is read from {path}: "
-                f"{section}: {{{name}: {{{key}: ...}}}}"
-            )
-    return env
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    config: Mapping[str, Any]
+    step: str
+    local: LocalSecrets
+    resolve: Resolve
+
+    def all(self, name: str) -> list[Mapping[str, Any]]:
+        return self.config.get(name) or []
+
+    def env(self, field_name: str, kind: Kind) -> dict[str, str]:
+        env: dict[str, str] = {}
+        for each in self.all(field_name):
+            for pair in each.get("keyToEnv") or []:
+                key = pair[_KEY_FIELDS[kind]]
+                found = self._content(each, kind, key=key)
+                env |= {pair["envVar"]: found[key]} if key in found else {}
+        return env
+
+    def volumes(self) -> Volumes:
+        files = {each["mountPath"]: self._content(each, "secrets") for each in self.all("secretAsVolume")}
+        files |= {each["mountPath"]: self._content(each, "config_maps") for each in self.all("configMapAsVolume")}
+        passing = [*self.all("emptyDirMounts"), *self.all("genericEphemeralVolume")]
+        return Volumes(
+            lasting={each["mountPath"]: self._claim(each) for each in self.all("pvcMount")},
+            passing=tuple(each["mountPath"] for each in passing),
+            files=files,
+        )
+
+    def _claim(self, each: Mapping[str, Any]) -> str:
+        name = to_text(each.get("constant") or self.resolve(each.get("pvcNameParameter") or each))
+        path = Path(name, str(each.get("subPath") or ""))
+        if not name or path.is_absolute() or ".." in path.parts:
+            raise InvalidSetting(f"{self.step} mounts a volume with the name {str(path)!r}, which is none")
+        return str(path)
+
+    def _content(self, each: Mapping[str, Any], kind: Kind, *, key: str = "...") -> Mapping[str, str]:
+        parameter = each.get(f"{_NAME_FIELDS[kind]}Parameter")
+        name = to_text(self.resolve(parameter)) if parameter else str(each.get(_NAME_FIELDS[kind]) or "")
+        try:
+            return self.local.lookup(kind, name, step=self.step, key=key)
+        except InvalidSetting:
+            if each.get("optional"):
+                return {}
+            raise
 
 
 def _field(path: str, *, step: str, run: str) -> str:

@@ -63,9 +63,8 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     folder.make()
     executor_input = build_executor_input(component, task.inputs, folder, folder.artifacts)
     write_executor_input(executor_input, folder)
-    platform = ((pipeline.platform.get("deploymentSpec") or {}).get("executors") or {}).get(component.executor) or {}
     settings = read_settings(
-        platform,
+        pipeline.platform_config(component.executor),
         step=task.name,
         run=run.name,
         local=LocalSecrets.load(store.home / "secrets.yaml"),
@@ -80,6 +79,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         extra_env={"TRAINWRIGHT_HOME": str(store.home), **settings.env},
         python=None if is_ours else interpreter_for(container, store.home / "environments", log=folder.log(1)),
         in_warm_process=False,
+        mounts=settings.volumes.make(store.home / "volumes", folder.scratch / "volumes"),
     )
     if pdb and python_source(container) is None:
         raise InvalidSetting(f"{task.path} is a command, not a Python component; only those run under a debugger")

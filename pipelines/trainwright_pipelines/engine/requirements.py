@@ -6,6 +6,7 @@ The user's own environment is never changed. An environment sees this one's pack
 import fcntl
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import re
 import shlex
@@ -95,15 +96,17 @@ def interpreter_for(container: Mapping[str, Any], environments: Path, *, log: Pa
 
 
 def _make_environment(folder: Path, requirements: Sequence[str], options: Sequence[str], log: Path) -> None:
-    venv.create(folder, with_pip=True)
+    has_pip = importlib.util.find_spec("pip") is not None
+    venv.create(folder, with_pip=not has_pip)
+    python = str(folder / "bin" / "python3")
+    pip = [sys.executable, "-m", "pip", "--python", python] if has_pip else [python, "-m", "pip"]
     paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
     # A path alone would not do: the .pth files in there make editable installs work.
     inherited = "".join(f"import site; site.addsitedir({path!r})\n" for path in dict.fromkeys(_own_packages()))
     Path(paths["purelib"], "inherited.pth").write_text(inherited)
     install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", *options, *requirements]
     with log.open("ab") as output:
-        command = [str(folder / "bin" / "python3"), "-m", "pip", *install]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+        done = subprocess.run([*pip, *install], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
     if done.returncode:
         last = log.read_text(errors="replace").rstrip().rsplit("\n", 1)[-1]
         raise RunFailed(f"pip cannot install what the step asks for, {' '.join(requirements)}: {last}")

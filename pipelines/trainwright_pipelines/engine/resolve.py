@@ -12,6 +12,9 @@ from trainwright_pipelines.engine.records import Artifact, State, Values
 from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec, parse_source
 from trainwright_pipelines.engine.values import coerce, to_text
 
+_CHANNEL = "pipelinechannel--"
+_SUBVARIABLE = "-subvar-"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -98,10 +101,18 @@ def _parameter(source: Source, scope: Values, upstream: Mapping[str, Outcome], j
     if source.task is not None:
         value = upstream[source.task].outputs.parameters.get(source.key)
     elif source.input is not None:
-        value = scope.parameters.get(source.input)
+        value = _from_scope(source.input, scope)
     else:
         value = source.constant
     return value if value is None or not source.selector else select_part(source.selector, value)
+
+
+def _from_scope(name: str, scope: Values) -> Any:
+    """An input of the DAG around a task; `x-subvar-y` is y of the loop's item x even where the compiler forgot it."""
+    base, mark, key = name.rpartition(_SUBVARIABLE)
+    if name in scope.parameters or not mark or scope.parameters.get(base) is None:
+        return scope.parameters.get(name)
+    return select_part(f"parseJson(string_value)[{json.dumps(key)}]", scope.parameters[base])
 
 
 def platform_value(raw: Mapping[str, Any], scope: Values, upstream: Mapping[str, Outcome]) -> Any:
@@ -111,7 +122,7 @@ def platform_value(raw: Mapping[str, Any], scope: Values, upstream: Mapping[str,
         return upstream[source.task].outputs.parameters.get(source.key) if source.task in upstream else None
     if source.input is None:
         return source.constant
-    short = source.input.removeprefix("pipelinechannel--")
+    short = source.input.removeprefix(_CHANNEL)
     return next((scope.parameters[name] for name in (source.input, short) if name in scope.parameters), None)
 
 

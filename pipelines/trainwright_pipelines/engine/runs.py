@@ -15,6 +15,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.files import write_whole
+from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
@@ -159,7 +160,15 @@ def resume(run_id: str, *, store: Store, listener: Listener | None = None, max_p
         raise InvalidSetting(f"run {run.id} has succeeded; to run the pipeline again: trainwright run {run.pipeline}")
     if not is_held(store.engine, run.id):
         store.request_cancel(run.id, requested=False)
+        _note_changed_code(run, store)
     return execute(run.id, store=store, listener=listener, max_parallel=max_parallel)
+
+
+def _note_changed_code(run: Run, store: Store) -> None:
+    before = run.provenance.get("components_digest")
+    if before and before != installed_code():
+        message = "goes on with another version of the components than it began with"
+        store.add_events([Event(run_id=run.id, time=now(), state=run.state, message=message)])
 
 
 def cancel(run_id: str, *, store: Store) -> Run:

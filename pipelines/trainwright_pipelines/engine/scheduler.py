@@ -123,9 +123,14 @@ class Scheduler:
                 return await self._loop(again(record), spec, component, inputs, resolve)
             return await self._work(again(record), spec, component, inputs, resolve)
         except TrainwrightError as error:
-            latest = self._execution.previous[record.path]
-            self._execution.finish(latest, State.FAILED, error=str(error))
-            return Outcome(state=State.FAILED, error=str(error))
+            return self._fail(record.path, str(error))
+        except Exception as error:
+            self._fail(record.path, f"internal error: {error!r}")
+            raise
+
+    def _fail(self, path: str, error: str) -> Outcome:
+        self._execution.finish(self._execution.previous[path], State.FAILED, error=error)
+        return Outcome(state=State.FAILED, error=error)
 
     def _skip(self, record: Task, reason: str) -> Outcome:
         self._execution.finish(again(record), State.SKIPPED, error=reason)
@@ -195,9 +200,7 @@ class Scheduler:
                     return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
                 return await self._work(again(record), spec, component, filled, resolve)
             except TrainwrightError as error:
-                latest = self._execution.previous[record.path]
-                self._execution.finish(latest, State.FAILED, error=str(error))
-                return Outcome(state=State.FAILED, error=str(error))
+                return self._fail(record.path, str(error))
 
     def _begin(self, record: Task, inputs: Values) -> Task:
         return self._execution.save(replace(record, state=State.RUNNING, started=now(), inputs=inputs))

@@ -146,6 +146,16 @@ class Pipeline:
     platform: Mapping[str, Any] = field(default_factory=dict)
     """The `kubernetes` part of the platform document; empty when there is none."""
 
+    @property
+    def deadline_s(self) -> float | None:
+        """How long a run may take; None for no limit."""
+        return float((self.platform.get("pipelineConfig") or {}).get("activeDeadlineSeconds") or 0) or None
+
+    def platform_config(self, executor: str) -> Mapping[str, Any]:
+        """What the platform document says of one executor."""
+        executors = (self.platform.get("deploymentSpec") or {}).get("executors") or {}
+        return executors.get(executor) or {}
+
     def component_of(self, task: TaskSpec) -> Component:
         """What a task runs."""
         return self.components[task.component]
@@ -158,10 +168,19 @@ def parse_pipeline(text: str) -> Pipeline:
         InvalidPipeline: It is no compiled pipeline, or refers to something that it does not hold.
     """
     spec, platform = _documents(text)
+    try:
+        pipeline = _pipeline(spec, platform)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InvalidPipeline(f"the compiled pipeline is malformed: {type(error).__name__} {error}") from error
+    _check(pipeline)
+    return pipeline
+
+
+def _pipeline(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Pipeline:
     executors = (spec.get("deploymentSpec") or spec.get("deploymentConfig") or {}).get("executors") or {}
     components = {name: _component(name, raw) for name, raw in (spec.get("components") or {}).items()}
     info = spec.get("pipelineInfo") or {}
-    pipeline = Pipeline(
+    return Pipeline(
         name=str(info.get("name") or "pipeline"),
         description=str(info.get("description") or ""),
         root=_component("root", spec["root"]),
@@ -170,8 +189,6 @@ def parse_pipeline(text: str) -> Pipeline:
         default_root=str(spec.get("defaultPipelineRoot") or ""),
         platform=(platform.get("platforms") or {}).get("kubernetes") or {},
     )
-    _check(pipeline)
-    return pipeline
 
 
 def _documents(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -31,6 +31,7 @@ from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.spec import Component, TaskSpec, constant_of
 from trainwright_pipelines.engine.values import to_text
+from trainwright_pipelines.engine.volumes import change_claim
 
 STOP_GRACE_S = 10.0
 _LOG_END_CHARS = 4000
@@ -124,6 +125,10 @@ class Step:
             return await self._container(self.executor["container"])
 
     async def _container(self, container: Mapping[str, Any]) -> Outcome:
+        image, lasting = str(container.get("image") or ""), self.execution.store.home / "volumes"
+        claim = change_claim(image, self.inputs.parameters, lasting=lasting, run=self.execution.run.id)
+        if claim is not None:
+            return self._succeed(Values(parameters=dict.fromkeys(self.component.output_parameters, claim)))
         self.settings = self.execution.settings_of(self.component.executor, self.record.name, self.resolve)
         key = await self.execution.in_thread(lambda: self._cache_key(container))
         found = None if key is None else await self.execution.in_thread(lambda: find_cached(self.execution.store, key))
@@ -178,7 +183,7 @@ class Step:
                 outputs = await self.execution.in_thread(
                     lambda: read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
                 )
-        except TrainwrightError as error:
+        except (TrainwrightError, OSError) as error:
             end = AttemptEnd(exit_code=None, error=str(error), detail=_end_of(log))
         except asyncio.CancelledError:
             self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
@@ -195,8 +200,14 @@ class Step:
         python = None
         if python_source(container) and not is_logical(str(container.get("image") or "")):
             python = interpreter_for(container, home / "environments", log=log)
-        extra = {"TRAINWRIGHT_HOME": str(home), **self.settings.env}
-        return plan_launch(container, self.placeholders, self.folder, extra_env=extra, python=python)
+        return plan_launch(
+            container,
+            self.placeholders,
+            self.folder,
+            extra_env={"TRAINWRIGHT_HOME": str(home), **self.settings.env},
+            python=python,
+            mounts=self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes"),
+        )
 
     async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
         timeout_s = self.settings.timeout_s

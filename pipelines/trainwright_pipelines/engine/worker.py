@@ -75,8 +75,12 @@ class Worker(threading.Thread):
         self._main = asyncio.create_task(Scheduler(self._execution).run())
         if self._is_canceled:
             self._main.cancel()
+        deadline_s = self._execution.pipeline.deadline_s
         try:
-            return await self._main
+            async with asyncio.timeout(deadline_s):
+                return await self._main
+        except TimeoutError:
+            return Outcome(state=State.FAILED, error=f"took longer than the {deadline_s:g} s that the pipeline allows")
         except asyncio.CancelledError:
             return None
         finally:

@@ -1,5 +1,6 @@
 """The warm process and its children: results, logs, and that nothing outlives whoever asked for it."""
 
+import contextlib
 import os
 import select
 import signal
@@ -211,5 +212,6 @@ def test_kill_9_of_the_parent_ends_the_children(
         parent._process.kill()
         assert child.wait(30) == -signal.SIGKILL
         assert_gone([hanging])
-        for process in processes[1:]:
-            process.kill()
+        for process in processes[1:]:  # the kernel ends only the child; what it started ends if the child had time to
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

@@ -1,5 +1,6 @@
 """Compiled pipelines, a store, and runs to look at."""
 
+import functools
 import os
 import select
 import subprocess
@@ -34,6 +35,7 @@ class Finished:
 
 
 Execute = Callable[..., Finished]
+Executed = Callable[[str], Finished]
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +70,18 @@ def execute(specs: Path, store: Store) -> Execute:
 
 
 @pytest.fixture(scope="session")
-def ours(specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """A run of our own components, in warm children of a process with TensorFlow."""
+def executed(specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Finished]]:
+    """Tiny pipelines executed once a session with their defaults; for tests that only look."""
     with Store(tmp_path_factory.mktemp("home")) as store:
-        created = runs.create_run((specs / "ours.yaml").read_text(), {}, store=store)
-        run = runs.execute(created.id, store=store)
-        return Finished(run=run, tasks={task.path: task for task in store.tasks(run.id)}, events=[])
+
+        @functools.cache
+        def executed(pipeline: str) -> Finished:
+            events: list[Event] = []
+            created = runs.create_run((specs / f"{pipeline}.yaml").read_text(), {}, store=store, uses_cache=False)
+            run = runs.execute(created.id, store=store, listener=events.append)
+            return Finished(run=run, tasks={task.path: task for task in store.tasks(run.id)}, events=events)
+
+        yield executed
 
 
 @dataclass(frozen=True)

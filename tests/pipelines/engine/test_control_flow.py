@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trainwright_pipelines.engine.records import State, TaskKind
 
 if TYPE_CHECKING:
-    from conftest import Execute
+    from conftest import Execute, Executed
 
 
 def test_a_chain_passes_parameters_on(execute: Execute) -> None:
@@ -46,8 +46,8 @@ def test_a_value_with_quotes_is_a_value_and_never_code(execute: Execute) -> None
     assert execute("quoted", text="plain").run.outputs.parameters == {"Output": "wrong"}
 
 
-def test_a_condition_that_cannot_be_read_fails_instead_of_choosing(execute: Execute) -> None:
-    finished = execute("injected")
+def test_a_condition_that_cannot_be_read_fails_instead_of_choosing(executed: Executed) -> None:
+    finished = executed("injected")
     assert finished.run.state == State.FAILED
     assert "cannot be read at or" in finished.tasks["condition-1"].error
 
@@ -60,8 +60,8 @@ def test_a_false_condition_skips_what_is_inside_and_the_run_succeeds(execute: Ex
     assert execute("skipped_after", flag=True).output("condition-1/say-2") == "inside"
 
 
-def test_loops_over_constants_results_and_structs_and_nested(execute: Execute) -> None:
-    finished = execute("loops")
+def test_loops_over_constants_results_and_structs_and_nested(executed: Executed) -> None:
+    finished = executed("loops")
     assert finished.run.outputs.parameters == {
         "sum": 101 + 102 + 103,
         "joined": "ab" * (1 + 2 + 3),
@@ -77,8 +77,8 @@ def test_loops_over_constants_results_and_structs_and_nested(execute: Execute) -
     assert finished.tasks["for-loop-3/0"].kind == TaskKind.ITERATION
 
 
-def test_a_loop_keeps_to_its_parallelism(execute: Execute) -> None:
-    finished = execute("loops")
+def test_a_loop_keeps_to_its_parallelism(executed: Executed) -> None:
+    finished = executed("loops")
     iterations = sorted((finished.tasks[f"for-loop-2/{index}"] for index in range(3)), key=lambda task: task.started)
     assert all(one.finished <= other.started for one, other in pairwise(iterations))
 
@@ -89,8 +89,8 @@ def test_a_loop_over_nothing_gives_empty_lists(execute: Execute) -> None:
     assert finished.state("for-loop-3") == State.SUCCEEDED
 
 
-def test_pipelines_in_pipelines_give_parameters_and_artifacts(execute: Execute) -> None:
-    finished = execute("nested", x=1)
+def test_pipelines_in_pipelines_give_parameters_and_artifacts(executed: Executed) -> None:
+    finished = executed("nested")
     assert finished.run.outputs.parameters == {"Output": "zzzzz"}
     assert finished.tasks["inner/add"].parent_path == "inner"
 
@@ -104,8 +104,8 @@ def test_an_exit_task_runs_and_knows_how_it_ended(execute: Execute) -> None:
     assert finished.tasks["exit-handler-1/say"].error == "not run because fail failed"
 
 
-def test_after_a_failure_only_what_asks_for_it_runs_and_the_run_has_failed(execute: Execute) -> None:
-    finished = execute("after_failure")
+def test_after_a_failure_only_what_asks_for_it_runs_and_the_run_has_failed(executed: Executed) -> None:
+    finished = executed("after_failure")
     assert finished.run.state == State.FAILED
     assert finished.run.error == "fail failed: ValueError: broken"
     states = [finished.state(path) for path in ("fail", "say", "say-2", "say-3")]
@@ -125,8 +125,8 @@ def test_placeholders_are_filled_in_constants(execute: Execute) -> None:
     assert shown["workspace"] == f"{run.folder}/workspace"
 
 
-def test_independent_steps_run_at_the_same_time(execute: Execute) -> None:
-    finished = execute("after_failure")
+def test_independent_steps_run_at_the_same_time(executed: Executed) -> None:
+    finished = executed("after_failure")
     one, other = finished.tasks["fail"], finished.tasks["say-3"]
     assert one.started is not None
     assert other.started is not None
@@ -157,8 +157,8 @@ def test_an_import_from_elsewhere_is_by_reference(execute: Execute) -> None:
     assert artifact.path is None
 
 
-def test_the_listener_hears_every_change_in_order(execute: Execute) -> None:
-    finished = execute("chain")
+def test_the_listener_hears_every_change_in_order(executed: Executed) -> None:
+    finished = executed("chain")
     heard = [(event.task.path if event.task else "", event.state) for event in finished.events]
     for path in ("add", "add-2"):
         states = [state for heard_path, state in heard if heard_path == path]

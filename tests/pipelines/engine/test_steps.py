@@ -13,11 +13,11 @@ from trainwright_pipelines.engine.records import State, TaskKind
 from trainwright_pipelines.engine.store import Store
 
 if TYPE_CHECKING:
-    from conftest import Execute, Finished
+    from conftest import Execute, Executed
 
 
-def test_a_program_gets_its_arguments_whole_and_gives_parameters_and_artifacts(execute: Execute) -> None:
-    finished = execute("containers")
+def test_a_program_gets_its_arguments_whole_and_gives_parameters_and_artifacts(executed: Executed) -> None:
+    finished = executed("containers")
     step = finished.tasks["shell"]
     assert step.kind == TaskKind.CONTAINER
     assert step.outputs.parameters == {"out": 'it\'s "quoted" $HOME', "size": 7}
@@ -27,28 +27,28 @@ def test_a_program_gets_its_arguments_whole_and_gives_parameters_and_artifacts(e
     assert step.attempts[0].exit_code == 0
 
 
-def test_concatenations_and_optional_arguments_are_resolved(execute: Execute) -> None:
-    finished = execute("containers")
+def test_concatenations_and_optional_arguments_are_resolved(executed: Executed) -> None:
+    finished = executed("containers")
     assert finished.output("arguments", "out") == "--text=a b-|--less|"
     assert finished.output("arguments-2", "out") == "--text=c+|--more|d|"
 
 
-def test_a_program_that_is_not_here_is_named(execute: Execute) -> None:
-    finished = execute("unrunnable")
+def test_a_program_that_is_not_here_is_named(executed: Executed) -> None:
+    finished = executed("unrunnable")
     assert "'no-such-program-anywhere' is not on this machine" in finished.tasks["absent-program"].error
     assert "vendor/tool" in finished.tasks["absent-program"].error
     assert "entry point of its image 'hello-world'" in finished.tasks["entry-point"].error
 
 
-def test_a_declared_output_that_is_missing_is_no_success(execute: Execute) -> None:
-    finished = execute("broken_promise")
+def test_a_declared_output_that_is_missing_is_no_success(executed: Executed) -> None:
+    finished = executed("broken_promise")
     assert finished.run.state == State.FAILED
     assert "output 'out' is not there" in finished.tasks["promise"].error
     assert "no value for its output 'Output'" in finished.tasks["promise-number"].error
 
 
-def test_a_failure_says_what_was_raised_and_where(execute: Execute) -> None:
-    step = execute("exit_handler").tasks["exit-handler-1/fail"]
+def test_a_failure_says_what_was_raised_and_where(executed: Executed) -> None:
+    step = executed("exit_handler").tasks["exit-handler-1/fail"]
     assert step.error == "ValueError: broken"
     assert "raise ValueError(message)" in step.error_detail
     assert "kfp/dsl/executor.py" not in step.error_detail
@@ -71,20 +71,20 @@ def test_retries_end(execute: Execute, tmp_path: Path) -> None:
     assert finished.tasks["count-attempts"].error == "RuntimeError: try 3"
 
 
-def test_our_own_components_find_tensorflow_imported(ours: Finished) -> None:
-    assert ours.state("warm") == State.SUCCEEDED, ours.tasks["warm"].error
-    assert ours.output("warm") == "a"
+def test_our_own_components_find_tensorflow_imported(executed: Executed) -> None:
+    assert executed("ours").state("warm") == State.SUCCEEDED, executed("ours").tasks["warm"].error
+    assert executed("ours").output("warm") == "a"
 
 
-def test_our_own_errors_show_their_message_without_a_traceback(ours: Finished) -> None:
-    step = ours.tasks["refuse"]
+def test_our_own_errors_show_their_message_without_a_traceback(executed: Executed) -> None:
+    step = executed("ours").tasks["refuse"]
     assert step.error == "the column 'colour' is missing"
     assert step.error_detail == ""
     assert "Traceback" not in step.log.read_text()
 
 
-def test_an_error_in_user_code_shows_the_users_traceback(ours: Finished) -> None:
-    step = ours.tasks["refuse-2"]
+def test_an_error_in_user_code_shows_the_users_traceback(executed: Executed) -> None:
+    step = executed("ours").tasks["refuse-2"]
     assert step.error == "build_model raised KeyError: 'x'"
     assert step.error_detail == "File model.py, line 3\nKeyError: 'x'"
 
@@ -123,8 +123,8 @@ def test_packages_that_cannot_be_had_fail_the_step_and_change_nothing_here(execu
     assert "pip cannot install what the step asks for, pip-that-is-no-package==99" in finished.run.error
 
 
-def test_a_step_keeps_its_inputs_in_kfps_form(execute: Execute) -> None:
-    finished = execute("chain")
+def test_a_step_keeps_its_inputs_in_kfps_form(executed: Executed) -> None:
+    finished = executed("chain")
     folder = finished.tasks["add"].folder
     assert json.loads((folder / "executor_input.json").read_text())["inputs"]["parameterValues"] == {"a": 3, "b": 2}
     assert not (folder / "tmp").exists()

@@ -1,0 +1,171 @@
+"""Packages that components ask for, and volumes that steps want mounted."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, read_settings
+from trainwright_pipelines.engine.requirements import interpreter_for, is_satisfied, wanted_packages
+from trainwright_pipelines.engine.resolve import select_part
+from trainwright_pipelines.engine.volumes import Volumes, change_claim, replace_mounts
+
+SCRIPT = """
+if ! [ -x "$(command -v pip)" ]; then
+    python3 -m ensurepip || python3 -m ensurepip --user || apt-get install python3-pip
+fi
+
+PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --no-warn-script-location --index-url https://a/simple \
+--trusted-host https://a/simple 'numpy>=1' 'other[x]==2'  &&  python3 -m pip install --quiet \
+--no-warn-script-location 'kfp==2.17.0' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<"3.9"' && "$0" "$@"
+"""
+
+
+def container(*requirements: str) -> dict[str, list[str]]:
+    packages = " ".join(f"'{each}'" for each in requirements)
+    return {
+        "command": [
+            "sh",
+            "-c",
+            f"python3 -m pip install {packages} && $0",
+            "sh",
+            "-ec",
+            "kfp.dsl.executor_main",
+            "source",
+        ]
+    }
+
+
+def test_what_a_component_asks_for_is_read_from_its_command() -> None:
+    wanted = wanted_packages(
+        {"command": ["sh", "-c", SCRIPT, "sh", "-ec", "python3 -m kfp.dsl.executor_main", "source"]}
+    )
+    assert wanted.requirements == ("numpy>=1", "other[x]==2")
+    assert wanted.options == ("--index-url=https://a/simple", "--trusted-host=https://a/simple")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "answer"),
+    [
+        ("numpy", True),
+        ("numpy>=1", True),
+        ("numpy<1", False),
+        ("no-such-package-anywhere", False),
+        ('no-such-package-anywhere; python_version<"3"', True),
+        ("git+https://example.com/x.git", False),
+        ("numpy @ https://example.com/numpy.whl", False),
+    ],
+)
+def test_requirements_are_held_against_this_environment(requirement: str, answer: bool) -> None:
+    assert is_satisfied(requirement) is answer
+
+
+def test_an_environment_adds_what_is_missing_and_sees_the_rest(tmp_path: Path) -> None:
+    package = tmp_path / "tiny"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (package / "backend.py").write_text(BACKEND)
+    asked = container("--no-index", f"{package}")
+    python = interpreter_for(asked, tmp_path / "environments", log=tmp_path / "log")
+    assert python.is_relative_to(tmp_path / "environments"), (tmp_path / "log").read_text()
+    code = "import tiny_package, numpy, trainwright_pipelines; print(tiny_package.VALUE)"
+    assert subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout == "5\n"
+    assert interpreter_for(asked, tmp_path / "environments", log=tmp_path / "log") == python
+
+
+BACKEND = """
+import zipfile
+
+FILES = {
+    "tiny_package.py": "VALUE = 5",
+    "tiny_package-1.dist-info/METADATA": "Metadata-Version: 2.1\\nName: tiny-package\\nVersion: 1\\n",
+    "tiny_package-1.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    "tiny_package-1.dist-info/RECORD": "",
+}
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "tiny_package-1-py3-none-any.whl"
+    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
+        for file, content in FILES.items():
+            wheel.writestr(file, content)
+    return name
+"""
+
+
+def settings(config: dict[str, object], secrets: Path) -> PlatformSettings:
+    return read_settings(config, step="s", run="r", local=LocalSecrets.load(secrets), resolve=lambda raw: raw["name"])
+
+
+def test_secrets_config_maps_and_volumes_are_read(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.yaml"
+    secrets.write_text(yaml.safe_dump({"secrets": {"k": {"a": "1", "b": 2}}, "config_maps": {"c": {"x": "y"}}}))
+    config = {
+        "secretAsEnv": [{"secretName": "k", "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}],
+        "configMapAsEnv": [
+            {"configMapNameParameter": {"name": "c"}, "keyToEnv": [{"configMapKey": "x", "envVar": "X"}]}
+        ],
+        "secretAsVolume": [{"secretName": "k", "mountPath": "/keys"}],
+        "pvcMount": [{"constant": "claim", "mountPath": "/data", "subPath": "sub"}],
+        "emptyDirMounts": [{"volumeName": "e", "mountPath": "/scratch"}],
+        "fieldPathAsEnv": [{"name": "POD", "fieldPath": "metadata.name"}],
+        "tolerations": [{}],
+        "imagePullPolicy": "Always",
+        "activeDeadlineSeconds": "30",
+    }
+    found = settings(config, secrets)
+    assert found.env == {"A": "1", "X": "y", "POD": "r-s"}
+    assert found.timeout_s == 30
+    assert found.warnings == ("s: tolerations has no effect on this machine",)
+    folders = found.volumes.make(tmp_path / "lasting", tmp_path / "passing")
+    assert folders["/data"] == tmp_path / "lasting/claim/sub"
+    assert (folders["/keys"] / "b").read_text() == "2"
+    assert (folders["/keys"] / "b").stat().st_mode & 0o777 == 0o600
+    assert list(folders["/scratch"].iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"secretAsEnv": [{"secretName": "no", "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}]},
+            "secrets: {no: {a: ",
+        ),
+        ({"configMapAsVolume": [{"configMapName": "no", "mountPath": "/x"}]}, "config map 'no'"),
+        ({"pvcMount": [{"constant": "../x", "mountPath": "/x"}]}, "which is none"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, config: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        settings(config, tmp_path / "secrets.yaml")
+
+
+def test_what_is_optional_may_be_missing(tmp_path: Path) -> None:
+    each = {"secretName": "no", "optional": True, "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}
+    assert settings({"secretAsEnv": [each]}, tmp_path / "none").env == {}
+
+
+def test_mount_paths_are_replaced_where_they_are_paths() -> None:
+    folders = {"/data": Path("/home/v/1"), "/data/deep": Path("/home/v/2")}
+    text = "open('/data/x') /data /data/deep/y /database a/data /data.txt"
+    assert replace_mounts(text, folders) == "open('/home/v/1/x') /home/v/1 /home/v/2/y /database a/data /data.txt"
+
+
+def test_claims_are_made_and_deleted(tmp_path: Path) -> None:
+    name = change_claim("argostub/createpvc", {"pvc_name_suffix": "-data"}, lasting=tmp_path, run="r")
+    assert name == "r-data"
+    assert (tmp_path / "r-data").is_dir()
+    assert Volumes(lasting={"/d": name}).make(tmp_path, tmp_path)["/d"] == tmp_path / "r-data"
+    change_claim("argostub/deletepvc", {"pvc_name": "r-data"}, lasting=tmp_path, run="r")
+    assert list(tmp_path.iterdir()) == []
+    assert change_claim("alpine", {}, lasting=tmp_path, run="r") is None
+
+
+def test_parts_of_values_are_selected() -> None:
+    assert select_part('parseJson(string_value)["a"]', '{"a": 1}') == 1
+    assert select_part('parseJson(string_value)["a"]', {"a": [2]}) == [2]
+    assert select_part("list_value[1]", [1, 2]) == 2
+    assert select_part("struct_value.a", {"a": "x"}) == "x"

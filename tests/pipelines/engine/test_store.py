@@ -1,0 +1,209 @@
+"""What the store keeps, finds and forgets; and leases."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from trainwright_components.errors import RunNotFound
+from trainwright_pipelines.engine.leases import STALE_AFTER_S, LeaseHeld, acquire_lease, is_held
+from trainwright_pipelines.engine.records import Artifact, Attempt, Event, Run, State, Task, TaskKind, Values
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.tables import LEASES
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def make_run(store: Store, run_id: str = "run-1", **changes: object) -> Run:
+    run = Run(
+        id=run_id,
+        name=run_id,
+        pipeline="p",
+        state=State.PENDING,
+        parameters={"a": 1, "b": [1.5, {"c": None}]},
+        folder=store.home / "runs" / run_id,
+        created=NOON,
+    )
+    run = replace(run, **changes)
+    store.add_run(run, "spec")
+    return run
+
+
+def make_task(run: Run, path: str, **changes: object) -> Task:
+    task = Task(
+        id=f"{run.id}:{path}",
+        run_id=run.id,
+        name=path.rpartition("/")[2],
+        path=path,
+        parent_path=path.rpartition("/")[0],
+        kind=TaskKind.PYTHON,
+        component="comp-x",
+        display_name=f"The {path}",
+        created=NOON,
+    )
+    return replace(task, **changes)
+
+
+def test_runs_come_back_as_they_were(store: Store) -> None:
+    run = make_run(store, scheduled=NOON, provenance={"seed": 1})
+    assert store.run("run-1") == run
+    assert store.spec_text("run-1") == "spec"
+    changed = replace(run, state=State.RUNNING, started=NOON, error="x")
+    store.save_run(changed)
+    assert store.run("run-1") == changed
+
+
+def test_tasks_come_back_as_they_were_with_attempts_and_artifacts(store: Store) -> None:
+    run = make_run(store)
+    artifacts = tuple(
+        Artifact(id=str(n), name="d", type="system.Dataset", uri=f"/x/{n}", metadata={"n": n}, digest="a", created=NOON)
+        for n in (2, 1)
+    )
+    task = make_task(
+        run,
+        "loop/0/a",
+        state=State.FAILED,
+        depends_on=("b", "c"),
+        inputs=Values(parameters={"n": 1}, artifacts={"none": (), "data": artifacts}),
+        outputs=Values(artifacts={"model": artifacts[:1]}),
+        attempts=(
+            Attempt(
+                number=1,
+                state=State.FAILED,
+                started=NOON,
+                finished=NOON,
+                pid=5,
+                pid_created=1.5,
+                exit_code=1,
+                error="e",
+                log=Path("/l"),
+            ),
+        ),
+        folder=Path("/f"),
+        log=Path("/l"),
+        started=NOON,
+        finished=NOON + timedelta(seconds=2),
+    )
+    store.save_task(task)
+    assert store.tasks(run.id) == [task]
+    assert store.task_by_id(task.id) == task
+    assert task.duration_s == 2
+    assert store.artifact("2") == artifacts[0]
+    assert [user.id for user in store.users_of("1")] == [task.id]
+    without = replace(task, inputs=Values())
+    store.save_task(without)
+    assert store.tasks(run.id) == [without]
+
+
+def test_runs_are_found_by_id_start_name_and_latest(store: Store) -> None:
+    make_run(store, "alpha-1")
+    make_run(store, "alpha-2", name="mine", created=NOON + timedelta(hours=1))
+    assert store.run("latest").id == "alpha-2"
+    assert store.run("mine").id == "alpha-2"
+    assert store.run("alpha-1").id == "alpha-1"
+    with pytest.raises(RunNotFound, match="several runs: alpha-2, alpha-1"):
+        store.run("alpha")
+    for nothing in ("beta", "", "%"):
+        with pytest.raises(RunNotFound, match="no run"):
+            store.run(nothing)
+
+
+def test_runs_are_listed_newest_first_by_pipeline_and_state(store: Store) -> None:
+    for number in range(5):
+        make_run(store, f"r{number}", created=NOON + timedelta(hours=number), pipeline=f"p{number % 2}")
+    assert [run.id for run in store.runs(limit=2, offset=1)] == ["r3", "r2"]
+    assert [run.id for run in store.runs(pipeline="p1")] == ["r3", "r1"]
+    assert store.runs(state=State.FAILED) == []
+
+
+def test_steps_are_found_by_path_name_and_display_name(store: Store) -> None:
+    run = make_run(store)
+    for path in ("train-model", "loop/0/say", "loop/1/say"):
+        store.save_task(make_task(run, path))
+    for name in ("train-model", "train_model", "The train-model"):
+        assert store.task(run.id, name).path == "train-model"
+    assert store.task(run.id, "loop/1/say").path == "loop/1/say"
+    with pytest.raises(RunNotFound, match="several steps: loop/0/say, loop/1/say"):
+        store.task(run.id, "say")
+    with pytest.raises(RunNotFound, match="it has train-model, loop/0/say, loop/1/say"):
+        store.task(run.id, "other")
+
+
+def test_events_keep_their_order(store: Store) -> None:
+    run = make_run(store)
+    task = make_task(run, "a")
+    store.add_events([Event(run_id=run.id, time=NOON, state=State.RUNNING)])
+    store.add_events(
+        [Event(run_id=run.id, time=NOON + timedelta(seconds=1), state=State.FAILED, task=task, message="m")]
+    )
+    assert [(event.task_path, event.message) for event in store.events(run.id)] == [("", ""), ("a", "m")]
+    assert len(store.events(run.id, since=NOON)) == 1
+
+
+def test_a_deleted_run_leaves_nothing(store: Store) -> None:
+    run = make_run(store)
+    artifact = Artifact(id="x", name="d", type="t", uri="/x", producer_task_id=f"{run.id}:a")
+    store.save_task(make_task(run, "a", outputs=Values(artifacts={"o": (artifact,)})))
+    store.remember("key", f"{run.id}:a")
+    assert store.delete_run(run.id) == []
+    assert store.runs() == []
+    assert store.tasks(run.id) == []
+    assert store.cached_task("key") is None
+    with pytest.raises(RunNotFound):
+        store.artifact("x")
+
+
+def test_many_threads_and_two_connections_write_at_once(store: Store) -> None:
+    run = make_run(store)
+    with Store(store.home) as other:
+
+        def write(number: int) -> None:
+            (store if number % 2 else other).save_task(make_task(run, f"t{number}"))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(store.tasks(run.id)) == 30
+
+
+def test_a_lease_has_one_holder(store: Store) -> None:
+    lease = acquire_lease(store.engine, "x")
+    with pytest.raises(LeaseHeld, match="x is being worked on by process"):
+        acquire_lease(store.engine, "x")
+    assert lease.renew()
+    assert is_held(store.engine, "x")
+    lease.release()
+    assert not is_held(store.engine, "x")
+    acquire_lease(store.engine, "x")
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"pid_created": 1.0},  # the process id belongs to another process now
+        {"host": "elsewhere", "renewed": NOON.timestamp() - STALE_AFTER_S},
+    ],
+)
+def test_a_stale_lease_is_taken_over(store: Store, lost: dict[str, object]) -> None:
+    lease = acquire_lease(store.engine, "x")
+    with store.engine.begin() as connection:
+        connection.execute(update(LEASES).values(**lost))
+    assert not is_held(store.engine, "x")
+    acquire_lease(store.engine, "x")
+    assert not lease.renew()
+    lease.release()
+    assert is_held(store.engine, "x")
+
+
+def test_a_silent_holder_elsewhere_is_given_time(store: Store) -> None:
+    acquire_lease(store.engine, "x")
+    with store.engine.begin() as connection:
+        connection.execute(update(LEASES).values(host="elsewhere"))
+    assert is_held(store.engine, "x")
