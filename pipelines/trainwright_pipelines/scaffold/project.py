@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import write_whole
+from trainwright_pipelines.targets.locations import BUNDLED_SOURCES
 
 _EPOCHS = 30
 _BATCH_SIZE = 64
@@ -28,8 +29,8 @@ class Project:
     files: tuple[Path, ...]
 
 
-def write_table_project(folder: Path, *, source: Path, schema: Schema) -> Project:
-    """Write a project for the table `source`, whose columns `schema` describes.
+def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project:
+    """Write a project for the table `source`, a file or a bundled set, whose columns `schema` describes.
 
     Raises:
         InvalidSetting: `folder` holds one of the files already.
@@ -41,8 +42,8 @@ def write_table_project(folder: Path, *, source: Path, schema: Schema) -> Projec
     if not usable:
         raise InvalidData(f"{source} has no numeric or categorical column beside {schema.label.name!r}")
     values = {
-        "source": os.path.relpath(source.absolute(), folder.absolute()),
-        "source_name": source.name,
+        "source": source if source in BUNDLED_SOURCES else _seen_from(folder, source),
+        "source_name": Path(source).name,
         "label": schema.label.name,
         "is_classification": schema.label.kind == "class",
         "class_count": len(schema.label.class_names),
@@ -63,6 +64,11 @@ def write_digits_project(folder: Path) -> Project:
     model = files("trainwright_pipelines.examples").joinpath("digits.py").read_text()
     values = {"source": "digits", "label": "", "columns": (), "left_out": [], "is_classification": True}
     return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
+
+
+def _seen_from(folder: Path, source: str) -> str:
+    """A relative path, so that project and data can move together; URIs stay."""
+    return source if "://" in source else os.path.relpath(Path(source).expanduser().absolute(), folder.absolute())
 
 
 def served_name(folder: Path) -> str:

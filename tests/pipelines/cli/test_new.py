@@ -1,0 +1,112 @@
+"""`trainwright new`: what it writes fits the data and trains."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+import yaml
+
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.model_module import Context, check_module, load_module, resolve_params
+from trainwright_components.prepare_data.prepare import PrepareSettings, prepare_data
+from trainwright_pipelines.targets.locations import BUNDLED_SOURCES
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Numbers with gaps, categories with gaps, an awkward name, a label of classes and one of numbers."""
+    random = np.random.default_rng(0)
+    size = random.normal(10, 3, 120)
+    frame = pd.DataFrame(
+        {
+            "size": np.where(random.random(120) < 0.1, np.nan, size),
+            "rooms": random.integers(1, 6, 120),
+            'odd "name"/x': random.normal(size=120),
+            "city": random.choice(["Bern", "Genève", None], 120),
+            "kind": np.where(size > 10, "large", "small"),
+            "price": size * 100 + random.normal(size=120),
+        }
+    )
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("label", ["kind", "price"])
+def test_the_written_module_fits_the_table_and_builds(
+    trainwright: Callable, table: Path, tmp_path: Path, label: str
+) -> None:
+    folder = tmp_path / "my project"
+    outcome = trainwright("new", str(folder), "--source", str(table), "--label", label)
+    assert outcome.code == 0, outcome.err
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    assert (folder / params["source"]).resolve() == table
+    assert params["model_name"] == "my_project"
+    dataset = tmp_path / "dataset"
+    prepare_data(table, dataset, PrepareSettings(label=params["label"]))
+    module = load_module(folder / params["module"])
+    context = Context(
+        params=resolve_params(module, params["params"]),
+        schema=Schema.load(dataset),
+        statistics=Statistics.load(dataset),
+        dataset=dataset,
+    )
+    check_module(module, context)
+    features = {
+        feature.name: tf.constant(["Genève", "Atlantis"] if feature.vocabulary else [math.nan, 10.0])
+        for feature in context.schema.features
+    }
+    row = module.preprocess(features, context)
+    assert np.isfinite(row["columns"].numpy()).all()
+
+
+def test_a_project_without_data_starts_from_the_digits(trainwright: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "first_steps"
+    assert trainwright("new", str(folder)).code == 0
+    assert yaml.safe_load((folder / "params.yaml").read_text())["source"] == "digits"
+    assert "build_model" in (folder / "model.py").read_text()
+    assert "handwritten digits" in (folder / "README.md").read_text()
+
+
+def test_a_bundled_table_knows_its_label(trainwright: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "wines"
+    assert trainwright("new", str(folder), "--source", "wine").code == 0
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    assert (params["source"], params["label"]) == ("wine", "cultivar")
+
+
+def test_nothing_is_overwritten(trainwright: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "model.py").write_text("mine")
+    outcome = trainwright("new", str(folder))
+    assert outcome.code == 2
+    assert "already holds model.py" in outcome.err
+    assert [file.name for file in folder.iterdir()] == ["model.py"]
+    assert (folder / "model.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--source", "{table}", "--label", "prize"], "did you mean 'price'?"),
+        (["--source", "{folder}/tabel.csv", "--label", "price"], "did you mean 'table.csv'?"),
+    ],
+)
+def test_a_column_or_file_that_is_not_there_is_refused(
+    trainwright: Callable, table: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    outcome = trainwright("new", str(tmp_path / "p"), *(each.format(table=table, folder=tmp_path) for each in options))
+    assert outcome.code in {1, 2}
+    assert message in outcome.err
+    assert not (tmp_path / "p").exists()
+
+
+def test_the_names_of_the_bundled_sets_are_those_of_the_library() -> None:
+    assert BUNDLED_SOURCES == BUNDLED_NAMES

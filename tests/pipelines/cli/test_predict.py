@@ -1,0 +1,118 @@
+"""`trainwright predict` and `serve status`, against a small server of the test's own."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from trainwright_components.datasets.schema import Feature, Schema
+from trainwright_components.errors import InvalidData
+from trainwright_pipelines.cli.rows import parse_rows, read_rows_file
+
+SCHEMA = Schema(
+    features=(
+        Feature(name="size", kind="numeric", dtype="float32"),
+        Feature(name="rooms", kind="numeric", dtype="int64"),
+        Feature(name="city", kind="categorical", dtype="string", vocabulary=("Bern",)),
+    )
+)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers each row with the number of its values."""
+
+    def do_POST(self) -> None:
+        """One request."""
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        is_known = self.path.startswith("/v1/models/known")
+        answer = {"predictions": [len(row) for row in request["instances"]]} if is_known else {"error": "no such model"}
+        body = json.dumps(answer).encode()
+        self.send_response(200 if is_known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_row_is_sent_and_the_answer_printed(trainwright: Callable, address: str) -> None:
+    assert trainwright("predict", "known", '{"a": 1, "b": 2}', "--address", address).out == "2\n"
+    document = json.loads(trainwright("predict", "known", "[[1, 2, 3], [4]]", "--address", address, "--json").out)
+    assert document["predictions"] == [3, 1]
+
+
+def test_rows_of_a_file_are_sent(trainwright: Callable, address: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"a": 1}\n{"a": 1, "b": 2}\n')
+    assert trainwright("predict", "known", "--file", str(file), "--address", address).out == "1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["known"], "give rows in one way"),
+        (["known", "{}", "--example"], "give rows in one way"),
+        (["known", "{a: 1}"], "ROWS is no JSON"),
+        (["known", "[]"], "ROWS holds no row"),
+        (["known", "--file", "absent.csv"], "absent.csv cannot be read"),
+        (["known", "{}"], "the model server does not run; start it: trainwright serve start"),
+        (["known", "--example"], "no run here holds an example for 'known'"),
+    ],
+)
+def test_bad_rows_are_refused(trainwright: Callable, arguments: list[str], message: str) -> None:
+    outcome = trainwright("predict", *arguments)
+    assert outcome.code in {1, 2}
+    assert message in outcome.err
+
+
+def test_what_the_server_says_is_passed_on(trainwright: Callable, address: str) -> None:
+    outcome = trainwright("predict", "unknown", "{}", "--address", address)
+    assert outcome.code == 1
+    assert "no such model" in outcome.err
+
+
+def test_the_status_of_a_server_that_never_ran(trainwright: Callable) -> None:
+    assert trainwright("serve", "status").code == 3
+    assert json.loads(trainwright("serve", "status", "--json").out)["is_running"] is False
+    assert trainwright("serve", "stop").out == "no server was running\n"
+
+
+def test_a_csv_gets_the_types_of_the_schema(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("city,size,rooms,other\nBern,1.5,2,x\n")
+    assert read_rows_file(str(file), schema=SCHEMA) == [{"size": 1.5, "rooms": 2, "city": "Bern"}]
+    assert read_rows_file(str(file), schema=None) == [{"city": "Bern", "size": 1.5, "rooms": 2.0, "other": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("city,size\nBern,1\n", "lacks rooms"),
+        ("city,size,rooms\nBern,large,2\n", "line 2: could not convert string to float: 'large'"),
+        ("city,size,rooms\n", "holds no row"),
+    ],
+)
+def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    with pytest.raises(InvalidData, match=message):
+        read_rows_file(str(file), schema=SCHEMA)
+
+
+def test_a_request_as_curl_sends_it_is_taken_too() -> None:
+    assert parse_rows('{"instances": [{"a": 1}, {"a": 2}]}') == [{"a": 1}, {"a": 2}]

@@ -1,0 +1,75 @@
+"""Progress: plain lines, and a table in a terminal."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from trainwright_pipelines.cli.progress import LiveProgress, PlainProgress, make_progress
+from trainwright_pipelines.engine.records import Event, State, Task, TaskKind
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def _event(path: str, state: State, **more: object) -> Event:
+    parent, _, name = path.rpartition("/")
+    defaults = {"kind": TaskKind.PYTHON, "started": START}
+    task = Task(
+        id=path,
+        run_id="r",
+        name=name,
+        path=path,
+        parent_path=parent,
+        component=f"comp-{name}",
+        display_name=name,
+        state=state,
+        **{**defaults, **more},
+    )
+    return Event(run_id="r", time=START, state=state, task=task)
+
+
+def test_plain_progress_is_one_line_per_change() -> None:
+    stream = io.StringIO()
+    with PlainProgress(stream) as progress:
+        for event in (
+            Event(run_id="r", time=START, state=State.RUNNING),
+            _event("a", State.PENDING),
+            _event("a", State.RUNNING),
+            _event("a", State.RUNNING),
+            _event("a", State.SUCCEEDED, finished=START + timedelta(seconds=2)),
+            _event("condition-1", State.RUNNING, kind=TaskKind.DAG),
+            _event("condition-1/b", State.SUCCEEDED, finished=START, is_cached=True),
+            _event("condition-1/c", State.FAILED, finished=START + timedelta(seconds=75), error="out of luck"),
+        ):
+            progress(event)
+    assert stream.getvalue().splitlines() == [
+        "a: running",
+        "a: succeeded  2.0 s",
+        "b: cached",
+        "c: failed  1 min 15 s  out of luck",
+    ]
+
+
+def test_the_live_table_shows_the_last_line_of_a_running_step(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("first\nepoch 1\repoch 2 of 9\n")
+    progress = LiveProgress(io.StringIO())
+    progress(_event("later", State.PENDING, started=None))
+    progress(_event("train", State.RUNNING, log=log))
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(progress._table())
+    first, second = console.export_text().splitlines()
+    assert "train" in first
+    assert "RUNNING" in first
+    assert "epoch 2 of 9" in first
+    assert "later" in second
+
+
+def test_progress_is_live_in_a_terminal_alone() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert isinstance(make_progress(io.StringIO()), PlainProgress)
+    assert isinstance(make_progress(Terminal()), LiveProgress)

@@ -1,0 +1,87 @@
+"""The first things to know about a run, from what its steps gave."""
+
+from dataclasses import replace
+
+import pytest
+
+from trainwright_pipelines.engine.records import Artifact, Task, Values
+from trainwright_pipelines.service.headlines import find_headlines, in_time_order, is_component
+from trainwright_pipelines.service.wording import short_seconds, short_size, step_label
+
+
+def _artifact(kind: str, **metadata: object) -> Artifact:
+    return Artifact(id="a", name="a", type=kind, uri="a", metadata=metadata)
+
+
+def test_headlines_are_those_of_the_evaluation_and_the_deployment(tasks: list[Task]) -> None:
+    found = find_headlines(tasks)
+    assert (found.metric_name, found.metric_value) == ("accuracy", 0.9875)
+    assert found.is_blessed is True
+    assert found.reasons == ("accuracy 0.99 is over 0.9",)
+    assert (found.endpoint, found.version) == ("http://127.0.0.1:8501/v1/models/digits", 2)
+
+
+def test_a_regression_is_told_by_its_error(tasks: list[Task]) -> None:
+    metrics = {"metrics": (_artifact("system.Metrics", rmse=2.5, r2=0.9),)}
+    outputs = Values(artifacts=metrics, parameters={"is_blessed": False, "reasons": [{"message": "rmse is too high"}]})
+    evaluate = replace(next(task for task in tasks if task.name == "evaluate"), outputs=outputs)
+    found = find_headlines([evaluate])
+    assert (found.metric_name, found.metric_value) == ("rmse", 2.5)
+    assert found.is_blessed is False
+    assert found.reasons == ("rmse is too high",)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "note"),
+    [
+        ({"class_names": ["a"], "score": 0.5}, "int8, test accuracy 0.5000"),
+        ({"class_names": [], "score": 0.25}, "int8, test R2 0.2500"),
+        ({"score": None}, "int8"),
+    ],
+)
+def test_the_quantized_model_is_told_with_its_score(tasks: list[Task], metadata: dict[str, object], note: str) -> None:
+    model = _artifact("system.Model", size_bytes=5120, mode="int8", **metadata)
+    step = replace(tasks[0], component="comp-quantize-tflite-2", outputs=Values(artifacts={"tflite_model": (model,)}))
+    found = find_headlines([step])
+    assert found.tflite_size_bytes == 5120
+    assert found.tflite_note == note
+
+
+def test_a_run_without_results_has_no_headlines() -> None:
+    found = find_headlines([])
+    assert found.metric_value is None
+    assert found.endpoint == ""
+
+
+def test_steps_are_in_the_order_of_their_start_below_their_groups(tasks: list[Task]) -> None:
+    shuffled = [*reversed(tasks)]
+    assert [task.path for task in in_time_order(shuffled)] == [task.path for task in tasks]
+
+
+def test_numbered_components_are_the_same_component(tasks: list[Task]) -> None:
+    assert is_component(replace(tasks[0], component="comp-evaluate-2"), "evaluate")
+    assert not is_component(replace(tasks[0], component="comp-evaluate-again"), "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("train", "train"),
+        ("condition-1/condition-branches-2/deploy", "deploy"),
+        ("exit-handler-1/for-loop-1/0/train", "for-loop-1/0/train"),
+    ],
+)
+def test_a_step_is_named_without_its_conditions(tasks: list[Task], path: str, label: str) -> None:
+    assert step_label(replace(tasks[0], path=path)) == label
+
+
+def test_durations_and_sizes_are_as_a_person_says_them() -> None:
+    assert [short_seconds(each) for each in (None, 0.04, 9.9, 59.6, 61, 7500)] == [
+        "",
+        "0.0 s",
+        "9.9 s",
+        "1 min 0 s",
+        "1 min 1 s",
+        "2 h 5 min",
+    ]
+    assert [short_size(each) for each in (12, 51184, 3_100_000)] == ["12 B", "51.2 kB", "3.1 MB"]
