@@ -20,11 +20,11 @@ def deploy_serving(
     Args:
         saved_model: The exported SavedModel.
         golden_requests: Requests with the answers that the served model must give.
-        deployment: Where the deployment record goes, with the history of the model's versions.
         model_name: Name under which the model is served.
         model_base_path: Folder of the model's versions; empty for `models/<model_name>` under TRAINWRIGHT_HOME.
 
     Returns:
+        deployment: The deployment record, with the history of the model's versions.
         endpoint: The model's address over REST.
         version: The version now served.
     """
