@@ -1,6 +1,5 @@
 """Write signatures as a SavedModel, under the names and methods that clients of TensorFlow Serving know."""
 
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,31 +11,50 @@ if TYPE_CHECKING:
     import keras
 
 SAVED_MODEL_FILE = "saved_model.pb"
+FINGERPRINT_FILE = "fingerprint.pb"
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
 def write_archive(model: "keras.Model", signatures: Iterable[Signature], tables: Iterable[Any], folder: Path) -> None:
     """Write the SavedModel into `folder`; needs only TensorFlow to be loaded.
 
+    Not with `keras.export.ExportArchive`, which stores weights of a tracked model twice and in random order: here a
+    model without lookup tables always becomes the same bytes.
+
     `tables` are the lookup tables that the functions capture without the model owning them.
 
     Raises:
         InvalidModule: The graph calls back into Python, which no server can do.
     """
-    import keras
     import tensorflow as tf
 
     signatures = tuple(signatures)
-    archive = keras.export.ExportArchive()
-    owner = tf.Module()  # tracking the model itself would store every weight twice
-    owner.model, owner.tables = model, list(tables)
-    archive.track(owner)
-    for signature in signatures:
-        archive.add_endpoint(signature.name, signature.function, input_signature=list(signature.specs))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Keras lists unused variables, such as the optimizer's
-        archive.write_out(str(folder), verbose=False)
+    functions = {
+        each.name: tf.function(each.function, input_signature=each.specs, autograph=False).get_concrete_function()
+        for each in signatures
+    }
+    owner = tf.Module()
+    owner.variables_in_use = _in_stable_order(
+        model, (variable for function in functions.values() for variable in function.graph.variables)
+    )
+    owner.tables = [*tables, *_tables_of(model)]
+    tf.saved_model.save(owner, str(folder), signatures=functions)
+    (folder / FINGERPRINT_FILE).unlink(missing_ok=True)  # random, and of a file that changes in the next line
     _rename(folder / SAVED_MODEL_FILE, {signature.name: signature.aliases for signature in signatures})
+
+
+def _in_stable_order(model: "keras.Model", variables: Iterable[Any]) -> list[Any]:
+    """Each variable once, in the model's order; those of `preprocess` follow by name."""
+    order = {id(variable.value): index for index, variable in enumerate(model.variables)}
+    once = {id(variable): variable for variable in variables}
+    return sorted(once.values(), key=lambda variable: (order.get(id(variable), len(order)), variable.name))
+
+
+def _tables_of(model: "keras.Model") -> list[Any]:
+    from tensorflow.saved_model.experimental import TrackableResource
+
+    values = (value for layer in model._flatten_layers() for value in vars(layer).values())
+    return [value for value in values if isinstance(value, TrackableResource)]
 
 
 def _rename(file: Path, aliases: Mapping[str, Mapping[str, str]]) -> None:

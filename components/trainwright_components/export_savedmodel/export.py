@@ -10,7 +10,7 @@ from trainwright_components.export_savedmodel.archive import write_archive
 from trainwright_components.export_savedmodel.model_card import write_card
 from trainwright_components.export_savedmodel.requests import make_requests, write_warmup
 from trainwright_components.export_savedmodel.signatures import SignatureBuilder
-from trainwright_components.export_savedmodel.verify import largest_difference
+from trainwright_components.export_savedmodel.verify import Verification, verify_export
 from trainwright_components.files import whole_folder, write_whole
 from trainwright_components.training.trained_model import TrainedModel
 
@@ -21,15 +21,11 @@ ASSETS = "assets.extra"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedModel:
-    """A SavedModel that answers as its Keras model does.
-
-    Args:
-        largest_difference: Between the answers of the two, over all golden requests and signatures.
-    """
+    """A SavedModel that answers as its Keras model does."""
 
     folder: Path
     signatures: tuple[str, ...]
-    largest_difference: float
+    verified: Verification
     size_bytes: int
     golden_requests: int
 
@@ -39,7 +35,10 @@ class ExportedModel:
         return {
             "framework": "TensorFlow",
             "signatures": list(self.signatures),
-            "largest_difference": self.largest_difference,
+            "largest_difference": self.verified.largest_difference,
+            "verified_split": self.verified.split,
+            "verified_rows": self.verified.rows,
+            **self.verified.scores,
             "size_bytes": self.size_bytes,
             "golden_requests": self.golden_requests,
         }
@@ -72,15 +71,15 @@ def export_model(
         assets.mkdir()
         trained.schema.save(assets)
         write_warmup(requests, assets)
-        difference = largest_difference(folder, requests)
-        logger.info("exported %d signatures; largest difference from Keras %.2g", len(signatures), difference)
+        verified = verify_export(folder, trained, dataset, requests)
+        logger.info("exported %d signatures; %s", len(signatures), verified)
         size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         write_whole(golden, "".join(f"{request.to_json()}\n" for request in requests))
-        write_whole(card, write_card(trained, requests, difference=difference, evaluation=evaluation or {}))
+        write_whole(card, write_card(trained, requests, verified=verified, evaluation=evaluation or {}))
     return ExportedModel(
         folder=output,
         signatures=tuple(signature.name for signature in signatures),
-        largest_difference=difference,
+        verified=verified,
         size_bytes=size_bytes,
         golden_requests=len(requests),
     )

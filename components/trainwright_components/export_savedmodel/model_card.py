@@ -7,15 +7,17 @@ from typing import Any
 from trainwright_components.datasets.schema import Feature
 from trainwright_components.datasets.statistics import ColumnStatistics
 from trainwright_components.export_savedmodel.requests import Request
+from trainwright_components.export_savedmodel.verify import Verification
 from trainwright_components.model_outputs import Task, task_of
 from trainwright_components.training.trained_model import TrainedModel
 
 _MAX_NAMES = 12
+_TELLING_SETTINGS = ("epochs", "batch_size", "seed", "strategy", "early_stopping_patience", "monitor")
 _MAX_EXAMPLE_CHARACTERS = 600
 
 
 def write_card(
-    trained: TrainedModel, requests: tuple[Request, ...], *, difference: float, evaluation: Mapping[str, Any]
+    trained: TrainedModel, requests: tuple[Request, ...], *, verified: Verification, evaluation: Mapping[str, Any]
 ) -> str:
     """The card; `evaluation` holds metrics by name and may be empty."""
     parts = [
@@ -30,10 +32,11 @@ def write_card(
         "## Training",
         _training(trained),
         "## Metrics",
-        _metrics(trained, evaluation),
+        _metrics(trained, verified, evaluation),
         "## Checks",
-        "The exported model was loaded with TensorFlow alone and asked through every signature; its answers differ "
-        f"from the Keras model's by at most {difference:.2g}.",
+        "The exported model was loaded with TensorFlow alone and asked through every signature, and for "
+        f"{verified.rows:,} rows of the split {verified.split}; its answers differ from the Keras model's by at most "
+        f"{verified.largest_difference:.2g}.",
         "## Limits",
         _limits(trained),
     ]
@@ -115,6 +118,7 @@ def _data(trained: TrainedModel) -> str:
 
 def _training(trained: TrainedModel) -> str:
     settings = trained.training.get("settings", {})
+    settings = {name: settings[name] for name in _TELLING_SETTINGS if name in settings}
     rows = [(f"`params.{name}`", f"`{value}`") for name, value in trained.params.items()]
     rows += [(f"`{name}`", f"`{value}`") for name, value in settings.items()]
     rows += [("weights", f"{trained.model.count_params():,}")]
@@ -122,9 +126,11 @@ def _training(trained: TrainedModel) -> str:
     return _table(("setting", "value"), rows)
 
 
-def _metrics(trained: TrainedModel, evaluation: Mapping[str, Any]) -> str:
+def _metrics(trained: TrainedModel, verified: Verification, evaluation: Mapping[str, Any]) -> str:
     numbers = {name: value for name, value in evaluation.items() if isinstance(value, int | float)}
-    rows = [(name, f"{value:.4g}", "evaluation") for name, value in numbers.items() if not isinstance(value, bool)]
+    where = f"export, {verified.rows:,} rows of the split {verified.split}"
+    rows = [(name, f"{value:.4g}", where) for name, value in verified.scores.items()]
+    rows += [(name, f"{value:.4g}", "evaluation") for name, value in numbers.items() if not isinstance(value, bool)]
     trained_metrics = trained.training.get("metrics", {})
     rows += [(name, f"{value:.4g}", "training") for name, value in trained_metrics.items()]
     return _table(("metric", "value", "measured in"), rows) if rows else "None were recorded."

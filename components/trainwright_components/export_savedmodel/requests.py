@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.reader import count_rows, read_split
+from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import encode_rows
-from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.errors import InvalidData
 from trainwright_components.export_savedmodel.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
 from trainwright_components.model_outputs import CLASSES, OutputReader, Task
 from trainwright_components.training.trained_model import TrainedModel
@@ -61,7 +62,7 @@ def make_requests(trained: TrainedModel, dataset: Path) -> tuple[Request, ...]:
     requests = []
     for inputs in (one, rows) if len(next(iter(rows.values()))) > 1 else (one,):
         outputs = answer(trained, inputs)
-        tolerance = _tolerance(outputs)
+        tolerance = tolerance_of(outputs)
         examples = np.array(encode_rows(inputs, schema), dtype=object)
         requests += [
             Request(signature_name=name, inputs=asked, outputs=outputs, tolerance=tolerance)
@@ -105,16 +106,22 @@ def write_warmup(requests: Iterable[Request], assets: Path) -> None:
             file.write(log.SerializeToString(deterministic=True))
 
 
-def _first_rows(dataset: Path, schema: Schema) -> Arrays:
+def choose_split(dataset: Path) -> str:
+    """The first of test, validation and train that has rows.
+
+    Raises:
+        InvalidData: None has.
+    """
+    splits = Statistics.load(dataset).splits
     for split in ("test", "validation", "train"):
-        try:
-            if not count_rows(dataset, split):
-                continue
-        except InvalidSetting:
-            continue
-        (features,) = next(iter(read_split(dataset, split, schema=schema).batch(_LOOK_AT_ROWS)))
-        return {name: tensor.numpy() for name, tensor in features.items()}
+        if split in splits and splits[split].rows:
+            return split
     raise InvalidData(f"{dataset} has no rows, but requests with known answers are made from some")
+
+
+def _first_rows(dataset: Path, schema: Schema) -> Arrays:
+    (features,) = next(iter(read_split(dataset, choose_split(dataset), schema=schema).batch(_LOOK_AT_ROWS)))
+    return {name: tensor.numpy() for name, tensor in features.items()}
 
 
 def _choose_rows(trained: TrainedModel, rows: Arrays) -> Arrays:
@@ -136,7 +143,8 @@ def _choose_rows(trained: TrainedModel, rows: Arrays) -> Arrays:
     return {name: column[chosen] for name, column in rows.items()}
 
 
-def _tolerance(outputs: Arrays) -> float:
+def tolerance_of(outputs: Arrays) -> float:
+    """What rounding may change in answers of this size."""
     numbers = [np.abs(value).max(initial=0.0) for value in outputs.values() if value.dtype.kind == "f"]
     return RELATIVE_TOLERANCE * max(1.0, *map(float, numbers), 0.0)
 

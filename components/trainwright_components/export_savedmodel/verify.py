@@ -1,14 +1,17 @@
 """Load an exported model as a server would and hold its answers against those of the Keras model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
-from trainwright_components.export_savedmodel.requests import Arrays, Request
+from trainwright_components.export_savedmodel.requests import Arrays, Request, answer, choose_split, tolerance_of
 from trainwright_components.export_savedmodel.signatures import (
     CLASSIFY,
     EXAMPLES_INPUT,
@@ -18,13 +21,32 @@ from trainwright_components.export_savedmodel.signatures import (
     SERVING_DEFAULT,
     SERVING_EXAMPLES,
 )
+from trainwright_components.training.trained_model import TrainedModel
+
+MAX_ROWS = 1_000
+_BATCH_ROWS = 256
 
 
-def largest_difference(folder: Path, requests: Iterable[Request]) -> float:
-    """The largest difference between numbers of the SavedModel in `folder`, through all its signatures, and `requests`.
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How near an exported model is to its Keras model, and how good it is.
+
+    Args:
+        largest_difference: Between the numbers of the two, over all requests, signatures and rows.
+        scores: Accuracy or mean absolute error of the exported model over `rows` rows of `split`; none without a label.
+    """
+
+    largest_difference: float
+    split: str
+    rows: int
+    scores: Mapping[str, float]
+
+
+def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: Iterable[Request]) -> Verification:
+    """Hold the SavedModel in `folder` against the Keras model: every request through every signature, then many rows.
 
     Raises:
-        InvalidModule: A difference is over the tolerance of its request, or a class differs.
+        InvalidModule: A difference is over the tolerance, or a class of a request differs.
     """
     import tensorflow as tf
 
@@ -32,16 +54,45 @@ def largest_difference(folder: Path, requests: Iterable[Request]) -> float:
     differences = [0.0]
     for request in requests:
         for name, answers in _ask_all(loaded.signatures, request):
-            for output, got in answers.items():
-                difference = _difference(got, request.outputs[output])
-                differences.append(difference)
-                if not difference <= request.tolerance:
-                    raise InvalidModule(
-                        f"the exported model's {output!r} through {name} differs from the Keras model's by "
-                        f"{difference:.3g}, more than {request.tolerance:.3g}; does the model or preprocess draw "
-                        "random numbers, or depend on the batch?"
-                    )
-    return max(differences)
+            differences += [_checked(name, output, got, request) for output, got in answers.items()]
+    split = choose_split(dataset)
+    rows, right = 0, 0.0
+    for features, label in _batches(trained, dataset, split):
+        wanted = answer(trained, features)
+        number = next(iter(wanted))
+        got = _ask(loaded.signatures[SERVING_DEFAULT], features)
+        request = Request(signature_name=SERVING_DEFAULT, inputs={}, outputs=wanted, tolerance=tolerance_of(wanted))
+        differences.append(_checked(SERVING_DEFAULT, number, got[number], request))
+        rows += len(got[number])
+        right += _score_sum(trained.schema, got[number], label)
+    name = {"class": "accuracy", "number": "mae"}[trained.schema.label.kind] if trained.schema.label else ""
+    scores = {name: right / rows} if name else {}
+    return Verification(largest_difference=max(differences), split=split, rows=rows, scores=scores)
+
+
+def _batches(trained: TrainedModel, dataset: Path, split: str) -> Iterator[tuple[Arrays, NDArray[Any] | None]]:
+    schema = replace(trained.schema, weight=None)
+    for features, *label in read_split(dataset, split, schema=schema).take(MAX_ROWS).batch(_BATCH_ROWS):
+        columns = {name: tensor.numpy() for name, tensor in features.items()}
+        yield columns, label[0].numpy() if label else None
+
+
+def _score_sum(schema: Schema, got: NDArray[Any], label: NDArray[Any] | None) -> float:
+    if schema.label is None or label is None:
+        return 0.0
+    if schema.label.kind == "class":
+        return float((got.argmax(axis=1) == label).sum())
+    return float(np.abs(got - label).reshape(len(got), -1).mean(axis=1).sum())
+
+
+def _checked(name: str, output: str, got: NDArray[Any], request: Request) -> float:
+    difference = _difference(got, request.outputs[output])
+    if not difference <= request.tolerance:
+        raise InvalidModule(
+            f"the exported model's {output!r} through {name} differs from the Keras model's by {difference:.3g}, more "
+            f"than {request.tolerance:.3g}; does the model or preprocess draw random numbers, or depend on the batch?"
+        )
+    return difference
 
 
 def _ask_all(signatures: Any, request: Request) -> list[tuple[str, Arrays]]:

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +202,7 @@ def test_the_card_tells_what_is_known(
     assert "| `params.filters` | `8` |" in card
     assert f"| train | {count_rows(digits_dataset, 'train'):,} |" in card
     assert "val_accuracy" in card
+    assert re.search(r"\| accuracy \| 0\.\d+ \| export, \d+ rows of the split test \|", card)
     card = (tabular_saved_model.parent / "card.md").read_text()
     assert "| `strength` | categorical | string | one value | `light`, `medium`, `strong`; " in card
     assert "as `preprocess` treats unknown ones" in card
@@ -251,7 +254,7 @@ def export_module(source: str, dataset: Path, folder: Path) -> ExportedModel:
 
 def test_feature_names_reach_clients_unchanged(awkward_dataset: Path, tmp_path: Path) -> None:
     exported = export_module(AWKWARD, awkward_dataset, tmp_path)
-    assert exported.largest_difference < 1e-5
+    assert exported.verified.largest_difference < 1e-5
     features = {"mean radius (cm)": [0.5, 1.5], "größe/x": [1, 2]}
     assert set(golden_requests(exported.folder)[0]["inputs"]) == set(features)
     loaded = tf.saved_model.load(str(exported.folder))
@@ -301,3 +304,78 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path, digits_dataset: Pat
         export_model(tmp_path / "model", digits_dataset, tmp_path / "out", golden=tmp_path / "g", card=tmp_path / "c")
     shutil.rmtree(tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+PICTURES = """
+import keras
+import tensorflow as tf
+
+def preprocess(features, context):
+    def decode(content):
+        return tf.ensure_shape(tf.io.decode_png(content, channels=3), (6, 5, 3))
+    pixels = tf.map_fn(decode, features["image"], fn_output_signature=tf.TensorSpec((6, 5, 3), tf.uint8))
+    return tf.cast(pixels, tf.float32) / 255.0
+
+def build_model(context):
+    dense = keras.layers.Dense(2, activation="softmax")
+    model = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), dense])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def test_clients_send_encoded_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from trainwright_components.prepare_data.prepare import prepare_data
+
+    pixels = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 150)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(12):
+            image = Image.fromarray(pixels.integers(low, low + 100, (6, 5, 3)).astype(np.uint8))
+            image.save(tmp_path / "pictures" / name / f"{index}.png")
+    dataset = prepare_data(tmp_path / "pictures", tmp_path / "dataset").dataset
+    exported = export_module(PICTURES, dataset, tmp_path / "work")
+    request = golden_requests(exported.folder)[0]
+    (image,) = from_json(request["inputs"]["image"])
+    assert image.startswith(b"\x89PNG")
+    got = tf.saved_model.load(str(exported.folder)).signatures["serving_default"](image=tf.constant([image]))
+    assert got["probabilities"].numpy() == pytest.approx(np.array(request["outputs"]["probabilities"]), abs=1e-5)
+
+
+def test_without_a_label_every_output_is_exported(digits_dataset: Path, tmp_path: Path) -> None:
+    """An encoder with two outputs; nothing is known of what they mean."""
+    shutil.copytree(digits_dataset, tmp_path / "dataset")
+    schema = Schema.load(digits_dataset)
+    replace(schema, label=None).save(tmp_path / "dataset")
+    source = """
+import keras
+
+def build_model(context):
+    image = keras.Input((8, 8), name="image")
+    flat = keras.layers.Flatten()(image)
+    model = keras.Model({"image": image}, {"code": keras.layers.Dense(3)(flat), "sum": keras.ops.sum(flat, axis=1)})
+    model.compile("adam", "mse")
+    return model
+"""
+    exported = export_module(source, tmp_path / "dataset", tmp_path / "work")
+    assert set(exported.signatures) == {"serving_default", "serving_examples", "preprocess", "preprocessed"}
+    request = golden_requests(exported.folder)[0]
+    assert set(request["outputs"]) == {"code", "sum"}
+    assert request["outputs"]["sum"] == [pytest.approx(np.sum(request["inputs"]["image"]))]
+
+
+def test_the_same_model_becomes_the_same_bytes(digits_model: Path, digits_dataset: Path, tmp_path: Path) -> None:
+    """Then a server is not given a new version for nothing."""
+    from trainwright_components.files import content_digest
+
+    for name in ("one", "two"):
+        export_model(digits_model, digits_dataset, tmp_path / name, golden=tmp_path / "g", card=tmp_path / "c")
+    names = (
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/tf_serving_warmup_requests",
+        "assets.extra/schema.json",
+    )
+    for name in names:
+        assert content_digest(tmp_path / "one" / name) == content_digest(tmp_path / "two" / name)
