@@ -72,7 +72,7 @@ class CheckpointFolder:
         for path in self._paths():
             try:
                 checkpoint, fingerprint = _read(path)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 logger.warning("checkpoint %s is damaged (%s); trying the one before", path.name, error)
                 continue
             if fingerprint == self._fingerprint:
@@ -92,7 +92,7 @@ class CheckpointFolder:
 
 
 def _read(path: Path) -> tuple[Checkpoint, str]:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     progress = json.loads(arrays.pop(_PROGRESS).tobytes())
     fingerprint = progress.pop("fingerprint")

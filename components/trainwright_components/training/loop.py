@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import TrainingFailed
+from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.checkpoints import Checkpoint
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
@@ -88,7 +89,7 @@ class Loop:
         self._count = self._wanted_count = self._fixed_count() or min(_FIRST_COUNT, self.steps_per_epoch)
         self.model.stop_training = False
         self.callbacks.on_train_begin()
-        self._restore_callbacks()
+        restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
         while self.position.epoch < self.settings.epochs and not self.stop_reason:
             self._run_epoch()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
@@ -100,7 +101,10 @@ class Loop:
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on from here; every member has to call this."""
         self.position.seconds = self._elapsed()
-        progress: dict[str, Any] = {"position": vars(self.position), "callbacks": self._callback_states()}
+        progress: dict[str, Any] = {
+            "position": vars(self.position),
+            "callbacks": callback_states(self.callbacks.callbacks),
+        }
         arrays = dict(read_state(self.model))
         if self.stopping is not None:
             progress["stopping"] = self.stopping.to_json()
@@ -212,18 +216,6 @@ class Loop:
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
-
-    def _callback_states(self) -> list[dict[str, Any]]:
-        """The plain attributes of each callback, such as the patience that ReduceLROnPlateau has left."""
-        plain = (bool, int, float, str, type(None))
-        return [
-            {name: value for name, value in vars(callback).items() if isinstance(value, plain)}
-            for callback in self.callbacks.callbacks
-        ]
-
-    def _restore_callbacks(self) -> None:
-        for callback, state in zip(self.callbacks.callbacks, self._restored_callbacks, strict=False):
-            vars(callback).update(state)
 
 
 def _watch_batches(callbacks: "keras.callbacks.CallbackList") -> bool:

@@ -23,12 +23,12 @@ def write_state(model: "keras.Model", arrays: Arrays) -> None:
         InvalidModule: The model has other variables than the one that was read.
     """
     variables = _variables(model)
-    wrong = [name for name, one in variables.items() if name not in arrays or arrays[name].shape != tuple(one.shape)]
-    if wrong:
-        raise InvalidModule(
-            f"the checkpoint does not fit the model that build_model gives now: variable {wrong[0].partition(':')[2]} "
-            "differs; train into a new folder"
-        )
+    for name, variable in variables.items():
+        if name not in arrays or arrays[name].shape != tuple(variable.shape):
+            raise InvalidModule(
+                f"the checkpoint does not fit the model that build_model gives now: variable {variable.path} differs; "
+                "train into a new folder"
+            )
     for name, variable in variables.items():
         value = arrays[name]
         if variable.dtype == "bfloat16":
@@ -37,9 +37,10 @@ def write_state(model: "keras.Model", arrays: Arrays) -> None:
 
 
 def _variables(model: "keras.Model") -> dict[str, Any]:
+    """By place, not by name: Keras numbers the layers of a process through, so that the same model gets other names."""
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
     return {
-        f"{group}.{number}:{variable.path}": variable
+        f"{group}.{number}": variable
         for group, variables in groups.items()
         for number, variable in enumerate(variables)
     }

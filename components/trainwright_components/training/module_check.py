@@ -1,9 +1,11 @@
 """Refuse a model that cannot be trained on a dataset, with words for what does not fit. Trains nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.errors import InvalidModule
+from trainwright_components.errors import InvalidModule, TrainwrightError
 from trainwright_components.model_module import Context, ModelModule
 
 if TYPE_CHECKING:
@@ -24,12 +26,23 @@ def check_model(module: ModelModule, model: Any, context: Context) -> None:
     batch = next(iter(rows.take(_ROWS).batch(_ROWS)))
     inputs = module.preprocess(batch[0], context)
     _check_inputs(module, model, inputs)
-    with module.user_code("calling the model on a few rows"):
+    with _refused(module, "calling the model on a few rows"):
         outputs = model(inputs, training=False)
     _check_outputs(module, model, outputs, context)
     if len(batch) > 1:
-        with module.user_code("computing the loss on a few rows"):
+        with _refused(module, "computing the loss on a few rows"):
             model.compute_loss(inputs, batch[1], outputs, batch[2] if len(batch) > 2 else None)
+
+
+@contextmanager
+def _refused(module: ModelModule, what: str) -> Iterator[None]:
+    try:
+        with module.user_code(what):
+            yield
+    except TrainwrightError:
+        raise
+    except Exception as error:
+        raise InvalidModule(f"{what} fails for the model of {module.location.name}: {error}") from error
 
 
 def check_kind(module: ModelModule, model: Any) -> None:

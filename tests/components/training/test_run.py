@@ -1,0 +1,216 @@
+"""A training of one process: it goes on at the exact step, ends clearly, and honours what the module brings along."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
+from trainwright_components.model_module import load_module
+from trainwright_components.training.run import TrainingResult, run_training
+from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.trained_model import TrainedModel
+
+MODULE = """
+import keras
+
+DEFAULT_PARAMS = {"rate": 0.01, "dropout": 0.3}
+
+def preprocess(features, context):
+    return {"a": features["a"]}
+
+def build_model(context):
+    a = keras.Input((6,), name="a")
+    x = keras.layers.Dropout(context.params["dropout"])(keras.layers.Dense(8, activation="relu")(a))
+    model = keras.Model({"a": a}, keras.layers.Dense(3, activation="softmax")(x))
+    optimizer = keras.optimizers.Adam(context.params["rate"])
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+"""
+FAST = TrainingSettings(epochs=3, batch_size=10, seed=1)
+
+Write = Callable[[str], Path]
+
+
+def weights_of(result: TrainingResult) -> list[Any]:
+    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
+    return weights
+
+
+def test_a_training_cut_off_goes_on_at_the_exact_step(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    """Dropout, shuffling, Adam, the metrics of the epoch and a callback's patience go on as if nothing had been."""
+    text = (
+        MODULE
+        + """
+from pathlib import Path
+
+class CutOff(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        marker = Path(__file__).with_name("cut")
+        if int(self.model.optimizer.iterations) == 9 and marker.exists():
+            marker.unlink()
+            raise KeyboardInterrupt
+
+def callbacks(context):
+    return [CutOff(), keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10.0)]
+"""
+    )
+    module = load_module(write_module(text))
+    settings = TrainingSettings(
+        epochs=4, batch_size=10, seed=1, checkpoint_every_steps=4, early_stopping_patience=9, deterministic=True
+    )
+    undisturbed = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
+    (module.location.parent / "cut").touch()
+    with pytest.raises(KeyboardInterrupt):
+        run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
+    resumed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
+    assert (resumed.resumed_at, resumed.steps, undisturbed.steps) == (8, 24, 24)
+    assert resumed.history == undisturbed.history
+    for one, other in zip(weights_of(resumed), weights_of(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_that_ended_starts_anew(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    module = load_module(write_module(MODULE))
+    first = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
+    again = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
+    assert (again.resumed_at, again.history) == (0, first.history)
+
+
+def test_the_folder_holds_all_that_is_needed_to_use_the_model(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    module = load_module(write_module(MODULE))
+    run_training(
+        module, tiny_dataset, tmp_path / "model", params={"dropout": 0}, settings=FAST, log_dir=tmp_path / "tb"
+    )
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {
+        "model.keras", "module", "params.json", "schema.json", "statistics.json", "training.json", "checkpoints"
+    }  # fmt: skip
+    trained = TrainedModel.load(tmp_path / "model")
+    assert dict(trained.context.params) == {"rate": 0.01, "dropout": 0.0}
+    inputs = trained.module.preprocess({"a": np.zeros((2, 6), "float32")}, trained.context)
+    assert trained.model(inputs).shape == (2, 3)
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert (record["steps"], len(record["history"]), record["strategy"]) == (18, 3, "one_device")
+    assert sorted(path.name for path in (tmp_path / "tb").iterdir()) == ["train", "validation"]
+
+
+def test_early_stopping_keeps_the_best_weights(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=30, batch_size=10, early_stopping_patience=2, monitor="val_loss")
+    module = load_module(write_module(MODULE))
+    result = run_training(module, tiny_dataset, tmp_path / "model", params={"rate": 0.3}, settings=settings)
+    losses = [epoch["val_loss"] for epoch in result.history]
+    assert len(losses) == losses.index(min(losses)) + 3 < 30
+    assert result.metrics["val_loss"] == min(losses)
+    assert "val_loss is not better since epoch" in result.stop_reason
+
+
+def test_the_caller_sees_each_epoch_and_can_stop(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, set[str]]] = []
+
+    def watch(epoch: int, metrics: Mapping[str, float]) -> bool:
+        seen.append((epoch, set(metrics)))
+        return epoch == 2
+
+    module = load_module(write_module(MODULE))
+    result = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST, on_epoch_end=watch)
+    assert seen == [(epoch, {"loss", "accuracy", "val_loss", "val_accuracy"}) for epoch in (1, 2)]
+    assert (len(result.history), result.stop_reason) == (2, "the caller asked for it")
+
+
+def test_a_loss_that_is_no_number_ends_the_training(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    module = load_module(
+        write_module(MODULE.replace('"sparse_categorical_crossentropy"', "lambda y, p: p[:, 0] * 0 / 0"))
+    )
+    with pytest.raises(TrainingFailed, match=r"the loss became nan in epoch 1, steps 1 to 6, at learning rate 0\.01"):
+        run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
+    assert not (tmp_path / "model" / "model.keras").exists()
+
+
+def test_an_exception_in_a_layer_while_training_keeps_the_users_line(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    bad = (
+        "class Bad(keras.layers.Layer):\n    def call(self, x, training=None):\n        if training:\n"
+        '            raise RuntimeError("only when training")\n        return x\n'
+    )
+    text = MODULE.replace("DEFAULT", bad + "\nDEFAULT", 1)
+    text = text.replace('"softmax")(x)', '"softmax")(Bad()(x))')
+    with pytest.raises(
+        UserCodeError, match=r"training of net\.py failed: RuntimeError: .*\(net\.py, line \d+\)"
+    ) as caught:
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    assert 'raise RuntimeError("only when training")' in caught.value.user_traceback
+    assert "synchronous.py" not in caught.value.user_traceback
+
+
+def test_an_exception_in_a_callback_keeps_the_users_line(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    text = MODULE + (
+        "\nclass Bad(keras.callbacks.Callback):\n    def on_epoch_end(self, epoch, logs=None):\n"
+        "        return logs['f1']\n\ndef callbacks(context): return [Bad()]\n"
+    )
+    with pytest.raises(UserCodeError, match=r"KeyError: 'f1'") as caught:
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    assert "return logs['f1']" in caught.value.user_traceback
+
+
+def test_a_callback_that_repeats_steps_is_refused(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    text = MODULE + "\ndef callbacks(context): return [keras.callbacks.BackupAndRestore('x')]\n"
+    with pytest.raises(InvalidModule, match="BackupAndRestore, which repeats steps"):
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+
+
+def test_callbacks_see_what_fit_would_show_them(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    text = (
+        MODULE
+        + """
+class Stop(keras.callbacks.Callback):
+    seen = []
+    def on_train_begin(self, logs=None): self.seen.append("train")
+    def on_epoch_begin(self, epoch, logs=None): self.seen.append(f"epoch {epoch}")
+    def on_train_batch_end(self, batch, logs=None): self.seen.append((batch, sorted(logs)))
+    def on_epoch_end(self, epoch, logs=None): self.model.stop_training = epoch == 1
+    def on_train_end(self, logs=None): self.seen.append(sorted(logs))
+
+def callbacks(context): return [Stop()]
+"""
+    )
+    module = load_module(write_module(text))
+    result = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
+    batches = [(batch, ["accuracy", "loss"]) for batch in range(6)]
+    last = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert module.python_module.Stop.seen == ["train", "epoch 0", *batches, "epoch 1", *batches, last]
+    assert (len(result.history), result.stop_reason) == (2, "a callback asked for it")
+
+
+def test_an_own_training_replaces_the_loop(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    text = MODULE + (
+        "\nimport numpy as np\ndef train(context):\n    model = build_model(context)\n"
+        "    model.fit({'a': np.zeros((4, 6))}, np.zeros(4), epochs=2, batch_size=2, verbose=0)\n    return model\n"
+    )
+    result = run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    assert (result.steps, result.strategy, set(result.metrics)) == (4, "own", {"val_loss", "val_accuracy"})
+    assert TrainedModel.load(tmp_path / "model").model.count_params() == 83
+
+
+def test_rows_too_many_for_memory_are_streamed_alike(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, settings = load_module(write_module(MODULE)), TrainingSettings(epochs=2, batch_size=10, shuffle=False)
+    in_memory = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
+    monkeypatch.setattr("trainwright_components.training.splits.MEMORY_LIMIT_BYTES", 0)
+    streamed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
+    assert streamed.history == in_memory.history
+
+
+def test_a_monitor_that_is_no_metric_is_refused(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=1, early_stopping_patience=1, monitor="val_acc")
+    with pytest.raises(InvalidSetting, match="'val_acc' is no metric of this training; there are: loss, accuracy"):
+        run_training(load_module(write_module(MODULE)), tiny_dataset, tmp_path / "model", settings=settings)

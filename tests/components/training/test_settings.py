@@ -1,0 +1,36 @@
+"""Settings are checked once, where they enter, and name what was meant."""
+
+from typing import Any
+
+import pytest
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.settings import TrainingSettings
+
+
+def test_values_of_a_pipeline_take_their_types() -> None:
+    settings = TrainingSettings.from_mapping({"epochs": 3.0, "progress_every_s": 1, "early_stopping_patience": None})
+    assert (settings.epochs, settings.progress_every_s, settings.early_stopping_patience) == (3, 1.0, None)
+    assert isinstance(settings.epochs, int)
+
+
+def test_they_come_back_from_their_mapping() -> None:
+    settings = TrainingSettings(epochs=3, early_stopping_patience=2, strategy="mirrored")
+    assert TrainingSettings.from_mapping(settings.to_mapping()) == settings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "no training setting 'epoch'; did you mean 'epochs'?"),
+        ({"epochs": 0}, "training.epochs must be at least 1, got 0"),
+        ({"epochs": 2.5}, "training.epochs must be a whole number, got 2.5"),
+        ({"epochs": True}, "training.epochs must be a whole number, got True"),
+        ({"batch_size": "64"}, "training.batch_size must be a whole number, got '64'"),
+        ({"shuffle": 1}, "training.shuffle must be true or false, got 1"),
+        ({"strategy": "miror"}, "training.strategy must be one of auto, one_device, mirrored, multi_worker_mirrored"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message.replace("?", r"\?").replace(".", r"\.")):
+        TrainingSettings.from_mapping(values)
