@@ -20,7 +20,7 @@ from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
 
 _ALWAYS_RUN = {"deploy_serving"}  # its effect is the server's state, not its outputs
-_LIBRARIES = ("keras", "tensorflow", "numpy")
+_LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
 _MAX_FILES = 100_000
 _MAX_BYTES = 200 << 30
 
@@ -71,9 +71,16 @@ def installed_code() -> str:
 
 
 def _installed_code(package: Path) -> str:
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES]
+    versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
     content = [content_digest(package), platform.python_version(), *versions]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def local_content(value: Any) -> Path | None:

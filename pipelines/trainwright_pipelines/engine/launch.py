@@ -27,7 +27,7 @@ from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.volumes import replace_mounts
 
-_EXECUTOR_MODULE = "kfp.dsl.executor_main"
+_EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
 _FUNCTION_FLAG = "--function_to_execute"
 _VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -54,14 +54,14 @@ class PythonSource:
 def python_source(container: Mapping[str, Any]) -> PythonSource | None:
     """The function of a lightweight Python component; None for any other container."""
     command, args = container.get("command") or [], container.get("args") or []
-    if _FUNCTION_FLAG not in args[:-1] or len(command) < 2 or _EXECUTOR_MODULE not in str(command[-2]):
+    if _FUNCTION_FLAG not in args[:-1] or len(command) < 2 or not _EXECUTOR_MODULE.search(str(command[-2])):
         return None
     return PythonSource(source=command[-1], function=args[args.index(_FUNCTION_FLAG) + 1])
 
 
 def is_python(container: Mapping[str, Any]) -> bool:
     """Whether a container runs a Python component, lightweight or with its code in the image."""
-    return any(_EXECUTOR_MODULE in str(part) for part in container.get("command") or [])
+    return any(_EXECUTOR_MODULE.search(str(part)) for part in container.get("command") or [])
 
 
 def plan_launch(

@@ -176,8 +176,8 @@ def cancel(run_id: str, *, store: Store) -> Run:
     run = store.run(run_id)
     if run.state.is_final:
         return run
+    store.request_cancel(run.id)  # also where nobody executes it: somebody may be just about to
     if is_held(store.engine, run.id):
-        store.request_cancel(run.id)
         return store.run(run.id)
     for task in store.tasks(run.id):
         if not task.state.is_final:

@@ -71,6 +71,8 @@ class Worker(threading.Thread):
             self._main.cancel()
 
     async def _execute(self) -> Outcome | None:
+        if await self._execution.in_thread(self._is_cancel_requested):
+            return None
         heartbeat = asyncio.create_task(self._beat())
         self._main = asyncio.create_task(Scheduler(self._execution).run())
         if self._is_canceled:

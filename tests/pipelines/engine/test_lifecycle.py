@@ -215,3 +215,9 @@ def test_processes_end_with_the_run(execute: Execute) -> None:
     after = {process.pid for process in psutil.Process().children(recursive=True)}
     assert after <= before
     assert os.getpid() not in after
+
+
+def test_a_cancel_that_comes_before_the_start_is_not_lost(created: Run, store: Store) -> None:
+    runs.cancel(created.id, store=store)
+    assert runs.execute(created.id, store=store).state == State.CANCELED
+    assert store.tasks(created.id) == []
