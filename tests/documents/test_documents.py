@@ -1,0 +1,139 @@
+"""Every command and snippet in the READMEs does what it says, in the order in which it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import trainwright_components
+from trainwright_pipelines import examples
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPONENTS = Path(trainwright_components.__file__).parent
+IN_ORDER = (
+    "prepare_data",
+    "hyperparameter_tune",
+    "train_distributed",
+    "evaluate",
+    "export_savedmodel",
+    "quantize_tflite",
+    "deploy_serving",
+    "batch_predict",
+)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def snippets(index: int) -> dict[str, str]:
+    """The first (in a pipeline) or second (from Python) snippet of each component's README."""
+    found = {}
+    for name in IN_ORDER:
+        use = (COMPONENTS / name / "README.md").read_text(encoding="utf-8").partition("\n## Use\n")[2]
+        found[name] = blocks(use, "python")[index]
+    return found
+
+
+def write_customers(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = 400
+    table = pd.DataFrame(
+        {
+            "customer_id": np.arange(rows) // 2,
+            "age": rng.integers(18, 80, rows),
+            "city": rng.choice(["Bern", "Basel", "Lyon"], rows),
+        }
+    )
+    table["churned"] = np.where(table["age"] + 20 * (table["city"] == "Bern") > 50, "yes", "no")
+    table.to_csv(folder / "customers.csv", index=False)
+    table.drop(columns="churned").head(30).to_csv(folder / "new_customers.csv", index=False)
+    table.rename(columns={"churned": "target"}).drop(columns="customer_id").to_csv(folder / "my.csv", index=False)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    write_customers(tmp_path)
+    (tmp_path / "model.py").write_text((Path(examples.__file__).parent / "tabular_classifier.py").read_text())
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home"), "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_every_component_has_its_place_in_the_order() -> None:
+    assert {path.parent.name for path in COMPONENTS.glob("*/component.py")} == set(IN_ORDER)
+
+
+def test_every_link_in_the_readme_leads_somewhere() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_every_trainwright_command_in_the_readme_exists() -> None:
+    from trainwright_pipelines.cli.main import main
+
+    names = set(re.findall(r"\btrainwright ([a-z]+)\b", README))
+    assert names
+    for name in names:
+        with pytest.raises(SystemExit) as stopped:
+            main([name, "--help"])
+        assert stopped.value.code == 0, name
+
+
+def test_the_pipeline_snippets_make_a_pipeline(tmp_path: Path) -> None:
+    imports = "\n".join(f"from trainwright_components.{name}.component import {name}" for name in IN_ORDER)
+    body = "\n".join(snippets(0).values()).replace("\n", "\n    ")
+    source = f"""
+from kfp import compiler, dsl
+{imports}
+
+@dsl.pipeline(name="documented")
+def documented(module_uri: str):
+    module = dsl.importer(artifact_uri=module_uri, artifact_class=dsl.Artifact)
+    {body}
+
+compiler.Compiler().compile(documented, "documented.yaml")
+"""
+    (tmp_path / "documented.py").write_text(source)
+    run([sys.executable, "documented.py"], tmp_path, dict(os.environ))
+    text = (tmp_path / "documented.yaml").read_text()
+    assert [name for name in IN_ORDER if f"comp-{name.replace('_', '-')}" not in text] == []
+
+
+@pytest.mark.slow
+def test_the_python_snippets_run_one_after_the_other(tmp_path: Path, environment: dict[str, str]) -> None:
+    body = "\n".join(snippets(1).values()).replace("\n", "\n    ")
+    (tmp_path / "documented.py").write_text(f'if __name__ == "__main__":\n    {body}\n')
+    try:
+        output = run([sys.executable, "documented.py"], tmp_path, environment)
+    finally:
+        run(["trainwright", "serve", "stop"], tmp_path, {**environment, "TRAINWRIGHT_HOME": str(tmp_path / "home")})
+    assert re.search(r"http://127\.0\.0\.1:\d+/v1/models/customers", output)
+    assert (tmp_path / "predictions").is_dir()
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path, environment: dict[str, str]) -> None:
+    setup = [block for block in blocks(README, "bash") if "pip install" in block]
+    commands = [block for block in blocks(README, "bash") if block not in setup]
+    assert len(setup) == 2
+    outputs = []
+    try:
+        for block in commands:
+            for line in block.strip().splitlines():
+                outputs.append(run(["bash", "-ec", line], tmp_path, environment))  # noqa: PERF401  a failure tells which
+    finally:
+        run(["trainwright", "serve", "stop"], tmp_path, environment)
+    assert any("http://127.0.0.1:" in output for output in outputs)
