@@ -90,7 +90,7 @@ def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool]) -> _End
     while True:
         ended = gang.wait(_POLL_S)
         if any(code != DONE for code in ended.values()):
-            return _blame(gang)
+            return _blame(gang, expected)
         if len(ended) == len(expected):
             return _End()
         if should_stop():
@@ -104,11 +104,11 @@ def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool]) -> _End
             )
 
 
-def _blame(gang: Gang) -> _End:
+def _blame(gang: Gang, expected: set[Member]) -> _End:
     """The member that ended first, unless another one can say more than that it lost a peer."""
     settled = time.monotonic() + _SETTLE_S
     ended = gang.wait(0)
-    while time.monotonic() < settled:
+    while len(ended) < len(expected) and time.monotonic() < settled:
         ended = gang.wait(max(0.0, settled - time.monotonic()))
     failed = {member: code for member, code in ended.items() if code != DONE}
     member = min(failed, key=lambda one: _rank(failed[one]))

@@ -1,0 +1,180 @@
+"""What every launcher owes: each member in its place, its log, its exit code, and nothing left behind."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher, mark_joined
+from trainwright_components.cluster.local import LocalProcesses
+from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.cluster.supervisor import run_cluster
+from trainwright_components.cluster.warm import WarmParent
+
+TARGETS = """
+import json, os, signal, sys
+from pathlib import Path
+from trainwright_components.cluster.launcher import mark_joined
+from trainwright_components.cluster.tf_config import read_tf_config
+
+def show(folder, codes=None, hang=()):
+    spec, member = read_tf_config(os.environ)
+    config = {"tf_config": json.loads(os.environ["TF_CONFIG"]), "threads": os.environ["TRAINWRIGHT_THREADS"]}
+    (Path(folder) / f"{member}.json").write_text(json.dumps({**config, "pid": os.getpid()}))
+    print("hello from", member, flush=True)
+    mark_joined(Path(folder), member)
+    if str(member) in hang:
+        signal.pause()
+    return (codes or {}).get(str(member), 0)
+
+def fail_once(folder, member_to_fail):
+    _, member = read_tf_config(os.environ)
+    mark_joined(Path(folder), member)
+    tries = Path(folder) / "tries"
+    if str(member) == member_to_fail:
+        with tries.open("a") as file:
+            file.write("x")
+        if len(tries.read_text()) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+def never_join(folder):
+    signal.pause()
+
+def save_on_sigterm(folder):
+    _, member = read_tf_config(os.environ)
+    def save(*_):
+        (Path(folder) / f"{member}.saved").touch()
+        raise SystemExit(143)
+    signal.signal(signal.SIGTERM, save)
+    mark_joined(Path(folder), member)
+    while True:
+        signal.pause()
+"""
+TWO = ClusterSpec.from_mapping({"worker": 2})
+
+
+def job(folder: Path, target: str = "show", spec: ClusterSpec = TWO, **arguments: object) -> ClusterJob:
+    folder.mkdir(exist_ok=True)
+    return ClusterJob(
+        spec=spec,
+        target=f"cluster_targets:{target}",
+        arguments={"folder": str(folder), **arguments},
+        folder=folder,
+        env={"COLOUR": "red"},
+    )
+
+
+def finish(gang: Gang, members: int) -> dict[str, int]:
+    deadline = time.monotonic() + 30
+    ended: dict[str, int] = {}
+    while len(ended) < members and time.monotonic() < deadline:
+        ended = {str(member): code for member, code in gang.wait(1).items()}
+    return ended
+
+
+class LauncherContract:
+    """Run by each launcher's own test class, which says how to make one."""
+
+    @pytest.fixture
+    def launcher(self) -> Iterator[Launcher]:
+        raise NotImplementedError
+
+    def test_each_member_learns_its_place(self, launcher: Launcher, tmp_path: Path) -> None:
+        gang = launcher.start(job(tmp_path / "job"), attempt=0)
+        assert finish(gang, 2) == {"worker-0": 0, "worker-1": 0}
+        gang.close()
+        seen = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text()) for index in (0, 1)]
+        addresses = seen[0]["tf_config"]["cluster"]["worker"]
+        assert len(set(addresses)) == 2
+        assert [one["tf_config"] for one in seen] == [
+            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in (0, 1)
+        ]
+
+    def test_exit_codes_and_logs_are_per_member(
+        self, launcher: Launcher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        gang = launcher.start(job(tmp_path / "job", codes={"worker-1": 7}), attempt=0)
+        assert finish(gang, 2) == {"worker-0": 0, "worker-1": 7}
+        gang.close()
+        assert gang.end_of_log(Member(role="worker", index=1)).endswith("hello from worker-1")
+        assert {"[worker-0] hello from worker-0", "[worker-1] hello from worker-1"} <= set(caplog.messages)
+
+    def test_closing_ends_all_members(self, launcher: Launcher, tmp_path: Path) -> None:
+        gang = launcher.start(job(tmp_path / "job", hang=["worker-0", "worker-1"]), attempt=0)
+        while len(gang.joined()) < 2:
+            gang.wait(0.1)
+        pids = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text())["pid"] for index in (0, 1)]
+        gang.close()
+        psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+
+    def test_a_killed_member_restarts_all_from_the_start(self, launcher: Launcher, tmp_path: Path) -> None:
+        outcome = run_cluster(launcher, job(tmp_path / "job", "fail_once", member_to_fail="worker-1"))
+        assert outcome.is_success
+        assert [restart.reason for restart in outcome.restarts] == ["worker-1 ended: killed by signal 9"]
+        assert (tmp_path / "job" / "tries").read_text() == "xx"
+
+    def test_a_member_that_fails_for_good_is_not_started_again(self, launcher: Launcher, tmp_path: Path) -> None:
+        outcome = run_cluster(launcher, job(tmp_path / "job", codes={"worker-0": 1, "worker-1": 138}))
+        assert (str(outcome.failed), outcome.exit_code, outcome.reason, outcome.restarts) == (
+            "worker-0", 1, "worker-0 ended: exit code 1", []
+        )  # fmt: skip
+        assert "hello from worker-0" in outcome.end_of_log
+
+    def test_restarts_are_bounded(self, launcher: Launcher, tmp_path: Path) -> None:
+        spec = ClusterSpec.from_mapping({"worker": 2, "max_restarts": 1})
+        outcome = run_cluster(launcher, job(tmp_path / "job", spec=spec, codes={"worker-1": 138}))
+        assert (outcome.is_success, len(outcome.restarts), outcome.exit_code) == (False, 1, 138)
+
+    def test_members_that_never_join_are_not_waited_for_for_ever(self, launcher: Launcher, tmp_path: Path) -> None:
+        spec = ClusterSpec.from_mapping({"worker": 2, "rendezvous_timeout_s": 0.5, "max_restarts": 0})
+        outcome = run_cluster(launcher, job(tmp_path / "job", "never_join", spec=spec))
+        assert outcome.reason == "the cluster was not complete after 0.5 s: worker-0, worker-1 did not join"
+
+    def test_a_stop_lets_members_save(self, launcher: Launcher, tmp_path: Path) -> None:
+        the_job = job(tmp_path / "job", "save_on_sigterm")
+
+        def have_all_joined() -> bool:
+            return len(list((the_job.folder / "joined").glob("*"))) == 2
+
+        outcome = run_cluster(launcher, the_job, should_stop=have_all_joined)
+        assert (outcome.was_stopped, outcome.is_success, outcome.exit_code) == (True, False, 143)
+        assert sorted(path.name for path in the_job.folder.glob("*.saved")) == ["worker-0.saved", "worker-1.saved"]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmParent]:
+    folder = tmp_path_factory.mktemp("launchers")
+    (folder / "cluster_targets.py").write_text(TARGETS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        with WarmParent.start(("cluster_targets",)) as parent:
+            yield parent
+
+
+class TestLocalProcesses(LauncherContract):
+    @pytest.fixture
+    def launcher(self, parent: WarmParent) -> Iterator[Launcher]:
+        with LocalProcesses(parent=parent) as launcher:
+            yield launcher
+
+    def test_the_cores_are_divided_among_the_members(self, launcher: Launcher, tmp_path: Path) -> None:
+        gang = launcher.start(job(tmp_path / "job"), attempt=0)
+        finish(gang, 2)
+        gang.close()
+        threads = json.loads((tmp_path / "job" / "worker-0.json").read_text())["threads"]
+        assert int(threads) == max(1, (os.cpu_count() or 1) // 2)
+
+
+def test_what_a_member_says_about_joining_is_per_attempt(parent: WarmParent, tmp_path: Path) -> None:
+    mark_joined(tmp_path, Member(role="worker", index=0))
+    with LocalProcesses(parent=parent) as launcher:
+        gang = launcher.start(job(tmp_path, "never_join"), attempt=1)
+        assert gang.joined() == set()
+        gang.close()

@@ -1,0 +1,93 @@
+"""Roles are typed, one rule says who is chief, and one builder writes TF_CONFIG."""
+
+import json
+from typing import Any
+
+import pytest
+
+from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.cluster.tf_config import build_tf_config, complete_tf_config, read_tf_config
+from trainwright_components.errors import InvalidSetting
+
+
+def member(name: str) -> Member:
+    role, _, index = name.partition("-")
+    return Member(role=role, index=int(index))
+
+
+def test_replicas_may_be_given_short_or_with_machines() -> None:
+    spec = ClusterSpec.from_mapping(
+        {"chief": 1.0, "worker": {"replicas": 2, "machine": "n2", "accelerator": "l4 x 2"}, "max_restarts": 5}
+    )
+    assert list(map(str, spec.members)) == ["chief-0", "worker-0", "worker-1"]
+    assert (spec.trainers, spec.max_restarts, spec.worker.accelerator) == (3, 5, "l4 x 2")
+    assert spec.to_mapping() == {"chief": 1, "worker": 2}
+
+
+def test_no_role_is_this_process_alone() -> None:
+    assert ClusterSpec.from_mapping({}).is_empty
+    assert ClusterSpec.from_mapping({"worker": 0}).is_empty
+
+
+@pytest.mark.parametrize(
+    ("roles", "chief"),
+    [({"chief": 1, "worker": 2}, "chief-0"), ({"worker": 2}, "worker-0"), ({"worker": 2, "ps": 1}, "worker-0")],
+)
+def test_exactly_one_member_is_chief(roles: dict[str, int], chief: str) -> None:
+    spec = ClusterSpec.from_mapping(roles)
+    assert [str(one) for one in spec.members if spec.is_chief(one)] == [chief]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"workers": 2}, r"no cluster setting 'workers'; did you mean 'worker'\?"),
+        ({"worker": 1.5}, r"cluster\.worker must be a whole number of at least 0, got 1\.5"),
+        ({"worker": -1}, r"cluster\.worker must be a whole number of at least 0, got -1"),
+        ({"chief": 2}, r"cluster\.chief must be 0 or 1, got 2"),
+        ({"ps": 1}, "needs a chief or a worker"),
+        ({"worker": {"replicas": 2, "gpu": 1}}, r"no setting cluster\.worker\.gpu; there are: accelerator, image"),
+        ({"worker": 1, "rendezvous_timeout_s": 0}, r"cluster\.rendezvous_timeout_s must be a number above 0"),
+    ],
+)
+def test_what_cannot_be_a_cluster_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        ClusterSpec.from_mapping(values)
+
+
+ADDRESSES = {"chief": ["h:1"], "worker": ["h:2", "h:3"], "evaluator": ["h:4"]}
+
+
+@pytest.mark.parametrize("name", ["chief-0", "worker-1", "evaluator-0"])
+def test_what_is_written_is_read(name: str) -> None:
+    text = build_tf_config(ADDRESSES, member(name))
+    role, _, index = name.partition("-")
+    assert json.loads(text) == {
+        "cluster": {"chief": ["h:1"], "worker": ["h:2", "h:3"]},
+        "task": {"type": role, "index": int(index)},
+    }
+    found = read_tf_config({"TF_CONFIG": text})
+    assert found is not None
+    assert (found[0].to_mapping(), found[1]) == ({"chief": 1, "worker": 2}, member(name))
+
+
+def test_the_parts_that_kubernetes_gives_make_the_whole() -> None:
+    environ = {"NUM_NODES": "2", "JOB_NAME": "mj", "TF_HOST_PATTERN": "{job}-{i}.{job}", "JOB_COMPLETION_INDEX": "1"}
+    assert json.loads(complete_tf_config(environ)["TF_CONFIG"]) == {
+        "cluster": {"worker": ["mj-0.mj:2222", "mj-1.mj:2222"]},
+        "task": {"type": "worker", "index": 1},
+    }
+
+
+def test_a_whole_that_is_there_stays() -> None:
+    assert complete_tf_config({"TF_CONFIG": "{}", "TF_HOST_PATTERN": "x"}) == {}
+    assert complete_tf_config({}) == {}
+    assert read_tf_config({}) is None
+    assert read_tf_config({"TF_CONFIG": "{}"}) is None
+
+
+def test_an_unreadable_one_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="TF_CONFIG cannot be read"):
+        read_tf_config({"TF_CONFIG": "{"})
+    with pytest.raises(InvalidSetting, match="NUM_NODES, JOB_NAME and JOB_COMPLETION_INDEX are needed too"):
+        complete_tf_config({"TF_HOST_PATTERN": "{job}"})
