@@ -7,9 +7,10 @@ from typing import Any
 
 from trainwright_components.errors import InvalidPipeline
 from trainwright_pipelines.engine.expressions import evaluate, is_true
+from trainwright_pipelines.engine.parsing import parse_source
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.records import Artifact, State, Values
-from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec, parse_source
+from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec
 from trainwright_pipelines.engine.values import coerce, to_text
 
 _CHANNEL = "pipelinechannel--"

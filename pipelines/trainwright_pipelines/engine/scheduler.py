@@ -11,6 +11,7 @@ from typing import Any
 from trainwright_components.errors import TrainwrightError
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.launch import is_python
+from trainwright_pipelines.engine.parsing import parse_source
 from trainwright_pipelines.engine.platform_settings import Resolve
 from trainwright_pipelines.engine.records import State, Task, TaskKind, Values
 from trainwright_pipelines.engine.resolve import (
@@ -25,7 +26,7 @@ from trainwright_pipelines.engine.resolve import (
     why_not,
 )
 from trainwright_pipelines.engine.resuming import again, is_done
-from trainwright_pipelines.engine.spec import Component, Dag, TaskSpec, parse_source
+from trainwright_pipelines.engine.spec import Component, Dag, TaskSpec
 from trainwright_pipelines.engine.steps import Step
 
 

@@ -1,16 +1,17 @@
 """The durable record of runs, in SQLite or any other database that SQLAlchemy speaks."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
-from trainwright_pipelines.engine.records import Artifact, Attempt, Event, Run, State, Task, TaskKind, Values
+from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
+from trainwright_pipelines.engine.rows import SIDES, artifact_of_row, row_of_run, row_of_task, run_of_row, task_of_row
 from trainwright_pipelines.engine.tables import (
     ARTIFACTS,
     CACHE,
@@ -23,7 +24,6 @@ from trainwright_pipelines.engine.tables import (
 )
 
 _LATEST = "latest"
-_SIDES = ("inputs", "outputs")
 
 
 class Store:
@@ -55,13 +55,13 @@ class Store:
     def add_run(self, run: Run, spec_text: str) -> None:
         """Record a new run."""
         with self._writer.begin() as connection:
-            row = _run_row(run) | {"spec_text": spec_text, "cancel_requested": False}
+            row = row_of_run(run) | {"spec_text": spec_text, "cancel_requested": False}
             connection.execute(insert(RUNS).values(row))
 
     def save_run(self, run: Run) -> None:
         """Record a run's present state; a request to cancel stays as it is."""
         with self._writer.begin() as connection:
-            connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(_run_row(run)))
+            connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(row_of_run(run)))
 
     def run(self, run_id: str) -> Run:
         """The run with this id, or the only one whose id starts so, or the newest with this name, or `latest`.
@@ -77,9 +77,9 @@ class Store:
             if exact is None:
                 exact = connection.execute(query.where(RUNS.c.name == run_id).limit(1)).mappings().first()
             if exact is not None:
-                return _run(exact)
+                return run_of_row(exact)
             found = connection.execute(query.where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(5)).mappings()
-            matches = [_run(row) for row in found] if run_id else []
+            matches = [run_of_row(row) for row in found] if run_id else []
         if not matches:
             raise RunNotFound(f"there is no run {run_id!r}; `trainwright runs list` shows those there are")
         if len(matches) > 1:
@@ -96,7 +96,7 @@ class Store:
         if state is not None:
             query = query.where(RUNS.c.state == state.value)
         with self.engine.connect() as connection:
-            return [_run(row) for row in connection.execute(query).mappings()]
+            return [run_of_row(row) for row in connection.execute(query).mappings()]
 
     def spec_text(self, run_id: str) -> str:
         """The compiled YAML that the run executes."""
@@ -137,13 +137,13 @@ class Store:
 
     def save_task(self, task: Task) -> None:
         """Record a task and the artifacts it takes and gives."""
-        row = _task_row(task)
+        row = row_of_task(task)
         with self._writer.begin() as connection:
             changed = connection.execute(update(TASKS).where(TASKS.c.id == task.id).values(row))
             if changed.rowcount == 0:
                 connection.execute(insert(TASKS).values(row))
             connection.execute(delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == task.id))
-            for side, values in zip(_SIDES, (task.inputs, task.outputs), strict=True):
+            for side, values in zip(SIDES, (task.inputs, task.outputs), strict=True):
                 for slot, artifacts in values.artifacts.items():
                     _link(connection, task.id, side, slot, artifacts)
 
@@ -179,7 +179,7 @@ class Store:
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(TASKS.c.sequence)).mappings().all()
             links = _links(connection, query)
-        return [_task(row, links.get(row["id"], {})) for row in rows]
+        return [task_of_row(row, links.get(row["id"], {})) for row in rows]
 
     # artifacts
 
@@ -189,7 +189,7 @@ class Store:
             row = connection.execute(select(ARTIFACTS).where(ARTIFACTS.c.id == artifact_id)).mappings().first()
         if row is None:
             raise RunNotFound(f"there is no artifact {artifact_id!r}")
-        return _artifact(row)
+        return artifact_of_row(row)
 
     def users_of(self, artifact_id: str) -> list[Task]:
         """Tasks that took the artifact as an input."""
@@ -246,85 +246,6 @@ def _select_runs() -> Select[Any]:
     return select(*(column for column in RUNS.c if column.name != "spec_text"))
 
 
-def _run_row(run: Run) -> dict[str, Any]:
-    row = {name: value for name, value in vars(run).items() if name != "cancel_requested"}
-    return row | {
-        "state": run.state.value,
-        "folder": str(run.folder),
-        "outputs": {"parameters": dict(run.outputs.parameters), "artifacts": _artifact_ids(run.outputs)},
-        "parameters": dict(run.parameters),
-        "provenance": dict(run.provenance),
-    }
-
-
-def _run(row: RowMapping) -> Run:
-    outputs = Values(parameters=row["outputs"]["parameters"])
-    fields: dict[str, Any] = {**row, "state": State(row["state"]), "folder": Path(row["folder"]), "outputs": outputs}
-    return Run(**fields)
-
-
-def _task_row(task: Task) -> dict[str, Any]:
-    return vars(task) | {
-        "kind": task.kind.value,
-        "state": task.state.value,
-        "depends_on": list(task.depends_on),
-        "inputs": {"parameters": dict(task.inputs.parameters), "slots": list(task.inputs.artifacts)},
-        "outputs": {"parameters": dict(task.outputs.parameters), "slots": list(task.outputs.artifacts)},
-        "folder": None if task.folder is None else str(task.folder),
-        "log": None if task.log is None else str(task.log),
-        "attempts": [_attempt_row(attempt) for attempt in task.attempts],
-    }
-
-
-def _task(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]) -> Task:
-    values = {
-        side: Values(
-            parameters=row[side]["parameters"],
-            artifacts={slot: tuple(links.get((side, slot), ())) for slot in row[side]["slots"]},
-        )
-        for side in _SIDES
-    }
-    fields: dict[str, Any] = {name: value for name, value in row.items() if name != "sequence"}
-    fields |= {
-        "kind": TaskKind(row["kind"]),
-        "state": State(row["state"]),
-        "depends_on": tuple(row["depends_on"]),
-        "folder": None if row["folder"] is None else Path(row["folder"]),
-        "log": None if row["log"] is None else Path(row["log"]),
-        "attempts": tuple(_attempt(each) for each in row["attempts"]),
-    }
-    return Task(**(fields | values))
-
-
-def _attempt_row(attempt: Attempt) -> dict[str, Any]:
-    row = asdict(attempt)
-    return row | {
-        "state": attempt.state.value,
-        "started": attempt.started.isoformat(),
-        "finished": attempt.finished.isoformat() if attempt.finished else None,
-        "log": None if attempt.log is None else str(attempt.log),
-    }
-
-
-def _attempt(row: Mapping[str, Any]) -> Attempt:
-    fields: dict[str, Any] = {
-        **row,
-        "state": State(row["state"]),
-        "started": datetime.fromisoformat(row["started"]),
-        "finished": datetime.fromisoformat(row["finished"]) if row["finished"] else None,
-        "log": None if row["log"] is None else Path(row["log"]),
-    }
-    return Attempt(**fields)
-
-
-def _artifact(row: RowMapping) -> Artifact:
-    return Artifact(**{name: row[name] for name in ARTIFACTS.c.keys()})  # noqa: SIM118  a column collection is no dict
-
-
-def _artifact_ids(values: Values) -> dict[str, list[str]]:
-    return {slot: [artifact.id for artifact in artifacts] for slot, artifacts in values.artifacts.items()}
-
-
 def _link(connection: Connection, task_id: str, side: str, slot: str, artifacts: Sequence[Artifact]) -> None:
     for position, artifact in enumerate(artifacts):
         known = connection.execute(select(func.count()).where(ARTIFACTS.c.id == artifact.id)).scalar()
@@ -344,5 +265,5 @@ def _links(connection: Connection, query: Select[Any]) -> dict[str, dict[tuple[s
     )
     links: dict[str, dict[tuple[str, str], list[Artifact]]] = {}
     for row in connection.execute(joined).mappings():
-        links.setdefault(row["task_id"], {}).setdefault((row["side"], row["slot"]), []).append(_artifact(row))
+        links.setdefault(row["task_id"], {}).setdefault((row["side"], row["slot"]), []).append(artifact_of_row(row))
     return links

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainwright_pipelines.engine import cache, runs
+from trainwright_pipelines.engine.parsing import parse_pipeline
 from trainwright_pipelines.engine.records import Values
-from trainwright_pipelines.engine.spec import parse_pipeline
 from trainwright_pipelines.engine.store import Store
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from trainwright_components.errors import InvalidPipeline
-from trainwright_pipelines.engine.spec import Retry, parse_pipeline, parse_source
+from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
+from trainwright_pipelines.engine.spec import Retry
 
 
 def spec(**changes: Any) -> dict[str, Any]:

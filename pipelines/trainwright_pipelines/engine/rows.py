@@ -1,0 +1,98 @@
+"""Records to rows of the store's tables, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from trainwright_pipelines.engine.records import Artifact, Attempt, Run, State, Task, TaskKind, Values
+from trainwright_pipelines.engine.tables import ARTIFACTS
+
+SIDES = ("inputs", "outputs")
+
+
+def row_of_run(run: Run) -> dict[str, Any]:
+    """All columns but the spec's text and the request to cancel."""
+    row = {name: value for name, value in vars(run).items() if name != "cancel_requested"}
+    return row | {
+        "state": run.state.value,
+        "folder": str(run.folder),
+        "outputs": {"parameters": dict(run.outputs.parameters), "artifacts": _artifact_ids(run.outputs)},
+        "parameters": dict(run.parameters),
+        "provenance": dict(run.provenance),
+    }
+
+
+def run_of_row(row: RowMapping) -> Run:
+    """The run of a row of `RUNS`."""
+    outputs = Values(parameters=row["outputs"]["parameters"])
+    fields: dict[str, Any] = {**row, "state": State(row["state"]), "folder": Path(row["folder"]), "outputs": outputs}
+    return Run(**fields)
+
+
+def row_of_task(task: Task) -> dict[str, Any]:
+    """All columns of `TASKS`; artifacts have a table of their own."""
+    return vars(task) | {
+        "kind": task.kind.value,
+        "state": task.state.value,
+        "depends_on": list(task.depends_on),
+        "inputs": {"parameters": dict(task.inputs.parameters), "slots": list(task.inputs.artifacts)},
+        "outputs": {"parameters": dict(task.outputs.parameters), "slots": list(task.outputs.artifacts)},
+        "folder": None if task.folder is None else str(task.folder),
+        "log": None if task.log is None else str(task.log),
+        "attempts": [_row_of_attempt(attempt) for attempt in task.attempts],
+    }
+
+
+def task_of_row(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]) -> Task:
+    """The task of a row of `TASKS`, with its artifacts by side and slot."""
+    values = {
+        side: Values(
+            parameters=row[side]["parameters"],
+            artifacts={slot: tuple(links.get((side, slot), ())) for slot in row[side]["slots"]},
+        )
+        for side in SIDES
+    }
+    fields: dict[str, Any] = {name: value for name, value in row.items() if name != "sequence"}
+    fields |= {
+        "kind": TaskKind(row["kind"]),
+        "state": State(row["state"]),
+        "depends_on": tuple(row["depends_on"]),
+        "folder": None if row["folder"] is None else Path(row["folder"]),
+        "log": None if row["log"] is None else Path(row["log"]),
+        "attempts": tuple(_attempt_of_row(each) for each in row["attempts"]),
+    }
+    return Task(**(fields | values))
+
+
+def _row_of_attempt(attempt: Attempt) -> dict[str, Any]:
+    row = asdict(attempt)
+    return row | {
+        "state": attempt.state.value,
+        "started": attempt.started.isoformat(),
+        "finished": attempt.finished.isoformat() if attempt.finished else None,
+        "log": None if attempt.log is None else str(attempt.log),
+    }
+
+
+def _attempt_of_row(row: Mapping[str, Any]) -> Attempt:
+    fields: dict[str, Any] = {
+        **row,
+        "state": State(row["state"]),
+        "started": datetime.fromisoformat(row["started"]),
+        "finished": datetime.fromisoformat(row["finished"]) if row["finished"] else None,
+        "log": None if row["log"] is None else Path(row["log"]),
+    }
+    return Attempt(**fields)
+
+
+def artifact_of_row(row: RowMapping) -> Artifact:
+    """The artifact of a row that has the columns of `ARTIFACTS`."""
+    return Artifact(**{name: row[name] for name in ARTIFACTS.c.keys()})  # noqa: SIM118  a column collection is no dict
+
+
+def _artifact_ids(values: Values) -> dict[str, list[str]]:
+    return {slot: [artifact.id for artifact in artifacts] for slot, artifacts in values.artifacts.items()}
