@@ -76,7 +76,7 @@ class Champion:
         specs = _input_specs(self.signature)
         try:
             outputs = self.signature(**{name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()})
-        except (ValueError, TypeError, tf.errors.OpError) as error:
+        except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
             raise NotComparable(f"it fails on these rows: {_first_line(error)}") from error
         if task_of(self.schema) is Task.CLASSIFICATION:
             return self._probabilities(_pick(outputs, PROBABILITIES).numpy())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
-from trainwright_components.errors import InvalidData
+from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import KERAS_PREFIX
 from trainwright_components.model_outputs import OutputReader
 from trainwright_components.training.trained_model import TrainedModel
@@ -41,13 +41,14 @@ class Scorer:
         self._loss = keras.metrics.Mean()
         self._rows = _read_rows(trained, dataset, split).batch(batch_size)
         self._reader = OutputReader.for_model(self._model, trained.schema)
+        self._label = self._reader.label.name
         module, context = trained.module, trained.context
 
         def score(features: Any, label: Any, weight: Any = None) -> Any:
             outputs = self._model(module.preprocess(features, context), training=False)
             if self._model.compiled:
                 loss = self._model.compute_loss(features, label, outputs, sample_weight=weight, training=False)
-                self._loss.update_state(loss, sample_weight=tf.shape(label)[0])
+                self._loss.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(label)[0])[0])
                 self._model.compute_metrics(x=features, y=label, y_pred=outputs, sample_weight=weight)
             return self._reader.read(outputs)
 
@@ -69,7 +70,8 @@ class Scorer:
         for features, labels, *rest in self._rows.prefetch(tf.data.AUTOTUNE):
             answers = self._graph(features, labels, *rest)
             weights = rest[0].numpy().astype(np.float64) if rest else None
-            yield ScoredBatch(features=features, labels=labels.numpy(), weights=weights, answers=answers.numpy())
+            own = labels[self._label] if isinstance(labels, Mapping) else labels
+            yield ScoredBatch(features=features, labels=own.numpy(), weights=weights, answers=answers.numpy())
 
     def keras_metrics(self) -> dict[str, float]:
         """The compiled metrics and the loss over the rows scored so far, under `keras_` names."""
@@ -102,7 +104,12 @@ def check_same_data(trained: Schema, dataset: Schema) -> None:
 
 
 def _read_rows(trained: TrainedModel, dataset: Path, split: str) -> "tf.data.Dataset":
+    import tensorflow as tf
+
     make_dataset = trained.module.make_dataset
     if make_dataset is not None:
-        return make_dataset(split, dataclasses.replace(trained.context, dataset=dataset))
+        rows = make_dataset(split, dataclasses.replace(trained.context, dataset=dataset))
+        if rows.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise InvalidSetting(f"the {split} split of make_dataset never ends; end it to evaluate on it")
+        return rows
     return read_split(dataset, split, schema=Schema.load(dataset))

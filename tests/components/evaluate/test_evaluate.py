@@ -268,3 +268,74 @@ def test_settings_that_cannot_be_meant_are_refused(
 def test_a_dataset_of_another_kind_is_refused(tabular_model: Path, digits_dataset: Path) -> None:
     with pytest.raises(InvalidData, match="takes the feature 'alcohol', which this dataset does not have"):
         evaluate_model(tabular_model, digits_dataset)
+
+
+def with_reader(model: Path, folder: Path, ending: str) -> Path:
+    """`model` whose module has a `make_dataset` of its own: the first 40 rows."""
+    shutil.copytree(model, folder)
+    (module,) = (path for path in (folder / "module").iterdir() if path.suffix == ".py")
+    module.write_text(
+        module.read_text()
+        + f"""
+
+def make_dataset(split, context):
+    from trainwright_components.datasets.reader import read_split
+
+    return read_split(context.dataset, split).take(40){ending}
+"""
+    )
+    return folder
+
+
+def test_the_modules_own_reader_is_used(tabular_model: Path, tabular_dataset: Path, tmp_path: Path) -> None:
+    model = with_reader(tabular_model, tmp_path / "model", "")
+    labels, outputs, _ = keras_answers(tabular_model, tabular_dataset, "train")
+    evaluation = evaluate_model(model, tabular_dataset, settings=EvaluationSettings(split="train", batch_size=16))
+    assert evaluation.scores.rows == 40
+    assert evaluation.metrics["accuracy"] == pytest.approx((outputs.argmax(axis=1) == labels)[:40].mean())
+    assert evaluation.metrics["keras_accuracy"] == pytest.approx(evaluation.metrics["accuracy"])
+
+
+def test_a_reader_that_never_ends_is_refused(tabular_model: Path, tabular_dataset: Path, tmp_path: Path) -> None:
+    model = with_reader(tabular_model, tmp_path / "model", ".repeat()")
+    with pytest.raises(InvalidSetting, match="never ends"):
+        evaluate_model(model, tabular_dataset)
+
+
+TWO_HEADS = """
+import keras
+from trainwright_components.datasets.reader import read_split
+
+def preprocess(features, context):
+    return {"hue": features["hue"]}
+
+def make_dataset(split, context):
+    return read_split(context.dataset, split).map(lambda features, label: (features, {"cultivar": label}))
+
+def build_model(context):
+    hue = keras.Input((), name="hue")
+    x = keras.layers.Reshape((1,))(hue)
+    heads = {"cultivar": keras.layers.Dense(3, activation="softmax")(x), "copy": keras.layers.Identity()(x)}
+    model = keras.Model({"hue": hue}, heads)
+    model.compile(keras.optimizers.SGD(), loss={"cultivar": "sparse_categorical_crossentropy"})
+    return model
+"""
+
+
+def test_of_several_outputs_the_one_named_like_the_label_is_scored(tabular_dataset: Path, tmp_path: Path) -> None:
+    from trainwright_components.datasets.statistics import Statistics
+    from trainwright_components.model_module import Context, load_module
+    from trainwright_components.training.trained_model import save_trained
+
+    (tmp_path / "heads.py").write_text(TWO_HEADS)
+    module = load_module(tmp_path / "heads.py")
+    schema, statistics = Schema.load(tabular_dataset), Statistics.load(tabular_dataset)
+    context = Context(params={}, schema=schema, statistics=statistics, dataset=tabular_dataset)
+    (tmp_path / "model").mkdir()
+    built = module.build_model(context)
+    built.optimizer.build(built.trainable_variables)
+    save_trained(tmp_path / "model", model=built, module=module, context=context, training={})
+    evaluation = evaluate_model(tmp_path / "model", tabular_dataset)
+    labels, outputs, _ = keras_answers(tmp_path / "model", tabular_dataset)
+    assert evaluation.metrics["accuracy"] == pytest.approx((outputs["cultivar"].argmax(axis=1) == labels).mean())
+    assert evaluation.metrics["keras_loss"] == pytest.approx(evaluation.metrics["log_loss"], rel=1e-4)
