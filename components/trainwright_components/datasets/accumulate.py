@@ -32,6 +32,9 @@ class Sample:
         """Take more of the stream."""
         self.seen += len(values)
         keys = self._random.random(len(values))
+        if len(self.values) == self.size:
+            chosen = keys < self._keys.max()
+            values, keys = values[chosen], keys[chosen]
         self.values = np.concatenate([self.values, values])
         self._keys = np.concatenate([self._keys, keys])
         if len(self.values) > self.size:

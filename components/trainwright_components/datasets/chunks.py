@@ -1,5 +1,6 @@
 """Rows on their way from a source into a dataset: some at a time, column by column."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 CHUNK_ROWS = 4_096
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 4 << 20
 MISSING_TEXTS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"})
+_CODE = re.compile(r"\n0\d")
 
 Column = NDArray[Any]
 
@@ -89,8 +91,8 @@ def is_missing(column: Column, *, is_typed: bool) -> NDArray[np.bool_]:
     """Which rows of `column` have no value: `(rows,)`."""
     if column.dtype == object:
         if is_typed:
-            return np.fromiter((value is None or value == "" for value in column.tolist()), bool, len(column))
-        return np.fromiter((value is None or value in MISSING_TEXTS for value in column.tolist()), bool, len(column))
+            return np.array([value is None or value == "" for value in column.tolist()], bool)
+        return np.array([value is None or value in MISSING_TEXTS for value in column.tolist()], bool)
     if not np.issubdtype(column.dtype, np.floating) or not column.size:
         return np.zeros(len(column), bool)
     return np.asarray(np.isnan(column.reshape(len(column), -1)).all(axis=1))
@@ -104,33 +106,40 @@ class NotANumber(ValueError):
         self.row = row
 
 
-def as_numbers(column: Column, *, is_typed: bool) -> NDArray[np.float64]:
-    """`column` as float64, NaN where missing. Codes with leading zeros, such as 007, are no numbers.
+def as_numbers(column: Column, *, is_typed: bool) -> NDArray[np.floating[Any]]:
+    """`column` as float64, or float32 if it is that already; NaN where missing.
 
     Raises:
         NotANumber: A value is none.
     """
     if column.dtype != object:
-        return column.astype(np.float64)
-    missing = is_missing(column, is_typed=is_typed)
-    texts = [None if absent else value for value, absent in zip(column.tolist(), missing.tolist(), strict=True)]
-    numbers = np.asarray(pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce"), np.float64)
-    wrong = np.isnan(numbers) & ~missing
-    if not wrong.any():
-        wrong = np.fromiter((text is not None and _is_code(text) for text in texts), bool, len(texts))
-    if wrong.any():
-        raise NotANumber(int(wrong.argmax()))
+        return column if column.dtype == np.float32 else column.astype(np.float64)
+    numbers = np.asarray(pd.to_numeric(pd.Series(column, dtype=object), errors="coerce"), np.float64)
+    unread = np.flatnonzero(np.isnan(numbers))
+    wrong = unread[~is_missing(column[unread], is_typed=is_typed)]
+    if len(wrong):
+        raise NotANumber(int(wrong[0]))
     return numbers
 
 
-def _is_code(text: str | bytes) -> bool:
-    return isinstance(text, str) and len(text) > 1 and text[0] == "0" and text[1].isdigit()
+def holds_bytes(column: Column) -> bool:
+    """Whether the values are bytes and not text; the first one tells."""
+    if column.dtype != object:
+        return False
+    return isinstance(next((value for value in column if value is not None), None), bytes)
+
+
+def first_code(column: Column) -> int | None:
+    """The first row with a number that is written as a code, with leading zeros as in 007; None when there is none."""
+    if column.dtype != object or not _CODE.search("\n" + "\n".join([value or "" for value in column.tolist()])):
+        return None
+    return next((row for row, value in enumerate(column.tolist()) if value and _CODE.match("\n" + value)), None)
 
 
 def as_text(column: Column) -> list[str]:
     """Scalars as the text that names a class or a category: `7`, not `7.0`; missing numbers as the empty string."""
     if column.dtype == object:
-        return ["" if value is None else _decoded(value) for value in column.tolist()]
+        return [value if type(value) is str else _decoded(value) for value in column.tolist()]
     if column.dtype == bool:
         return ["true" if value else "false" for value in column.tolist()]
     return [number_text(value) for value in column.tolist()]
@@ -145,5 +154,7 @@ def number_text(value: float | int) -> str:
     return str(value)
 
 
-def _decoded(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", errors="replace")
+def _decoded(value: str | bytes | None) -> str:
+    if value is None:
+        return ""
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value

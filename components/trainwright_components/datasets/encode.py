@@ -50,7 +50,7 @@ def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
                 f"{feature.shape} is expected"
             )
         if feature.dtype == "float32":
-            return numbers.astype(np.float32)
+            return numbers.astype(np.float32, copy=False)
         return _whole(chunk, feature.name, numbers)
     column = chunk.column(feature.name)
     return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(chunk, column)

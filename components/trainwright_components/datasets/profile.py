@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainwright_components.datasets.chunks import (
     Chunk,
@@ -11,6 +13,8 @@ from trainwright_components.datasets.chunks import (
     NotANumber,
     as_numbers,
     as_text,
+    first_code,
+    holds_bytes,
     is_missing,
     number_text,
 )
@@ -46,21 +50,23 @@ class ColumnProfile:
     def add(self, chunk: Chunk, name: str) -> None:
         """Take the column `name` of more rows."""
         column = chunk.column(name)
-        missing = is_missing(column, is_typed=chunk.is_typed)
+        self.rows += chunk.rows
+        numbers = self._try_numbers(chunk, column)
+        if numbers is not None and column.dtype == object:
+            missing: NDArray[np.bool_] = np.isnan(numbers)
+        else:
+            missing = is_missing(column, is_typed=chunk.is_typed)
         if missing.any():
             self.missing += int(missing.sum())
             self.first_missing = self.first_missing or chunk.place(int(missing.argmax()))
-        self.rows += chunk.rows
         present = column[~missing]
         if not len(present):
             return
         self._check_shape(chunk, name, present.shape[1:])
         self.is_bool &= present.dtype == bool
         self.is_stored_whole &= chunk.keeps_integers and np.issubdtype(present.dtype, np.integer)
-        if isinstance(present.flat[0], bytes):
-            self.is_bytes, self.values = True, None
-            return
-        self._add_numbers(chunk, column)
+        if numbers is not None:
+            self._measure(chunk, numbers)
         self._count(present)
 
     def add_absent(self, rows: int) -> None:
@@ -78,20 +84,29 @@ class ColumnProfile:
                 f"{self.shape} is expected; give every row the same"
             )
 
-    def _add_numbers(self, chunk: Chunk, column: Column) -> None:
-        if self.not_a_number is not None:
-            return
+    def _try_numbers(self, chunk: Chunk, column: Column) -> NDArray[np.floating[Any]] | None:
+        if self.not_a_number is not None or self.is_bytes:
+            return None
+        if holds_bytes(column):
+            self.is_bytes, self.values = True, None
+            return None
         try:
             numbers = as_numbers(column, is_typed=chunk.is_typed)
+            row = first_code(column)
         except NotANumber as error:
-            self.not_a_number = (chunk.place(error.row), str(column[error.row]))
-            self.is_whole = self.is_bool = False
-            return
-        finite = np.isfinite(numbers)
-        if np.isinf(numbers).any():
-            flat = np.isinf(numbers.reshape(len(numbers), -1)).any(axis=1)
-            self.first_infinite = self.first_infinite or chunk.place(int(flat.argmax()))
-        known = numbers[finite]
+            row = error.row
+        if row is None:
+            return numbers
+        self.not_a_number = (chunk.place(row), str(column[row]))
+        self.is_whole = self.is_bool = False
+        return None
+
+    def _measure(self, chunk: Chunk, numbers: NDArray[np.floating[Any]]) -> None:
+        infinite = np.isinf(numbers)
+        if infinite.any():
+            row = int(infinite.reshape(len(numbers), -1).any(axis=1).argmax())
+            self.first_infinite = self.first_infinite or chunk.place(row)
+        known = numbers[np.isfinite(numbers)]
         if known.size:
             self.is_whole &= bool((known == np.floor(known)).all())
             self.min, self.max = min(self.min, float(known.min())), max(self.max, float(known.max()))

@@ -135,9 +135,13 @@ def _fill(name: str, column: NDArray[Any]) -> Callable[[Any, int], None]:
     if column.dtype == object:
         texts = [value.encode() if isinstance(value, str) else value for value in column.tolist()]
         return lambda feature, row: feature[name].bytes_list.value.append(texts[row])
-    kind = "int64_list" if np.issubdtype(column.dtype, np.integer) else "float_list"
-    if column.ndim == 1:
-        numbers = column.tolist()
-        return lambda feature, row: getattr(feature[name], kind).value.append(numbers[row])
     flat = column.reshape(len(column), -1)
-    return lambda feature, row: getattr(feature[name], kind).value.extend(flat[row].tolist())
+    is_whole = np.issubdtype(column.dtype, np.integer)
+    if flat.shape[1] == 1:
+        numbers = flat[:, 0].tolist()
+        if is_whole:
+            return lambda feature, row: feature[name].int64_list.value.append(numbers[row])
+        return lambda feature, row: feature[name].float_list.value.append(numbers[row])
+    if is_whole:
+        return lambda feature, row: feature[name].int64_list.value.extend(flat[row].tolist())
+    return lambda feature, row: feature[name].float_list.value.extend(flat[row].tolist())

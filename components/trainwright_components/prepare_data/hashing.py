@@ -6,16 +6,21 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.chunks import Chunk, Column, as_text, is_missing
+from trainwright_components.datasets.chunks import Chunk, Column, as_text, holds_bytes, is_missing
 from trainwright_components.errors import InvalidData
 
-_SEPARATOR = b"\x1f"
+_SEPARATOR = "\x1f"
 
 
 def row_fractions(chunk: Chunk, *, seed: int) -> NDArray[np.float64]:
     """By the content of the whole row: equal rows get equal numbers."""
-    parts = [_column_bytes(chunk.columns[name]) for name in sorted(chunk.columns)]
-    return _fractions((_SEPARATOR.join(row) for row in zip(*parts, strict=True)), chunk.rows, seed)
+    columns = [chunk.columns[name] for name in sorted(chunk.columns)]
+    binary = [_row_bytes(column) for column in columns if _is_binary(column)]
+    texts = [as_text(column) for column in columns if not _is_binary(column)]
+    rows = [_SEPARATOR.join(row).encode() for row in zip(*texts, strict=True)] if texts else [b""] * chunk.rows
+    if binary:
+        rows = [b"".join(row) for row in zip(rows, *binary, strict=True)]
+    return _fractions(rows, seed)
 
 
 def key_fractions(chunk: Chunk, column: str, *, seed: int) -> NDArray[np.float64]:
@@ -29,23 +34,23 @@ def key_fractions(chunk: Chunk, column: str, *, seed: int) -> NDArray[np.float64
     if missing.any():
         place = chunk.place(int(missing.argmax()))
         raise InvalidData(f"{place}: key_column {column!r} has no value; give every row a key, or remove the row")
-    return _fractions((text.encode() for text in as_text(values)), chunk.rows, seed)
+    return _fractions((text.encode() for text in as_text(values)), seed)
 
 
 def text_fraction(text: str, *, seed: int) -> float:
     """By a text alone."""
-    return float(_fractions([text.encode()], 1, seed)[0])
+    return float(_fractions([text.encode()], seed)[0])
 
 
-def _fractions(contents: Iterable[bytes], rows: int, seed: int) -> NDArray[np.float64]:
+def _fractions(contents: Iterable[bytes], seed: int) -> NDArray[np.float64]:
     key = seed.to_bytes(8, "little", signed=True)
-    digests = (int.from_bytes(blake2b(content, digest_size=6, key=key).digest()) for content in contents)
-    return np.fromiter(digests, np.float64, rows) / 2**48
+    digests = [int.from_bytes(blake2b(content, digest_size=6, key=key).digest()) for content in contents]
+    return np.array(digests, np.float64) / 2**48
 
 
-def _column_bytes(column: Column) -> list[bytes]:
-    if column.ndim > 1:
-        return [row.tobytes() for row in column]
-    if column.dtype == object and column.size and isinstance(column[0], bytes):
-        return [value or b"" for value in column.tolist()]
-    return [text.encode() for text in as_text(column)]
+def _is_binary(column: Column) -> bool:
+    return column.ndim > 1 or holds_bytes(column)
+
+
+def _row_bytes(column: Column) -> list[bytes]:
+    return [row.tobytes() for row in column] if column.ndim > 1 else [value or b"" for value in column.tolist()]

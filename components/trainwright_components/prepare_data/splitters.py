@@ -231,7 +231,7 @@ def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
         place = chunk.place(int(missing.argmax()))
         raise InvalidData(f"{place}: time_column {column!r} has no value; fill it in or remove the row")
     try:
-        return as_numbers(values, is_typed=chunk.is_typed)
+        return as_numbers(values, is_typed=chunk.is_typed).astype(np.float64)
     except NotANumber:
         moments = pd.to_datetime(pd.Series(as_text(values)), format="ISO8601", utc=True, errors="coerce")
     if moments.isna().any():
