@@ -96,14 +96,20 @@ def test_the_page_has_a_row_per_mode_and_a_plot(digits_tflite: tuple[Quantizatio
 def test_strings_leave_preprocessing_to_the_caller(
     tabular_saved_model: Path, tabular_dataset: Path, tmp_path: Path
 ) -> None:
-    settings = QuantizationSettings(modes=("float32", "int8"))
+    settings = QuantizationSettings(modes=("float32", "int8", "int16x8"))
     quantization = quantize_model(tabular_saved_model, tabular_dataset, tmp_path / "model", settings=settings)
     assert not quantization.takes_raw_features
     assert quantization.input_names == ("numbers", "strength")
     exact = quantization.modes[0].measured
     assert exact is not None
     assert exact.max_abs_error < 1e-5
-    assert "the caller has to do it" in build_report(quantization).html()
+    assert quantization.modes[1].measured is not None
+    assert quantization.modes[1].measured.agreement > 0.9
+    assert "calibration" in quantization.modes[2].failure  # int16x8 has no 64-bit inputs
+    assert quantization.chosen is quantization.modes[0]
+    page = build_report(quantization).html()
+    assert "the caller has to do it" in page
+    assert "cannot be converted: Max and min for dynamic tensors" in page
 
 
 def test_a_regression_is_scored_by_r2(regression_saved_model: Path, regression_dataset: Path, tmp_path: Path) -> None:
