@@ -24,6 +24,10 @@ class Outcome:
     state: State
     outputs: Values = field(default_factory=Values)
     error: str = ""
+    failed: tuple[str, ...] = ()
+    """Of a group: the paths inside it of the steps that failed."""
+    cause: str = ""
+    """Of a group: the error of the first of them."""
 
 
 def why_not(task: TaskSpec, upstream: Mapping[str, Outcome]) -> str:

@@ -29,6 +29,8 @@ from trainwright_pipelines.engine.resuming import again, is_done
 from trainwright_pipelines.engine.spec import Component, Dag, TaskSpec
 from trainwright_pipelines.engine.steps import Step
 
+_SHOWN_FAILURES = 5
+
 
 class Scheduler:
     """Executes one run."""
@@ -222,8 +224,12 @@ def _constant(raw: Mapping[str, Any]) -> Any:
 
 
 def _verdict(outcomes: Mapping[str, Outcome], outputs: Values) -> Outcome:
-    failed = [name for name, outcome in outcomes.items() if outcome.state == State.FAILED]
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.state == State.FAILED}
     if not failed:
         return Outcome(state=State.SUCCEEDED, outputs=outputs)
-    error = f"{', '.join(failed)} failed: {outcomes[failed[0]].error}"
-    return Outcome(state=State.FAILED, outputs=outputs, error=error)
+    paths = [f"{name}/{inside}" for name, outcome in failed.items() for inside in outcome.failed or ("",)]
+    first = next(iter(failed.values()))
+    steps = tuple(path.rstrip("/") for path in paths)
+    cause = first.cause or first.error
+    shown = ", ".join(steps[:_SHOWN_FAILURES]) + (", ..." if len(steps) > _SHOWN_FAILURES else "")
+    return Outcome(state=State.FAILED, outputs=outputs, error=f"{shown} failed: {cause}", failed=steps, cause=cause)

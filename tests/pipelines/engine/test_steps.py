@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+import pytest
 import yaml
 
+from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.launch import Launch, Processes
 from trainwright_pipelines.engine.records import State, TaskKind
 from trainwright_pipelines.engine.store import Store
 
@@ -23,7 +27,7 @@ def test_a_program_gets_its_arguments_whole_and_gives_parameters_and_artifacts(e
     assert step.outputs.parameters == {"out": 'it\'s "quoted" $HOME', "size": 7}
     (data,) = step.outputs.artifacts["data"]
     assert data.path.read_text() == "red-$(NAME)\n"
-    assert step.log.read_text().startswith('it\'s "quoted" $HOME|') is False
+    assert step.log.read_text().endswith(f"|{data.path}|")
     assert step.attempts[0].exit_code == 0
 
 
@@ -128,3 +132,36 @@ def test_a_step_keeps_its_inputs_in_kfps_form(executed: Executed) -> None:
     folder = finished.tasks["add"].folder
     assert json.loads((folder / "executor_input.json").read_text())["inputs"]["parameterValues"] == {"a": 3, "b": 2}
     assert not (folder / "tmp").exists()
+
+
+def test_a_run_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
+    platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": 1}}}}
+    text = (specs / "one_sleeper.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
+    run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+    assert (run.state, run.error) == (State.FAILED, "took longer than the 1 s that the pipeline allows")
+    assert store.task(run.id, "sleeper").state == State.CANCELED
+
+
+def test_a_failure_deep_inside_is_named_by_its_path(executed: Executed) -> None:
+    assert executed("exit_handler").run.error == "exit-handler-1/fail failed: ValueError: broken"
+
+
+def test_a_listener_that_fails_does_not_end_the_run(specs: Path, store: Store) -> None:
+    def listen(event: object) -> None:
+        raise BrokenPipeError("the terminal is closed")
+
+    created = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    assert runs.execute(created.id, store=store, listener=listen).state == State.SUCCEEDED
+
+
+def test_a_killed_parent_of_processes_is_replaced(tmp_path: Path) -> None:
+    launch = Launch(target="os:getpid", arguments={}, env={}, cwd=tmp_path)
+    processes = Processes()
+    processes.start(launch, log=tmp_path / "log").wait(30)
+    (parent,) = [each for each in psutil.Process().children() if "cluster.warm" in " ".join(each.cmdline())]
+    parent.kill()
+    parent.wait(30)
+    assert processes.start(launch, log=tmp_path / "log").wait(30) >= 0
+    processes.close()
+    with pytest.raises(RunFailed, match="was stopped"):
+        processes.start(launch, log=tmp_path / "log")
