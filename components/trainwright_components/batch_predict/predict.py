@@ -22,6 +22,7 @@ from trainwright_components.files import whole_folder
 DEFAULT_BATCH_SIZE = 256
 DEFAULT_SIGNATURE = "serving_default"
 ROW = "row"
+_REASON_CHARACTERS = 300
 
 _log = logging.getLogger(__name__)
 
@@ -118,8 +119,15 @@ def _answer(model: ServedModel, batch: Chunk) -> dict[str, Column]:
         return model.answer(columns)
     except (tf.errors.OpError, ValueError) as error:
         last = batch.first_row + batch.rows - 1
-        reason = str(getattr(error, "message", error)).splitlines()[0][:300]
-        raise InvalidData(f"{batch.place(0)} to {last}: the model cannot score these rows: {reason}") from error
+        raise InvalidData(f"{batch.place(0)} to {last}: the model cannot score these rows: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong, among those that say where in the graph."""
+    lines = str(getattr(error, "message", error)).splitlines()
+    around = ("Graph execution error", "Detected at node", "<stack traces", " ", "\t")
+    told = [line for line in lines if line and not line.startswith(around)]
+    return (told or lines)[0][:_REASON_CHARACTERS]
 
 
 def _kept(chunk: Chunk, name: str) -> Column:

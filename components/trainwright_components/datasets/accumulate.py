@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics
 
 Columns = Mapping[str, NDArray[np.generic]]
@@ -14,7 +14,7 @@ Columns = Mapping[str, NDArray[np.generic]]
 SAMPLE_SIZE = 8_192
 HISTOGRAM_BINS = 30
 TOP_VALUES = 1_000
-DISTINCT_LIMIT = 100_000
+DISTINCT_LIMIT = 10_000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -111,6 +111,21 @@ class ValueAccumulator:
         )
 
 
+class LengthAccumulator:
+    """Lengths of free texts in characters; the empty string counts as missing."""
+
+    def __init__(self) -> None:
+        self._lengths = NumberAccumulator()
+
+    def add(self, column: NDArray[np.generic]) -> None:
+        """Take more rows."""
+        self._lengths.add(np.array([len(text) or np.nan for text in column.tolist()], np.float64))
+
+    def result(self) -> ColumnStatistics:
+        """The lengths so far."""
+        return self._lengths.result()
+
+
 class ClassAccumulator:
     """Counts of the classes of an encoded label, in the order of `class_names`."""
 
@@ -145,7 +160,7 @@ class PresenceAccumulator:
         return ColumnStatistics(count=self._count, missing=self._missing)
 
 
-Accumulator = NumberAccumulator | ValueAccumulator | ClassAccumulator | PresenceAccumulator
+Accumulator = NumberAccumulator | LengthAccumulator | ValueAccumulator | ClassAccumulator | PresenceAccumulator
 
 
 class SplitAccumulator:
@@ -155,10 +170,7 @@ class SplitAccumulator:
         self.rows = 0
         self._columns: dict[str, Accumulator] = {}
         for feature in schema.features:
-            if feature.dtype != "string":
-                self._columns[feature.name] = NumberAccumulator()
-            else:
-                self._columns[feature.name] = PresenceAccumulator() if feature.kind == "image" else ValueAccumulator()
+            self._columns[feature.name] = _accumulator_for(feature)
         if label := schema.label:
             self._columns[label.name] = (
                 ClassAccumulator(label.class_names) if label.kind == "class" else NumberAccumulator()
@@ -176,3 +188,11 @@ class SplitAccumulator:
         """The numbers so far."""
         columns = {name: accumulator.result() for name, accumulator in self._columns.items()}
         return SplitStatistics(rows=self.rows, columns=columns)
+
+
+def _accumulator_for(feature: Feature) -> Accumulator:
+    if feature.dtype != "string":
+        return NumberAccumulator()
+    if feature.kind == "image":
+        return PresenceAccumulator()
+    return LengthAccumulator() if feature.kind == "text" else ValueAccumulator()

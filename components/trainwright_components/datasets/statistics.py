@@ -19,7 +19,7 @@ class ColumnStatistics:
 
     Args:
         count: Rows with a value; `count + missing` is the number of rows.
-        mean: Over all elements of all rows, as `std` (of the population), `min` and `max`.
+        mean: Over all elements of all rows, as `std` (of the population), `min` and `max`; of a text its length.
         quantiles: Keys `0.05`, `0.25`, `0.5`, `0.75`, `0.95`; from a sample where the split is large.
         histogram_edges: One more than `histogram_counts`, whose sum is the size of the sample.
         distinct: How many different strings or classes there are; None for numbers.

@@ -143,7 +143,7 @@ def _class_bars(names: Sequence[str], columns: Mapping[str, ColumnStatistics]) -
         shares = [column.values[name] / max(1, column.count) for name in names]
         axis.bar(np.arange(len(names)) + number * width, shares, width, label=split)
     axis.set_xticks(np.arange(len(names)) + 0.4 - width / 2, [_short(name) for name in names], fontsize="small")
-    axis.legend(fontsize="small")
+    axis.legend(fontsize="small", ncols=len(columns), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return figure
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainwright_components.datasets.accumulate import NumberAccumulator, Sample, ValueAccumulator
+from trainwright_components.datasets.accumulate import LengthAccumulator, NumberAccumulator, Sample, ValueAccumulator
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidSetting
 
@@ -56,6 +56,13 @@ def test_texts_are_ranked_by_frequency() -> None:
     result = accumulator.result()
     assert (dict(result.values), result.missing, result.distinct) == ({"b": 3, "a": 2, "c": 1}, 1, 3)
     assert list(result.values) == ["b", "a", "c"]
+
+
+def test_of_free_texts_only_the_lengths_are_kept() -> None:
+    accumulator = LengthAccumulator()
+    accumulator.add(np.array(["four", "", "sechs!"], dtype=object))
+    result = accumulator.result()
+    assert (result.count, result.missing, result.mean, result.max, dict(result.values)) == (2, 1, 5, 6, {})
 
 
 def test_statistics_are_the_same_after_reading_them_again(tabular_dataset: Path, tmp_path: Path) -> None:
