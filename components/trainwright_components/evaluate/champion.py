@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
 from trainwright_components.errors import InvalidData
 from trainwright_components.model_outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
+from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -47,7 +48,8 @@ class Champion:
 
         version = location.rstrip("/").rsplit("/", 1)[-1]
         try:
-            saved_model = tf.saved_model.load(location)
+            with quiet_loggers():
+                saved_model = tf.saved_model.load(location)
         except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
             raise NotComparable(f"it cannot be loaded: {_first_line(error)}") from error
         signature = saved_model.signatures.get(SIGNATURE)

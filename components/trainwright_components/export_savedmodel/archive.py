@@ -1,11 +1,13 @@
 """Write signatures as a SavedModel, under the names and methods that clients of TensorFlow Serving know."""
 
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
+from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
     import keras
@@ -38,9 +40,10 @@ def write_archive(model: "keras.Model", signatures: Iterable[Signature], tables:
         model, (variable for function in functions.values() for variable in function.graph.variables)
     )
     owner.tables = [*tables, *_tables_of(model)]
-    tf.saved_model.save(owner, str(folder), signatures=functions)
-    (folder / FINGERPRINT_FILE).unlink(missing_ok=True)  # random, and of a file that changes in the next line
+    with quiet_loggers():
+        tf.saved_model.save(owner, str(folder), signatures=functions)
     _rename(folder / SAVED_MODEL_FILE, {signature.name: signature.aliases for signature in signatures})
+    _renew_fingerprint(folder)
 
 
 def _in_stable_order(model: "keras.Model", variables: Iterable[Any]) -> list[Any]:
@@ -71,6 +74,19 @@ def _rename(file: Path, aliases: Mapping[str, Mapping[str, str]]) -> None:
             del definition.inputs[safe]
     _rename_functions(graph.object_graph_def, aliases)
     file.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _renew_fingerprint(folder: Path) -> None:
+    """The one that TensorFlow wrote is of the file before the names changed, and has a random part."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+    from tensorflow.python.saved_model.fingerprinting_utils import write_fingerprint  # has no public name
+
+    write_fingerprint(str(folder))
+    file = folder / FINGERPRINT_FILE
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(file.read_bytes())
+    content = f"{fingerprint.saved_model_checksum}:{fingerprint.checkpoint_hash}"
+    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, content))
+    file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _rename_functions(objects: Any, aliases: Mapping[str, Mapping[str, str]]) -> None:

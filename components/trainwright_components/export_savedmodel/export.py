@@ -72,7 +72,12 @@ def export_model(
         trained.schema.save(assets)
         write_warmup(requests, assets)
         verified = verify_export(folder, trained, dataset, requests)
-        logger.info("exported %d signatures; %s", len(signatures), verified)
+        logger.info(
+            "exported %d signatures; over %d rows the answers differ from Keras by at most %.2g",
+            len(signatures),
+            verified.rows,
+            verified.largest_difference,
+        )
         size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         write_whole(golden, "".join(f"{request.to_json()}\n" for request in requests))
         write_whole(card, write_card(trained, requests, verified=verified, evaluation=evaluation or {}))

@@ -1,10 +1,7 @@
 """SavedModel to TFLite flatbuffer, in one of five modes."""
 
-import os
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.quantize_tflite.source import TFLITE_SIGNATURE, Arrays
+from trainwright_components.quiet import quiet_loggers, quiet_stderr
 
 EXACT_MODE = "float32"
 _MAX_REASON_CHARACTERS = 300
@@ -104,7 +102,7 @@ def convert(folder: Path, mode: Mode, rows: Sequence[Arrays], *, integer_io: boo
     """
     import tensorflow as tf
 
-    with quiet_stderr() as said, warnings.catch_warnings():
+    with quiet_stderr() as said, quiet_loggers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter's own use of a deprecated interpreter, among others
         try:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[TFLITE_SIGNATURE])
@@ -118,24 +116,6 @@ def convert(folder: Path, mode: Mode, rows: Sequence[Arrays], *, integer_io: boo
         except Exception as error:  # the converter raises whatever its many layers raise
             raise ConversionFailed(_reason(error, said())) from error
     return content
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[Callable[[], str]]:
-    """Keep what C++ libraries write to file descriptor 2 out of the log; yields a function that returns it."""
-    with tempfile.TemporaryFile() as file:
-        saved = os.dup(2)
-        os.dup2(file.fileno(), 2)
-
-        def said() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        try:
-            yield said
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def _reason(error: Exception, said: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.graph_names import graph_names
+from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,7 +81,8 @@ class Source:
                 for name, safe in names.items()
             ],
         )
-        tf.saved_model.save(holder, str(folder), signatures={TFLITE_SIGNATURE: holder.answer})
+        with quiet_loggers():
+            tf.saved_model.save(holder, str(folder), signatures={TFLITE_SIGNATURE: holder.answer})
 
     def _signature(self, name: str) -> Any:
         return self.saved_model.signatures[name]
