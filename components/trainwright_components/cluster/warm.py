@@ -211,6 +211,7 @@ class WarmParent:
         if process is None or process.stdin is None:
             return
         process.stdin.close()
+        process.terminate()  # ends at once what is still importing
         try:
             process.wait(_STOP_GRACE_S)
         except subprocess.TimeoutExpired:

@@ -1,9 +1,7 @@
 """One step: its folder, its process, its attempts, its outputs."""
 
 import asyncio
-import json
 import shutil
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any
 
 import psutil
 
-from trainwright_components.cluster.warm import WarmChild
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
 from trainwright_components.images import is_logical
+from trainwright_pipelines.engine.attempts import AttemptEnd, Attempting, describe_end, end_of
 from trainwright_pipelines.engine.cache import cache_key, find_cached
 from trainwright_pipelines.engine.contract import (
     StepFolder,
@@ -23,7 +21,7 @@ from trainwright_pipelines.engine.contract import (
     write_executor_input,
 )
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import Launch, Processes, plan_launch, python_source
+from trainwright_pipelines.engine.launch import Launch, plan_launch, python_source
 from trainwright_pipelines.engine.parsing import constant_of
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
@@ -35,61 +33,6 @@ from trainwright_pipelines.engine.values import to_text
 from trainwright_pipelines.engine.volumes import change_claim
 
 STOP_GRACE_S = 10.0
-_LOG_END_CHARS = 4000
-_SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
-_NOT_FOUND = 127
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttemptEnd:
-    """How an attempt ended; no error means well."""
-
-    exit_code: int | None
-    error: str = ""
-    detail: str = ""
-
-
-@dataclass(kw_only=True)
-class Attempting:
-    """A process that another thread waits for, and that can be stopped meanwhile."""
-
-    processes: Processes
-    launch: Launch
-    log: Path
-    timeout_s: float | None
-    child: WarmChild | None = None
-    _is_stopped: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def start(self) -> int | None:
-        """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
-        child = self.processes.start(self.launch, log=self.log)
-        with self._lock:
-            self.child = child
-            if not self._is_stopped:
-                return child.pid
-        child.close()
-        return None
-
-    def wait(self) -> int:
-        """The exit code.
-
-        Raises:
-            TimeoutError: It took too long, and was killed.
-        """
-        if self.child is None:
-            return -15
-        try:
-            return self.child.wait(self.timeout_s)
-        finally:
-            self.child.close()
-
-    def stop(self, *, at_once: bool) -> None:
-        """Ask the process to end, or kill it."""
-        with self._lock:
-            self._is_stopped = True
-            if self.child is not None:
-                self.child.kill() if at_once else self.child.terminate()
 
 
 @dataclass(kw_only=True)
@@ -185,7 +128,7 @@ class Step:
                     lambda: read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
                 )
         except (TrainwrightError, OSError) as error:
-            end = AttemptEnd(exit_code=None, error=str(error), detail=_end_of(log))
+            end = AttemptEnd(exit_code=None, error=str(error), detail=end_of(log))
         except asyncio.CancelledError:
             self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
             raise
@@ -213,23 +156,25 @@ class Step:
     async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
         timeout_s = self.settings.timeout_s
         attempting = Attempting(processes=self.execution.processes, launch=launch, log=log, timeout_s=timeout_s)
-        starting = asyncio.ensure_future(self.execution.in_thread(attempting.start))
         try:
-            pid = await asyncio.shield(starting)
-            self._remember_process(pid)
-            waiting = asyncio.ensure_future(self.execution.in_thread(attempting.wait))
+            self._remember_process(await self.execution.in_thread(attempting.start))
+        except asyncio.CancelledError:
+            attempting.abandon()
+            raise
+        waiting = asyncio.ensure_future(self.execution.in_thread(attempting.wait))
+        try:
             code = await asyncio.shield(waiting)
         except asyncio.CancelledError:
             attempting.stop(at_once=False)
-            pending = {starting} if attempting.child is None else {waiting}
-            _, running = await asyncio.wait(pending, timeout=STOP_GRACE_S)
+            _, running = await asyncio.wait({waiting}, timeout=STOP_GRACE_S)
             if running:
                 attempting.stop(at_once=True)
+                await asyncio.wait({waiting})
             raise
         except TimeoutError:
             error = f"took longer than {timeout_s:g} s and was stopped"
-            return AttemptEnd(exit_code=None, error=error, detail=_end_of(log))
-        return _attempt_end(code, self.folder, log)
+            return AttemptEnd(exit_code=None, error=error, detail=end_of(log))
+        return describe_end(code, self.folder, log)
 
     def _remember_process(self, pid: int | None) -> None:
         try:
@@ -249,21 +194,3 @@ class Step:
     def _succeed(self, outputs: Values) -> Outcome:
         self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")
         return Outcome(state=State.SUCCEEDED, outputs=outputs)
-
-
-def _attempt_end(code: int, folder: StepFolder, log: Path) -> AttemptEnd:
-    if code == 0:
-        return AttemptEnd(exit_code=0)
-    if folder.report.exists():
-        said = json.loads(folder.report.read_text())
-        return AttemptEnd(exit_code=code, error=said["error"], detail=said["detail"])
-    end = _end_of(log)
-    reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
-    if code == _NOT_FOUND:
-        reason += ": a program that it calls is not on this machine"
-    last = end.rstrip().rsplit("\n", 1)[-1]
-    return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-_LOG_END_CHARS:] if log.exists() else ""

@@ -1,0 +1,93 @@
+"""One attempt of a step: a process that can be stopped while it is waited for, and what its end means."""
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainwright_components.cluster.warm import WarmChild
+from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.launch import Launch, Processes
+
+_LOG_END_CHARS = 4000
+_SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
+_NOT_FOUND = 127
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptEnd:
+    """How an attempt ended; no error means well."""
+
+    exit_code: int | None
+    error: str = ""
+    detail: str = ""
+
+
+@dataclass(kw_only=True)
+class Attempting:
+    """A process that another thread waits for, and that can be stopped meanwhile."""
+
+    processes: Processes
+    launch: Launch
+    log: Path
+    timeout_s: float | None
+    child: WarmChild | None = None
+    _is_stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> int | None:
+        """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
+        child = self.processes.start(self.launch, log=self.log)
+        with self._lock:
+            self.child = child
+            if not self._is_stopped:
+                return child.pid
+        child.close()
+        return None
+
+    def wait(self) -> int:
+        """The exit code.
+
+        Raises:
+            TimeoutError: It took too long, and was killed.
+        """
+        if self.child is None:
+            return -15
+        try:
+            return self.child.wait(self.timeout_s)
+        finally:
+            self.child.close()
+
+    def abandon(self) -> None:
+        """End a process that nobody waits for, also one that is only just starting."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.close()
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask the process to end, or kill it."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.kill() if at_once else self.child.terminate()
+
+
+def describe_end(code: int, folder: StepFolder, log: Path) -> AttemptEnd:
+    """What an exit code means, with what the task itself said, else the end of its log."""
+    if code == 0:
+        return AttemptEnd(exit_code=0)
+    if folder.report.exists():
+        said = json.loads(folder.report.read_text())
+        return AttemptEnd(exit_code=code, error=said["error"], detail=said["detail"])
+    end = end_of(log)
+    reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
+    if code == _NOT_FOUND:
+        reason += ": a program that it calls is not on this machine"
+    last = end.rstrip().rsplit("\n", 1)[-1]
+    return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
+
+
+def end_of(log: Path) -> str:
+    """The last lines of a log; nothing if there is none."""
+    return log.read_text(errors="replace")[-_LOG_END_CHARS:] if log.exists() else ""
