@@ -1,6 +1,6 @@
 """A stable number in [0, 1) for each row: the same row or key gets the same one, in any file, on any machine."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 
 import numpy as np
@@ -12,9 +12,9 @@ from trainwright_components.errors import InvalidData
 _SEPARATOR = "\x1f"
 
 
-def row_fractions(chunk: Chunk, *, seed: int) -> NDArray[np.float64]:
-    """By the content of the whole row: equal rows get equal numbers."""
-    columns = [chunk.columns[name] for name in sorted(chunk.columns)]
+def row_fractions(chunk: Chunk, *, seed: int, ignored: Collection[str] = ()) -> NDArray[np.float64]:
+    """By the content of the row but for the columns in `ignored`: equal rows get equal numbers."""
+    columns = [chunk.columns[name] for name in sorted(chunk.columns) if name not in ignored]
     binary = [_row_bytes(column) for column in columns if _is_binary(column)]
     texts = [as_text(column) for column in columns if not _is_binary(column)]
     rows = [_SEPARATOR.join(row).encode() for row in zip(*texts, strict=True)] if texts else [b""] * chunk.rows

@@ -83,6 +83,7 @@ def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | N
             examples = _write_rows(plan, writer)
         statistics = writer.statistics or Statistics(splits={})
         refuse_empty_splits({split: numbers.rows for split, numbers in statistics.splits.items()}, settings)
+    _warn_of_unlearnt_classes(plan.schema, statistics)
     return PreparedData(
         source=str(source),
         dataset=output,
@@ -109,6 +110,17 @@ class _Plan:
     def expected_rows(self) -> Mapping[str, int]:
         counts = self.splitter.expected_rows()
         return {split: counts[split] for split in SPLITS if split in counts}
+
+
+def _warn_of_unlearnt_classes(schema: Schema, statistics: Statistics) -> None:
+    if schema.label is None or schema.label.kind != "class":
+        return
+    counts = {split: numbers.column(schema.label.name).values for split, numbers in statistics.splits.items()}
+    unlearnt = [
+        name for name in schema.class_names if not counts["train"][name] and any(c[name] for c in counts.values())
+    ]
+    if unlearnt:
+        _log.warning("classes without a training row, which no model can learn: %s", ", ".join(unlearnt))
 
 
 def _make_plan(source: str, settings: PrepareSettings) -> _Plan:

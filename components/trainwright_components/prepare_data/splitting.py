@@ -33,7 +33,7 @@ def choose_splitter(settings: PrepareSettings, traits: SourceTraits, *, label: s
     fractions = settings.fractions
 
     def by_row(chunk: Chunk) -> NDArray[np.float64]:
-        return row_fractions(chunk, seed=settings.seed)
+        return row_fractions(chunk, seed=settings.seed, ignored=traits.identifiers)
 
     if settings.key_column:
         return HashSplitter(fractions, lambda chunk: key_fractions(chunk, settings.key_column, seed=settings.seed))

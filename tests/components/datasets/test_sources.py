@@ -57,6 +57,7 @@ def test_a_ragged_row_is_named(tmp_path: Path, row: int, text: str, count: int) 
         (b"", r"rows\.csv is empty; a CSV file starts with a line that names the columns"),
         (b"a,b,a\n1,2,3\n", r"the header names a column twice: a; rename one"),
         ("a,b\n1,é\n".encode("latin-1"), r"after row 0: the text is not UTF-8; convert the file to UTF-8"),
+        (b'a,b\n1,"' + b"x\n" * 1_500_000, r"row 1 or soon after: a row is longer than 1 MB; close its quotes"),
         (b"\x00\x01\x02\x00", r"is no CSV file: it holds binary data"),
     ],
 )
@@ -163,6 +164,8 @@ def test_npz_arrays_are_streamed(tmp_path: Path, save: object) -> None:
     [
         ({"x": np.zeros((3, 2)), "y": np.zeros(4)}, r"different numbers of rows \(x: 3, y: 4\)"),
         ({"x": np.array([{"a": 1}, None], dtype=object)}, "holds Python objects"),
+        ({"x": np.array([["a", "b"]])}, "save numbers, or one text per row"),
+        ({"x": np.zeros(3, complex)}, r"it holds complex128 of shape \(3,\)"),
         ({"x": np.asfortranarray(np.zeros((3, 2)))}, "in Fortran order"),
     ],
 )
@@ -225,6 +228,7 @@ def test_a_damaged_tfrecord_is_named(tmp_path: Path) -> None:
     [
         ([b"no example"], r"the records are no tf\.Example"),
         ([example(x=[1.0, 2.0]), example(x=[1.0])], r"feature 'x' has 1 to 2 values per record; write one number"),
+        ([example(x=[b"a", b"b"])], r"feature 'x' has 2 texts per record; write each as a feature of its own"),
         ([example(x=1), example(x=1.0)], r"feature 'x' is int64_list in one record and float_list in another"),
         (
             [example(x=1)] * 100 + [example(x=1.0)],

@@ -62,6 +62,18 @@ def test_a_folder_per_class_keeps_every_pixel(folder: tuple[Path, dict[str, list
     assert "<svg" in prepared.draw_report().html()
 
 
+def test_copies_of_an_image_are_on_one_side(tmp_path: Path, prepare: Prepare) -> None:
+    for number in range(60):
+        for copy in range(3):
+            paint(tmp_path / "images" / ("cat", "dog")[number % 2] / f"{number}-{copy}.png", number)
+    prepared = prepare(tmp_path / "images")
+    sides = [
+        {features["image"].numpy() for features, _ in read_split(prepared.dataset, split)}
+        for split in prepared.statistics.splits
+    ]
+    assert sum(map(len, sides)) == 60
+
+
 def test_folders_called_train_and_test_are_the_splits(tmp_path: Path, prepare: Prepare) -> None:
     for split, count in (("train", 20), ("val", 4), ("test", 6)):
         for name in ("cat", "dog"):

@@ -166,6 +166,12 @@ def test_a_given_file_with_other_columns_is_refused(tmp_path: Path, prepare: Pre
         prepare(tmp_path / "train.csv", label="y", test_source=str(tmp_path / "test.csv"))
 
 
+def test_a_class_that_is_never_trained_on_is_warned_of(prepare: Prepare, caplog: pytest.LogCaptureFixture) -> None:
+    table = pd.DataFrame({"id": range(100), "day": range(100), "y": ["old"] * 50 + ["mid"] * 30 + ["new"] * 20})
+    prepare(table, label="y", time_column="day")
+    assert caplog.messages == ["classes without a training row, which no model can learn: new"]
+
+
 def test_splits_of_zero_are_left_out(prepare: Prepare) -> None:
     prepared = prepare(numbered(50), label="y", validation_fraction=0, test_fraction=0)
     assert list(prepared.statistics.splits) == ["train"]

@@ -135,6 +135,11 @@ def _translated(error: Exception, file: str, ragged: Any, first_row: int) -> Inv
             f"{file}, {where}: {ragged.actual_columns} values where the header names {ragged.expected_columns} "
             f"columns: {text!r}; quote values that hold the delimiter, or correct the row"
         )
+    if "straddling" in str(error):
+        return InvalidData(
+            f"{file}, row {first_row} or soon after: a row is longer than {_BLOCK_BYTES >> 20} MB; "
+            "close its quotes, or put long values into files of their own"
+        )
     if "UTF8" in str(error):
         return InvalidData(f"{file}, after row {first_row - 1}: the text is not UTF-8; convert the file to UTF-8")
     return InvalidData(f"{file}, after row {first_row - 1}: cannot be read as CSV: {error}")

@@ -92,6 +92,8 @@ def _read_header(stream: IO[bytes]) -> _Member:
         raise ValueError("it holds Python objects; save numbers or texts")
     if is_fortran and len(shape) > 1:
         raise ValueError("it is in Fortran order; save numpy.ascontiguousarray of it")
+    if dtype.kind not in "biufUS" or (dtype.kind in "US" and len(shape) > 1):
+        raise ValueError(f"it holds {dtype} of shape {shape}; save numbers, or one text per row")
     return _Member(shape=shape, dtype=dtype)
 
 

@@ -98,7 +98,8 @@ def _fixed(file: str, name: str, kind: str, lengths: set[int]) -> Any:
             f"{file}: feature {name!r} has {min(lengths, default=0)} to {max(lengths, default=0)} values per record; "
             "write one number of values (pad them)"
         )
-    length = lengths.pop()
+    if (length := lengths.pop()) > 1 and kind == "bytes_list":
+        raise InvalidData(f"{file}: feature {name!r} has {length} texts per record; write each as a feature of its own")
     shape = () if length == 1 else (length,)
     dtype, missing = {
         "float_list": (tf.float32, np.nan),
