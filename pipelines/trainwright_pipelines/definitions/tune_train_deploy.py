@@ -34,7 +34,7 @@ def tune_train_deploy(
     model_base_path: str = "",
     quantize: bool = True,
     quantize_modes: list = [],
-    quantize_budget: dict = {},
+    quantize_budget: dict = {"max_accuracy_drop": 0.01},
     deploy: bool = True,
 ) -> None:
     """Find good hyperparameters, train with them, and serve the model if it is good enough.
@@ -64,7 +64,7 @@ def tune_train_deploy(
         model_base_path: The folder of the model's versions; empty for this machine's own.
         quantize: Whether to make a TFLite model too.
         quantize_modes: Of float32, dynamic_range, float16, int8 and int16x8; all when empty.
-        quantize_budget: Limits of the TFLite model: max_size_bytes, max_latency_ms, max_accuracy_drop, min_agreement.
+        quantize_budget: Limits of the TFLite model: max_accuracy_drop, max_size_bytes, max_latency_ms, min_agreement.
         deploy: Whether to serve the model.
     """
     user_module = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact, reimport=False)
