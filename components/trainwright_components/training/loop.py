@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FIRST_COUNT = 32
+_GROWTH = 8
 _CALL_S = 0.5  # long enough to hide what a call costs, short enough to answer signals
 _BEST = "best/"
 
@@ -74,8 +74,9 @@ class Loop:
     _saved_at: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
-    _count: int = 0
-    _wanted_count: int = 0
+    _count: int = 1
+    _wanted_count: int = 1
+    _wants_each_batch: bool = False
     _restored_callbacks: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> Position:
@@ -86,7 +87,8 @@ class Loop:
             Interrupted: The process was asked to end.
         """
         self._began, self._seconds_before = time.monotonic(), self.position.seconds
-        self._count = self._wanted_count = self._fixed_count() or min(_FIRST_COUNT, self.steps_per_epoch)
+        self._wanted_count = self._fixed_count() or 1
+        self._wants_each_batch = not self._fixed_count() and _watch_batches(self.callbacks)
         self.model.stop_training = False
         self.callbacks.on_train_begin()
         restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
@@ -147,7 +149,12 @@ class Loop:
         self.callbacks.on_train_batch_begin(position.step_in_epoch)
         started = time.monotonic()
         due = time.monotonic() - self._saved_at >= self.settings.checkpoint_every_s > 0
-        wanted = Signals(stop=self.interruption.is_requested, save=due, count=self._wanted_count)
+        wanted = Signals(
+            stop=self.interruption.is_requested,
+            save=due,
+            count=self._wanted_count,
+            one_by_one=self._wants_each_batch,
+        )
         metrics, agreed = self.driver.train(count, wanted)
         self._check_loss(metrics, count)
         position.step += count
@@ -159,7 +166,7 @@ class Loop:
             self._saved_at = time.monotonic()
         if agreed.stop:
             raise Interrupted
-        self._count = agreed.count
+        self._count = 1 if agreed.one_by_one else agreed.count
         self._adapt_count(count, time.monotonic() - started)
         if self.lines is not None:
             self.lines.report(position.step, metrics)
@@ -169,14 +176,13 @@ class Loop:
         """Aim at calls of one length. The chief's wish reaches all members with the next call, so they never differ."""
         if not self._fixed_count():
             fitting = int(_CALL_S * count / max(seconds, 1e-6))
-            self._wanted_count = max(1, min(fitting, 2 * max(count, self._wanted_count), self.steps_per_epoch))
+            self._wanted_count = max(1, min(fitting, _GROWTH * count, self.steps_per_epoch))
 
     def _fixed_count(self) -> int:
+        """How many steps a call has if that is set; 0 when it may be chosen."""
         if self.settings.steps_per_call:
             return self.settings.steps_per_call
-        if self.model.steps_per_execution > 1:
-            return int(self.model.steps_per_execution)
-        return 1 if _watch_batches(self.callbacks) else 0
+        return int(self.model.steps_per_execution) if self.model.steps_per_execution > 1 else 0
 
     def _steps_to_checkpoint(self) -> int:
         every = self.settings.checkpoint_every_steps

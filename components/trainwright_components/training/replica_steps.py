@@ -84,7 +84,7 @@ class ReplicaSteps:
         floats = [v.value for v in self._model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
         if floats:
             context = tf.distribute.get_replica_context()
-            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(v) for v in floats])
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(v) for v in floats])
             for variable, mean in zip(floats, means, strict=True):
                 variable.assign(mean)
 

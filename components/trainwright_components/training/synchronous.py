@@ -1,7 +1,7 @@
 """The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.training.replica_steps import ReplicaSteps
@@ -21,11 +21,13 @@ class Signals:
         stop: Whether training should save and end: any member may ask.
         save: Whether a checkpoint is due: the chief decides.
         count: Steps of the next call: the chief decides.
+        one_by_one: Whether calls should be of one step, since a callback wants to see each: any member may ask.
     """
 
     stop: bool = False
     save: bool = False
     count: int = 0
+    one_by_one: bool = False
 
 
 class Driver(Protocol):
@@ -127,14 +129,13 @@ class SynchronousDriver:
         compiled = many if model.run_eagerly else tf.function(many, reduce_retracing=True, autograph=False)
 
         def call(iterator: Any, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
-            own = tf.constant(
-                [signals.stop, signals.save and self._is_chief, signals.count if self._is_chief else 0], tf.float32
-            )
+            by_chief = [signals.save, signals.count] if self._is_chief else [0, 0]
+            own = tf.constant([signals.stop, signals.one_by_one, *by_chief], tf.float32)
             logs, agreed = compiled(iterator, tf.constant(count), own)
             if self._processes > 1:
-                stop, save, next_count = (float(value) for value in agreed)
-                local = self._replicas // self._processes
-                signals = replace(signals, stop=stop > 0, save=save > 0, count=round(next_count / local))
+                stop, one_by_one, save, next_count = (float(value) for value in agreed)
+                next_count /= self._replicas // self._processes  # each replica of the chief added its own
+                signals = Signals(stop=stop > 0, one_by_one=one_by_one > 0, save=save > 0, count=round(next_count))
             return {name: float(value) for name, value in logs.items()}, signals
 
         return call

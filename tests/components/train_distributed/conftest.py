@@ -1,0 +1,38 @@
+"""A warm process for all clusters of these tests, and the tiny dataset and modules of the training tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
+from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.writer import DatasetWriter
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_parent() -> Iterator[None]:
+    """Clusters find it as they find the process that a pipeline step came from."""
+    with pytest.MonkeyPatch.context() as patch, WarmParent.start(("tensorflow", "keras")) as parent:
+        patch.setenv(SOCKET_VARIABLE, str(parent.address))
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """53 training and 21 validation rows: numbers `a` (6,), a class of three, a weight."""
+    folder = tmp_path_factory.mktemp("small") / "dataset"
+    folder.mkdir()
+    schema = Schema(
+        features=(Feature(name="a", kind="numeric", dtype="float32", shape=(6,)),),
+        label=Label(name="kind", kind="class", dtype="int64", class_names=("x", "y", "z")),
+        weight="weight",
+    )
+    random = np.random.default_rng(7)
+    with DatasetWriter(folder, schema, shards={"train": 3, "validation": 1}) as writer:
+        for split, rows in (("train", 53), ("validation", 21)):
+            a = random.normal(size=(rows, 6)).astype("float32")
+            kind = np.digitize(a[:, 0] + a[:, 1], [-0.5, 0.5]).astype("int64")
+            writer.write(split, {"a": a, "kind": kind, "weight": random.uniform(0.2, 2.0, rows).astype("float32")})
+    return folder

@@ -1,0 +1,51 @@
+"""A small model, and a callback that disturbs its training on request."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trainwright_components.model_module import Context
+
+DEFAULT_PARAMS = {"member": "", "step": 0, "signal": 0, "pid": 0, "marker": "", "error": False}
+
+
+def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
+    return {"a": features["a"]}
+
+
+def build_model(context: Context) -> keras.Model:
+    a = keras.Input((6,), name="a")
+    hidden = keras.layers.Dense(8, activation="relu", kernel_regularizer=keras.regularizers.L2(0.01))(a)
+    hidden = keras.layers.BatchNormalization(synchronized=True)(hidden)
+    model = keras.Model({"a": a}, keras.layers.Dense(3, activation="softmax")(hidden))
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.01, clipnorm=0.5),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="weighted")],
+    )
+    return model
+
+
+class Disturb(keras.callbacks.Callback):
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.context = context
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        params = self.context.params
+        marker = Path(params["marker"])
+        if int(self.model.optimizer.iterations.numpy()) != params["step"] or marker.exists():
+            return
+        marker.touch()
+        if params["error"]:
+            raise RuntimeError("wrong on purpose")
+        os.kill(params["pid"] or os.getpid(), params["signal"] or signal.SIGKILL)
+
+
+def callbacks(context: Context) -> list[keras.callbacks.Callback]:
+    member = f"{context.role}-{context.role_index}"
+    return [Disturb(context)] if member == context.params["member"] else []

@@ -1,0 +1,147 @@
+"""A cluster gives what one process gives, survives a lost member, and reports like one process."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainwright_components.errors import InvalidSetting, UserCodeError
+from trainwright_components.train_distributed.train import train_model
+from trainwright_components.training.run import TrainingResult
+from trainwright_components.training.trained_model import TrainedModel
+
+NET = Path(__file__).parent / "modules" / "net.py"
+TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
+TWO_WORKERS = {"worker": 2}
+
+
+def weights_of(result: TrainingResult) -> list[Any]:
+    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
+    return weights
+
+
+def difference(one: TrainingResult, other: TrainingResult) -> float:
+    """The largest between two weights of the same place."""
+    pairs = zip(weights_of(one), weights_of(other), strict=True)
+    return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+
+
+@pytest.fixture(scope="session")
+def alone(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return train_model(small_dataset, NET, tmp_path_factory.mktemp("alone") / "model", training=TRAINING)
+
+
+@pytest.fixture(scope="session")
+def two_workers(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    folder = tmp_path_factory.mktemp("two")
+    return train_model(
+        small_dataset,
+        NET,
+        folder / "model",
+        training=TRAINING,
+        cluster=TWO_WORKERS,
+        log_dir=folder / "logs",
+        report=folder / "report.html",
+    )
+
+
+def assert_same(one: TrainingResult, other: TrainingResult) -> None:
+    """24 Adam steps with clipping, regularisation, weights, synchronized BatchNorm and a last batch of three rows."""
+    assert one.steps == other.steps == 24
+    assert difference(one, other) < 1e-6
+    for ours, theirs in zip(one.history, other.history, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_two_workers_give_what_one_process_gives(alone: TrainingResult, two_workers: TrainingResult) -> None:
+    assert (two_workers.strategy, two_workers.replicas) == ("multi_worker_mirrored", 2)
+    assert_same(two_workers, alone)
+
+
+def test_logical_devices_give_what_one_device_gives(alone: TrainingResult, small_dataset: Path, tmp_path: Path) -> None:
+    mirrored = train_model(
+        small_dataset, NET, tmp_path / "model", training={**TRAINING, "logical_devices": 3}, cluster={"chief": 1}
+    )
+    assert (mirrored.strategy, mirrored.replicas) == ("mirrored", 3)
+    assert mirrored.strategy_reason == "the CPU is divided into 3 logical devices"
+    assert_same(mirrored, alone)
+
+
+def test_a_cluster_leaves_the_model_the_logs_and_a_report(two_workers: TrainingResult) -> None:
+    folder = two_workers.model_folder
+    names = {"model.keras", "module", "params.json", "schema.json", "statistics.json", "training.json", "checkpoints"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert len(list((folder.parent / "logs").glob("*/events.*"))) == 2
+    page = (folder.parent / "report.html").read_text()
+    for text in ("multi_worker_mirrored: the cluster has 2 training members", "worker 2", "<svg", "val_loss"):
+        assert text in page
+
+
+@pytest.mark.parametrize("member", ["worker-1", pytest.param("chief-0", marks=pytest.mark.slow)])
+def test_a_killed_member_costs_no_accuracy(
+    two_workers: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+    member: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    params = {"member": member, "step": 10, "marker": str(tmp_path / "marker")}
+    result = train_model(small_dataset, NET, tmp_path / "model", params=params, training=TRAINING, cluster=TWO_WORKERS)
+    killed = member.replace("chief", "worker")
+    assert f"{killed} ended: killed by signal 9; restart 1 of 2" in caplog.messages
+    assert result.resumed_at == 8
+    assert difference(result, two_workers) == 0.0
+    assert result.history == two_workers.history
+
+
+def test_sigterm_saves_and_ends_and_the_training_goes_on(
+    two_workers: TrainingResult, small_dataset: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "params": {
+            "member": "worker-1",
+            "step": 6,
+            "signal": int(signal.SIGTERM),
+            "pid": os.getpid(),
+            "marker": str(tmp_path / "marker"),
+        },
+        "training": {**TRAINING, "epochs": 400},
+        "cluster": TWO_WORKERS,
+    }
+    with pytest.raises(SystemExit) as ended:
+        train_model(small_dataset, NET, tmp_path / "model", **options)
+    assert ended.value.code == 143
+    options["training"] = TRAINING
+    saved = max(int(path.stem.partition("-")[2]) for path in (tmp_path / "model" / "checkpoints").iterdir())
+    if saved > 24:
+        pytest.skip("the members were faster than the signal")
+    result = train_model(small_dataset, NET, tmp_path / "model", **options)
+    assert result.resumed_at == saved >= 6
+    assert difference(result, two_workers) == 0.0
+
+
+def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Path, tmp_path: Path) -> None:
+    params = {"member": "worker-1", "step": 3, "marker": str(tmp_path / "marker"), "error": True}
+    with pytest.raises(UserCodeError, match=r"training of net\.py failed: RuntimeError: wrong on purpose") as caught:
+        train_model(small_dataset, NET, tmp_path / "model", params=params, training=TRAINING, cluster=TWO_WORKERS)
+    assert 'raise RuntimeError("wrong on purpose")' in caught.value.user_traceback
+
+
+@pytest.mark.parametrize(
+    ("training", "cluster", "message"),
+    [
+        ({"strategy": "multi_worker_mirrored"}, {}, "needs a cluster"),
+        ({"strategy": "mirrored"}, {"worker": 2}, "uses one process, but the cluster has 2"),
+        ({}, {"worker": 2, "ps": 1}, r"cluster\.ps is not supported yet"),
+        ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local; got 'slurm'"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    training: dict[str, Any], cluster: dict[str, Any], message: str, small_dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        train_model(small_dataset, NET, tmp_path / "model", training=training, cluster=cluster)
