@@ -32,7 +32,7 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path) -> None:
     colour = "yellow" if run.state == State.CANCELED else "red"
     took = f" after {short_seconds(run.duration_s)}" if run.duration_s is not None else ""
     click.secho(f"run {run.id} {str(run.state).lower()}{took}", fg=colour, err=True)
-    if run.error and not failed_steps(tasks):
+    if run.state == State.FAILED and not failed_steps(tasks):
         click.echo(run.error, err=True)
     click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
 

@@ -211,6 +211,7 @@ def cancel(run: str) -> None:
         before = store.run(run)
         if before.state.is_final:
             raise InvalidSetting(f"run {before.id} has ended already: {before.state}")
+        store.request_cancel(before.id)  # a process that is about to begin with it sees this
         after = cancel_run(before.id, store=store)
     how = "canceled" if after.state.is_final else "asked to stop"
     click.echo(f"run {after.id} {how}; go on with it later: trainwright runs resume {after.id}")

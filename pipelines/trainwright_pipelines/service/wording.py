@@ -14,9 +14,10 @@ def shown_state(task: Task) -> str:
 
 
 def step_label(task: Task) -> str:
-    """The step's path without the conditions and exit handlers around it, which the compiler only numbers."""
+    """The step's path without the conditions and exit handlers around it, which are only numbered."""
     *groups, name = task.path.split("/")
-    return "/".join([*(group for group in groups if not _NUMBERED_GROUP.fullmatch(group)), name])
+    shown = task.display_name if task.is_group and task.display_name else name
+    return "/".join([*(group for group in groups if not _NUMBERED_GROUP.fullmatch(group)), shown])
 
 
 def short_time(moment: datetime | None) -> str:

@@ -67,7 +67,7 @@ class Local:
 
 def start_in_background(run: Run) -> None:
     """Execute `run` in a process of its own session, so that closing the terminal does not end it."""
-    command = [sys.executable, "-P", "-m", "trainwright_pipelines.cli.main", "runs", "resume", run.id]
+    command = [sys.executable, "-P", "-m", "trainwright_pipelines.targets.background", run.id]
     log = str(run.folder / ENGINE_LOG)
     os.posix_spawn(
         sys.executable,

@@ -5,15 +5,29 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from trainwright_pipelines.engine.records import Run
+from trainwright_pipelines.home import find_home
+from trainwright_pipelines.targets import local
+from trainwright_pipelines.targets.background import execute_in_background
+
 SUMS = f"{Path(__file__).parent / 'sums.py'}:sums"
 WAITING = f"{Path(__file__).parent / 'sums.py'}:waiting"
 TIMEOUT_S = 60
+
+
+@pytest.fixture
+def meeting(tmp_path: Path) -> Iterator[Path]:
+    """Where the waiting step and the test leave files for each other, apart from the home."""
+    folder = tmp_path / "meeting"
+    folder.mkdir()
+    yield folder
+    (folder / "go").touch()  # whatever still waits after a failed test ends
 
 
 @pytest.fixture
@@ -101,27 +115,42 @@ def test_a_whole_run_is_repeated(trainwright: Callable, failed_run: str) -> None
     assert again["parameters"]["fail"] is True
 
 
-def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home: Path, tmp_path: Path) -> None:
-    with _waiting_process(tmp_path) as process:
+def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home: Path, meeting: Path) -> None:
+    with _waiting_process(meeting) as process:
         _kill_tree(process.pid)
         process.wait(TIMEOUT_S)
     assert "INTERRUPTED" in trainwright("runs", "list").out
-    (tmp_path / "go").touch()
+    (meeting / "go").touch()
     resumed = json.loads(trainwright("runs", "resume", "--json").out)
     assert resumed["state"] == "SUCCEEDED"
     assert [step["state"] for step in resumed["steps"]] == ["SUCCEEDED", "SUCCEEDED"]
 
 
-def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable, tmp_path: Path) -> None:
-    submitted = json.loads(trainwright("submit", WAITING, "--set", f"folder={tmp_path}", "--json").out)
+def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable, meeting: Path) -> None:
+    submitted = json.loads(trainwright("submit", WAITING, "--set", f"folder={meeting}", "--json").out)
+    while not (meeting / "begun").exists():
+        assert not json.loads(trainwright("runs", "show", "--json").out)["finished"]
     canceled = trainwright("runs", "cancel", submitted["run_id"])
     assert f"trainwright runs resume {submitted['run_id']}" in canceled.out
     trainwright("runs", "logs", submitted["run_id"], "--follow")
     assert json.loads(trainwright("runs", "show", "--json").out)["state"] == "CANCELED"
+    assert "has ended already: CANCELED" in trainwright("runs", "cancel", submitted["run_id"]).err
 
 
-def test_ctrl_c_stops_the_run_and_says_how_to_go_on(home: Path, tmp_path: Path) -> None:
-    with _waiting_process(tmp_path) as process:
+def test_a_run_that_was_canceled_before_it_began_does_not_begin(
+    trainwright: Callable, meeting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Run] = []
+    monkeypatch.setattr(local, "start_in_background", started.append)
+    trainwright("submit", WAITING, "--set", f"folder={meeting}")
+    assert "canceled" in trainwright("runs", "cancel", "latest").out
+    execute_in_background(started[0].id, find_home())
+    assert json.loads(trainwright("runs", "show", "--json").out)["state"] == "CANCELED"
+    assert not (meeting / "begun").exists()
+
+
+def test_ctrl_c_stops_the_run_and_says_how_to_go_on(home: Path, meeting: Path) -> None:
+    with _waiting_process(meeting) as process:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
