@@ -10,7 +10,7 @@ from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.service.logs import last_lines
-from trainwright_pipelines.service.wording import short_seconds, short_size, shown_state, step_label
+from trainwright_pipelines.service.wording import plain_value, short_seconds, short_size, shown_state, step_label
 
 _LOG_LINES = 15
 
@@ -108,6 +108,10 @@ def _row(task: Task) -> tuple[str, str, str]:
 
 def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
     lines = []
+    if found.best_params:
+        lines.append(
+            ("best params", ", ".join(f"{name}={plain_value(value)}" for name, value in found.best_params.items()))
+        )
     if found.metric_value is not None:
         lines.append((f"test {found.metric_name}", f"{found.metric_value:.4f}"))
     if found.is_blessed is False:

@@ -1,6 +1,5 @@
 """The page of one run: a single HTML file that needs no network and no server."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,14 @@ from trainwright_pipelines.service.graph_drawing import lay_out, shorten
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order, metric_artifacts
 from trainwright_pipelines.service.logs import read_log_end
 from trainwright_pipelines.service.reports import find_reports
-from trainwright_pipelines.service.wording import short_seconds, short_size, short_time, shown_state, step_label
+from trainwright_pipelines.service.wording import (
+    plain_value,
+    short_seconds,
+    short_size,
+    short_time,
+    shown_state,
+    step_label,
+)
 
 PAGE_NAME = "run.html"
 
@@ -96,7 +102,8 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
             curves=_curves(tasks),
             reports=find_reports(tasks),
             details=[_details(task) for task in tasks if not task.is_group],
-            provenance=_flat(run.provenance),
+            provenance=_flat({name: each for name, each in run.provenance.items() if name != "packages"}),
+            packages=run.provenance.get("packages", {}),
             version=version("trainwright"),
         )
     )
@@ -124,15 +131,6 @@ def _environment() -> Environment:
     }
     environment.filters.update(filters)
     return environment
-
-
-def plain_value(value: Any) -> str:
-    """A value on one line: numbers to six significant digits, structures as JSON."""
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def is_table(value: Any) -> bool:
@@ -204,6 +202,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         full = f"{prefix}{name}"
         if isinstance(value, Mapping):
             lines += _flat(value, f"{full}.")
-        else:
+        elif is_table(value):
+            for number, row in enumerate(value):
+                lines += _flat(row, f"{full}.{number}." if len(value) > 1 else f"{full}.")
+        elif value not in (None, "", [], {}):
             lines.append((full, plain_value(value)))
     return lines

@@ -1,7 +1,9 @@
 """States, times, durations and sizes in words: the same on the screen and on pages."""
 
+import json
 import re
 from datetime import datetime
+from typing import Any
 
 from trainwright_pipelines.engine.records import State, Task
 
@@ -48,3 +50,12 @@ def short_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1000
     raise AssertionError
+
+
+def plain_value(value: Any) -> str:
+    """A value on one line: numbers to six significant digits, structures as JSON."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -63,7 +63,11 @@ def run(tmp_path: Path) -> Run:
         started=START,
         finished=START + timedelta(seconds=100),
         error=f"evaluate failed {HOSTILE}",
-        provenance={"git": {"commit": "abc", "diff": f"-a\n+{HOSTILE}"}, "python": "3.11.7"},
+        provenance={
+            "git": [{"commit": "abc", "diff": f"-a\n+{HOSTILE}"}],
+            "python": "3.11.7",
+            "packages": {"keras": HOSTILE},
+        },
     )
 
 

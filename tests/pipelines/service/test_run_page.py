@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from trainwright_pipelines.engine.records import Run, State, Task
-from trainwright_pipelines.service.run_page import plain_value, render_run_page
+from trainwright_pipelines.service.run_page import render_run_page
+from trainwright_pipelines.service.wording import plain_value
 
 HOSTILE = "</pre><script>alert('x')</script>"
 
@@ -76,6 +77,7 @@ def test_reports_are_in_sandboxed_frames(page: str) -> None:
         "accuracy 0.99 is over 0.9",
         "params",
         "git.commit",
+        "<summary>1 packages</summary>",
         "3.11.7",
         "Confusion matrix",
         "ROC curve; area 0.9500",
