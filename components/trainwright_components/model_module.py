@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.errors import InvalidModule, InvalidSetting, TrainwrightError, UserCodeError
-from trainwright_components.user_traceback import format_user_traceback, last_user_frame
+from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
+from trainwright_components.user_traceback import format_user_traceback, innermost_own_error, last_user_frame
 
 if TYPE_CHECKING:
     import keras
@@ -114,9 +114,9 @@ class ModelModule:
         """Turn an exception that passes through the user's files into a `UserCodeError`; leave others alone."""
         try:
             yield
-        except (TrainwrightError, KeyboardInterrupt):
-            raise
         except Exception as error:
+            if ours := innermost_own_error(error):
+                raise ours from ours.__cause__  # AutoGraph wraps what is raised while it makes a graph
             frame = last_user_frame(error, self.location)
             if frame is None:
                 raise

@@ -4,6 +4,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.errors import TrainwrightError
+
+_WRAPPED_BY_AUTOGRAPH = "in user code:"
 _OWN_PACKAGE = Path(__file__).resolve().parent
 
 
@@ -17,6 +20,13 @@ def last_user_frame(error: BaseException, location: Path) -> traceback.FrameSumm
     """The innermost frame of the user's code, or None when the exception never passed through it."""
     frames = user_frames(error, location)
     return frames[-1] if frames else None
+
+
+def innermost_own_error(error: BaseException | None) -> TrainwrightError | None:
+    """The error of ours that `error` is, or that AutoGraph wrapped in it."""
+    while error is not None and str(error).startswith(_WRAPPED_BY_AUTOGRAPH):
+        error = error.__cause__ or error.__context__
+    return error if isinstance(error, TrainwrightError) else None
 
 
 def user_frames(error: BaseException, location: Path) -> list[traceback.FrameSummary]:

@@ -28,6 +28,7 @@ from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.strategies import Choice, build_strategy, choose_strategy
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
+from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE, save_trained
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def run_training(
     context = context.with_replicas(strategy.num_replicas_in_sync)
     if place.is_chief:
         logger.info("strategy %s, %d replicas: %s", choice.name, context.replicas, choice.reason)
-    with _quiet_tensorflow():
+    with _quiet_tensorflow(), in_words_of_training(settings.batch_size):
         return _run_loop(
             module, context, output, settings, place, choice, strategy, log_dir=log_dir, on_epoch_end=on_epoch_end
         )
@@ -182,16 +183,17 @@ def _run_loop(
     if start is None:
         checkpoints.clear()
     first_step = start.step if start is not None else 0
-    driver, steps = open_driver(
-        model,
-        strategy,
-        module,
-        context,
-        settings,
-        processes=place.processes,
-        is_chief=place.is_chief,
-        first_step=first_step,
-    )
+    with module.user_code("reading the data"):
+        driver, steps = open_driver(
+            model,
+            strategy,
+            module,
+            context,
+            settings,
+            processes=place.processes,
+            is_chief=place.is_chief,
+            first_step=first_step,
+        )
     patience = settings.early_stopping_patience
     loop = Loop(
         model=model,

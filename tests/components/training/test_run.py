@@ -1,6 +1,7 @@
 """A training of one process: it goes on at the exact step, ends clearly, and honours what the module brings along."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
+from trainwright_components.errors import InvalidData, InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.model_module import load_module
 from trainwright_components.training.run import TrainingResult, run_training
 from trainwright_components.training.settings import TrainingSettings
@@ -127,7 +128,7 @@ def test_a_loss_that_is_no_number_ends_the_training(write_module: Write, tiny_da
     module = load_module(
         write_module(MODULE.replace('"sparse_categorical_crossentropy"', "lambda y, p: p[:, 0] * 0 / 0"))
     )
-    with pytest.raises(TrainingFailed, match=r"the loss became nan in epoch 1, steps 1 to 6, at learning rate 0\.01"):
+    with pytest.raises(TrainingFailed, match=r"the loss became nan in epoch 1, steps 1 to 1, at learning rate 0\.01"):
         run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
     assert not (tmp_path / "model" / "model.keras").exists()
 
@@ -159,6 +160,58 @@ def test_an_exception_in_a_callback_keeps_the_users_line(
     with pytest.raises(UserCodeError, match=r"KeyError: 'f1'") as caught:
         run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
     assert "return logs['f1']" in caught.value.user_traceback
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (
+            "tf.constant(features['a'].numpy())",
+            r"preprocess of net\.py failed: AttributeError: .* \(net\.py, line 10\)",
+        ),
+        ("check(features['a'])", r"^wrong on purpose$"),
+    ],
+)
+def test_an_exception_in_preprocess_within_a_graph_is_the_users_own(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, body: str, error: str
+) -> None:
+    text = MODULE.replace('features["a"]}', body + "}").replace(
+        "DEFAULT",
+        "import tensorflow as tf\nfrom trainwright_components.errors import UserCodeError\n\nDEFAULT",
+    )
+    text += "\ndef check(a):\n    if not tf.executing_eagerly():\n        raise UserCodeError('wrong on purpose')\n"
+    text += "    return a\n"
+    with pytest.raises(UserCodeError, match=error):
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+
+
+def test_conditions_on_tensors_in_preprocess_work(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    text = MODULE.replace(
+        '    return {"a": features["a"]}',
+        '    a = features["a"]\n    if keras.ops.sum(a) > 0:\n        a = a * 2\n    return {"a": a}',
+    )
+    assert run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST).steps == 18
+
+
+def test_an_operation_that_fails_while_running_is_told_without_the_graph(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    text = MODULE.replace('features["a"]}', "tf.ensure_shape(features['a'], (2, 6))}").replace(
+        "DEFAULT", "import tensorflow as tf\n\nDEFAULT"
+    )
+    with pytest.raises(TrainingFailed) as caught:
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    said = "Shape of tensor args_0 [10,6] is not compatible with expected shape [2,6]."
+    assert str(caught.value) == f"an operation of the model or of preprocess failed: in preprocess: {said}"
+
+
+def test_a_damaged_shard_is_named_as_such(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(tiny_dataset, dataset)
+    shard = next((dataset / "train").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(InvalidData, match=r"cannot be read: truncated record at .*; prepare the data again"):
+        run_training(load_module(write_module(MODULE)), dataset, tmp_path / "model", settings=FAST)
 
 
 def test_a_callback_that_repeats_steps_is_refused(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""TensorFlow's run-time errors in the words of a training."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainwright_components.errors import InvalidData, TrainingFailed
+
+_PLACES = re.compile(r"^\{\{function_node \S+\}\} | \[Op:\w+\].*$")
+_IN_A_DATASET = re.compile(r"^Error in user-defined function passed to \S+ transformation with iterator: \S+: ")
+
+
+@contextmanager
+def in_words_of_training(batch_size: int) -> Iterator[None]:
+    """Translate errors that a person can act on; let those about lost peers pass, since the supervisor answers them."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        raise InvalidData(f"a file of the dataset cannot be read: {_essence(error)}; prepare the data again") from error
+    except tf.errors.ResourceExhaustedError as error:
+        raise TrainingFailed(
+            f"out of memory at training.batch_size {batch_size}: {_essence(error)}; lower the batch size"
+        ) from error
+    except tf.errors.InvalidArgumentError as error:
+        raise TrainingFailed(f"an operation of the model or of preprocess failed: {_essence(error)}") from error
+
+
+def _essence(error: Exception) -> str:
+    """The line that says what happened, without TensorFlow's account of where in the graph."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    wordy = ("Graph execution error", "Detected at node", "<stack traces", "[[{{node", "[[Iterator", "File ")
+    telling = [line for line in lines if line and not line.startswith(wordy)]
+    line = _PLACES.sub("", telling[-1]) if telling else type(error).__name__
+    return _IN_A_DATASET.sub("in preprocess: ", line)
