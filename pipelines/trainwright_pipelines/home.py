@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainwright_components.errors import InvalidSetting
+
 DEFAULT_HOME = "~/.trainwright"
 
 
@@ -40,5 +42,18 @@ class Home:
 
 
 def find_home() -> Home:
-    """The home that TRAINWRIGHT_HOME names, else `~/.trainwright`; not made yet."""
-    return Home(root=Path(os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute())
+    """The home that TRAINWRIGHT_HOME names, else `~/.trainwright`; made when missing.
+
+    Raises:
+        InvalidSetting: It cannot be made or written to.
+    """
+    root = Path(os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting(
+            f"cannot make {root}: {error.strerror}; set TRAINWRIGHT_HOME to a folder of yours"
+        ) from error
+    if not os.access(root, os.W_OK):
+        raise InvalidSetting(f"cannot write to {root}; set TRAINWRIGHT_HOME to a folder of yours")
+    return Home(root=root)

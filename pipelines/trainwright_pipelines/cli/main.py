@@ -91,22 +91,33 @@ def _say_error(message: str, *, kind: str, arguments: list[str]) -> None:
 
 
 def _say_unexpected(error: Exception, *, arguments: list[str]) -> None:
-    import tempfile
     import traceback
+
+    text = f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
+    file = _write_traceback(text)
+    _say_error(f"{type(error).__name__}: {error}", kind="unexpected", arguments=arguments)
+    if file is None:
+        click.echo(text, err=True)
+    else:
+        click.echo(f"This should not happen; the full traceback is in {file}", err=True)
+
+
+def _write_traceback(text: str) -> Path | None:
+    """Keep `text` in the home, else where temporary files go; None when the disk takes neither."""
+    import tempfile
 
     from trainwright_pipelines.home import find_home
 
-    text = f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    folder = find_home().root / "errors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir())
-    file = folder / name
-    file.write_text(text)
-    _say_error(f"{type(error).__name__}: {error}", kind="unexpected", arguments=arguments)
-    click.echo(f"This should not happen; the full traceback is in {file}", err=True)
+    name = f"trainwright-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for find_folder in (lambda: find_home().root / "errors", lambda: Path(tempfile.gettempdir())):
+        try:
+            file = find_folder() / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        except (OSError, TrainwrightError):
+            continue
+        return file
+    return None
 
 
 if __name__ == "__main__":

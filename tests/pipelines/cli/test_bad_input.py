@@ -142,3 +142,18 @@ def test_an_unexpected_error_is_short_and_names_the_file_with_its_traceback(
     (file,) = (home / "errors").iterdir()
     assert str(file) in outcome.err
     assert "Traceback" in file.read_text()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nothing"])
+@pytest.mark.parametrize(
+    "line", ["run train_and_deploy", "runs list", "serve status", "predict m {}", "doctor --quick"]
+)
+def test_a_home_that_cannot_be_is_told(
+    trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, line: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / place))
+    outcome = trainwright(*line.split())
+    assert outcome.code == 2
+    assert "set TRAINWRIGHT_HOME to a folder of yours" in outcome.err
+    assert "Traceback" not in outcome.err
