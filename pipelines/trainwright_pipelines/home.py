@@ -7,6 +7,7 @@ from pathlib import Path
 from trainwright_components.errors import InvalidSetting
 
 DEFAULT_HOME = "~/.trainwright"
+_ADVICE = "set TRAINWRIGHT_HOME to a folder of yours"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,7 @@ def find_home() -> Home:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidSetting(
-            f"cannot make {root}: {error.strerror}; set TRAINWRIGHT_HOME to a folder of yours"
-        ) from error
+        raise InvalidSetting(f"cannot make {root}: {error.strerror}; {_ADVICE}") from error
     if not os.access(root, os.W_OK):
-        raise InvalidSetting(f"cannot write to {root}; set TRAINWRIGHT_HOME to a folder of yours")
+        raise InvalidSetting(f"cannot write to {root}; {_ADVICE}")
     return Home(root=root)

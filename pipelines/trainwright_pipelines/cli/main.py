@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -109,7 +110,8 @@ def _write_traceback(text: str) -> Path | None:
     from trainwright_pipelines.home import find_home
 
     name = f"trainwright-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    for find_folder in (lambda: find_home().root / "errors", lambda: Path(tempfile.gettempdir())):
+    places: tuple[Callable[[], Path], ...] = (lambda: find_home().root / "errors", lambda: Path(tempfile.gettempdir()))
+    for find_folder in places:
         try:
             file = find_folder() / name
             file.parent.mkdir(exist_ok=True)
