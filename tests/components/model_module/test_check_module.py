@@ -53,7 +53,10 @@ def test_a_fitting_model_passes(tmp_path: Path, digits_dataset: Path) -> None:
         ("net", r"must return a keras\.Model, got builtins\.function"),
         ("net(compiled=False)", r"not compiled; call model\.compile"),
         ("net(name='picture')", r"takes the inputs 'picture', but preprocess of net\.py gives 'image'"),
-        ("net(shape=(28, 28, 1))", r"takes 'image' with shape \(batch, 28, 28, 1\), but preprocess .* \(batch, 8, 8, 1\)"),
+        (
+            "net(shape=(28, 28, 1))",
+            r"takes 'image' with shape \(batch, 28, 28, 1\), but preprocess .* \(batch, 8, 8, 1\)",
+        ),
         ("net(shape=(8, 8))", r"takes 'image' with shape \(batch, 8, 8\), but preprocess .* \(batch, 8, 8, 1\)"),
         ("net(units=3)", r"has 3 outputs for the 10 classes of 'digit'"),
     ],
@@ -77,7 +80,9 @@ def test_without_preprocess_the_dataset_itself_has_to_fit(tmp_path: Path, digits
 
 def test_an_exception_in_build_model_keeps_the_users_lines_only(tmp_path: Path, digits_dataset: Path) -> None:
     text = "import keras\ndef build_model(context):\n    return keras.layers.Dense(context.params['units'])\n"
-    with pytest.raises(UserCodeError, match=r"build_model of net\.py failed: KeyError: 'units' \(net\.py, line 3\)") as caught:
+    with pytest.raises(
+        UserCodeError, match=r"build_model of net\.py failed: KeyError: 'units' \(net\.py, line 3\)"
+    ) as caught:
         check(tmp_path, digits_dataset, text)
     assert caught.value.user_traceback.splitlines()[1] == f'  File "{tmp_path / "net.py"}", line 3, in build_model'
     assert "trainwright_components" not in caught.value.user_traceback
@@ -100,7 +105,9 @@ def build_model(context):
     model.compile(loss="mse")
     return model
 """
-    with pytest.raises(UserCodeError, match=r"calling the model on a few rows of net\.py failed: AttributeError") as caught:
+    with pytest.raises(
+        UserCodeError, match=r"calling the model on a few rows of net\.py failed: AttributeError"
+    ) as caught:
         check(tmp_path, digits_dataset, text)
     assert 'return self.head(features["image"])' in caught.value.user_traceback
 

@@ -46,7 +46,9 @@ def test_a_dotted_name_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_two_folders_with_helpers_of_one_name_do_not_mix(tmp_path: Path) -> None:
     for number in (1, 2):
         written(tmp_path / str(number) / "net" / "mixed_helper.py", f"VALUE = {number}\n")
-        text = "import mixed_helper\nDEFAULT_PARAMS = {'v': mixed_helper.VALUE}\ndef build_model(context): return None\n"
+        text = (
+            "import mixed_helper\nDEFAULT_PARAMS = {'v': mixed_helper.VALUE}\ndef build_model(context): return None\n"
+        )
         written(tmp_path / str(number) / "net" / "model.py", text)
     assert [load_module(tmp_path / n / "net").default_params["v"] for n in ("1", "2", "1")] == [1, 2, 1]
 
@@ -132,7 +134,9 @@ class TestParameters:
         assert isinstance(params["rate"], float)
 
     def test_an_unknown_one_is_refused_with_the_one_that_was_meant(self, module: ModelModule) -> None:
-        with pytest.raises(InvalidSetting, match=r"no parameter 'unit'; DEFAULT_PARAMS has: .*; did you mean 'units'\?"):
+        with pytest.raises(
+            InvalidSetting, match=r"no parameter 'unit'; DEFAULT_PARAMS has: .*; did you mean 'units'\?"
+        ):
             resolve_params(module, {"unit": 3})
 
     @pytest.mark.parametrize(

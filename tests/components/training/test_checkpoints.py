@@ -10,7 +10,7 @@ from trainwright_components.training.checkpoints import Checkpoint, CheckpointFo
 
 
 def checkpoint(step: int) -> Checkpoint:
-    arrays = {"model.0": np.full((2, 3), step, np.float32), "optimizer.0": np.int64(step)}
+    arrays = {"model.0": np.full((2, 3), step, np.float32), "optimizer.0": np.array(step)}
     return Checkpoint(arrays=arrays, progress={"position": {"step": step, "history": [{"loss": 0.5}]}}, step=step)
 
 
@@ -42,7 +42,12 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str, caplog: pytes
     content = bytearray(newest.read_bytes())
     middle = content.index(np.float32(2).tobytes() * 6)
     content[middle] ^= 1
-    damaged = {"cut": content[: len(content) // 2], "empty": b"", "bit": bytes(content), "text": b"no archive"}[damage]
+    damaged: bytes = {
+        "cut": bytes(content[: len(content) // 2]),
+        "empty": b"",
+        "bit": bytes(content),
+        "text": b"no archive",
+    }[damage]
     newest.write_bytes(damaged)
     found = folder.newest()
     assert found is not None
