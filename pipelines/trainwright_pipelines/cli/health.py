@@ -24,6 +24,7 @@ _MIN_FREE_GB, _GOOD_FREE_GB = 1.0, 5.0
 _MIN_MEMORY_GB, _GOOD_MEMORY_GB = 2.0, 6.0
 _SERVING_PORTS = (8501, 8500)
 _IMPORT_TIMEOUT_S = 180
+_CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"  # beside the code in a clone; not installed elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +82,31 @@ def check_packages() -> Finding:
     if wrong:
         advice = "install again with the tested versions: pip install -c constraints.txt ."
         return Finding(subject="packages", level=ERROR, message="; ".join(wrong), advice=advice)
+    if untested := untested_versions(_CONSTRAINTS):
+        message = f"not the tested versions: {', '.join(untested[:8])}{' and more' if len(untested) > 8 else ''}"
+        advice = f"they fit the ranges asked for; for the tested ones: pip install -c {_CONSTRAINTS} ."
+        return Finding(subject="packages", level=WARNING, message=message, advice=advice)
     names = ("trainwright", "tensorflow", "keras", "kfp")
     shown = ", ".join(f"{name} {version(name)}" for name in names)
     return Finding(subject="packages", level=OK, message=f"{shown}; {len(needed)} requirements hold")
+
+
+def untested_versions(constraints: Path) -> list[str]:
+    """Installed packages whose version is not the one that the tests ran with; nothing where the file is not at hand."""
+    if not constraints.is_file():
+        return []
+    different = []
+    for line in constraints.read_text().splitlines():
+        name, separator, tested = line.partition(";")[0].strip().partition("==")
+        if not separator or name.startswith("#"):
+            continue
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            continue  # not every constraint is needed on every platform
+        if found != tested:
+            different.append(f"{name} {found} (tested: {tested})")
+    return different
 
 
 def check_bytecode() -> Finding:
