@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _LEVELS: tuple[tuple[str, ...], ...] = (("<", "<=", ">", ">=", "==", "!=", "in"), ("+", "-"), ("*", "/", "%"))
+_VALUE_FIELDS = {"string_value", "int_value", "double_value", "number_value", "bool_value"}  # of specs before 2.0
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
 Evaluate = Callable[[Mapping[str, Any]], Any]
@@ -272,6 +273,8 @@ def _index(value: Any, key: Any) -> Any:
         return value[key]
     if isinstance(value, list):
         return value[int(key)]
+    if key in _VALUE_FIELDS:
+        return value
     raise TypeError(f"{value!r} has no {key!r}")
 
 

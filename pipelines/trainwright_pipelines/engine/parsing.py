@@ -94,6 +94,7 @@ def _parameter(raw: Mapping[str, Any]) -> ParameterSlot:
         type="" if kind == "PARAMETER_TYPE_ENUM_UNSPECIFIED" else str(kind),
         default=plain(raw.get("defaultValue")),
         is_optional=bool(raw.get("isOptional")),
+        literals=tuple(plain(raw.get("literals") or [])),
     )
 
 

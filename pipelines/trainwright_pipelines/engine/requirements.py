@@ -25,6 +25,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from trainwright_components.errors import RunFailed
 
 _INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\n|$))")
+_KFP = re.compile(r"(kfp|kfp-pipeline-spec|typing-extensions)(?![\w.-])")
 _VALUE_OPTIONS = {"--index-url", "--extra-index-url", "--trusted-host", "--find-links"}
 _COMPLETE = ".complete"
 
@@ -53,7 +54,7 @@ def wanted_packages(container: Mapping[str, Any]) -> PipInstall:
 
 
 def _is_kfp(requirement: str) -> bool:
-    return re.match(r"(kfp|typing-extensions)\b", requirement) is not None
+    return _KFP.match(requirement) is not None or "kubeflow/pipelines" in requirement
 
 
 def is_satisfied(requirement: str) -> bool:

@@ -86,6 +86,9 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
             raise InvalidSetting(f"{pipeline.name} needs a value for its parameter {name!r}")
         if value is not None:
             values[name] = coerce(value, slot.type, name=name)
+        if slot.literals and value is not None and values[name] not in slot.literals:
+            allowed = ", ".join(map(str, slot.literals))
+            raise InvalidSetting(f"parameter {name!r} is one of {allowed}, got {value!r}")
     return values
 
 

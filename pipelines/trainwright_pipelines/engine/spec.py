@@ -15,6 +15,8 @@ class ParameterSlot:
     """`NUMBER_INTEGER`, `STRING`, ...; empty when the spec does not say."""
     default: Any = None
     is_optional: bool = False
+    literals: tuple[Any, ...] = ()
+    """The only values allowed; empty for any."""
 
 
 @dataclass(frozen=True, kw_only=True)

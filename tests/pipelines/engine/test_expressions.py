@@ -52,6 +52,8 @@ NAMES = {
         ("'tab\\tquote\\'\\u0041'", "tab\tquote'A"),
         ("r'a\\d'", "a\\d"),
         ("0x10", 16),
+        ("inputs.parameter_values['s'].string_value == 'it\\'s'", True),
+        ("inputs.parameter_values['n'].int_value > 2", True),
         ("1e3", 1000.0),
     ],
 )

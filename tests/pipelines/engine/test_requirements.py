@@ -46,6 +46,16 @@ def test_what_a_component_asks_for_is_read_from_its_command() -> None:
     assert wanted.options == ("--index-url=https://a/simple", "--trusted-host=https://a/simple")
 
 
+def test_kfp_itself_is_not_installed_but_what_is_named_alike_is() -> None:
+    asked = [
+        "kfp==2.1",
+        "kfp",
+        "git+https://github.com/kubeflow/pipelines.git#subdirectory=sdk/python",
+        "kfp-kubernetes",
+    ]
+    assert wanted_packages(container(*asked)).requirements == ("kfp-kubernetes",)
+
+
 @pytest.mark.parametrize(
     ("requirement", "answer"),
     [

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from trainwright_components.errors import InvalidPipeline
+from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
+from trainwright_pipelines.engine.runs import check_parameters
 from trainwright_pipelines.engine.spec import Retry
 
 
@@ -91,3 +92,24 @@ def test_waits_grow_and_are_capped() -> None:
 def test_what_is_no_pipeline_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidPipeline, match=message):
         parse_pipeline(text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "needs a value for its parameter 'n'"),
+        ({"n": 1, "m": 2}, "no parameter 'm'; it has n, colour"),
+        ({"n": "many"}, "'n' takes a whole number, got 'many'"),
+        ({"n": 1, "colour": "green"}, "'colour' is one of red, blue, got 'green'"),
+    ],
+)
+def test_parameters_of_a_run_are_checked_before_anything_starts(parameters: dict[str, Any], message: str) -> None:
+    slots = {
+        "n": {"parameterType": "NUMBER_INTEGER"},
+        "colour": {"parameterType": "STRING", "isOptional": True, "literals": ["red", "blue"]},
+    }
+    root = {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": slots}}
+    pipeline = parse_pipeline(json.dumps(spec(root=root)))
+    with pytest.raises(InvalidSetting, match=message):
+        check_parameters(pipeline, parameters)
+    assert check_parameters(pipeline, {"n": 2.0, "colour": "red"}) == {"n": 2, "colour": "red"}
