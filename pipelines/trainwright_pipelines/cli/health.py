@@ -92,7 +92,7 @@ def check_packages() -> Finding:
 
 
 def untested_versions(constraints: Path) -> list[str]:
-    """Installed packages whose version is not the one that the tests ran with; nothing where the file is not at hand."""
+    """Installed packages in another version than the tests ran with; nothing where the file is not at hand."""
     if not constraints.is_file():
         return []
     different = []
