@@ -1,7 +1,7 @@
 """`trainwright run` and `trainwright submit`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +10,8 @@ from trainwright_pipelines.cli.options import json_option, parameter_options, ta
 from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
-    from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target
+    from trainwright_pipelines.targets.preparing import PreparedRun
+    from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target
 
 _NO_CACHE = click.option("--no-cache", is_flag=True, help="Run every step, even if nothing that it depends on changed.")
 
@@ -49,13 +50,15 @@ def run(
     from trainwright_pipelines.cli.configuration import make_target
 
     there = make_target(target, options, find_home())
-    compiled, values = _prepare(pipeline, settings, params_file, is_local=target == "local")
+    prepared = _prepare(pipeline, settings, params_file, is_local=target == "local")
     if target == "local":
         from trainwright_pipelines.cli.local_run import run_here
 
-        code = run_here(compiled, values, home=find_home(), name=name, use_cache=not no_cache, as_json=as_json)
+        code = run_here(
+            prepared.pipeline, prepared.values, home=find_home(), name=name, use_cache=not no_cache, as_json=as_json
+        )
         raise click.exceptions.Exit(code)
-    submission = there.submit(compiled, values, use_cache=not no_cache)
+    submission = there.submit(prepared.pipeline, prepared.values, use_cache=not no_cache)
     click.echo(f"run {submission.run_id}  {submission.url}", err=True)
     raise click.exceptions.Exit(_follow(there, submission, as_json=as_json))
 
@@ -86,8 +89,8 @@ def submit(
     from trainwright_pipelines.cli.output import print_json
 
     there = make_target(target, options, find_home())
-    compiled, values = _prepare(pipeline, settings, params_file, is_local=target == "local")
-    submission = there.submit(compiled, values, use_cache=not no_cache)
+    prepared = _prepare(pipeline, settings, params_file, is_local=target == "local")
+    submission = there.submit(prepared.pipeline, prepared.values, use_cache=not no_cache)
     if as_json:
         print_json(submission)
         return
@@ -98,27 +101,12 @@ def submit(
         click.echo(f"follow: trainwright runs logs {submission.run_id} --follow")
 
 
-def _prepare(
-    pipeline: str, settings: tuple[str, ...], params_file: str | None, *, is_local: bool
-) -> "tuple[CompiledPipeline, dict[str, Any]]":
-    """Compile, and gather the values that the run starts with."""
-    from trainwright_pipelines.targets.catalogue import find_pipeline
-    from trainwright_pipelines.targets.compiling import load_pipeline
-    from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
-    from trainwright_pipelines.targets.parameters import declared_parameters, split_setting
+def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, *, is_local: bool) -> "PreparedRun":
+    from trainwright_pipelines.targets.parameters import split_setting
+    from trainwright_pipelines.targets.preparing import prepare_run
 
-    home = find_home()
-    source = find_pipeline(pipeline)
-    compiled = load_pipeline(source, home.compiled)
-    declared = declared_parameters(compiled.spec)
-    values = gather_values(
-        source,
-        declared,
-        settings=map(split_setting, settings),
-        params_file=Path(params_file) if params_file else None,
-        folder=Path.cwd(),
-    )
-    return compiled, fill_local_paths(values, declared, home.models) if is_local else values
+    file = Path(params_file) if params_file else None
+    return prepare_run(pipeline, map(split_setting, settings), home=find_home(), params_file=file, is_local=is_local)
 
 
 def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:

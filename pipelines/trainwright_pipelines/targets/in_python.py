@@ -12,10 +12,7 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.home import Home, find_home
 from trainwright_pipelines.service.run_page import write_run_page
 from trainwright_pipelines.suggestions import did_you_mean
-from trainwright_pipelines.targets.catalogue import find_pipeline
-from trainwright_pipelines.targets.compiling import load_pipeline
-from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
-from trainwright_pipelines.targets.parameters import declared_parameters
+from trainwright_pipelines.targets.preparing import prepare_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +65,10 @@ def run_pipeline(
         InvalidSetting: A parameter is unknown, missing or of another type.
     """
     home = home or find_home()
-    source = find_pipeline(pipeline)
-    compiled = load_pipeline(source, home.compiled)
-    declared = declared_parameters(compiled.spec)
-    settings = (parameters or {}).items()
-    values = gather_values(source, declared, settings=settings, params_file=None, folder=Path.cwd())
+    prepared = prepare_run(pipeline, (parameters or {}).items(), home=home)
     store = Store(home.root)
     try:
-        spec = compiled.to_yaml()
-        created = create_run(spec, fill_local_paths(values, declared, home.models), store=store, uses_cache=use_cache)
+        created = create_run(prepared.pipeline.to_yaml(), prepared.values, store=store, uses_cache=use_cache)
         try:
             run = execute(created.id, store=store, listener=listener)
         finally:
