@@ -1,5 +1,6 @@
 """What a launcher of clusters does: start all members of a job once. Deadlines and restarts are the supervisor's."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any, Protocol, Self
 
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
-JOINED_FOLDER = "joined"
+SIGNS_FOLDER = "signs"
 LOGS_FOLDER = "logs"
+_LEAST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class ClusterJob:
     Args:
         target: `package.module:function`; its integer result is the exit code.
         arguments: Keyword arguments as JSON, the same for all members; URIs where members share no file system.
-        folder: Where members say that they have joined, and where logs go.
+        folder: Where members leave signs of life, and where logs go.
         env: Added to the environment of each member.
     """
 
@@ -39,8 +41,8 @@ class Gang(Protocol):
             Exit codes of all members that have ended so far; minus the signal's number if a signal did it.
         """
 
-    def joined(self) -> set[Member]:
-        """The members that have reached all others."""
+    def signs(self) -> Mapping[Member, float]:
+        """Seconds since the last sign of life of each member; the first says that it has reached all others."""
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""
@@ -65,12 +67,23 @@ class Launcher(Protocol):
         """Start every member of `job`; returns at once."""
 
 
-def mark_joined(folder: Path, member: Member) -> None:
-    """Say, as `member`, that all others have been reached."""
-    (folder / JOINED_FOLDER).mkdir(parents=True, exist_ok=True)
-    (folder / JOINED_FOLDER / str(member)).touch()
+@dataclass(kw_only=True)
+class SignOfLife:
+    """Says that a member is at work; a call less than a second after the last says nothing."""
+
+    folder: Path
+    member: Member
+    _last: float = -1.0
+
+    def __call__(self) -> None:
+        if self._last >= 0 and time.monotonic() - self._last < _LEAST_S:
+            return
+        self._last = time.monotonic()
+        (self.folder / SIGNS_FOLDER).mkdir(parents=True, exist_ok=True)
+        (self.folder / SIGNS_FOLDER / str(self.member)).touch()
 
 
-def members_joined(folder: Path, spec: ClusterSpec) -> set[Member]:
-    """Which members have said so."""
-    return {member for member in spec.members if (folder / JOINED_FOLDER / str(member)).exists()}
+def signs_of_life(folder: Path, spec: ClusterSpec) -> dict[Member, float]:
+    """Seconds since the last sign of each member that has given one."""
+    files = {member: folder / SIGNS_FOLDER / str(member) for member in spec.members}
+    return {member: time.time() - file.stat().st_mtime for member, file in files.items() if file.exists()}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from trainwright_components.cluster.launcher import (
-    JOINED_FOLDER,
     LOGS_FOLDER,
+    SIGNS_FOLDER,
     ClusterJob,
     Gang,
     Launcher,
-    members_joined,
+    signs_of_life,
 )
 from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.ports import HeldPorts
@@ -51,7 +51,7 @@ class LocalProcesses:
         parent = self.parent or self._own_parent
         if parent is None:
             parent = self._own_parent = WarmParent.connect_or_start(_PRELOAD)
-        shutil.rmtree(job.folder / JOINED_FOLDER, ignore_errors=True)
+        shutil.rmtree(job.folder / SIGNS_FOLDER, ignore_errors=True)
         logs = job.folder / LOGS_FOLDER / f"attempt-{attempt}"
         logs.mkdir(parents=True, exist_ok=True)
         gang = LocalGang(spec=job.spec, folder=job.folder, ports=HeldPorts.take(len(job.spec.members)))
@@ -91,9 +91,9 @@ class LocalGang:
             self.logs.forward()
         return dict(self._ended)
 
-    def joined(self) -> set[Member]:
-        """The members that have reached all others."""
-        return members_joined(self.folder, self.spec)
+    def signs(self) -> Mapping[Member, float]:
+        """Seconds since the last sign of life of each member."""
+        return signs_of_life(self.folder, self.spec)
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""

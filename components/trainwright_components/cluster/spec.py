@@ -10,6 +10,7 @@ from trainwright_components.errors import InvalidSetting
 ROLES = ("chief", "worker", "ps", "evaluator")
 DEFAULT_MAX_RESTARTS = 2
 DEFAULT_RENDEZVOUS_S = 120.0
+DEFAULT_STALL_S = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class ClusterSpec:
     Args:
         max_restarts: How often a lost member is answered with a restart before the training fails.
         rendezvous_timeout_s: Seconds until every member must have joined.
+        stall_timeout_s: Seconds without a step of any member after which all count as lost.
     """
 
     chief: RoleSpec = field(default_factory=RoleSpec)
@@ -55,6 +57,7 @@ class ClusterSpec:
     launcher: str = "local"
     max_restarts: int = DEFAULT_MAX_RESTARTS
     rendezvous_timeout_s: float = DEFAULT_RENDEZVOUS_S
+    stall_timeout_s: float = DEFAULT_STALL_S
 
     def __post_init__(self) -> None:
         if self.chief.replicas > 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from trainwright_components.cluster.exit_codes import DONE, PEER_LOST, TERMINATED, in_words, is_worth_retry
 from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
-from trainwright_components.cluster.spec import Member
+from trainwright_components.cluster.spec import ClusterSpec, Member
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,6 @@ def run_cluster(
 def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool]) -> _End:
     deadline = time.monotonic() + job.spec.rendezvous_timeout_s
     expected = set(job.spec.members)
-    has_joined = False
     while True:
         ended = gang.wait(_POLL_S)
         if any(code != DONE for code in ended.values()):
@@ -95,13 +94,19 @@ def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool]) -> _End
             return _End()
         if should_stop():
             return _stop(gang, expected)
-        has_joined = has_joined or gang.joined() == expected
-        if not has_joined and time.monotonic() > deadline:
-            missing = ", ".join(map(str, sorted(expected - gang.joined(), key=str)))
-            seconds = f"{job.spec.rendezvous_timeout_s:g} s"
-            return _End(
-                exit_code=PEER_LOST, reason=f"the cluster was not complete after {seconds}: {missing} did not join"
-            )
+        if problem := _silence(gang.signs(), expected, job.spec, is_late=time.monotonic() > deadline):
+            return _End(exit_code=PEER_LOST, reason=problem)
+
+
+def _silence(signs: Mapping[Member, float], expected: set[Member], spec: ClusterSpec, *, is_late: bool) -> str:
+    """What is wrong when members do not say anything; empty when nothing is."""
+    missing = expected - set(signs)
+    if missing and is_late:
+        names = ", ".join(sorted(map(str, missing)))
+        return f"the cluster was not complete after {spec.rendezvous_timeout_s:g} s: {names} did not join"
+    if not missing and min(signs.values()) > spec.stall_timeout_s:
+        return f"no member has made a step for {spec.stall_timeout_s:g} s"
+    return ""
 
 
 def _blame(gang: Gang, expected: set[Member]) -> _End:

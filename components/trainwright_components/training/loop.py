@@ -12,7 +12,7 @@ from trainwright_components.training.callback_state import callback_states, rest
 from trainwright_components.training.checkpoints import Checkpoint
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
-from trainwright_components.training.model_state import read_state, write_state
+from trainwright_components.training.model_state import read_state, read_weights, write_state, write_weights
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.synchronous import Driver, Signals
@@ -41,6 +41,7 @@ class Position:
         step_in_epoch: Steps taken of it.
         history: Metrics of each finished epoch.
         seconds: Spent training by this and earlier processes.
+        stop_reason: Why it ended before its last epoch; empty while it has not.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class Position:
     step_in_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    stop_reason: str = ""
 
 
 @dataclass(kw_only=True)
@@ -57,6 +59,7 @@ class Loop:
     Args:
         save: Keeps a checkpoint; does nothing on members that are not the chief.
         watch_epoch: Told the number of finished epochs and the metrics of the last; returns True to stop.
+        sign_of_life: Called after each call into TensorFlow.
     """
 
     model: "keras.Model"
@@ -70,7 +73,7 @@ class Loop:
     lines: ProgressLines | None = None
     position: Position = field(default_factory=Position)
     stopping: EarlyStopping | None = None
-    stop_reason: str = ""
+    sign_of_life: Callable[[], None] = lambda: None
     _saved_at: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
@@ -92,11 +95,12 @@ class Loop:
         self.model.stop_training = False
         self.callbacks.on_train_begin()
         restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
-        while self.position.epoch < self.settings.epochs and not self.stop_reason:
+        while self.position.epoch < self.settings.epochs and not self.position.stop_reason:
             self._run_epoch()
+        self.save(self.checkpoint())
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        if self.stopping is not None and self.settings.restore_best_weights and self.stopping.best_weights:
-            self._set_weights(self.stopping.best_weights)
+        if self.stopping is not None and self.stopping.best_weights:
+            write_weights(self.model, self.stopping.best_weights)
         self.callbacks.on_train_end(self.position.history[-1] if self.position.history else {})
         return self.position
 
@@ -140,7 +144,7 @@ class Loop:
         position.epoch += 1
         position.step_in_epoch = 0
         if self.lines is not None:
-            is_last = position.epoch == self.settings.epochs or bool(self.stop_reason)
+            is_last = position.epoch == self.settings.epochs or bool(position.stop_reason)
             self.lines.report(position.step, metrics, is_last=is_last)
 
     def _run_call(self) -> dict[str, float]:
@@ -168,6 +172,7 @@ class Loop:
             raise Interrupted
         self._count = 1 if agreed.one_by_one else agreed.count
         self._adapt_count(count, time.monotonic() - started)
+        self.sign_of_life()
         if self.lines is not None:
             self.lines.report(position.step, metrics)
         return metrics
@@ -199,26 +204,20 @@ class Loop:
             )
 
     def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:
+        reasons = []
         epoch = self.position.epoch
         if self.stopping is not None:
             if self.stopping.is_better(metrics):
-                self.stopping.note_best(epoch, metrics, self._weights())
+                best = read_weights(self.model) if self.settings.restore_best_weights else {}
+                self.stopping.note_best(epoch, metrics, best)
             elif self.stopping.should_stop(epoch):
                 since = f"since epoch {self.stopping.best_epoch + 1}"
-                self.stop_reason = f"{self.stopping.monitor} is not better {since}, for {self.stopping.patience} epochs"
+                reasons.append(f"{self.stopping.monitor} is not better {since}, for {self.stopping.patience} epochs")
         if self.model.stop_training:
-            self.stop_reason = self.stop_reason or "a callback asked for it"
+            reasons.append("a callback asked for it")
         if self.watch_epoch(epoch + 1, metrics):
-            self.stop_reason = self.stop_reason or "the caller asked for it"
-
-    def _weights(self) -> dict[str, Any]:
-        if not self.settings.restore_best_weights:
-            return {}
-        return {str(number): variable.numpy() for number, variable in enumerate(self.model.variables)}
-
-    def _set_weights(self, weights: Mapping[str, Any]) -> None:
-        for number, variable in enumerate(self.model.variables):
-            variable.assign(weights[str(number)])
+            reasons.append("the caller asked for it")
+        self.position.stop_reason = "; ".join(reasons)
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._began

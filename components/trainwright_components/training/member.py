@@ -11,7 +11,7 @@ from typing import Any
 
 from trainwright_components import errors
 from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
-from trainwright_components.cluster.launcher import mark_joined
+from trainwright_components.cluster.launcher import SignOfLife
 from trainwright_components.cluster.local import THREADS_VARIABLE
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
@@ -43,7 +43,7 @@ def main(
         raise InvalidSetting("a member of a cluster needs TF_CONFIG, or the parts that it is built from")
     cluster, member = found
     threads = int(training.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
-    place = Place(cluster=cluster, member=member, joined=lambda: mark_joined(Path(folder), member))
+    place = Place(cluster=cluster, member=member, sign_of_life=SignOfLife(folder=Path(folder), member=member))
     code = _guarded(
         lambda: run_training(
             load_module(module),

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainwright_components.errors import InvalidModule
 from trainwright_components.training.checkpoints import Arrays
 
@@ -30,10 +33,18 @@ def write_state(model: "keras.Model", arrays: Arrays) -> None:
                 "train into a new folder"
             )
     for name, variable in variables.items():
-        value = arrays[name]
-        if variable.dtype == "bfloat16":
-            value = value.view(_bfloat16())
-        variable.assign(value)
+        _assign(variable, arrays[name])
+
+
+def read_weights(model: "keras.Model") -> Arrays:
+    """The values that a prediction depends on."""
+    return {str(number): variable.numpy() for number, variable in enumerate(model.variables)}
+
+
+def write_weights(model: "keras.Model", weights: Arrays) -> None:
+    """Set what `read_weights` gave."""
+    for number, variable in enumerate(model.variables):
+        _assign(variable, weights[str(number)])
 
 
 def _variables(model: "keras.Model") -> dict[str, Any]:
@@ -46,7 +57,8 @@ def _variables(model: "keras.Model") -> dict[str, Any]:
     }
 
 
-def _bfloat16() -> Any:
+def _assign(variable: Any, value: NDArray[Any]) -> None:
     import tensorflow as tf
 
-    return tf.bfloat16.as_numpy_dtype
+    is_stored_as_bits = variable.dtype == "bfloat16" and value.dtype == np.uint16
+    variable.assign(value.view(tf.bfloat16.as_numpy_dtype) if is_stored_as_bits else value)

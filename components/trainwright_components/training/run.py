@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.errors import InvalidModule
+from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.files import content_digest
 from trainwright_components.model_module import Context, ModelModule, resolve_params
 from trainwright_components.training.checkpoints import CheckpointFolder
@@ -74,12 +74,12 @@ class Place:
     """Which member of which cluster this process is; alone by default.
 
     Args:
-        joined: Called when every member has been reached.
+        sign_of_life: Called when every member has been reached, and while training goes on.
     """
 
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     member: Member = _ALONE
-    joined: Callable[[], None] = lambda: None
+    sign_of_life: Callable[[], None] = lambda: None
 
     @property
     def is_chief(self) -> bool:
@@ -142,7 +142,7 @@ def run_training(
         return _run_users_training(module.train, module, context, output, settings, place)
     with _quiet_tensorflow():
         strategy = build_strategy(choice)
-    place.joined()
+    place.sign_of_life()
     context = context.with_replicas(strategy.num_replicas_in_sync)
     if place.is_chief:
         logger.info("strategy %s, %d replicas: %s", choice.name, context.replicas, choice.reason)
@@ -195,6 +195,10 @@ def _run_loop(
             first_step=first_step,
         )
     patience = settings.early_stopping_patience
+    if patience is not None and settings.monitor.startswith("val_") and not driver.has_validation:
+        raise InvalidSetting(
+            f"training.monitor {settings.monitor} needs a validation split, and there is none; set monitor to loss"
+        )
     loop = Loop(
         model=model,
         driver=driver,
@@ -202,6 +206,7 @@ def _run_loop(
         steps_per_epoch=steps,
         callbacks=_callbacks(module, context, model, steps, settings.epochs),
         save=checkpoints.save,
+        sign_of_life=place.sign_of_life,
         stopping=None if patience is None else EarlyStopping(monitor=settings.monitor, patience=patience),
     )
     if start is not None:
@@ -221,7 +226,6 @@ def _run_loop(
         finally:
             if logs is not None:
                 logs.close()
-    checkpoints.save(loop.checkpoint())
     result = _result(loop, settings, choice, context, output, resumed_at=first_step)
     if place.is_chief:
         record = _record(result, settings, place)
@@ -296,7 +300,7 @@ def _result(
         strategy=choice.name,
         strategy_reason=choice.reason,
         replicas=context.replicas,
-        stop_reason=loop.stop_reason,
+        stop_reason=position.stop_reason,
         resumed_at=resumed_at,
     )
 
@@ -328,7 +332,7 @@ def _run_users_training(
 
     started = time.monotonic()
     keras.utils.set_random_seed(context.seed)
-    place.joined()
+    place.sign_of_life()
     model = train(context)
     check_kind(module, model)
     metrics: dict[str, float] = {}

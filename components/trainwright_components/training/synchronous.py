@@ -85,6 +85,11 @@ class SynchronousDriver:
         self._train_many = self._make_many(steps.train if steps else model.train_step)
         self._test_many = self._make_many(steps.test if steps else model.test_step)
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        return self._validation_batches is not None
+
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         logs, agreed = self._train_many(self._train_iterator, count, signals)
         return logs, agreed

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher, mark_joined
+from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher, SignOfLife
 from trainwright_components.cluster.local import LocalProcesses
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.cluster.supervisor import run_cluster
@@ -18,7 +18,7 @@ from trainwright_components.cluster.warm import WarmParent
 TARGETS = """
 import json, os, signal, sys
 from pathlib import Path
-from trainwright_components.cluster.launcher import mark_joined
+from trainwright_components.cluster.launcher import SignOfLife
 from trainwright_components.cluster.tf_config import read_tf_config
 
 def show(folder, codes=None, hang=()):
@@ -26,14 +26,14 @@ def show(folder, codes=None, hang=()):
     config = {"tf_config": json.loads(os.environ["TF_CONFIG"]), "threads": os.environ["TRAINWRIGHT_THREADS"]}
     (Path(folder) / f"{member}.json").write_text(json.dumps({**config, "pid": os.getpid()}))
     print("hello from", member, flush=True)
-    mark_joined(Path(folder), member)
+    SignOfLife(folder=Path(folder), member=member)()
     if str(member) in hang:
         signal.pause()
     return (codes or {}).get(str(member), 0)
 
 def fail_once(folder, member_to_fail):
     _, member = read_tf_config(os.environ)
-    mark_joined(Path(folder), member)
+    SignOfLife(folder=Path(folder), member=member)()
     tries = Path(folder) / "tries"
     if str(member) == member_to_fail:
         with tries.open("a") as file:
@@ -51,7 +51,7 @@ def save_on_sigterm(folder):
         (Path(folder) / f"{member}.saved").touch()
         raise SystemExit(143)
     signal.signal(signal.SIGTERM, save)
-    mark_joined(Path(folder), member)
+    SignOfLife(folder=Path(folder), member=member)()
     while True:
         signal.pause()
 """
@@ -107,7 +107,7 @@ class LauncherContract:
 
     def test_closing_ends_all_members(self, launcher: Launcher, tmp_path: Path) -> None:
         gang = launcher.start(job(tmp_path / "job", hang=["worker-0", "worker-1"]), attempt=0)
-        while len(gang.joined()) < 2:
+        while len(gang.signs()) < 2:
             gang.wait(0.1)
         pids = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text())["pid"] for index in (0, 1)]
         gang.close()
@@ -137,11 +137,16 @@ class LauncherContract:
         outcome = run_cluster(launcher, job(tmp_path / "job", "never_join", spec=spec))
         assert outcome.reason == "the cluster was not complete after 0.5 s: worker-0, worker-1 did not join"
 
+    def test_members_that_hang_are_not_waited_for_for_ever(self, launcher: Launcher, tmp_path: Path) -> None:
+        spec = ClusterSpec.from_mapping({"worker": 2, "stall_timeout_s": 0.5, "max_restarts": 0})
+        outcome = run_cluster(launcher, job(tmp_path / "job", spec=spec, hang=["worker-0", "worker-1"]))
+        assert outcome.reason == "no member has made a step for 0.5 s"
+
     def test_a_stop_lets_members_save(self, launcher: Launcher, tmp_path: Path) -> None:
         the_job = job(tmp_path / "job", "save_on_sigterm")
 
         def have_all_joined() -> bool:
-            return len(list((the_job.folder / "joined").glob("*"))) == 2
+            return len(list((the_job.folder / "signs").glob("*"))) == 2
 
         outcome = run_cluster(launcher, the_job, should_stop=have_all_joined)
         assert (outcome.was_stopped, outcome.is_success, outcome.exit_code) == (True, False, 143)
@@ -173,8 +178,8 @@ class TestLocalProcesses(LauncherContract):
 
 
 def test_what_a_member_says_about_joining_is_per_attempt(parent: WarmParent, tmp_path: Path) -> None:
-    mark_joined(tmp_path, Member(role="worker", index=0))
+    SignOfLife(folder=tmp_path, member=Member(role="worker", index=0))()
     with LocalProcesses(parent=parent) as launcher:
         gang = launcher.start(job(tmp_path, "never_join"), attempt=1)
-        assert gang.joined() == set()
+        assert gang.signs() == {}
         gang.close()
