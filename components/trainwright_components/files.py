@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+STORE_NAME = "store.db"
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -47,9 +49,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 over the names and bytes of a file, or of all files below a folder but `__pycache__` and dot-files."""
+    """SHA-256 over the names and bytes of a file, or of all of `files_below` a folder."""
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(_files_below(path))
+    files = [path] if path.is_file() else sorted(files_below(path))
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
         digest.update(f"{name}\0{file.stat().st_size}\0".encode())
@@ -59,7 +61,21 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below `folder`, but `__pycache__`, dot-files, and folders of state (those that hold a store).
+
+    Reading the store's files in a process that uses them would drop SQLite's locks.
+
+    Raises:
+        OSError: A folder cannot be listed.
+    """
+    for root, folders, names in os.walk(folder, onerror=_refuse):
+        if STORE_NAME in names:
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
         yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise error

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
+from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.records import Task
+from trainwright_pipelines.engine.runs import is_abandoned
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.logs import plain_text
 from trainwright_pipelines.service.wording import shown_state
@@ -24,7 +26,11 @@ def print_log(task: Task, *, with_title: bool) -> None:
 
 
 def follow_logs(store: Store, run_id: str, step: str | None) -> None:
-    """Print what is in the logs and what is added, until the run, or the one step, has ended."""
+    """Print what is in the logs and what is added, until the run, or the one step, has ended.
+
+    Raises:
+        RunFailed: The run's process is gone.
+    """
     places: dict[Path, int] = {}
     while True:
         run = store.run(run_id)
@@ -33,6 +39,8 @@ def follow_logs(store: Store, run_id: str, step: str | None) -> None:
             _print_growth(task, places, prefix="" if step else f"{task.path} | ")
         if run.state.is_final or (step and tasks[0].state.is_final):
             return
+        if is_abandoned(run, store=store):
+            raise RunFailed(f"the process of run {run.id} is gone; go on with: trainwright runs resume {run.id}")
         time.sleep(_POLL_S)
 
 

@@ -258,11 +258,9 @@ def _page(store: "Store", run: "Run") -> Path:
 
 def _live_state(store: "Store", run: "Run") -> str:
     """The recorded state, or INTERRUPTED when the process that executed the run is gone."""
-    from trainwright_pipelines.engine.leases import is_held
-    from trainwright_pipelines.engine.records import State
+    from trainwright_pipelines.engine.runs import is_abandoned
 
-    is_under_way = run.state in {State.RUNNING, State.CANCELING}
-    return "INTERRUPTED" if is_under_way and not is_held(store.engine, run.id) else str(run.state)
+    return "INTERRUPTED" if is_abandoned(run, store=store) else str(run.state)
 
 
 def _short_document(run: "Run") -> dict[str, object]:

@@ -3,16 +3,15 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import trainwright_components
-from trainwright_components.files import content_digest
+from trainwright_components.files import content_digest, files_below
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.launch import python_source
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
@@ -100,25 +99,12 @@ def digest_of_path(path: Path, *, max_bytes: int = _MAX_BYTES) -> str:
         NotCacheable: It holds something other than files, or too much.
     """
     files, size_bytes = 0, 0
-    for file in _files(path):
+    for file in files_below(path) if path.is_dir() else [path]:
         status = file.stat()
         files, size_bytes = files + 1, size_bytes + status.st_size
         if not stat.S_ISREG(status.st_mode) or files > _MAX_FILES or size_bytes > max_bytes:
             raise NotCacheable(str(path))
     return content_digest(path)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for root, folders, names in os.walk(path, onerror=_refuse):
-        folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
-        yield from (Path(root, name) for name in names if not name.startswith("."))
-
-
-def _refuse(error: OSError) -> None:
-    raise error
 
 
 def _must_run(component: Component, container: Mapping[str, Any]) -> bool:

@@ -175,6 +175,11 @@ def _note_changed_code(run: Run, store: Store) -> None:
         store.add_events([Event(run_id=run.id, time=now(), state=run.state, message=message)])
 
 
+def is_abandoned(run: Run, *, store: Store) -> bool:
+    """Whether the process that executed the run is gone, though the record says that it is under way."""
+    return run.state in {State.RUNNING, State.CANCELING} and not is_held(store.engine, run.id)
+
+
 def cancel(run_id: str, *, store: Store) -> Run:
     """Stop a run: at once if nobody executes it, else by asking the process that does; a run that has ended stays."""
     run = store.run(run_id)

@@ -10,6 +10,7 @@ from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
+from trainwright_components.files import STORE_NAME
 from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
 from trainwright_pipelines.engine.rows import SIDES, artifact_of_row, row_of_run, row_of_task, run_of_row, task_of_row
 from trainwright_pipelines.engine.tables import (
@@ -37,7 +38,7 @@ class Store:
     def __init__(self, home: Path, *, url: str | None = None) -> None:
         self.home = home.absolute()
         self.home.mkdir(parents=True, exist_ok=True)
-        self.engine = open_database(url or f"sqlite:///{self.home / 'store.db'}")
+        self.engine = open_database(url or f"sqlite:///{self.home / STORE_NAME}")
         self._writer = self.engine.execution_options(writes=True)
 
     def close(self) -> None:
