@@ -8,7 +8,7 @@ from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.cluster.supervisor import Restart
 from trainwright_components.files import write_whole
 from trainwright_components.reports import Report
-from trainwright_components.training.run import TrainingResult
+from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.settings import TrainingSettings
 
 if TYPE_CHECKING:

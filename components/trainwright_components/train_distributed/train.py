@@ -16,7 +16,8 @@ from trainwright_components.model_module import Context, ModelModule, check_modu
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.member import TARGET, read_error
-from trainwright_components.training.run import TrainingResult, prepare_output, read_result, run_training
+from trainwright_components.training.result import TrainingResult, read_result
+from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.strategies import choose_strategy
 

@@ -18,7 +18,8 @@ from trainwright_components.cluster.tf_config import complete_tf_config, read_tf
 from trainwright_components.errors import InvalidSetting, TrainwrightError, UserCodeError
 from trainwright_components.files import write_whole
 from trainwright_components.model_module import load_module
-from trainwright_components.training.run import Place, run_training
+from trainwright_components.training.place import Place
+from trainwright_components.training.run import run_training
 from trainwright_components.training.settings import TrainingSettings
 
 TARGET = f"{__name__}:main"

@@ -10,7 +10,7 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting, UserCodeError
 from trainwright_components.train_distributed.train import train_model
-from trainwright_components.training.run import TrainingResult
+from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
 
 NET = Path(__file__).parent / "modules" / "net.py"

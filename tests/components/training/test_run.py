@@ -11,7 +11,8 @@ import pytest
 
 from trainwright_components.errors import InvalidData, InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.model_module import load_module
-from trainwright_components.training.run import TrainingResult, run_training
+from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.run import run_training
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.trained_model import TrainedModel
 

@@ -1,0 +1,55 @@
+"""A module's own `train(context)` in place of the loop: resume, equal batches and early stopping are its business then."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.feeding import open_driver
+from trainwright_components.training.module_check import check_kind
+from trainwright_components.training.place import Place
+from trainwright_components.training.result import TrainingResult, record_of
+from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.trained_model import save_trained
+
+if TYPE_CHECKING:
+    import keras
+
+
+def run_own_training(
+    train: "Callable[[Context], keras.Model]",
+    module: ModelModule,
+    context: Context,
+    output: Path,
+    settings: TrainingSettings,
+    place: Place,
+) -> TrainingResult:
+    """Call `train`, score its model on the validation split, and save it."""
+    import keras
+    import tensorflow as tf
+
+    started = time.monotonic()
+    keras.utils.set_random_seed(context.seed)
+    place.sign_of_life()
+    model = train(context)
+    check_kind(module, model)
+    metrics: dict[str, float] = {}
+    inputs: Any = None
+    if place.cluster.is_empty:
+        driver, _ = open_driver(model, tf.distribute.get_strategy(), module, context, settings)
+        inputs = driver.inputs
+        metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
+    result = TrainingResult(
+        history=[metrics],
+        metrics=metrics,
+        steps=int(model.optimizer.iterations.numpy()),
+        seconds=time.monotonic() - started,
+        model_folder=output,
+        strategy="own",
+        strategy_reason=f"{module.location.name} has its own train(context)",
+    )
+    if place.is_chief:
+        record = record_of(result, settings=settings.to_mapping(), cluster=place.cluster.to_mapping())
+        save_trained(output, model=model, module=module, context=context, training=record, inputs=inputs)
+    return result

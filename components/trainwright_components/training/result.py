@@ -1,0 +1,50 @@
+"""What a training gave, and how training.json holds it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.training.trained_model import TRAINING_FILE
+
+_BESIDE = ("settings", "cluster", "inputs")  # in training.json, but no part of the result
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training gave.
+
+    Args:
+        history: The metrics of each epoch.
+        metrics: The metrics of the epoch whose weights were kept.
+        steps: Optimizer steps.
+        seconds: Spent in the loop, by this process and those it went on from.
+        stop_reason: Why it ended before its last epoch; empty otherwise.
+        resumed_at: The step that this process began with.
+    """
+
+    history: list[dict[str, float]]
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
+    model_folder: Path
+    examples_per_second: float = 0.0
+    strategy: str = ""
+    strategy_reason: str = ""
+    replicas: int = 1
+    stop_reason: str = ""
+    resumed_at: int = 0
+
+
+def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:
+    """What training.json holds."""
+    values = {name: value for name, value in asdict(result).items() if name != "model_folder"}
+    return {**values, "settings": settings, "cluster": cluster}
+
+
+def read_result(model_folder: Path) -> TrainingResult:
+    """The result that a training in another process recorded."""
+    record = json.loads((model_folder / TRAINING_FILE).read_text())
+    return TrainingResult(
+        **{name: value for name, value in record.items() if name not in _BESIDE}, model_folder=model_folder
+    )

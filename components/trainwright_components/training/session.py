@@ -1,0 +1,223 @@
+"""One training under one strategy: model, data, checkpoints, callbacks and logs brought together around the loop."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.errors import InvalidModule, InvalidSetting
+from trainwright_components.files import content_digest
+from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
+from trainwright_components.training.early_stopping import EarlyStopping
+from trainwright_components.training.feeding import open_driver
+from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
+from trainwright_components.training.loop import Interrupted, Loop
+from trainwright_components.training.module_check import check_kind, check_model
+from trainwright_components.training.place import Place
+from trainwright_components.training.progress import ProgressLines
+from trainwright_components.training.result import TrainingResult, record_of
+from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.strategies import Choice
+from trainwright_components.training.synchronous import SynchronousDriver
+from trainwright_components.training.tensorboard_logs import TensorBoardLogs
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+logger = logging.getLogger(__name__)
+
+OnEpochEnd = Callable[[int, Mapping[str, float]], bool]
+_NO_EFFECT_ON_WEIGHTS = ("epochs", "keep_checkpoints", "progress_every_s", "threads", "steps_per_call")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A training in this process, once its strategy is there.
+
+    Args:
+        log_dir: Where TensorBoard logs go; none are written when absent.
+        on_epoch_end: Called with the number of epochs done and their last metrics; returns True to stop.
+    """
+
+    module: ModelModule
+    context: Context
+    settings: TrainingSettings
+    output: Path
+    place: Place
+    choice: Choice
+    strategy: "tf.distribute.Strategy"
+    log_dir: Path | None = None
+    on_epoch_end: OnEpochEnd | None = None
+
+    def run(self) -> TrainingResult:
+        """Train from the newest checkpoint on, and save the model."""
+        model = self._build_model()
+        checkpoints = self._open_checkpoints()
+        start = checkpoints.newest()
+        if start is None:
+            checkpoints.clear()
+        driver, loop = self._assemble(model, checkpoints, start)
+        logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.place.is_chief else None
+        loop.watch_epoch = _watcher(logs, self.on_epoch_end)
+        try:
+            self._train(loop)
+        finally:
+            if logs is not None:
+                logs.close()
+        result = self._result(loop, resumed_at=start.step if start is not None else 0)
+        if self.place.is_chief:
+            self._save(model, result, driver.inputs)
+        if self.place.processes > 1:
+            _wait_for_all(self.strategy)
+        return result
+
+    def _build_model(self) -> "keras.Model":
+        import keras
+
+        keras.utils.set_random_seed(self.context.seed)
+        with self.strategy.scope():
+            model = self.module.build_model(self.context)
+            if self.place.cluster.is_empty:
+                check_model(self.module, model, self.context)
+            else:
+                check_kind(self.module, model)  # the rest was checked before the cluster started
+        return model
+
+    def _open_checkpoints(self) -> CheckpointFolder:
+        return CheckpointFolder(
+            self.output / CHECKPOINTS_FOLDER,
+            keep=self.settings.keep_checkpoints,
+            fingerprint=self._fingerprint(),
+            is_writer=self.place.is_chief,
+        )
+
+    def _assemble(
+        self, model: "keras.Model", checkpoints: CheckpointFolder, start: Checkpoint | None
+    ) -> tuple[SynchronousDriver, Loop]:
+        first_step = start.step if start is not None else 0
+        with self.module.user_code("reading the data"):
+            driver, steps = open_driver(
+                model,
+                self.strategy,
+                self.module,
+                self.context,
+                self.settings,
+                processes=self.place.processes,
+                is_chief=self.place.is_chief,
+                first_step=first_step,
+            )
+        loop = Loop(
+            model=model,
+            driver=driver,
+            settings=self.settings,
+            steps_per_epoch=steps,
+            callbacks=self._callbacks(model, steps),
+            save=checkpoints.save,
+            sign_of_life=self.place.sign_of_life,
+            stopping=self._early_stopping(driver),
+        )
+        if start is not None:
+            loop.restore(start)
+        if self.place.is_chief:
+            loop.lines = self._progress_lines(steps, first_step)
+        return driver, loop
+
+    def _train(self, loop: Loop) -> None:
+        with self.module.user_code("training"), catch_sigterm() as loop.interruption:
+            try:
+                loop.run()
+            except Interrupted:
+                logger.warning("asked to end: saved a checkpoint at step %d", loop.position.step)
+                raise SystemExit(TERMINATED_EXIT_CODE) from None
+
+    def _callbacks(self, model: "keras.Model", steps: int) -> "keras.callbacks.CallbackList":
+        import keras
+
+        users = list(self.module.callbacks(self.context)) if self.module.callbacks is not None else []
+        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in users):
+            raise InvalidModule(
+                f"callbacks of {self.module.location.name} returned BackupAndRestore, which repeats steps; leave it "
+                "out: training saves checkpoints and goes on from them at the exact step"
+            )
+        return keras.callbacks.CallbackList(users, model=model, epochs=self.settings.epochs, steps=steps, verbose=0)
+
+    def _early_stopping(self, driver: SynchronousDriver) -> EarlyStopping | None:
+        patience, monitor = self.settings.early_stopping_patience, self.settings.monitor
+        if patience is None:
+            return None
+        if monitor.startswith("val_") and not driver.has_validation:
+            raise InvalidSetting(
+                f"training.monitor {monitor} needs a validation split, and there is none; set monitor to loss"
+            )
+        return EarlyStopping(monitor=monitor, patience=patience)
+
+    def _progress_lines(self, steps_per_epoch: int, first_step: int) -> ProgressLines:
+        if first_step:
+            logger.info("going on from the checkpoint at step %d", first_step)
+        return ProgressLines(
+            epochs=self.settings.epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=self.settings.batch_size,
+            every_s=self.settings.progress_every_s,
+            step=first_step,
+        )
+
+    def _result(self, loop: Loop, *, resumed_at: int) -> TrainingResult:
+        position, stopping = loop.position, loop.stopping
+        kept = stopping.best_epoch if stopping is not None and stopping.best_weights else -1
+        return TrainingResult(
+            history=position.history,
+            metrics=position.history[kept],
+            steps=position.step,
+            seconds=position.seconds,
+            model_folder=self.output,
+            examples_per_second=position.step * self.settings.batch_size / max(position.seconds, 1e-9),
+            strategy=self.choice.name,
+            strategy_reason=self.choice.reason,
+            replicas=self.context.replicas,
+            stop_reason=position.stop_reason,
+            resumed_at=resumed_at,
+        )
+
+    def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:
+        record = record_of(result, settings=self.settings.to_mapping(), cluster=self.place.cluster.to_mapping())
+        save_trained(self.output, model=model, module=self.module, context=self.context, training=record, inputs=inputs)
+
+    def _fingerprint(self) -> str:
+        """What decides the weights: a checkpoint is used only by the training that wrote it."""
+        settings = self.settings.to_mapping()
+        deciding = {name: value for name, value in settings.items() if name not in _NO_EFFECT_ON_WEIGHTS}
+        parts = [
+            content_digest(self.module.location),
+            json.dumps(dict(self.context.params), sort_keys=True, default=str),
+            json.dumps(deciding, sort_keys=True),
+            self.context.schema.to_json(),
+            self.context.statistics.to_json(),
+            str(self.context.replicas),
+        ]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _watcher(logs: TensorBoardLogs | None, on_epoch_end: OnEpochEnd | None) -> OnEpochEnd:
+    def watch(epoch: int, metrics: Mapping[str, float]) -> bool:
+        if logs is not None:
+            logs.write(epoch, metrics)
+        return on_epoch_end is not None and on_epoch_end(epoch, metrics)
+
+    return watch
+
+
+def _wait_for_all(strategy: "tf.distribute.Strategy") -> None:
+    """Keep every member until the chief has saved: members that left would look lost to it."""
+    import tensorflow as tf
+
+    def meet() -> Any:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1.0)), axis=None)
+
+    tf.function(meet)()
