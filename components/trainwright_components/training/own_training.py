@@ -1,4 +1,4 @@
-"""A module's own `train(context)` in place of the loop: resume, equal batches and early stopping are its business then."""
+"""A module's own `train(context)` instead of the loop; resume, equal batches, early stopping are its business then."""
 
 import time
 from collections.abc import Callable
