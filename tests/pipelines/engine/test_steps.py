@@ -156,12 +156,15 @@ def test_a_listener_that_fails_does_not_end_the_run(specs: Path, store: Store) -
 
 def test_a_killed_parent_of_processes_is_replaced(tmp_path: Path) -> None:
     launch = Launch(target="os:getpid", arguments={}, env={}, cwd=tmp_path)
+    before = {each.pid for each in psutil.Process().children()}
     processes = Processes()
-    processes.start(launch, log=tmp_path / "log").wait(30)
-    (parent,) = [each for each in psutil.Process().children() if "cluster.warm" in " ".join(each.cmdline())]
-    parent.kill()
-    parent.wait(30)
-    assert processes.start(launch, log=tmp_path / "log").wait(30) >= 0
-    processes.close()
+    try:
+        processes.start(launch, log=tmp_path / "log").wait(30)
+        (parent,) = [each for each in psutil.Process().children() if each.pid not in before]
+        parent.kill()
+        parent.wait(30)
+        assert processes.start(launch, log=tmp_path / "log").wait(30) >= 0
+    finally:
+        processes.close()
     with pytest.raises(RunFailed, match="was stopped"):
         processes.start(launch, log=tmp_path / "log")
