@@ -1,4 +1,4 @@
-"""A model that cannot be trained on a dataset is refused before any cluster starts, in words and with the user's own lines."""
+"""A model that cannot be trained on a dataset is refused before any cluster starts, with the user's own lines."""
 
 from pathlib import Path
 

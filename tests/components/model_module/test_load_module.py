@@ -102,7 +102,7 @@ def test_a_helper_beside_a_single_file_is_pointed_out(tmp_path: Path) -> None:
 
 def test_a_name_of_the_contract_that_is_no_function_is_refused(tmp_path: Path) -> None:
     module = load_module(written(tmp_path / "net.py", GOOD + "preprocess = 3\n"))
-    with pytest.raises(InvalidModule, match="preprocess in .* must be a function, got int"):
+    with pytest.raises(InvalidModule, match=r"preprocess in .* must be a function, got int"):
         _ = module.has_preprocess
 
 
