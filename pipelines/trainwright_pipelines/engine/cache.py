@@ -61,7 +61,17 @@ def find_cached(store: Store, key: str) -> Task | None:
     if task is None or task.state != State.SUCCEEDED:
         return None
     artifacts = [artifact for found in task.outputs.artifacts.values() for artifact in found]
-    return task if all(_is_unchanged(artifact) for artifact in artifacts) else None
+    return task if all(is_unchanged(artifact) for artifact in artifacts) else None
+
+
+def is_unchanged(artifact: Artifact) -> bool:
+    """Whether what lies where the artifact points is what its digest says."""
+    if artifact.digest is None or artifact.path is None:
+        return True
+    try:
+        return artifact.path.exists() and content_digest(artifact.path) == artifact.digest
+    except OSError:
+        return False
 
 
 def installed_code() -> str:
@@ -121,12 +131,3 @@ def _parameter(value: Any) -> Any:
 def _artifact(artifact: Artifact) -> dict[str, Any]:
     where = {"uri": artifact.uri} if artifact.digest is None and artifact.path is None else {"digest": artifact.digest}
     return {"type": artifact.type, "metadata": dict(artifact.metadata), **where}
-
-
-def _is_unchanged(artifact: Artifact) -> bool:
-    if artifact.digest is None or artifact.path is None:
-        return True
-    try:
-        return artifact.path.exists() and content_digest(artifact.path) == artifact.digest
-    except OSError:
-        return False

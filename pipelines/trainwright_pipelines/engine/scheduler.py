@@ -119,7 +119,7 @@ class Scheduler:
             )
             if spec.condition and not holds(spec.condition, component, inputs):
                 return self._skip(record, f"its condition is false: {spec.condition}")
-            if is_done(record, inputs):
+            if await self._execution.in_thread(lambda: is_done(record, inputs)):
                 return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
             resolve = functools.partial(platform_value, scope=scope, upstream=upstream)
             if spec.iterator is not None:
@@ -199,7 +199,7 @@ class Scheduler:
         async with slots:
             try:
                 filled = fill_defaults(inputs, component, spec.name)
-                if is_done(record, filled):
+                if await self._execution.in_thread(lambda: is_done(record, filled)):
                     return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
                 return await self._work(again(record), spec, component, filled, resolve)
             except TrainwrightError as error:

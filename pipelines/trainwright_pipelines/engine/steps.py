@@ -12,7 +12,7 @@ import psutil
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.attempts import AttemptEnd, Attempting, describe_end, end_of
-from trainwright_pipelines.engine.cache import cache_key, find_cached
+from trainwright_pipelines.engine.cache import cache_key, find_cached, is_unchanged
 from trainwright_pipelines.engine.contract import (
     StepFolder,
     build_executor_input,
@@ -80,9 +80,18 @@ class Step:
             self.record = replace(self.record, is_cached=True, cached_from=found.id)
             return self._succeed(found.outputs)
         outcome = await self._attempts(container)
-        if key is not None and outcome.state == State.SUCCEEDED:
+        if key is None or outcome.state != State.SUCCEEDED:
+            return outcome
+        if await self.execution.in_thread(lambda: self._inputs_are_unchanged(key, container)):
             self.execution.store.remember(key, self.record.id)
         return outcome
+
+    def _inputs_are_unchanged(self, key: str, container: Mapping[str, Any]) -> bool:
+        """Whether what the step was given from outside of the runs, such as code, was not edited meanwhile."""
+        own = self.execution.store.home / "runs"
+        given = [each for artifacts in self.inputs.artifacts.values() for each in artifacts]
+        outside = [each for each in given if each.path is not None and not each.path.is_relative_to(own)]
+        return all(map(is_unchanged, outside)) and self._cache_key(container) == key
 
     def _cache_key(self, container: Mapping[str, Any]) -> str | None:
         if not self.execution.run.uses_cache:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainwright_pipelines.engine import cache, runs
 from trainwright_pipelines.engine.parsing import parse_pipeline
-from trainwright_pipelines.engine.records import Values
+from trainwright_pipelines.engine.records import State, Values
 from trainwright_pipelines.engine.store import Store
 
 if TYPE_CHECKING:
@@ -56,6 +56,23 @@ def test_results_that_are_gone_or_changed_are_made_anew(execute: Execute) -> Non
     assert cached(second) == {"read", "measure", "say"}  # what was written anew is what `read` had read
     shutil.rmtree(second.run.folder)
     assert "write" not in cached(execute("cached"))
+
+
+def test_what_was_mended_before_a_resume_does_not_stand_for_what_was_broken(execute: Execute, tmp_path: Path) -> None:
+    (tmp_path / "module").write_text("broken")
+    first = execute("edited", path=str(tmp_path / "module"))
+    assert first.run.state == State.FAILED
+    (tmp_path / "module").write_text("mended")
+    assert execute("", resume=first.run.id).output("read-mended") == "mended"
+    assert cached(execute("edited", path=str(tmp_path / "module"))) == {"read-mended"}
+    (tmp_path / "module").write_text("broken")
+    assert execute("edited", path=str(tmp_path / "module")).run.state == State.FAILED
+
+
+def test_what_is_edited_under_a_step_is_not_reused(execute: Execute, tmp_path: Path) -> None:
+    for _ in range(2):
+        (tmp_path / "module").write_text("first")
+        assert cached(execute("edited", path=str(tmp_path / "module"), edit="second")) == set()
 
 
 def test_a_deleted_run_leaves_what_others_use(execute: Execute, store: Store) -> None:
