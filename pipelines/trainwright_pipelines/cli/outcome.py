@@ -12,27 +12,34 @@ from trainwright_pipelines.service.headlines import Headlines, find_headlines, i
 from trainwright_pipelines.service.logs import last_lines
 from trainwright_pipelines.service.wording import plain_value, short_seconds, short_size, shown_state, step_label
 
+INTERRUPTED = "INTERRUPTED"
 _LOG_LINES = 15
 
 
-def print_outcome(run: Run, tasks: Sequence[Task], page: Path) -> None:
-    """Print the table of steps, then results or the failure, then where to look further."""
+def print_outcome(run: Run, tasks: Sequence[Task], page: Path, *, live_state: str = "") -> None:
+    """Print the table of steps, then results or the failure, then where to look further.
+
+    `live_state` is the run's state where it may not have ended: INTERRUPTED when its process is gone.
+    """
+    state = live_state or str(run.state)
     steps = [task for task in in_time_order(tasks) if not task.is_group or task.state == State.SKIPPED]
     click.echo()
-    print_table([_row(task) for task in steps], header=("STEP", "STATE", "TIME"))
+    print_table([_row(task, is_interrupted=state == INTERRUPTED) for task in steps], header=("STEP", "STATE", "TIME"))
     click.echo()
     for title, text in _headline_lines(find_headlines(tasks)):
         click.echo(f"{title:<15}{text}")
     for task in failed_steps(tasks):
         print_failure(run, task)
     click.echo(f"{'page':<15}{page}")
-    if run.state == State.SUCCEEDED:
+    if state == State.SUCCEEDED:
         return
     click.echo()
-    colour = "yellow" if run.state == State.CANCELED else "red"
+    if state not in {State.FAILED, State.CANCELED, INTERRUPTED}:
+        click.echo(f"follow: trainwright runs logs {run.id} --follow", err=True)
+        return
     took = f" after {short_seconds(run.duration_s)}" if run.duration_s is not None else ""
-    click.secho(f"run {run.id} {str(run.state).lower()}{took}", fg=colour, err=True)
-    if run.state == State.FAILED and not failed_steps(tasks):
+    click.secho(f"run {run.id} {state.lower()}{took}", fg="red" if state == State.FAILED else "yellow", err=True)
+    if state == State.FAILED and not failed_steps(tasks):
         click.echo(run.error, err=True)
     click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
 
@@ -102,8 +109,9 @@ def _step_document(task: Task) -> dict[str, Any]:
     }
 
 
-def _row(task: Task) -> tuple[str, str, str]:
-    return step_label(task), shown_state(task), "" if task.is_cached else short_seconds(task.duration_s)
+def _row(task: Task, *, is_interrupted: bool) -> tuple[str, str, str]:
+    state = INTERRUPTED if is_interrupted and task.state == State.RUNNING else shown_state(task)
+    return step_label(task), state, "" if task.is_cached else short_seconds(task.duration_s)
 
 
 def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
@@ -125,4 +133,7 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
         lines.append(("ask it", found.curl))
     if found.stop_command:
         lines.append(("stop serving", found.stop_command))
+    if found.predictions:
+        rows = f"  ({found.predicted_rows:,} rows)" if found.predicted_rows is not None else ""
+        lines.append(("predictions", f"{found.predictions}{rows}"))
     return lines

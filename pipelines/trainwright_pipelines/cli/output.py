@@ -24,8 +24,12 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, default=_plain))
 
 
-def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
-    """Print a table without borders: folded to the terminal's width, or one line per row where there is none."""
+def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str], *, fold_last: bool = True) -> None:
+    """Print a table without borders: folded to the terminal's width, or one line per row where there is none.
+
+    The first column, by which a row is named in further commands, is never cut. Without `fold_last` the last one is cut
+    to what is left of the line.
+    """
     lines = [[_text(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         click.echo(_aligned([list(header), *lines]))
@@ -34,7 +38,11 @@ def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(header):
+        is_cut = index == len(header) - 1 and not fold_last
+        name_width = max(len(line[0]) for line in [header, *lines]) if index == 0 else None
+        table.add_column(title, no_wrap=is_cut or index == 0, overflow="ellipsis", min_width=name_width)
     for line in lines:
         table.add_row(*(Text(text, style=STATE_COLOURS.get(text, "")) for text in line))
     Console().print(table)

@@ -101,7 +101,10 @@ def compile_pipeline(pipeline: str, target: str, options: tuple[str, ...], outpu
         click.echo("---\n".join(files.values()), nl=False)
         return
     for path, text in _placed(files, output).items():
-        write_whole(path, text)
+        try:
+            write_whole(path, text)
+        except OSError as error:
+            raise InvalidSetting(f"--output {path} cannot be written: {error.strerror}") from error
         click.echo(f"wrote {path}", err=True)
 
 

@@ -76,14 +76,25 @@ def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool
     if as_json:
         print_json([{**_short_document(each), "live_state": states[each.id]} for each in found])
         return
-    rows = [
-        (each.id, each.pipeline, states[each.id], short_time(each.created), short_seconds(each.duration_s), each.error)
-        for each in found
-    ]
-    if not rows:
+    if not found:
         click.echo("no runs yet. Start one: trainwright run train_and_deploy")
         return
-    print_table(rows, header=("RUN", "PIPELINE", "STATE", "CREATED", "TIME", ""))
+    rows = [
+        (
+            each.id,
+            "" if each.name == each.id else each.name,
+            each.pipeline,
+            states[each.id],
+            short_time(each.created),
+            short_seconds(each.duration_s),
+            each.error,
+        )
+        for each in found
+    ]
+    header = ("RUN", "NAME", "PIPELINE", "STATE", "CREATED", "TIME", "")
+    are_named = any(name for _, name, *_ in rows)
+    shown = [row if are_named else (row[0], *row[2:]) for row in rows]
+    print_table(shown, header=header if are_named else (header[0], *header[2:]), fold_last=False)
 
 
 @click.command(
@@ -108,7 +119,7 @@ def show(run: str, as_json: bool) -> None:
         print_json({**run_document(found, tasks, page), "live_state": state})
         return
     click.echo(f"{found.id}  {found.pipeline}  {state}")
-    print_outcome(found, tasks, page)
+    print_outcome(found, tasks, page, live_state=state)
 
 
 @click.command(

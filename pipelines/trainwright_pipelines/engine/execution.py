@@ -79,14 +79,17 @@ class Execution:
         return await asyncio.get_running_loop().run_in_executor(self.threads, function)
 
     def save(self, task: Task, message: str = "") -> Task:
-        """Record a task's new state and tell the listener."""
+        """Record a task; tell the listener of a new state, and of a new log."""
         before = self.previous.get(task.path)
         self.previous[task.path] = task
         if self.has_lost_lease.is_set():
             return task  # another process writes now
         self.store.save_task(task)
+        event = Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message)
         if before is None or before.state != task.state or message:
-            self.tell(Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message))
+            self.tell(event)
+        elif before.log != task.log:
+            self.show(event)
         return task
 
     def save_run(self, **changes: Any) -> None:
@@ -106,6 +109,10 @@ class Execution:
     def tell(self, event: Event) -> None:
         """Keep an event, and hand it to the listener."""
         self.store.add_events([event])
+        self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Hand an event to the listener."""
         if self.listener is None:
             return
         try:

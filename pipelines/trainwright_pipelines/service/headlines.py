@@ -1,5 +1,6 @@
 """What a person wants to know first about a run: how good the model is, how small it got, where it is served."""
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 from trainwright_pipelines.engine.records import Artifact, Task
 
 _HEADLINE_METRICS = ("accuracy", "auc", "rmse", "mae", "r2", "loss")
-_EVALUATE, _QUANTIZE, _TRAIN, _TUNE = "evaluate", "quantize-tflite", "train-distributed", "hyperparameter-tune"
+_EVALUATE, _QUANTIZE, _TUNE, _PREDICT = "evaluate", "quantize-tflite", "hyperparameter-tune", "batch-predict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +18,11 @@ class Headlines:
 
     Args:
         metric_name: Of the test split: accuracy of a classifier, an error of a regression.
-        is_blessed: Whether the evaluation let the model through; `reasons` says why.
+        is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it.
         tflite_mode: The quantization that was chosen.
         tflite_score: Accuracy of a classifier, R2 of a regression, as `tflite_score_name` says.
         endpoint: The address of the served model.
+        predictions: The file of a batch prediction; `predicted_rows` counts them.
     """
 
     metric_name: str = ""
@@ -36,6 +38,8 @@ class Headlines:
     curl: str = ""
     stop_command: str = ""
     best_params: Mapping[str, Any] = field(default_factory=dict)
+    predictions: str = ""
+    predicted_rows: int | None = None
 
     @property
     def tflite_note(self) -> str:
@@ -51,11 +55,12 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
     blessed = _output(tasks, _EVALUATE, "is_blessed")
     tflite = _metadata_with(tasks, {"size_bytes", "mode"}, component=_QUANTIZE)
     deployment = _metadata_with(tasks, {"rest_url"})
+    predictions, predicted_rows = _predictions(tasks)
     return Headlines(
         metric_name=name,
         metric_value=value,
         is_blessed=blessed if isinstance(blessed, bool) else None,
-        reasons=tuple(map(_message, _output(tasks, _EVALUATE, "reasons") or ())),
+        reasons=_reasons(_output(tasks, _EVALUATE, "reasons") or (), only_failed=blessed is False),
         tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,
         tflite_mode=str(tflite.get("mode", "")),
         tflite_score_name="accuracy" if tflite.get("class_names") else "R2",
@@ -65,6 +70,8 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         curl=str(deployment.get("curl", "")),
         stop_command=str(deployment.get("stop_command", "")),
         best_params=_output(tasks, _TUNE, "best_params") or {},
+        predictions=predictions,
+        predicted_rows=predicted_rows,
     )
 
 
@@ -80,31 +87,49 @@ def metric_artifacts(tasks: Iterable[Task]) -> list[tuple[Task, Artifact]]:
 
 
 def in_time_order(tasks: Iterable[Task]) -> list[Task]:
-    """The steps by the time of their start, each group before what it holds; what never started comes last."""
-    found = list(tasks)
-    starts = {task.path: task.started.timestamp() if task.started else math.inf for task in found}
+    """The steps by the time of their start, each group before what it holds.
 
-    def place(task: Task) -> list[tuple[float, str]]:
+    What never started comes last, each step after those that it waits for.
+    """
+    found = {task.path: task for task in tasks}
+
+    @functools.cache
+    def rank(path: str) -> int:
+        return 1 + max((rank(each) for each in found[path].depends_on if each in found), default=0)
+
+    def place(task: Task) -> list[tuple[float, int, str]]:
         parts = task.path.split("/")
         paths = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-        return [(starts.get(path, math.inf), path) for path in paths]
+        return [(_start(found.get(path)), rank(path) if path in found else 0, path) for path in paths]
 
-    return sorted(found, key=place)
+    return sorted(found.values(), key=place)
 
 
-def _message(reason: Any) -> str:
-    return str(reason.get("message", reason)) if isinstance(reason, Mapping) else str(reason)
+def _start(task: Task | None) -> float:
+    return task.started.timestamp() if task is not None and task.started else math.inf
+
+
+def _reasons(reasons: Iterable[Any], *, only_failed: bool) -> tuple[str, ...]:
+    passed = [isinstance(each, Mapping) and each.get("passed") is True for each in reasons]
+    messages = [str(each.get("message", each)) if isinstance(each, Mapping) else str(each) for each in reasons]
+    return tuple(text for text, is_good in zip(messages, passed, strict=True) if not (only_failed and is_good))
+
+
+def _predictions(tasks: Sequence[Task]) -> tuple[str, int | None]:
+    for artifact in _artifacts(tasks, _PREDICT):
+        if "file" in artifact.metadata:
+            return f"{artifact.uri}/{artifact.metadata['file']}", artifact.metadata.get("rows")
+    return "", None
 
 
 def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
-    for component in (_EVALUATE, _TRAIN):
-        for artifact in _artifacts(tasks, component):
-            if artifact.type != "system.Metrics":
-                continue
-            for name in _HEADLINE_METRICS:
-                value = artifact.metadata.get(name)
-                if isinstance(value, int | float):
-                    return name, float(value)
+    for artifact in _artifacts(tasks, _EVALUATE):
+        if artifact.type != "system.Metrics":
+            continue
+        for name in _HEADLINE_METRICS:
+            value = artifact.metadata.get(name)
+            if isinstance(value, int | float):
+                return name, float(value)
     return "", None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 LIMIT_BYTES = 200_000
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_WITHOUT_GPU = re.compile(r"\] failed call to cuInit: ")  # TensorFlow's error on every machine without a GPU
 _OTHER_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -31,9 +32,9 @@ def read_log_end(log: Path | None, *, limit_bytes: int = LIMIT_BYTES) -> LogEnd:
 
 
 def last_lines(log: Path | None, count: int) -> list[str]:
-    """The last `count` lines with something on them."""
-    lines = [line for line in read_log_end(log, limit_bytes=400 * count).text.splitlines() if line.strip()]
-    return lines[-count:]
+    """The last `count` lines that say something."""
+    lines = read_log_end(log, limit_bytes=400 * (count + 1)).text.splitlines()
+    return [line for line in lines if line.strip() and not _WITHOUT_GPU.search(line)][-count:]
 
 
 def plain_text(text: str) -> str:

@@ -104,7 +104,9 @@ def check_complete(values: Mapping[str, Any], parameters: Mapping[str, Parameter
 def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter:
     parameter = parameters.get(name) or parameters.get(name.replace("-", "_"))
     if parameter is None:
-        raise InvalidSetting(f"no parameter {name!r}{did_you_mean(name, parameters)}")
+        mappings = [f"{each.name}.{name}" for each in parameters.values() if each.type == "STRUCT"]
+        entries = f"; an entry of a mapping is named with it: {' or '.join(mappings)}" if mappings else ""
+        raise InvalidSetting(f"no parameter {name!r}{did_you_mean(name, parameters) or entries}")
     return parameter
 
 

@@ -36,6 +36,20 @@ def test_bad_input_is_told_in_one_message(trainwright: Callable, line: list[str]
     assert outcome.out == ""
 
 
+@pytest.mark.parametrize("line", [[], ["runs"], ["serve"]], ids=_shown)
+def test_a_command_of_commands_shows_its_help(trainwright: Callable, line: list[str]) -> None:
+    outcome = trainwright(*line)
+    assert outcome.code == 2
+    assert outcome.err.startswith("Usage: trainwright")
+
+
+def test_a_file_that_cannot_be_written_is_told(trainwright: Callable, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = trainwright("compile", "batch_score", "--output", str(tmp_path / "file" / "pipeline.yaml"))
+    assert outcome.code == 2
+    assert "cannot be written" in outcome.err
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Files that are each wrong in one way."""
@@ -57,7 +71,8 @@ def project(tmp_path: Path) -> Path:
 
 
 BAD_RUNS = [
-    (["--set", "epochs=3"], "no parameter 'epochs'"),
+    (["--set", "epochs=3"], "no parameter 'epochs'; an entry of a mapping is named with it: "),
+    (["--set", "epochs=3"], "training.epochs"),
     (["--set", "modul=x.py"], "no parameter 'modul'; did you mean 'module'?"),
     (["--set", "quantize=perhaps"], "parameter 'quantize' must be true or false, got 'perhaps'"),
     (["--set", "params=[1]"], "parameter 'params' must be a mapping"),

@@ -93,6 +93,14 @@ def test_runs_are_listed_shown_and_deleted(trainwright: Callable, failed_run: st
     assert trainwright("runs", "show", failed_run).code == 2
 
 
+def test_a_run_is_listed_with_its_name_and_shown_by_it(trainwright: Callable, failed_run: str) -> None:
+    assert "NAME" not in trainwright("runs", "list").out
+    trainwright("run", SUMS, "--set", "x=2", "--name", "mine")
+    assert "mine" in trainwright("runs", "list").out
+    assert trainwright("runs", "show", "mine").code == 0
+    assert failed_run in trainwright("runs", "list").out
+
+
 def test_logs_are_printed_by_step(trainwright: Callable, failed_run: str) -> None:
     assert "adding 3.0 and 2.0" in trainwright("runs", "logs", failed_run).out
     one = trainwright("runs", "logs", failed_run, "--step", "add")
@@ -120,6 +128,10 @@ def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home:
         _kill_tree(process.pid)
         process.wait(TIMEOUT_S)
     assert "INTERRUPTED" in trainwright("runs", "list").out
+    shown = trainwright("runs", "show")
+    assert " interrupted" in shown.err
+    assert "trainwright runs resume" in shown.err
+    assert ["wait", "INTERRUPTED"] in [line.split()[:2] for line in shown.out.splitlines()]
     (meeting / "go").touch()
     resumed = json.loads(trainwright("runs", "resume", "--json").out)
     assert resumed["state"] == "SUCCEEDED"
@@ -130,6 +142,9 @@ def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Calla
     submitted = json.loads(trainwright("submit", WAITING, "--set", f"folder={meeting}", "--json").out)
     while not (meeting / "begun").exists():
         assert not json.loads(trainwright("runs", "show", "--json").out)["finished"]
+    shown = trainwright("runs", "show")
+    assert "--follow" in shown.err
+    assert "resume" not in shown.err
     canceled = trainwright("runs", "cancel", submitted["run_id"])
     assert f"trainwright runs resume {submitted['run_id']}" in canceled.out
     trainwright("runs", "logs", submitted["run_id"], "--follow")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from trainwright_pipelines.cli.progress import LiveProgress, PlainProgress, make_progress
 from trainwright_pipelines.engine.records import Event, State, Task, TaskKind
+from trainwright_pipelines.service.logs import last_lines
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -64,6 +65,12 @@ def test_the_live_table_shows_the_last_line_of_a_running_step(tmp_path: Path) ->
     assert "RUNNING" in first
     assert "epoch 2 of 9" in first
     assert "later" in second
+
+
+def test_what_tensorflow_says_where_there_is_no_gpu_is_no_progress(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("epoch 1\nE0000 00:00:17 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error\n")
+    assert last_lines(log, 1) == ["epoch 1"]
 
 
 def test_progress_is_live_in_a_terminal_alone() -> None:

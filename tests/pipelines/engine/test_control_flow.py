@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from trainwright_pipelines.engine.records import State, TaskKind
@@ -157,11 +157,16 @@ def test_an_import_from_elsewhere_is_by_reference(execute: Execute) -> None:
     assert artifact.path is None
 
 
+def test_the_listener_knows_the_log_of_a_step_that_runs(executed: Executed) -> None:
+    running = [event.task for event in executed("chain").events if event.task and event.state == State.RUNNING]
+    assert [task.path for task in running if task.log] == ["add", "add-2"]
+
+
 def test_the_listener_hears_every_change_in_order(executed: Executed) -> None:
     finished = executed("chain")
     heard = [(event.task.path if event.task else "", event.state) for event in finished.events]
     for path in ("add", "add-2"):
-        states = [state for heard_path, state in heard if heard_path == path]
-        assert states == [State.PENDING, State.RUNNING, State.SUCCEEDED]
+        states = groupby(state for heard_path, state in heard if heard_path == path)  # a log is told as a change too
+        assert [state for state, _ in states] == [State.PENDING, State.RUNNING, State.SUCCEEDED]
     assert heard[0] == ("", State.RUNNING)
     assert heard[-1] == ("", State.SUCCEEDED)

@@ -47,6 +47,26 @@ def test_the_quantized_model_is_told_with_its_score(tasks: list[Task], metadata:
     assert found.tflite_note == note
 
 
+def test_a_model_that_was_trained_and_not_tested_has_no_test_score(tasks: list[Task]) -> None:
+    outputs = Values(artifacts={"metrics": (_artifact("system.Metrics", accuracy=0.999),)})
+    step = replace(tasks[0], component="comp-train-distributed", outputs=outputs)
+    assert find_headlines([step]).metric_value is None
+
+
+def test_only_what_stood_against_the_model_is_why_it_is_not_served(tasks: list[Task]) -> None:
+    reasons = [{"passed": False, "message": "too bad"}, {"passed": True, "message": "no worse than the champion"}]
+    outputs = Values(parameters={"is_blessed": False, "reasons": reasons})
+    evaluate = replace(next(task for task in tasks if task.name == "evaluate"), outputs=outputs)
+    assert find_headlines([evaluate]).reasons == ("too bad",)
+
+
+def test_predictions_are_told_with_their_file(tasks: list[Task]) -> None:
+    predictions = replace(_artifact("system.Dataset", file="predictions.jsonl", rows=360), uri="/out")
+    step = replace(tasks[0], component="comp-batch-predict", outputs=Values(artifacts={"predictions": (predictions,)}))
+    found = find_headlines([step])
+    assert (found.predictions, found.predicted_rows) == ("/out/predictions.jsonl", 360)
+
+
 def test_a_run_without_results_has_no_headlines() -> None:
     found = find_headlines([])
     assert found.metric_value is None
@@ -56,6 +76,14 @@ def test_a_run_without_results_has_no_headlines() -> None:
 def test_steps_are_in_the_order_of_their_start_below_their_groups(tasks: list[Task]) -> None:
     shuffled = [*reversed(tasks)]
     assert [task.path for task in in_time_order(shuffled)] == [task.path for task in tasks]
+
+
+def test_steps_that_never_started_come_after_those_they_wait_for(tasks: list[Task]) -> None:
+    def waiting(path: str, *after: str) -> Task:
+        return replace(tasks[0], path=path, name=path, started=None, depends_on=after)
+
+    found = in_time_order([waiting("blessed", "evaluate"), waiting("evaluate", "train"), waiting("train")])
+    assert [task.path for task in found] == ["train", "evaluate", "blessed"]
 
 
 def test_numbered_components_are_the_same_component(tasks: list[Task]) -> None:
