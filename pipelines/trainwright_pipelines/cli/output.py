@@ -18,6 +18,8 @@ STATE_COLOURS = {
     "FAILED": "red",
 }
 
+_LEAST_WIDTH = 10
+
 
 def print_json(document: Any) -> None:
     """Print one JSON document; times become ISO 8601, paths text."""
@@ -38,20 +40,35 @@ def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str], *, fold_la
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    widths = _widths([list(header), *lines])
+    rest = console.width - sum(widths[:-1]) - 2 * len(widths[:-1])
+    if not fold_last:
+        widths[-1] = max(min(widths[-1], rest), _LEAST_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, title in enumerate(header):
-        is_cut = index == len(header) - 1 and not fold_last
-        name_width = max(len(line[0]) for line in [header, *lines]) if index == 0 else None
-        table.add_column(title, no_wrap=is_cut or index == 0, overflow="ellipsis", min_width=name_width)
+    for index, (title, width) in enumerate(zip(header, widths, strict=True)):
+        is_cut = not fold_last and index == len(widths) - 1
+        is_whole = index == 0 or not fold_last
+        table.add_column(
+            title,
+            no_wrap=is_whole,
+            overflow="ellipsis",
+            min_width=width if is_whole else None,
+            width=width if is_cut else None,
+        )
     for line in lines:
         table.add_row(*(Text(text, style=STATE_COLOURS.get(text, "")) for text in line))
-    Console().print(table)
+    console.print(table)
 
 
 def _aligned(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = _widths(lines)
     rows = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(row.rstrip() for row in rows)
+
+
+def _widths(lines: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
 def _text(value: Any) -> str:
