@@ -1,7 +1,8 @@
 """Tables as a terminal shows them."""
 
+import contextlib
 import io
-import sys
+from typing import Any
 
 import pytest
 
@@ -13,24 +14,26 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    return sys.stdout
 
 
-def test_ids_stay_whole_and_a_long_last_column_is_cut_to_its_line(terminal: Terminal) -> None:
-    rows = [("train-and-deploy-1234", "FAILED", "a long reason " * 9), ("b", "SUCCEEDED", "")]
-    print_table(rows, header=("RUN", "STATE", ""), fold_last=False)
-    lines = terminal.getvalue().splitlines()
+def shown(*rows: tuple[str, ...], **options: Any) -> list[str]:
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        print_table(rows, **options)
+    return terminal.getvalue().splitlines()
+
+
+def test_ids_stay_whole_and_a_long_last_column_is_cut_to_its_line() -> None:
+    failed, good = ("train-and-deploy-1234", "FAILED", "a long reason " * 9), ("b", "SUCCEEDED", "")
+    lines = shown(failed, good, header=("RUN", "STATE", ""), fold_last=False)
     assert len(lines) == 3
     assert "train-and-deploy-1234  " in lines[1]
-    assert "…" in lines[1]
+    assert lines[1].rstrip().endswith("…")
 
 
-def test_a_description_is_folded(terminal: Terminal) -> None:
-    print_table([("name", "a long reason " * 9)], header=("NAME", "WHAT IT IS"))
-    lines = terminal.getvalue().splitlines()
+def test_a_description_is_folded() -> None:
+    lines = shown(("name", "a long reason " * 9), header=("NAME", "WHAT IT IS"))
     assert len(lines) == 4
-    assert "…" not in terminal.getvalue()
+    assert "…" not in "".join(lines)
