@@ -42,17 +42,31 @@ class Home:
         return self.root / "config.yaml"
 
 
+def home_folder() -> Path:
+    """The folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there, or not be usable."""
+    return Path(os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
+
+
 def find_home() -> Home:
-    """The home that TRAINWRIGHT_HOME names, else `~/.trainwright`; made when missing.
+    """The home; made when missing.
 
     Raises:
         InvalidSetting: It cannot be made or written to.
     """
-    root = Path(os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
+    root = home_folder()
+    make_home(root)
+    return Home(root=root)
+
+
+def make_home(root: Path) -> None:
+    """Make the folder of state when missing.
+
+    Raises:
+        InvalidSetting: It cannot be made or written to.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidSetting(f"cannot make {root}: {error.strerror}; {_ADVICE}") from error
     if not os.access(root, os.W_OK):
         raise InvalidSetting(f"cannot write to {root}; {_ADVICE}")
-    return Home(root=root)

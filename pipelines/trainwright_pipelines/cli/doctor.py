@@ -5,7 +5,7 @@ import click
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
-from trainwright_pipelines.home import find_home
+from trainwright_pipelines.home import home_folder
 
 _SIGNS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
 
@@ -25,7 +25,7 @@ def doctor(quick: bool, as_json: bool) -> None:
     from trainwright_pipelines.cli.health import check_health
 
     findings = []
-    for finding in check_health(find_home().root, is_quick=quick):
+    for finding in check_health(home_folder(), is_quick=quick):
         findings.append(finding)
         if as_json:
             continue

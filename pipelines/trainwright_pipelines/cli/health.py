@@ -14,8 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from trainwright_components.errors import TrainwrightError
+from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_pipelines.cli.hardware import nvidia_gpus, usable_cores
+from trainwright_pipelines.home import make_home
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -44,10 +45,12 @@ def check_health(home: Path, *, is_quick: bool) -> Iterator[Finding]:
     yield check_bytecode()
     yield check_disk(home)
     yield check_memory()
-    yield check_home(home)
+    state = check_home(home)
+    yield state
     yield check_gpu()
-    yield check_ports(home)
-    yield check_server(home)
+    if state.level != ERROR:
+        yield check_ports(home)
+        yield check_server(home)
     if not is_quick:
         yield check_import("tensorflow", "keras")
         yield check_import("kfp")
@@ -146,7 +149,11 @@ def check_memory() -> Finding:
 
 
 def check_home(home: Path) -> Finding:
-    """Whether the record of runs can be opened."""
+    """Whether the folder of state can be used, and the record of runs be opened."""
+    try:
+        make_home(home)
+    except InvalidSetting as error:
+        return Finding(subject="runs", level=ERROR, message=str(error))
     if not (home / "store.db").exists():
         return Finding(subject="runs", level=OK, message=f"none yet in {home}")
     from trainwright_pipelines.engine.store import Store

@@ -33,7 +33,7 @@ def new(folder: Path, source: str | None, label: str | None) -> None:
     if source is None or source == "digits":
         project = write_digits_project(folder)
     else:
-        if label is None and source not in BUNDLED_SOURCES:
+        if label is None and source not in BUNDLED_SOURCES and not Path(source).is_dir():
             raise InvalidSetting("--source needs --label: the column to predict")
         find_source(source, base=Path.cwd())
         from trainwright_components.datasets.describe import describe_table
@@ -41,5 +41,7 @@ def new(folder: Path, source: str | None, label: str | None) -> None:
         project = write_table_project(folder, source=source, schema=describe_table(source, label or ""))
     for file in project.files:
         click.echo(f"wrote {file}")
+    if project.left_out:
+        click.echo(f"not used by model.py: {', '.join(project.left_out)}")
     params = shlex.quote(str(folder / "params.yaml"))
     click.echo(f"\nRun it: trainwright run train_and_deploy --params {params}")

@@ -141,6 +141,9 @@ def predict(
         raise InvalidSetting("give rows in one way: as an argument, with --file, or with --example")
     served = ServedModel(name=model) if address else find_served_model(find_home().root, model)
     if use_example:
+        if address:
+            raise InvalidSetting("--example sends a row of this machine's own runs; with --address give a row")
+        _running_server(model)
         instances = served.example_rows(limit=1)
     elif file is not None:
         instances = read_rows_file(file, schema=served.schema)
@@ -175,8 +178,11 @@ def _running_server(model: str) -> "ServerInfo":
 
 
 def _print_status(found: "ServerStatus") -> None:
-    state = "running" if found.is_answering else "not answering" if found.is_running else "not running"
-    click.echo(f"{state}: {found.info.rest_address} (REST), {found.info.grpc_address} (gRPC)")
+    if found.is_running:
+        state = "running" if found.is_answering else "not answering"
+        click.echo(f"{state}: {found.info.rest_address} (REST), {found.info.grpc_address} (gRPC)")
+    else:
+        click.echo(f"not running; it was at {found.info.rest_address}. Start it: trainwright serve start")
     if found.message:
         click.echo(found.message)
     _print_models(found)

@@ -23,10 +23,11 @@ _TABLE_KINDS = ("numeric", "categorical")
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A written project and its files."""
+    """A written project and its files; `left_out` are columns that its model does not use."""
 
     folder: Path
     files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project:
@@ -40,7 +41,11 @@ def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project
         raise InvalidData(f"{source} has no label column: say which one with --label")
     usable = [each for each in schema.features if each.kind in _TABLE_KINDS and not each.shape]
     if not usable:
-        raise InvalidData(f"{source} has no numeric or categorical column beside {schema.label.name!r}")
+        others = ", ".join(f"{each.name!r} ({each.kind})" for each in schema.features) or "nothing"
+        raise InvalidData(
+            f"{source} has {others} beside {schema.label.name!r}; a module is written here only for columns of numbers "
+            "and categories, for images start from the one that `trainwright new DIR` without --source gives"
+        )
     values = {
         "source": source if source in BUNDLED_SOURCES else _seen_from(folder, source),
         "source_name": Path(source).name,
@@ -50,7 +55,7 @@ def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project
         "numeric": tuple(each.name for each in usable if each.kind == "numeric"),
         "categorical": tuple(each.name for each in usable if each.kind == "categorical"),
         "columns": schema.features,
-        "left_out": [f"`{each.name}` ({each.kind})" for each in schema.features if each not in usable],
+        "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
     }
     return _write(folder, _render("table_model.py.j2", **values), values)
 
@@ -62,7 +67,7 @@ def write_digits_project(folder: Path) -> Project:
         InvalidSetting: `folder` holds one of the files already.
     """
     model = files("trainwright_pipelines.examples").joinpath("digits.py").read_text()
-    values = {"source": "digits", "label": "", "columns": (), "left_out": [], "is_classification": True}
+    values = {"source": "digits", "label": "", "columns": (), "left_out": (), "is_classification": True}
     return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
 
 
@@ -89,7 +94,7 @@ def _write(folder: Path, model: str, values: dict[str, Any]) -> Project:
         raise InvalidSetting(f"{folder} already holds {', '.join(present)}; choose another folder")
     for name, text in contents.items():
         write_whole(folder / name, text)
-    return Project(folder=folder, files=tuple(folder / name for name in contents))
+    return Project(folder=folder, files=tuple(folder / name for name in contents), left_out=values["left_out"])
 
 
 def _render(template: str, **values: Any) -> str:

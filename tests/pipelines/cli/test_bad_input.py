@@ -160,7 +160,7 @@ def test_an_unexpected_error_is_short_and_names_the_file_with_its_traceback(
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nothing"])
-@pytest.mark.parametrize("line", ["run train_and_deploy", "runs list", "serve status", "predict m {}", "doctor"])
+@pytest.mark.parametrize("line", ["run train_and_deploy", "runs list", "serve status", "predict m {}"])
 def test_a_home_that_cannot_be_is_told(
     trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, line: str
 ) -> None:

@@ -55,6 +55,17 @@ def test_a_broken_record_is_an_error(tmp_path: Path) -> None:
     assert "store.db" in finding.message
 
 
+def test_a_home_that_cannot_be_is_a_finding(
+    trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / "file"))
+    outcome = trainwright("doctor", "--quick")
+    assert outcome.code == 1
+    assert "TRAINWRIGHT_HOME" in outcome.out
+    assert "packages" in outcome.out
+
+
 def test_an_import_that_fails_is_an_error() -> None:
     finding = health.check_import("no_such_module")
     assert finding.level == ERROR

@@ -1,5 +1,6 @@
 """`trainwright new`: what it writes fits the data and trains."""
 
+import base64
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.model_module import Context, check_module, load_module, resolve_params
 from trainwright_components.prepare_data.prepare import PrepareSettings, prepare_data
 from trainwright_pipelines.targets.locations import BUNDLED_SOURCES
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)  # one grey pixel
 
 
 @pytest.fixture
@@ -105,6 +110,26 @@ def test_a_column_or_file_that_is_not_there_is_refused(
     outcome = trainwright("new", str(tmp_path / "p"), *(each.format(table=table, folder=tmp_path) for each in options))
     assert outcome.code in {1, 2}
     assert message in outcome.err
+    assert not (tmp_path / "p").exists()
+
+
+def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    rows = "".join(f"a.png,{number},{number % 2}\n" for number in range(20))
+    (tmp_path / "table.csv").write_text(f"path,size,label\n{rows}")
+    outcome = trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "table.csv"), "--label", "label")
+    assert "not used by model.py: path (image)" in outcome.out
+    assert "Not used by `model.py` until you change it: path (image)" in (tmp_path / "p" / "README.md").read_text()
+
+
+def test_images_alone_are_refused_with_what_to_do(trainwright: Callable, tmp_path: Path) -> None:
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        file = tmp_path / "pictures" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(PNG)
+    outcome = trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "pictures"))
+    assert outcome.code == 1
+    assert "has 'image' (image) beside 'label'" in outcome.err
     assert not (tmp_path / "p").exists()
 
 

@@ -71,13 +71,17 @@ def test_rows_of_a_file_are_sent(trainwright: Callable, address: str, tmp_path: 
         (["known", "[]"], "ROWS holds no row"),
         (["known", "--file", "absent.csv"], "absent.csv cannot be read"),
         (["known", "{}"], "the model server does not run; start it: trainwright serve start"),
-        (["known", "--example"], "no run here holds an example for 'known'"),
+        (["known", "--example"], "the model server does not run; start it: trainwright serve start"),
     ],
 )
 def test_bad_rows_are_refused(trainwright: Callable, arguments: list[str], message: str) -> None:
     outcome = trainwright("predict", *arguments)
     assert outcome.code in {1, 2}
     assert message in outcome.err
+
+
+def test_an_example_is_of_this_machines_models(trainwright: Callable, address: str) -> None:
+    assert "with --address give a row" in trainwright("predict", "known", "--example", "--address", address).err
 
 
 def test_what_the_server_says_is_passed_on(trainwright: Callable, address: str) -> None:
