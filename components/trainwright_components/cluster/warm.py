@@ -440,7 +440,7 @@ def _redirect(log: Path) -> None:
     os.close(nothing)
     os.close(output)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the interpreter's own text stream
-    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the same
 
 
 def _die_with_parent(lifeline: int) -> None:

@@ -1,7 +1,6 @@
 """Rows as they come into rows as they are stored: float32, int64, UTF-8 text, checked image bytes, class indices."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -125,7 +124,10 @@ def _encode_label(chunk: Chunk, label: Label) -> Column:
     if label.kind == "number":
         return _numbers(chunk, label.name).astype(np.float32)
     indices = {name: number for number, name in enumerate(label.class_names)}
-    find: Callable[[str], Any] = lambda text: indices.get(text, indices.get(class_text(text), -1))  # noqa: E731
+
+    def find(text: str) -> int:
+        return indices.get(text, indices.get(class_text(text), -1))
+
     encoded = np.fromiter(map(find, texts := as_text(column)), np.int64, len(column))
     if (encoded < 0).any():
         row = int((encoded < 0).argmax())

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 
@@ -23,6 +24,18 @@ def server_environment() -> dict[str, str]:
     """The environment of this process without what belongs to a task."""
     kept = {k: v for k, v in os.environ.items() if k not in _TASK_VARIABLES and not k.startswith(_TASK_PREFIXES)}
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def end_process(process: "subprocess.Popen[bytes]", *, timeout_s: float) -> None:
+    """Ask `process` to end, kill it after `timeout_s`, and let go of its standard input; one that has ended is fine."""
+    process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def is_port_free(port: int, host: str = LOOPBACK) -> bool:

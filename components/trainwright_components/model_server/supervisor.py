@@ -22,7 +22,7 @@ from trainwright_components.model_server.client import is_answering
 from trainwright_components.model_server.flags import LOOPBACK
 from trainwright_components.model_server.locks import LockTaken, acquire
 from trainwright_components.model_server.main import EXIT_PORT_TAKEN, EXIT_USAGE
-from trainwright_components.model_server.process import choose_port, server_command, server_environment
+from trainwright_components.model_server.process import choose_port, end_process, server_command, server_environment
 from trainwright_components.model_server.serving_home import ServerInfo, ServingHome
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Supervisor:
         try:
             self._watch(process)
         finally:
-            _end(process)
+            end_process(process, timeout_s=_STOP_S)
         return process.returncode
 
     def _watch(self, process: "subprocess.Popen[bytes]") -> None:
@@ -234,18 +234,6 @@ def _say_ready() -> None:
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     os.close(null)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
 
 
 def _rotate(log: Path) -> None:

@@ -13,7 +13,7 @@ from trainwright_components.model_server.client import is_answering
 from trainwright_components.model_server.control import log_tail
 from trainwright_components.model_server.flags import LOOPBACK
 from trainwright_components.model_server.main import EXIT_PORT_TAKEN
-from trainwright_components.model_server.process import choose_port, server_command, server_environment
+from trainwright_components.model_server.process import choose_port, end_process, server_command, server_environment
 
 START_TIMEOUT_S = 180.0
 _ATTEMPTS = 3
@@ -53,7 +53,7 @@ def temporary_server(
                     yield server
                     return
             finally:
-                _end(process)
+                end_process(process, timeout_s=_STOP_S)
 
 
 def _start(model_name: str, base_path: Path, rest_port: int, grpc_port: int, log: Path) -> "subprocess.Popen[bytes]":
@@ -86,14 +86,3 @@ def _is_up(
             raise ServingUnavailable(f"the server did not answer in time:\n{log_tail(log)}")
         time.sleep(_POLL_S)
     return True
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
