@@ -21,7 +21,8 @@ from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.ports import HeldPorts
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
-from trainwright_components.cluster.warm import WarmChild, WarmParent
+from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.cluster.warm_child import WarmChild
 
 THREADS_VARIABLE = "TRAINWRIGHT_THREADS"
 _PRELOAD = ("tensorflow", "keras")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainwright_components.cluster.warm import WarmChild, WarmParent
+from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.cluster.warm_child import WarmChild
 from trainwright_components.hyperparameter_tune.objective import LOG_FILE
 from trainwright_components.hyperparameter_tune.parameters import Value
 

@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainwright_components.cluster.warm import WarmChild
+from trainwright_components.cluster.warm_child import WarmChild
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.launch import Launch, Processes
 

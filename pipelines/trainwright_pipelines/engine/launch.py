@@ -16,10 +16,10 @@ from typing import Any
 from trainwright_components.cluster.warm import (
     DEFAULT_PRELOAD,
     SOCKET_VARIABLE,
-    WarmChild,
     WarmParent,
     WarmParentLost,
 )
+from trainwright_components.cluster.warm_child import WarmChild
 from trainwright_components.errors import InvalidPipeline, RunFailed
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry

@@ -1,0 +1,94 @@
+"""A freshly forked child: cut loose from its parent, it calls one function and ends."""
+
+import atexit
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+_PR_SET_PDEATHSIG = 1
+
+
+def be_child(
+    request: Mapping[str, Any], *, lifeline: int, parent_end: int, forget_parent: Callable[[], None]
+) -> NoReturn:
+    """Run what was asked for and end the process, once the parent's handlers and descriptors are gone.
+
+    Args:
+        request: `target`, `arguments`, `env`, `cwd` and `log` of the child.
+        lifeline: The child's end of a pipe; at its end of file the child's process group is killed.
+        parent_end: The parent's end of that pipe.
+        forget_parent: Closes what the parent holds open.
+    """
+    code = 1
+    try:
+        os.setsid()
+        os.close(parent_end)
+        forget_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _redirect(Path(request["log"]))
+        _die_with_parent(lifeline)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()  # else every child draws the same numbers
+        code = _call(request["target"], request["arguments"])
+        threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does first at its end: joins threads
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+        code = code or 1
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(nothing)
+    os.close(output)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the interpreter's own text stream
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the same
+
+
+def _die_with_parent(lifeline: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        os.read(lifeline, 1)  # ends when the parent's end of the pipe closes
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="lifeline").start()
+
+
+def _call(target: str, arguments: Mapping[str, Any]) -> int:
+    module, _, name = target.partition(":")
+    try:
+        result = getattr(importlib.import_module(module), name)(**arguments)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            sys.stderr.write(f"{error.code}\n")
+            return 1
+        return error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return result if isinstance(result, int) else 0
