@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.batches import Order, Rows, Sharing, count_steps, endless_batches
+from trainwright_components.training.driver import Driver
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.splits import open_split
 from trainwright_components.training.synchronous import MakeBatches, SynchronousDriver
@@ -25,7 +26,7 @@ def open_driver(
     processes: int = 1,
     is_chief: bool = True,
     first_step: int = 0,
-) -> tuple[SynchronousDriver, int]:
+) -> tuple[Driver, int]:
     """The driver of `processes` members that begins with step `first_step`, and the steps in an epoch."""
     order = Order(
         batch_size=settings.batch_size,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.errors import TrainingFailed
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.checkpoints import Checkpoint
+from trainwright_components.training.driver import Driver, Signals
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
 from trainwright_components.training.model_state import read_state, read_weights, write_state, write_weights
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.settings import TrainingSettings
-from trainwright_components.training.synchronous import Driver, Signals
 
 if TYPE_CHECKING:
     import keras

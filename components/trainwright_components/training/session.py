@@ -12,6 +12,7 @@ from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.files import content_digest
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
+from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
@@ -22,7 +23,6 @@ from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.strategies import Choice
-from trainwright_components.training.synchronous import SynchronousDriver
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
 
@@ -99,7 +99,7 @@ class Session:
 
     def _assemble(
         self, model: "keras.Model", checkpoints: CheckpointFolder, start: Checkpoint | None
-    ) -> tuple[SynchronousDriver, Loop]:
+    ) -> tuple[Driver, Loop]:
         first_step = start.step if start is not None else 0
         with self.module.user_code("reading the data"):
             driver, steps = open_driver(
@@ -147,7 +147,7 @@ class Session:
             )
         return keras.callbacks.CallbackList(users, model=model, epochs=self.settings.epochs, steps=steps, verbose=0)
 
-    def _early_stopping(self, driver: SynchronousDriver) -> EarlyStopping | None:
+    def _early_stopping(self, driver: Driver) -> EarlyStopping | None:
         patience, monitor = self.settings.early_stopping_patience, self.settings.monitor
         if patience is None:
             return None

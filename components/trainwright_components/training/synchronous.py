@@ -1,9 +1,9 @@
 """The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from trainwright_components.training.driver import Driver, Signals
 from trainwright_components.training.replica_steps import ReplicaSteps
 
 if TYPE_CHECKING:
@@ -11,36 +11,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 MakeBatches = Callable[[Any], "tf.data.Dataset"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signals:
-    """What members have to agree on between two calls.
-
-    Args:
-        stop: Whether training should save and end: any member may ask.
-        save: Whether a checkpoint is due: the chief decides.
-        count: Steps of the next call: the chief decides.
-        one_by_one: Whether calls should be of one step, since a callback wants to see each: any member may ask.
-    """
-
-    stop: bool = False
-    save: bool = False
-    count: int = 0
-    one_by_one: bool = False
-
-
-class Driver(Protocol):
-    """Runs steps; knows the strategy, but neither epochs nor files."""
-
-    def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
-        """Take `count` steps; returns the metrics since the last reset and the signals that all members agreed on."""
-
-    def evaluate(self) -> dict[str, float]:
-        """The metrics of the validation split."""
-
-    def reset_metrics(self) -> None:
-        """Begin to count metrics from nothing."""
 
 
 class SynchronousDriver:
@@ -51,9 +21,6 @@ class SynchronousDriver:
         validation_batches: The same for validation; None without a validation split.
         validation_steps: Steps in one pass over the validation split.
         processes: Members that train together.
-
-    Attributes:
-        inputs: What the model takes, as a structure of symbolic tensors.
     """
 
     def __init__(
@@ -78,7 +45,7 @@ class SynchronousDriver:
         self._validation_iterator: Any = None
         self._validation_steps = validation_steps
         batch = _symbols(self._train_iterator.element_spec, self._replicas)
-        self.inputs = batch[0]
+        self._inputs = batch[0]
         with strategy.scope():
             model._symbolic_build(data_batch=batch)  # all variables: of model, loss, metrics and optimizer
         steps = ReplicaSteps(model, self._replicas) if self._replicas > 1 else None
@@ -86,8 +53,11 @@ class SynchronousDriver:
         self._test_many = self._make_many(steps.test if steps else model.test_step)
 
     @property
+    def inputs(self) -> Any:
+        return self._inputs
+
+    @property
     def has_validation(self) -> bool:
-        """Whether there is anything to evaluate on."""
         return self._validation_batches is not None
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
@@ -144,6 +114,10 @@ class SynchronousDriver:
             return {name: float(value) for name, value in logs.items()}, signals
 
         return call
+
+
+if TYPE_CHECKING:
+    _driver: type[Driver] = SynchronousDriver
 
 
 def _after(_: Any, counter: "tf.Tensor") -> "tuple[tf.Tensor]":

@@ -1,0 +1,42 @@
+"""What runs the steps of a training: the Protocol between the loop and a kind of strategy."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """What members have to agree on between two calls.
+
+    Args:
+        stop: Whether training should save and end: any member may ask.
+        save: Whether a checkpoint is due: the chief decides.
+        count: Steps of the next call: the chief decides.
+        one_by_one: Whether calls should be of one step, since a callback wants to see each: any member may ask.
+    """
+
+    stop: bool = False
+    save: bool = False
+    count: int = 0
+    one_by_one: bool = False
+
+
+class Driver(Protocol):
+    """Runs steps; knows the strategy, but neither epochs nor files."""
+
+    @property
+    def inputs(self) -> Any:
+        """What the model takes, as a structure of symbolic tensors."""
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is anything to evaluate on."""
+
+    def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+        """Take `count` steps; returns the metrics since the last reset and the signals that all members agreed on."""
+
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the validation split; nothing without one."""
+
+    def reset_metrics(self) -> None:
+        """Begin to count metrics from nothing."""
