@@ -17,7 +17,10 @@ TrainwrightError
 
 
 class TrainwrightError(Exception):
-    """Base of all errors that a person can act on; the command line prints them without a traceback."""
+    """Base of all errors that a person can act on; the command line prints them without a traceback.
+
+    `exit_code` is 2 where what was given cannot be used, so nothing was started, and 1 where something that ran failed.
+    """
 
     exit_code = 1
 
@@ -31,9 +34,13 @@ class InvalidSetting(TrainwrightError):
 class InvalidData(TrainwrightError):
     """Data that cannot be read, or that contradicts its schema."""
 
+    exit_code = 2
+
 
 class InvalidModule(TrainwrightError):
     """A model module that does not keep the contract."""
+
+    exit_code = 2
 
 
 class UserCodeError(TrainwrightError):
@@ -43,6 +50,8 @@ class UserCodeError(TrainwrightError):
         message: One line: what was being called, and the exception.
         user_traceback: The user's frames and the exception, ready to print; empty when there is none.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str, *, user_traceback: str = "") -> None:
         super().__init__(message)
@@ -67,6 +76,8 @@ class DeploymentRejected(TrainwrightError):
 
 class InvalidPipeline(TrainwrightError):
     """A spec that cannot be read, compiled or executed."""
+
+    exit_code = 2
 
 
 class RunNotFound(TrainwrightError):

@@ -102,6 +102,7 @@ class _Refused(ServingUnavailable):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.exit_code = 2 if status < 500 else 1  # HTTP blames the request for what is below
 
 
 def _model_path(model: str, version: int | None) -> str:

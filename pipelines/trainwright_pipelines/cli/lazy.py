@@ -18,7 +18,7 @@ class ExampleCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         """Write the examples below the options."""
-        write_examples(formatter, self.examples)
+        write_lines(formatter, "Examples", self.examples)
 
 
 class LazyGroup(click.Group):
@@ -26,14 +26,21 @@ class LazyGroup(click.Group):
 
     Args:
         table: Command name to (`module:attribute`, one line of help).
+        exit_codes: What the codes mean, line by line, where the help is to say it.
     """
 
     def __init__(
-        self, *args: Any, table: Mapping[str, tuple[str, str]] | None = None, examples: str = "", **kwargs: Any
+        self,
+        *args: Any,
+        table: Mapping[str, tuple[str, str]] | None = None,
+        examples: str = "",
+        exit_codes: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.table = table or {}
         self.examples = examples
+        self.exit_codes = exit_codes
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         """Names in the order of the table."""
@@ -72,14 +79,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in self.table.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
-        """Write the examples below the commands."""
-        write_examples(formatter, self.examples)
+        """Write the examples and the exit codes below the commands."""
+        write_lines(formatter, "Examples", self.examples)
+        write_lines(formatter, "Exit codes", self.exit_codes)
 
 
-def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
-    """Write a section of examples, line by line."""
-    if not examples:
+def write_lines(formatter: click.HelpFormatter, title: str, text: str) -> None:
+    """Write `text` as it is below `title`; nothing when there is no text."""
+    if not text:
         return
-    with formatter.section("Examples"):
-        for line in examples.strip().splitlines():
+    with formatter.section(title):
+        for line in text.strip().splitlines():
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n" if line else "\n")

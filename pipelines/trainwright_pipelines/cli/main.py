@@ -25,6 +25,15 @@ COMMANDS = {
     "devices": ("trainwright_pipelines.cli.doctor:devices", "Show the processors that TensorFlow sees."),
 }
 
+WRONG_USAGE, UNEXPECTED, INTERRUPTED = 2, 70, 130
+EXIT_CODES = """\
+0    it worked; for run also when the model was not good enough to be served
+1    something that ran has failed: a step, a server, a target
+2    the command, a setting or a file is wrong; nothing was started
+3    serve status: the server does not run
+70   a fault of trainwright itself
+130  interrupted or canceled
+"""
 EXAMPLES = """\
 trainwright run train_and_deploy                     train on bundled data, serve the model
 trainwright new my_project --source my.csv --label target
@@ -38,6 +47,7 @@ trainwright serve stop
     cls=LazyGroup,
     table=COMMANDS,
     examples=EXAMPLES,
+    exit_codes=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="trainwright", message="trainwright %(version)s")
@@ -60,10 +70,10 @@ def run_command(arguments: list[str]) -> int:
         _say_error(error.format_message(), kind="usage", arguments=arguments)
         if error.ctx is not None:
             click.echo(f"Help: {error.ctx.command_path} --help", err=True)
-        return error.exit_code
+        return WRONG_USAGE
     except click.ClickException as error:
         _say_error(error.format_message(), kind="usage", arguments=arguments)
-        return error.exit_code
+        return WRONG_USAGE
     except UserCodeError as error:
         _say_error(str(error), kind=type(error).__name__, arguments=arguments)
         click.echo(error.user_traceback, err=True)
@@ -73,13 +83,13 @@ def run_command(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again while leaving
         return 0
     except Exception as error:  # the border: whatever is left becomes a message and a file
         _say_unexpected(error, arguments=arguments)
-        return 70
+        return UNEXPECTED
 
 
 def _say_error(message: str, *, kind: str, arguments: list[str]) -> None:

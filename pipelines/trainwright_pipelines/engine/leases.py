@@ -19,6 +19,8 @@ STALE_AFTER_S = 60.0
 class LeaseHeld(RunFailed):
     """Another living process has the lease."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:

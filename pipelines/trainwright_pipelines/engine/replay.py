@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
@@ -43,9 +43,8 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     Its output goes to this process's own. With `pdb`, an exception opens the debugger where it was raised.
 
     Raises:
-        RunNotFound: There is no such run or step.
+        RunNotFound: There is no such run or step, or its inputs are gone.
         InvalidSetting: The step runs no code, or never started.
-        RunFailed: Its inputs are gone.
     """
     run, task = store.run(run_id), store.task(run_id, step)
     if task.is_group or task.kind == TaskKind.IMPORTER:
@@ -53,7 +52,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     if task.folder is None:
         raise InvalidSetting(f"{task.path} never started, so there are no inputs to run it with")
     if not is_intact(task.inputs):
-        raise RunFailed(f"the inputs of {task.path} are gone; run the pipeline again")
+        raise RunNotFound(f"the inputs of {task.path} are gone; run the pipeline again")
     pipeline = parse_pipeline(store.spec_text(run.id))
     component = pipeline.root if task.component == "root" else pipeline.components[task.component]
     container = pipeline.executors[component.executor]["container"]

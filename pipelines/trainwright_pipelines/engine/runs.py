@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
@@ -201,11 +201,11 @@ def delete(run_id: str, *, store: Store) -> None:
     """Forget a run and remove its folder, but for artifacts that other runs use.
 
     Raises:
-        RunFailed: It is being executed.
+        InvalidSetting: It is being executed.
     """
     run = store.run(run_id)
     if is_held(store.engine, run.id):
-        raise RunFailed(f"run {run.id} is being executed; cancel it first: trainwright runs cancel {run.id}")
+        raise InvalidSetting(f"run {run.id} is being executed; cancel it first: trainwright runs cancel {run.id}")
     kept = store.delete_run(run.id)
     _remove(run.folder, {Path(uri) for uri in kept})
 

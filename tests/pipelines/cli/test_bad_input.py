@@ -30,10 +30,67 @@ BAD_LINES = [
 @pytest.mark.parametrize(("line", "message"), BAD_LINES, ids=_shown)
 def test_bad_input_is_told_in_one_message(trainwright: Callable, line: list[str], message: str) -> None:
     outcome = trainwright(*line)
-    assert outcome.code in {1, 2}
+    assert outcome.code == 2
     assert message in outcome.err
     assert "Traceback" not in outcome.err
     assert outcome.out == ""
+
+
+WRONG_LINES = [
+    "run",
+    "run nonsense",
+    "run train_and_deploy --set source",
+    "run train_and_deploy --target moon",
+    "submit train_and_deploy --set epochs=3",
+    "submit train_and_deploy --target kubeflow --option hots=x",
+    "compile nonsense",
+    "pipelines nonsense",
+    "components nonsense",
+    "new p --source absent.csv --label y",
+    "new p --source wine --label absent",
+    "runs show nonsense",
+    "runs logs nonsense",
+    "runs open nonsense",
+    "runs resume nonsense",
+    "runs rerun nonsense",
+    "runs rerun --pdb",
+    "runs cancel nonsense",
+    "runs delete nonsense --yes",
+    "serve start --rest-port 70000",
+    "serve stop now",
+    "predict m",
+    "predict m {bad --address localhost:1",
+    "predict m --file absent.csv --address localhost:1",
+    "doctor --fast",
+    "devices --gpu",
+]
+
+
+@pytest.mark.parametrize("line", WRONG_LINES)
+def test_a_wrong_command_or_setting_ends_with_2(trainwright: Callable, line: str) -> None:
+    outcome = trainwright(*line.split())
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("line", ["predict m {}", "predict m {} --address localhost:1"])
+def test_what_ran_and_failed_ends_with_1(trainwright: Callable, line: str) -> None:
+    assert trainwright(*line.split()).code == 1
+
+
+def test_an_interrupted_command_ends_with_130(trainwright: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module.cli, "main", interrupt)
+    assert trainwright("runs", "list").code == 130
+
+
+def test_the_help_says_what_exit_codes_mean(trainwright: Callable) -> None:
+    text = trainwright("--help").out
+    assert text.index("Exit codes:") > text.index("Examples:")
+    for code in (1, 2, 3, main_module.UNEXPECTED, main_module.INTERRUPTED):
+        assert f"\n  {code}  " in text
 
 
 @pytest.mark.parametrize("line", [[], ["runs"], ["serve"]], ids=_shown)
@@ -102,7 +159,7 @@ def test_a_bad_setting_is_refused_before_anything_starts(
     trainwright: Callable, home: Path, project: Path, options: list[str], message: str
 ) -> None:
     outcome = trainwright("run", "train_and_deploy", *(each.format(project=project) for each in options))
-    assert outcome.code in {1, 2}
+    assert outcome.code == 2
     assert message in outcome.err
     assert "Traceback" not in outcome.err
     assert not (home / "runs").exists()
@@ -121,7 +178,7 @@ def test_a_bad_setting_is_refused_before_anything_starts(
 )
 def test_what_is_no_pipeline_is_refused(trainwright: Callable, project: Path, pipeline: str, message: str) -> None:
     outcome = trainwright("run", str(project / pipeline))
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert message in outcome.err
     assert "Traceback" not in outcome.err
 
@@ -130,7 +187,7 @@ def test_an_exception_in_the_users_pipeline_file_shows_the_users_lines_alone(
     trainwright: Callable, project: Path
 ) -> None:
     outcome = trainwright("run", str(project / "raises.py"))
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "raises.py cannot be imported: 'from the user'" in outcome.err
     assert 'raises.py", line 3' in outcome.err
     assert "trainwright_pipelines" not in outcome.err

@@ -86,7 +86,7 @@ def test_an_example_is_of_this_machines_models(trainwright: Callable, address: s
 
 def test_what_the_server_says_is_passed_on(trainwright: Callable, address: str) -> None:
     outcome = trainwright("predict", "unknown", "{}", "--address", address)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "no such model" in outcome.err
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
+from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.leases import LeaseHeld
 from trainwright_pipelines.engine.records import Run, State
@@ -87,7 +87,7 @@ def test_two_processes_never_execute_one_run(created: Run, store: Store, fifo: F
             runs.execute(created.id, store=store)
         with pytest.raises(LeaseHeld):
             runs.resume(created.id, store=store)
-        with pytest.raises(RunFailed, match="runs cancel"):
+        with pytest.raises(InvalidSetting, match="runs cancel"):
             runs.delete(created.id, store=store)
         fifo.let_go()
         assert process.communicate(timeout=60)[0] == "SUCCEEDED\n"
