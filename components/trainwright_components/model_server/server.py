@@ -18,6 +18,7 @@ from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
 from trainwright_components.model_server.model_config import read_config_file, single_model_config
 from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.rest_transport import RestTransport
 from trainwright_components.model_server.status import StatusError
 
 logger = logging.getLogger(__name__)
@@ -117,14 +118,14 @@ class ModelServer:
 
     def _run_rest(self, listening: socket.socket) -> None:
         flags = self._flags
-        api = RestApi(
-            self._core,
+        transport = RestTransport(
+            RestApi(self._core),
             timeout_ms=flags.rest_api_timeout_in_ms,
             threads=flags.rest_api_num_threads or _THREADS,
             is_cors_enabled=flags.rest_api_enable_cors_support,
         )
         config = uvicorn.Config(
-            api.application(),
+            transport,
             loop="asyncio",
             http="httptools",
             ws="none",
@@ -139,7 +140,7 @@ class ModelServer:
         try:
             asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
         finally:
-            api.close()
+            transport.close()
 
     def _poll_config_file(self) -> None:
         wait_s = self._flags.model_config_file_poll_wait_seconds

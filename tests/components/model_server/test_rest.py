@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.rest_transport import RestTransport
 from trainwright_components.model_server.status import Code, StatusError
 
 PREDICT = "/v1/models/linear:predict"
@@ -288,10 +289,11 @@ async def post(application: Any, path: str, body: bytes) -> tuple[int, dict[str,
 
 def test_a_request_that_takes_too_long_is_answered_and_told_so() -> None:
     core = SlowCore()
-    api = RestApi(core, timeout_ms=20, threads=1, is_cors_enabled=True)  # type: ignore[arg-type]  # a double
-    status, headers, body = asyncio.run(post(api.application(), "/v1/models/slow:predict", b'{"instances": [1]}'))
+    api = RestApi(core)  # type: ignore[arg-type]  # a double
+    transport = RestTransport(api, timeout_ms=20, threads=1, is_cors_enabled=True)
+    status, headers, body = asyncio.run(post(transport, "/v1/models/slow:predict", b'{"instances": [1]}'))
     core.is_over.set()
-    api.close()
+    transport.close()
     assert status == 504
     assert json.loads(body) == {"error": "Timed out waiting for notification"}
     assert headers["access-control-allow-origin"] == "*"

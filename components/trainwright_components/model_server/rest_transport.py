@@ -1,0 +1,170 @@
+"""HTTP around the REST API, as an ASGI application: bodies and their limits, headers, threads, timeouts."""
+
+import asyncio
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.status import HTTP_STATUS, Code, StatusError, invalid_argument
+
+DEFAULT_TIMEOUT_MS = 30_000
+MAX_BODY_BYTES = 100 << 20
+"""What TensorFlow Serving allows a compressed body to grow to; here the limit of every body."""
+
+_JSON = b"application/json"
+_CORS_ORIGIN = re.compile(rb"https?://.*")
+_CORS_HEADERS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+]
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """An answer as HTTP sends it."""
+
+    status: int
+    content: bytes
+    media_type: bytes = _JSON
+
+
+class RestTransport:
+    """The ASGI application.
+
+    Args:
+        api: Answers what the paths under `/v1/` ask.
+        pages: What other paths answer to GET; the path has to be equal.
+        timeout_ms: How long one request may take.
+        threads: Requests computed at once.
+        max_body_bytes: Largest body, as sent and after decompression.
+        is_cors_enabled: Answer with the headers that let pages of other origins call.
+    """
+
+    def __init__(
+        self,
+        api: RestApi,
+        *,
+        threads: int,
+        pages: Mapping[str, Callable[[], Page]] | None = None,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        is_cors_enabled: bool = False,
+    ) -> None:
+        self._api = api
+        self._pages = dict(pages or {})
+        self._timeout_s = timeout_ms / 1000
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        self._max_body_bytes = max_body_bytes
+        self._headers = _CORS_HEADERS if is_cors_enabled else []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        page = await self._page(scope, receive)
+        headers = [
+            (b"content-type", page.media_type),
+            (b"content-length", str(len(page.content)).encode()),
+            *self._headers,
+        ]
+        await send({"type": "http.response.start", "status": page.status, "headers": headers})
+        await send({"type": "http.response.body", "body": page.content})
+
+    def close(self) -> None:
+        """Wait for requests under way."""
+        self._pool.shutdown(wait=True)
+
+    async def _page(self, scope: Scope, receive: Receive) -> Page:
+        method: str = scope["method"]
+        target = _target(scope)
+        if method == "GET" and target in self._pages:
+            return await self._in_thread(self._pages[target])
+        if target[:4].lower() != "/v1/":
+            return Page(status=404, content=b"Not Found", media_type=b"text/html; charset=utf-8")
+        if method == "OPTIONS":
+            return _preflight(scope)
+        try:
+            body = await self._body(scope, receive)
+            return await self._in_thread(lambda: self._answer(method, target, body))
+        except StatusError as error:
+            return _error_page(error)
+
+    def _answer(self, method: str, target: str, body: bytes) -> Page:
+        return Page(status=200, content=self._api.answer(method, target, body).encode())
+
+    async def _in_thread(self, compute: Callable[[], Page]) -> Page:
+        answer = asyncio.get_running_loop().run_in_executor(self._pool, compute)
+        try:
+            return await asyncio.wait_for(answer, self._timeout_s)
+        except TimeoutError as error:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification") from error
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._rest_of_body(body, receive)
+        if len(body) > self._max_body_bytes:
+            raise self._too_large("over")
+        if b"gzip" in _header(scope, b"content-encoding"):
+            return self._plain(body)
+        return body
+
+    async def _rest_of_body(self, first: bytes, receive: Receive) -> bytes:
+        chunks, size, has_more = [first], len(first), True
+        while has_more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise StatusError(Code.CANCELLED, "The client went away")
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise self._too_large("over")
+            chunks.append(chunk)
+            has_more = message.get("more_body", False)
+        return b"".join(chunks)
+
+    def _plain(self, body: bytes) -> bytes:
+        try:
+            with gzip.GzipFile(fileobj=BytesIO(body)) as file:
+                plain = file.read(self._max_body_bytes + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise invalid_argument("Failed to uncompress the request body") from error
+        if len(plain) > self._max_body_bytes:
+            raise self._too_large("when uncompressed over")
+        return plain
+
+    def _too_large(self, how: str) -> StatusError:
+        return invalid_argument(f"The request body is {how} {self._max_body_bytes} bytes")
+
+
+def _error_page(error: StatusError) -> Page:
+    content = '{ "error": ' + json.dumps(error.message, ensure_ascii=False) + " }"
+    return Page(status=HTTP_STATUS[error.code], content=content.encode(errors="replace"))
+
+
+def _preflight(scope: Scope) -> Page:
+    is_known = _CORS_ORIGIN.fullmatch(_header(scope, b"origin"))
+    return Page(status=HTTP_STATUS[Code.OK if is_known else Code.INVALID_ARGUMENT], content=b"")
+
+
+def _target(scope: Scope) -> str:
+    """Path and query as they came: the query is part of what must match."""
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")
