@@ -1,16 +1,14 @@
 """What a launcher of clusters does: start all members of a job once. Deadlines and restarts are the supervisor's."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
-SIGNS_FOLDER = "signs"
 LOGS_FOLDER = "logs"
-_LEAST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +39,14 @@ class Gang(Protocol):
             Exit codes of all members that have ended so far; minus the signal's number if a signal did it.
         """
 
-    def signs(self) -> Mapping[Member, float]:
-        """Seconds since the last sign of life of each member; the first says that it has reached all others."""
+    def signs(self) -> Mapping[Member, Sign]:
+        """The last sign of life of each member that has given one."""
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""
+
+    def send_signal(self, member: Member, number: int) -> None:
+        """Send a signal to one member; nothing if it has ended."""
 
     def terminate(self) -> None:
         """Ask all members to save and end."""
@@ -65,25 +66,3 @@ class Launcher(Protocol):
 
     def start(self, job: ClusterJob, *, attempt: int) -> Gang:
         """Start every member of `job`; returns at once."""
-
-
-@dataclass(kw_only=True)
-class SignOfLife:
-    """Says that a member is at work; a call less than a second after the last says nothing."""
-
-    folder: Path
-    member: Member
-    _last: float = -1.0
-
-    def __call__(self) -> None:
-        if self._last >= 0 and time.monotonic() - self._last < _LEAST_S:
-            return
-        self._last = time.monotonic()
-        (self.folder / SIGNS_FOLDER).mkdir(parents=True, exist_ok=True)
-        (self.folder / SIGNS_FOLDER / str(self.member)).touch()
-
-
-def signs_of_life(folder: Path, spec: ClusterSpec) -> dict[Member, float]:
-    """Seconds since the last sign of each member that has given one."""
-    files = {member: folder / SIGNS_FOLDER / str(member) for member in spec.members}
-    return {member: time.time() - file.stat().st_mtime for member, file in files.items() if file.exists()}

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 from trainwright_components.cluster.launcher import (
     LOGS_FOLDER,
-    SIGNS_FOLDER,
     ClusterJob,
     Gang,
     Launcher,
-    signs_of_life,
 )
 from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.ports import HeldPorts
+from trainwright_components.cluster.signs import SIGNS_FOLDER, Sign, read_signs
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
 from trainwright_components.cluster.warm import WarmParent
@@ -92,13 +91,17 @@ class LocalGang:
             self.logs.forward()
         return dict(self._ended)
 
-    def signs(self) -> Mapping[Member, float]:
-        """Seconds since the last sign of life of each member."""
-        return signs_of_life(self.folder, self.spec)
+    def signs(self) -> Mapping[Member, Sign]:
+        """The last sign of life of each member that has given one."""
+        return read_signs(self.folder, self.spec)
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""
         return self.logs.end_of(member)
+
+    def send_signal(self, member: Member, number: int) -> None:
+        """Send a signal to one member."""
+        self.children[member].send_signal(number)
 
     def terminate(self) -> None:
         """Ask all members to save and end."""

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainwright_components.cluster.exit_codes import DONE, PEER_LOST, TERMINATED, in_words, is_worth_retry
 from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
+from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,18 @@ _SETTLE_S = 0.5  # members that lose a peer end a moment after it; the first cau
 
 @dataclass(frozen=True, kw_only=True)
 class Restart:
-    """Why all members started again, and when, in seconds since the first start."""
+    """Why members started again.
+
+    Args:
+        after_s: Seconds between the first start and the decision.
+        step: The last step that a member spoke of.
+        took_s: Seconds between the decision and the return of the last member; None when one did not come back.
+    """
 
     reason: str
     after_s: float
+    step: int = 0
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,7 @@ class _End:
     exit_code: int = DONE
     reason: str = ""
     is_stopped: bool = False
+    step: int = 0
 
 
 def run_cluster(
@@ -64,10 +74,16 @@ def run_cluster(
     """
     started = time.monotonic()
     restarts: list[Restart] = []
+
+    def note_return() -> None:
+        if restarts:
+            took_s = time.monotonic() - started - restarts[-1].after_s
+            restarts[-1] = replace(restarts[-1], took_s=took_s)
+
     while True:
         gang = launcher.start(job, attempt=len(restarts))
         try:
-            end = _watch(gang, job, should_stop)
+            end = _watch(gang, job, should_stop, note_return)
         finally:
             gang.close()
         tail = gang.end_of_log(end.member) if end.member is not None else ""
@@ -79,34 +95,47 @@ def run_cluster(
             return ClusterOutcome(
                 restarts=restarts, failed=end.member, exit_code=end.exit_code, reason=end.reason, end_of_log=tail
             )
-        restarts.append(Restart(reason=end.reason, after_s=time.monotonic() - started))
+        restarts.append(Restart(reason=end.reason, after_s=time.monotonic() - started, step=end.step))
         logger.warning("%s; restart %d of %d", end.reason, len(restarts), job.spec.max_restarts)
 
 
-def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool]) -> _End:
+def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool], note_return: Callable[[], None]) -> _End:
     deadline = time.monotonic() + job.spec.rendezvous_timeout_s
     expected = set(job.spec.members)
+    is_complete = False
     while True:
         ended = gang.wait(_POLL_S)
+        signs = gang.signs()
+        if not is_complete and not _missing(signs, expected):
+            is_complete = True
+            note_return()
         if any(code != DONE for code in ended.values()):
-            return _blame(gang, expected)
+            return replace(_blame(gang, expected), step=_last_step(signs))
         if len(ended) == len(expected):
             return _End()
         if should_stop():
             return _stop(gang, expected)
-        if problem := _silence(gang.signs(), expected, job.spec, is_late=time.monotonic() > deadline):
-            return _End(exit_code=PEER_LOST, reason=problem)
+        if problem := _silence(signs, expected, job.spec, is_late=time.monotonic() > deadline):
+            return _End(exit_code=PEER_LOST, reason=problem, step=_last_step(signs))
 
 
-def _silence(signs: Mapping[Member, float], expected: set[Member], spec: ClusterSpec, *, is_late: bool) -> str:
+def _silence(signs: Mapping[Member, Sign], expected: set[Member], spec: ClusterSpec, *, is_late: bool) -> str:
     """What is wrong when members do not say anything; empty when nothing is."""
-    missing = expected - set(signs)
+    missing = _missing(signs, expected)
     if missing and is_late:
         names = ", ".join(sorted(map(str, missing)))
         return f"the cluster was not complete after {spec.rendezvous_timeout_s:g} s: {names} did not join"
-    if not missing and min(signs.values()) > spec.stall_timeout_s:
+    if not missing and min(sign.age_s for sign in signs.values()) > spec.stall_timeout_s:
         return f"no member has made a step for {spec.stall_timeout_s:g} s"
     return ""
+
+
+def _missing(signs: Mapping[Member, Sign], expected: set[Member]) -> set[Member]:
+    return {member for member in expected if member not in signs or not signs[member].has_joined}
+
+
+def _last_step(signs: Mapping[Member, Sign]) -> int:
+    return max((sign.step for sign in signs.values()), default=0)
 
 
 def _blame(gang: Gang, expected: set[Member]) -> _End:

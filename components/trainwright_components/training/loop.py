@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.cluster.signs import TRAINING
 from trainwright_components.errors import TrainingFailed
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.checkpoints import Checkpoint
@@ -14,6 +15,7 @@ from trainwright_components.training.driver import Driver, Signals
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
 from trainwright_components.training.model_state import read_state, read_weights, write_state, write_weights
+from trainwright_components.training.place import SaySign, say_nothing
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.settings import TrainingSettings
 
@@ -73,7 +75,7 @@ class Loop:
     lines: ProgressLines | None = None
     position: Position = field(default_factory=Position)
     stopping: EarlyStopping | None = None
-    sign_of_life: Callable[[], None] = lambda: None
+    sign_of_life: SaySign = say_nothing
     _saved_at: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
@@ -172,7 +174,7 @@ class Loop:
             raise Interrupted
         self._count = 1 if agreed.one_by_one else agreed.count
         self._adapt_count(count, time.monotonic() - started)
-        self.sign_of_life()
+        self.sign_of_life(TRAINING, position.step)
         if self.lines is not None:
             self.lines.report(position.step, metrics)
         return metrics

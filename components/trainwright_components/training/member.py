@@ -11,8 +11,8 @@ from typing import Any
 
 from trainwright_components import errors
 from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
-from trainwright_components.cluster.launcher import SignOfLife
 from trainwright_components.cluster.local import THREADS_VARIABLE
+from trainwright_components.cluster.signs import SignOfLife
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
 from trainwright_components.errors import InvalidSetting, TrainwrightError, UserCodeError

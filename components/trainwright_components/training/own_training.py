@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.cluster.signs import JOINED
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.module_check import check_kind
@@ -31,7 +32,7 @@ def run_own_training(
 
     started = time.monotonic()
     keras.utils.set_random_seed(context.seed)
-    place.sign_of_life()
+    place.sign_of_life(JOINED)
     model = train(context)
     check_kind(module, model)
     metrics: dict[str, float] = {}

@@ -1,9 +1,20 @@
 """Which member of which cluster a process is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from trainwright_components.cluster.spec import ClusterSpec, Member
+
+
+class SaySign(Protocol):
+    """Tells whoever watches over the members what this one is doing."""
+
+    def __call__(self, doing: str = ..., step: int = ...) -> None:
+        """Say it; `doing` is one of the words in `cluster.signs`."""
+
+
+def say_nothing(*_: object, **__: object) -> None:
+    """For a process that nobody watches over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,12 +22,12 @@ class Place:
     """A process among those that train; alone by default.
 
     Args:
-        sign_of_life: Called when every member has been reached, and while training goes on.
+        sign_of_life: Called before this member waits for the others, when it has reached them, and while it trains.
     """
 
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     member: Member = field(default_factory=lambda: Member(role="chief", index=0))
-    sign_of_life: Callable[[], None] = lambda: None
+    sign_of_life: SaySign = say_nothing
 
     @property
     def is_chief(self) -> bool:

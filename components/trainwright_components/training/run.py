@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.cluster.signs import JOINED, JOINING
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.model_module import Context, ModelModule, resolve_params
@@ -72,8 +73,9 @@ def run_training(
     if module.train is not None:
         return run_own_training(module.train, module, context, output, settings, place)
     with quiet_loggers(), in_words_of_training(settings.batch_size):  # else a line per collective operation
+        place.sign_of_life(JOINING)
         strategy = build_strategy(choice)
-        place.sign_of_life()
+        place.sign_of_life(JOINED)
         if place.is_chief:
             logger.info("strategy %s, %d replicas: %s", choice.name, strategy.num_replicas_in_sync, choice.reason)
         return Session(

@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher, SignOfLife
+from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
 from trainwright_components.cluster.local import LocalProcesses
+from trainwright_components.cluster.signs import SignOfLife
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.cluster.supervisor import run_cluster
 from trainwright_components.cluster.warm import WarmParent
@@ -18,7 +19,7 @@ from trainwright_components.cluster.warm import WarmParent
 TARGETS = """
 import json, os, signal, sys
 from pathlib import Path
-from trainwright_components.cluster.launcher import SignOfLife
+from trainwright_components.cluster.signs import SignOfLife
 from trainwright_components.cluster.tf_config import read_tf_config
 
 def show(folder, codes=None, hang=()):
