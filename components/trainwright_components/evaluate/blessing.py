@@ -11,6 +11,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_outputs import Task
 
 KERAS_PREFIX = "keras_"
+_ROUNDING = 1e-9  # 0.8 - 0.7 is more than 0.1 in floating point
 _BOUNDS = ("min", "max", "min_in_slices", "max_in_slices")
 
 # Whether more is better; None where neither more nor less is.
@@ -40,8 +41,14 @@ METRICS: Mapping[Task, Mapping[str, bool | None]] = {
         "explained_variance": True,
     },
 }
+# Errors without an upper bound: of these a tolerance is a share of the champion's value.
+RELATIVE = frozenset({"log_loss", "mae", "mse", "rmse", "max_error"})
 BINARY_ONLY = ("precision", "recall", "f1")
 MAIN_METRIC = {Task.CLASSIFICATION: "accuracy", Task.REGRESSION: "rmse"}
+
+
+class NotComparable(Exception):
+    """Why a champion cannot be compared on these rows; never leaves this component."""
 
 
 class CheckKind(StrEnum):
@@ -60,6 +67,7 @@ class Check:
         value: Of the model; None where these rows do not define the metric.
         limit: What `value` was compared with; None where there was nothing to compare with.
         message: One sentence for a person.
+        advice: What to do about it; empty where it passed.
     """
 
     kind: CheckKind
@@ -68,6 +76,7 @@ class Check:
     value: float | None
     limit: float | None
     message: str
+    advice: str = ""
 
     def to_mapping(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -159,26 +168,73 @@ def _check_bound(kind: CheckKind, name: str, value: float | None, limit: float, 
     else:
         passed = value >= limit if is_low else value <= limit
         relation = ("at least" if is_low else "at most") if passed else ("below" if is_low else "above")
-        message = f"{name}{where} is {value:.4g}, {relation} {limit:g}"
-    return Check(kind=kind, metric=name, passed=passed, value=value, limit=limit, message=message)
+        shown, shown_limit = _apart(value, limit)
+        message = f"{name}{where} is {shown}, {relation} {shown_limit}"
+    advice = "" if passed else f"improve the model, or change thresholds.{name}"
+    return Check(kind=kind, metric=name, passed=passed, value=value, limit=limit, message=message, advice=advice)
 
 
 def check_champion(
-    metric: str, task: Task, value: float | None, champion: float | None, *, tolerance: float, version: str
+    metric: str,
+    task: Task,
+    value: float | None,
+    champion: float | None,
+    *,
+    tolerance: float,
+    version: str,
+    answers_alike: bool = False,
 ) -> Check:
-    """The model must not be worse than the champion by more than `tolerance`, in units of `metric`."""
+    """The model's `value` must not be worse than the `champion`'s by more than `tolerance`.
+
+    Of a metric in `RELATIVE` the tolerance is a share of the champion's value, else it is in units of the metric. A
+    model whose `answers_alike` those of the champion but for rounding is not worse, whatever the metric says.
+
+    Raises:
+        NotComparable: These rows do not define the metric.
+    """
     if value is None or champion is None or math.isnan(value) or math.isnan(champion):
-        passed = champion is None or math.isnan(champion)
-        message = f"{metric} is not defined on these rows, so the champion (version {version}) could not be compared"
-    else:
-        loss = champion - value if more_is_better(metric, task) else value - champion
-        passed = loss <= tolerance
-        verdict = "not worse" if passed else "worse"
-        slack = f" by more than {tolerance:g}" if tolerance else ""
-        message = f"{metric} is {value:.4g}, {verdict}{slack} than {champion:.4g} of the champion (version {version})"
-    return Check(kind=CheckKind.CHAMPION, metric=metric, passed=passed, value=value, limit=champion, message=message)
+        raise NotComparable(f"{metric} is not defined on these rows")
+    loss = champion - value if more_is_better(metric, task) else value - champion
+    allowed = tolerance * abs(champion) if metric in RELATIVE else tolerance
+    passed = answers_alike or loss <= allowed + _ROUNDING * max(abs(champion), abs(value))
+    slack = f"{100 * tolerance:.4g}%" if metric in RELATIVE else f"{tolerance:.4g}"
+    verdict = ("not worse" if passed else "worse") + (f" by more than {slack}" if tolerance else "")
+    shown, shown_champion = _apart(value, champion)
+    return Check(
+        kind=CheckKind.CHAMPION,
+        metric=metric,
+        passed=passed,
+        value=value,
+        limit=champion,
+        message=f"{metric} is {shown}, {verdict} than {shown_champion} of the champion (version {version})",
+        advice="" if passed else "improve the model, or allow the loss with champion_tolerance",
+    )
 
 
-def no_champion(metric: str, reason: str) -> Check:
+def incomparable_champion(metric: str, reason: object, *, version: str, may_be_replaced: bool) -> Check:
+    """A champion that exists but could not be scored: in the way, unless it was said that it may be replaced."""
+    verdict = "is replaced as asked" if may_be_replaced else "cannot be compared"
+    return Check(
+        kind=CheckKind.CHAMPION,
+        metric=metric,
+        passed=may_be_replaced,
+        value=None,
+        limit=None,
+        message=f"the champion (version {version}) {verdict}: {reason}",
+        advice=""
+        if may_be_replaced
+        else "if this is another model, give it a model_name of its own; to let it take the champion's place, set "
+        "replace_incomparable_champion=true",
+    )
+
+
+def no_champion(metric: str) -> Check:
     """A check that passes because there is nothing to compare with."""
-    return Check(kind=CheckKind.CHAMPION, metric=metric, passed=True, value=None, limit=None, message=reason)
+    message = "no model is served yet, so there is no champion to compare with"
+    return Check(kind=CheckKind.CHAMPION, metric=metric, passed=True, value=None, limit=None, message=message)
+
+
+def _apart(value: float, other: float) -> tuple[str, str]:
+    """Both with four significant digits, or with as many as it takes to tell them apart."""
+    digits = next((count for count in range(4, 17) if f"{value:.{count}g}" != f"{other:.{count}g}"), 4)
+    return f"{value:.{digits}g}", f"{other:.{digits}g}"

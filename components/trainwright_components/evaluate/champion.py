@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
 from trainwright_components.errors import InvalidData
+from trainwright_components.evaluate.blessing import NotComparable
 from trainwright_components.model_outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
 from trainwright_components.quiet import quiet_loggers
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SIGNATURE = "serving_default"
-
-
-class NotComparable(Exception):
-    """Why a champion cannot answer for these rows; never leaves this component."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +77,17 @@ class Champion:
             outputs = self.signature(**{name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()})
         except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
             raise NotComparable(f"it fails on these rows: {_first_line(error)}") from error
-        if task_of(self.schema) is Task.CLASSIFICATION:
-            return self._probabilities(_pick(outputs, PROBABILITIES).numpy())
-        numbers: NDArray[np.float32] = _pick(outputs, PREDICTIONS).numpy().astype(np.float32)
-        return numbers
+        is_classifier = task_of(self.schema) is Task.CLASSIFICATION
+        answer: NDArray[np.float32] = (
+            _pick(outputs, PROBABILITIES if is_classifier else PREDICTIONS).numpy().astype(np.float32)
+        )
+        if not np.isfinite(answer).all():
+            raise NotComparable("it puts out NaN or infinity on these rows")
+        return self._probabilities(answer) if is_classifier else answer
 
-    def _probabilities(self, answer: NDArray[Any]) -> NDArray[np.float32]:
+    def _probabilities(self, answer: NDArray[np.float32]) -> NDArray[np.float32]:
         wanted = self.schema.class_names
         names = self.class_names or wanted
-        answer = answer.astype(np.float32)
         if len(wanted) == 2 and answer.size == len(answer):
             answer = np.stack([1 - answer.ravel(), answer.ravel()], axis=1)
         if answer.ndim != 2 or answer.shape[1] != len(names):

@@ -19,6 +19,7 @@ def evaluate(
     champion_base_path: str = "",
     champion_metric: str = "",
     champion_tolerance: float = 0.0,
+    replace_incomparable_champion: bool = False,
     slices: list = [],
     batch_size: int = 256,
 ) -> NamedTuple("Outputs", [("is_blessed", bool), ("reasons", list)]):  # type: ignore[valid-type]  # KFP's own form
@@ -31,7 +32,8 @@ def evaluate(
         thresholds: Limits by metric: a number, or an object with min, max, min_in_slices or max_in_slices.
         champion_base_path: The folder whose highest version is served now; empty compares with nothing.
         champion_metric: The metric that the champion is compared by; accuracy or rmse when empty.
-        champion_tolerance: By how much the model may be worse than the champion, in units of that metric.
+        champion_tolerance: How much worse the model may be: a share of an unbounded error, else in the metric's units.
+        replace_incomparable_champion: Whether a champion that cannot be scored on these rows may be replaced.
         slices: Categorical features whose values are scored one by one.
         batch_size: Rows scored at a time.
 
@@ -40,7 +42,7 @@ def evaluate(
         classification_metrics: Confusion matrix and ROC curve of a classifier.
         report: A page with the verdict, the metrics and plots.
         is_blessed: Whether every check passed.
-        reasons: Every check with kind, metric, value, limit, passed and message; failed ones first.
+        reasons: Every check with kind, metric, value, limit, passed, message and advice; failed ones first.
     """
     from pathlib import Path
     from typing import NamedTuple
@@ -55,6 +57,7 @@ def evaluate(
         champion_base_path=champion_base_path,
         champion_metric=champion_metric,
         champion_tolerance=champion_tolerance,
+        replace_incomparable_champion=replace_incomparable_champion,
         slices=tuple(slices),
         batch_size=batch_size,
     )

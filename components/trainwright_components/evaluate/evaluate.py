@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainwright_components.datasets.reader import count_rows
 from trainwright_components.datasets.schema import Schema, suggest
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -15,13 +18,15 @@ from trainwright_components.evaluate.blessing import (
     MAIN_METRIC,
     METRICS,
     Check,
+    NotComparable,
     check_champion,
     check_thresholds,
+    incomparable_champion,
     known_metrics,
     no_champion,
     parse_thresholds,
 )
-from trainwright_components.evaluate.champion import Champion, NotComparable, find_champion
+from trainwright_components.evaluate.champion import Champion, find_champion
 from trainwright_components.evaluate.classification import ClassificationScores, ClassificationTally
 from trainwright_components.evaluate.regression import RegressionTally
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
@@ -44,7 +49,9 @@ class EvaluationSettings:
         thresholds: `{"accuracy": 0.9}` or `{"log_loss": {"max": 0.3, "max_in_slices": 0.5}}`.
         champion_base_path: The folder of served versions; empty means that there is no champion.
         champion_metric: What the champion is compared by; accuracy or rmse when empty.
-        champion_tolerance: By how much the model may be worse than the champion, in units of that metric.
+        champion_tolerance: By how much the model may be worse than the champion: a share of the champion's value for
+            log_loss, mae, mse, rmse and max_error, else in units of the metric.
+        replace_incomparable_champion: Whether a champion that cannot be scored on these rows is no obstacle.
         slices: Categorical features.
     """
 
@@ -53,6 +60,7 @@ class EvaluationSettings:
     champion_base_path: str = ""
     champion_metric: str = ""
     champion_tolerance: float = 0.0
+    replace_incomparable_champion: bool = False
     slices: tuple[str, ...] = ()
     batch_size: int = DEFAULT_BATCH_SIZE
 
@@ -65,11 +73,15 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionScores:
-    """The champion on the same rows; `scores` is None and `reason` says why when it could not be scored."""
+    """The champion on the same rows; `scores` is None and `reason` says why when it could not be scored.
+
+    `answers_alike` says that it gave the new model's answers but for rounding.
+    """
 
     version: str
     scores: Scores | None = None
     reason: str = ""
+    answers_alike: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +183,7 @@ class _Challenged:
 
     def __init__(self, base_path: str, schema: Schema) -> None:
         self._tally = _make_tally(schema)
-        self._version, self._reason = "", ""
+        self._version, self._reason, self._answers_alike = "", "", True
         self._champion: Champion | None = None
         location = find_champion(base_path)
         if location is None:
@@ -186,15 +198,20 @@ class _Challenged:
         if self._champion is None:
             return
         try:
-            self._tally.add(self._champion.answer(batch.features), batch.labels, batch.weights)
+            answers = self._champion.answer(batch.features)
+            self._tally.add(answers, batch.labels, batch.weights)
         except (NotComparable, ValueError) as reason:
             self._give_up(reason)
+            return
+        self._answers_alike = self._answers_alike and _are_alike(answers, batch.answers)
 
     def result(self) -> ChampionScores | None:
         if not self._version:
             return None
         scores = self._tally.result() if self._champion else None
-        return ChampionScores(version=self._version, scores=scores, reason=self._reason)
+        return ChampionScores(
+            version=self._version, scores=scores, reason=self._reason, answers_alike=self._answers_alike
+        )
 
     def _give_up(self, reason: Exception) -> None:
         self._champion, self._reason = None, str(reason)
@@ -230,16 +247,30 @@ def _champion_check(
     champion: ChampionScores | None, metric: str, task: Task, metrics: Mapping[str, float], settings: EvaluationSettings
 ) -> Check:
     if champion is None:
-        return no_champion(metric, "no model is served yet, so there is no champion to compare with")
-    if champion.scores is None:
-        return no_champion(metric, f"the champion (version {champion.version}) was not compared: {champion.reason}")
-    return check_champion(
-        metric,
-        task,
-        metrics.get(metric),
-        champion.scores.metrics.get(metric),
-        tolerance=settings.champion_tolerance,
-        version=champion.version,
+        return no_champion(metric)
+    try:
+        if champion.scores is None:
+            raise NotComparable(champion.reason)
+        return check_champion(
+            metric,
+            task,
+            metrics.get(metric),
+            champion.scores.metrics.get(metric),
+            tolerance=settings.champion_tolerance,
+            version=champion.version,
+            answers_alike=champion.answers_alike,
+        )
+    except NotComparable as reason:
+        return incomparable_champion(
+            metric, reason, version=champion.version, may_be_replaced=settings.replace_incomparable_champion
+        )
+
+
+def _are_alike(answers: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
+    """Whether two graphs of one model may have given these: float32 keeps seven digits, and sums lose some."""
+    scale = float(np.abs(others).max(initial=0))
+    return answers.size == others.size and np.allclose(
+        answers.reshape(len(answers), -1), others.reshape(len(others), -1), rtol=0, atol=1e-5 * scale
     )
 
 

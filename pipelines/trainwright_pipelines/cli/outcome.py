@@ -123,7 +123,8 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
     if found.metric_value is not None:
         lines.append((f"test {found.metric_name}", f"{found.metric_value:.4f}"))
     if found.is_blessed is False:
-        lines.append(("not served", "; ".join(found.reasons) or "the model is not blessed"))
+        lines += _titled("not served", found.reasons or ("the model is not blessed",))
+        lines += _titled("what to do", found.advice)
     if found.tflite_size_bytes is not None:
         lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}  ({found.tflite_note})"))
     if found.endpoint:
@@ -137,3 +138,8 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
         rows = f"  ({found.predicted_rows:,} rows)" if found.predicted_rows is not None else ""
         lines.append(("predictions", f"{found.predictions}{rows}"))
     return lines
+
+
+def _titled(title: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """One line per text; the title stands before the first."""
+    return [(title if index == 0 else "", text) for index, text in enumerate(texts)]

@@ -42,7 +42,9 @@ def run(
     name: str,
     as_json: bool,
 ) -> None:
-    """Run PIPELINE and follow it to its end; exit code 0 when it succeeded.
+    """Run PIPELINE and follow it to its end; exit code 0 when no step failed.
+
+    A model that was not good enough to be served is no failure: --json has headlines.is_blessed.
 
     PIPELINE is a shipped pipeline's name, file.py:function, or a compiled YAML file.
     Its parameters: trainwright pipelines PIPELINE

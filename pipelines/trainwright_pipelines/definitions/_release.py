@@ -17,6 +17,7 @@ def release(
     thresholds: Any,
     slices: Any,
     champion_tolerance: Any,
+    replace_incomparable_champion: Any,
     model_name: Any,
     model_base_path: Any,
     quantize: Any,
@@ -32,6 +33,7 @@ def release(
         slices=slices,
         champion_base_path=model_base_path,
         champion_tolerance=champion_tolerance,
+        replace_incomparable_champion=replace_incomparable_champion,
     )
     with dsl.If(verdict.outputs["is_blessed"] == True, name="blessed"):  # noqa: E712  a channel, compared at run time
         exported = export_savedmodel(model=model, dataset=dataset)

@@ -27,7 +27,8 @@ def train_and_deploy(
     cluster: dict = {},
     thresholds: dict = {},
     slices: list = [],
-    champion_tolerance: float = 0.01,
+    champion_tolerance: float = 0.0,
+    replace_incomparable_champion: bool = False,
     model_name: str = "digits",
     model_base_path: str = "",
     quantize: bool = True,
@@ -56,7 +57,8 @@ def train_and_deploy(
         cluster: Replicas of each role, such as {"worker": 2}; empty trains in one process.
         thresholds: Limits that a metric must keep for the model to be blessed, such as {"accuracy": 0.9}.
         slices: Categorical features whose values are scored one by one.
-        champion_tolerance: By how much the model may be worse than the one now served, in units of the metric.
+        champion_tolerance: How much worse than the served model it may be: 0.01 is 1% of an error, 0.01 of a score.
+        replace_incomparable_champion: Whether a model may replace a served one that cannot be scored on its rows.
         model_name: The name that the model is served under.
         model_base_path: The folder of the model's versions; empty for this machine's own.
         quantize: Whether to make a TFLite model too.
@@ -93,6 +95,7 @@ def train_and_deploy(
         thresholds=thresholds,
         slices=slices,
         champion_tolerance=champion_tolerance,
+        replace_incomparable_champion=replace_incomparable_champion,
         model_name=model_name,
         model_base_path=model_base_path,
         quantize=quantize,

@@ -18,7 +18,8 @@ class Headlines:
 
     Args:
         metric_name: Of the test split: accuracy of a classifier, an error of a regression.
-        is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it.
+        is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it, and then
+            `advice` what to do.
         tflite_mode: The quantization that was chosen.
         tflite_score: Accuracy of a classifier, R2 of a regression, as `tflite_score_name` says.
         endpoint: The address of the served model.
@@ -29,6 +30,7 @@ class Headlines:
     metric_value: float | None = None
     is_blessed: bool | None = None
     reasons: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     tflite_size_bytes: int | None = None
     tflite_mode: str = ""
     tflite_score_name: str = ""
@@ -53,6 +55,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
     """The headlines of the run whose steps are `tasks`."""
     name, value = _headline_metric(tasks)
     blessed = _output(tasks, _EVALUATE, "is_blessed")
+    reasons = _output(tasks, _EVALUATE, "reasons") or ()
     tflite = _metadata_with(tasks, {"size_bytes", "mode"}, component=_QUANTIZE)
     deployment = _metadata_with(tasks, {"rest_url"})
     predictions, predicted_rows = _predictions(tasks)
@@ -60,7 +63,8 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         metric_name=name,
         metric_value=value,
         is_blessed=blessed if isinstance(blessed, bool) else None,
-        reasons=_reasons(_output(tasks, _EVALUATE, "reasons") or (), only_failed=blessed is False),
+        reasons=_reasons(reasons, only_failed=blessed is False),
+        advice=_advice(reasons) if blessed is False else (),
         tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,
         tflite_mode=str(tflite.get("mode", "")),
         tflite_score_name="accuracy" if tflite.get("class_names") else "R2",
@@ -113,6 +117,11 @@ def _reasons(reasons: Iterable[Any], *, only_failed: bool) -> tuple[str, ...]:
     passed = [isinstance(each, Mapping) and each.get("passed") is True for each in reasons]
     messages = [str(each.get("message", each)) if isinstance(each, Mapping) else str(each) for each in reasons]
     return tuple(text for text, is_good in zip(messages, passed, strict=True) if not (only_failed and is_good))
+
+
+def _advice(reasons: Iterable[Any]) -> tuple[str, ...]:
+    found = [str(each["advice"]) for each in reasons if isinstance(each, Mapping) and each.get("advice")]
+    return tuple(dict.fromkeys(found))
 
 
 def _predictions(tasks: Sequence[Task]) -> tuple[str, int | None]:

@@ -33,7 +33,7 @@ def gather_values(
         folder: Where relative paths of settings and defaults start.
 
     Raises:
-        InvalidSetting: An unknown name, a wrong type, a missing value or file.
+        InvalidSetting: An unknown name, a wrong type, a missing value or file, a model without a name of its own.
         InvalidModule: The model module cannot be one.
     """
     is_shipped = source.file.parent == DEFINITIONS
@@ -47,6 +47,7 @@ def gather_values(
     values |= _changed_defaults(declared, values, folder, must_exist=is_shipped)
     if is_shipped:
         _check_shipped(values)
+        _check_own_name(values, declared, folder)
     return values
 
 
@@ -98,3 +99,16 @@ def _check_shipped(values: Mapping[str, Any]) -> None:
         raise InvalidSetting(
             f"model_name must be letters, digits, _ . - and start with one of the first two, got {name!r}"
         )
+
+
+def _check_own_name(values: Mapping[str, Any], declared: Mapping[str, Parameter], folder: Path) -> None:
+    """Only the bundled example may publish under the bundled example's name without being told to."""
+    if "model_name" not in declared or "model_name" in values:
+        return
+    bundled = {name: declared[name].default for name in ("source", "module") if name in declared}
+    for name, default in absolute_locations(bundled, base=folder, must_exist=False).items():
+        if (value := values.get(name, default)) != default:
+            raise InvalidSetting(
+                f"{name} is {value!r}, but model_name was left at {declared['model_name'].default!r}, which names the "
+                "model of the bundled example: give this project's model a name, --set model_name=NAME"
+            )

@@ -11,8 +11,10 @@ from trainwright_components.evaluate.blessing import (
     METRICS,
     Check,
     CheckKind,
+    NotComparable,
     check_champion,
     check_thresholds,
+    incomparable_champion,
     known_metrics,
     parse_thresholds,
 )
@@ -56,6 +58,7 @@ def test_a_check_says_what_it_compared() -> None:
         "value": 0.9,
         "limit": 0.95,
         "message": "accuracy is 0.9, below 0.95",
+        "advice": "improve the model, or change thresholds.accuracy",
     }
 
 
@@ -94,24 +97,78 @@ def test_thresholds_that_cannot_be_meant_are_refused(thresholds: dict[str, Any],
         judge(thresholds, {})
 
 
+def against_champion(
+    metric: str, value: float | None, champion: float | None, tolerance: float = 0.0, *, answers_alike: bool = False
+) -> Check:
+    task = Task.CLASSIFICATION if metric in METRICS[Task.CLASSIFICATION] else Task.REGRESSION
+    return check_champion(metric, task, value, champion, tolerance=tolerance, version="3", answers_alike=answers_alike)
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "champion", "tolerance", "passed"),
     [
         ("accuracy", 0.90, 0.90, 0.0, True),
         ("accuracy", 0.89, 0.90, 0.0, False),
+        ("accuracy", 0.899999, 0.90, 0.0, False),
         ("accuracy", 0.89, 0.90, 0.02, True),
+        ("accuracy", 0.70, 0.80, 0.10, True),
         ("log_loss", 0.31, 0.30, 0.0, False),
         ("log_loss", 0.29, 0.30, 0.0, True),
-        ("accuracy", None, 0.90, 0.0, False),
-        ("accuracy", 0.90, None, 0.0, True),
+        ("log_loss", 0.302, 0.30, 0.01, True),
+        ("log_loss", 0.304, 0.30, 0.01, False),
+        ("rmse", 50_400.0, 50_000.0, 0.01, True),
+        ("rmse", 50_600.0, 50_000.0, 0.01, False),
+        ("mae", 0.000505, 0.0005, 0.01, True),
+        ("mae", 0.00052, 0.0005, 0.01, False),
+        ("r2", 0.005, 0.01, 0.01, True),
+        ("r2", -0.5, -0.4, 0.05, False),
+        ("calibration_error", 0.05, 0.01, 0.05, True),
     ],
 )
 def test_the_champion_must_not_be_better_by_more_than_the_tolerance(
-    metric: str, value: float | None, champion: float | None, tolerance: float, passed: bool
+    metric: str, value: float, champion: float, tolerance: float, passed: bool
 ) -> None:
-    check = check_champion(metric, Task.CLASSIFICATION, value, champion, tolerance=tolerance, version="3")
+    check = against_champion(metric, value, champion, tolerance)
     assert check.passed is passed
     assert "version 3" in check.message
+    assert bool(check.advice) is not passed
+
+
+def test_a_model_with_the_champions_answers_is_not_worse_whatever_rounding_does_to_the_metric() -> None:
+    assert not against_champion("log_loss", 0.3000001, 0.3).passed
+    assert against_champion("log_loss", 0.3000001, 0.3, answers_alike=True).passed
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "tolerance", "message"),
+    [
+        ("accuracy", (0.9444, 0.9722), 0.0, "accuracy is 0.9444, worse than 0.9722 of the champion (version 3)"),
+        ("accuracy", (0.95, 0.97), 0.01, "accuracy is 0.95, worse by more than 0.01 than 0.97 of the"),
+        ("rmse", (59.0, 57.0), 0.02, "rmse is 59, worse by more than 2% than 57 of the champion"),
+        ("rmse", (57.123456, 57.123412), 0.0, "rmse is 57.1235, worse than 57.1234 of"),
+    ],
+)
+def test_the_message_has_the_digits_that_tell_the_two_apart(
+    metric: str, values: tuple[float, float], tolerance: float, message: str
+) -> None:
+    assert message in against_champion(metric, *values, tolerance).message
+
+
+@pytest.mark.parametrize(("value", "champion"), [(None, 0.9), (0.9, None), (math.nan, 0.9), (0.9, math.nan)])
+def test_a_metric_that_the_rows_do_not_define_compares_nothing(value: float | None, champion: float | None) -> None:
+    with pytest.raises(NotComparable, match="auc is not defined on these rows"):
+        against_champion("auc", value, champion)
+
+
+def test_a_champion_that_cannot_be_compared_is_in_the_way_unless_it_may_be_replaced() -> None:
+    check = incomparable_champion("auc", "it has no signature", version="3", may_be_replaced=False)
+    assert not check.passed
+    assert check.message == "the champion (version 3) cannot be compared: it has no signature"
+    assert "model_name" in check.advice
+    assert "replace_incomparable_champion=true" in check.advice
+    asked_for = incomparable_champion("auc", "it has no signature", version="3", may_be_replaced=True)
+    assert asked_for.passed
+    assert not asked_for.advice
 
 
 def test_every_metric_that_is_computed_can_have_a_threshold() -> None:

@@ -11,9 +11,10 @@ import pytest
 from sklearn import metrics as exact
 
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.evaluate.blessing import CheckKind
+from trainwright_components.evaluate.blessing import CheckKind, NotComparable
+from trainwright_components.evaluate.champion import Champion
 from trainwright_components.evaluate.classification import ClassificationScores
 from trainwright_components.evaluate.evaluate import Evaluation, EvaluationSettings, evaluate_model
 from trainwright_components.evaluate.page import build_report, log_plots
@@ -175,24 +176,95 @@ def test_a_better_champion_stays_unless_the_tolerance_allows(
     assert evaluate_model(worse, tabular_dataset, settings=replace(strict, champion_tolerance=1.0)).is_blessed
 
 
-def test_a_champion_that_takes_other_features_is_no_obstacle(
-    tabular_model: Path, tabular_dataset: Path, digits_saved_model: Path, tmp_path: Path
+def test_the_champion_itself_passes_as_a_new_model(
+    regression_model: Path, regression_dataset: Path, regression_saved_model: Path, tmp_path: Path
 ) -> None:
-    settings = EvaluationSettings(champion_base_path=champions(tmp_path, v4=digits_saved_model))
-    evaluation = evaluate_model(tabular_model, tabular_dataset, settings=settings)
-    assert evaluation.is_blessed
+    settings = EvaluationSettings(champion_base_path=champions(tmp_path, v1=regression_saved_model))
+    evaluation = evaluate_model(regression_model, regression_dataset, settings=settings)
     assert evaluation.champion is not None
-    assert evaluation.champion.scores is None
-    assert "(version 4) was not compared: it knows none of this dataset's classes" in evaluation.reasons[0]["message"]
-
-
-def test_a_broken_champion_is_no_obstacle(tabular_model: Path, tabular_dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "2").mkdir()
-    (tmp_path / "2" / "saved_model.pb").write_bytes(b"no model")
-    settings = EvaluationSettings(champion_base_path=str(tmp_path))
-    evaluation = evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert evaluation.champion.answers_alike
     assert evaluation.is_blessed
-    assert "it cannot be loaded" in evaluation.reasons[0]["message"]
+
+
+def incomparable(kind: str, base: Path, digits_saved_model: Path, tabular_saved_model: Path) -> str:
+    """A champion that the table's model cannot be held against."""
+    if kind == "other classes":
+        return champions(base, v4=digits_saved_model)
+    if kind == "broken":
+        (base / "4").mkdir(parents=True)
+        (base / "4" / "saved_model.pb").write_bytes(b"no model")
+        return str(base)
+    champions(base, v4=tabular_saved_model)
+    schema = base / "4" / "assets.extra" / "schema.json"
+    schema.write_text(schema.read_text().replace('"class"', '"number"'))
+    return str(base)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("other classes", "(version 4) cannot be compared: it knows none of this dataset's classes"),
+        ("broken", "(version 4) cannot be compared: it cannot be loaded"),
+        ("other label", "(version 4) cannot be compared: it predicts a number, this dataset's label is a class"),
+    ],
+)
+def test_a_champion_that_cannot_be_compared_is_replaced_only_when_asked_for(
+    kind: str,
+    words: str,
+    tabular_model: Path,
+    tabular_dataset: Path,
+    digits_saved_model: Path,
+    tabular_saved_model: Path,
+    tmp_path: Path,
+) -> None:
+    base = incomparable(kind, tmp_path / "served", digits_saved_model, tabular_saved_model)
+    settings = EvaluationSettings(champion_base_path=base)
+    refused = evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert not refused.is_blessed
+    assert refused.champion is not None
+    assert refused.champion.scores is None
+    assert words in refused.reasons[0]["message"]
+    assert "model_name" in refused.reasons[0]["advice"]
+    asked_for = replace(settings, replace_incomparable_champion=True)
+    assert evaluate_model(tabular_model, tabular_dataset, settings=asked_for).is_blessed
+
+
+def test_a_champion_needs_all_of_its_columns_and_minds_no_more(
+    tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path
+) -> None:
+    schema = Schema.load(tabular_dataset)
+    location = champions(tmp_path / "served", v1=tabular_saved_model) + "/1"
+    more = (*schema.features, Feature(name="more", kind="numeric", dtype="float32"))
+    assert Champion.load(location, replace(schema, features=more)).version == "1"
+    fewer = tuple(feature for feature in schema.features if feature.name != "alcohol")
+    with pytest.raises(NotComparable, match="it takes 'alcohol', which this dataset does not have"):
+        Champion.load(location, replace(schema, features=fewer))
+
+
+def test_a_champion_meets_categories_that_it_has_never_seen(
+    tabular_model: Path, tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    location = champions(tmp_path / "served", v1=tabular_saved_model) + "/1"
+    champion = Champion.load(location, Schema.load(tabular_dataset))
+    features, _ = next(iter(read_split(tabular_dataset, "test").batch(8)))
+    answers = champion.answer({**features, "strength": tf.constant(["unheard of"] * len(features["strength"]))})
+    assert answers.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_class_more_or_less_is_compared(tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path) -> None:
+    schema = Schema.load(tabular_dataset)
+    location = champions(tmp_path / "served", v1=tabular_saved_model) + "/1"
+    features, _ = next(iter(read_split(tabular_dataset, "test").batch(8)))
+    answers = Champion.load(location, schema).answer(features)
+    assert schema.label is not None
+    names = schema.class_names
+    for wanted, columns in ((("new", *names), (None, 0, 1, 2)), (names[1:], (1, 2))):
+        other = replace(schema, label=replace(schema.label, class_names=wanted))
+        matched = Champion.load(location, other).answer(features)
+        for index, column in enumerate(columns):
+            assert matched[:, index] == pytest.approx(0 if column is None else answers[:, column])
 
 
 def test_a_champion_that_knows_other_classes_is_matched_by_name(

@@ -54,10 +54,14 @@ def test_a_model_that_was_trained_and_not_tested_has_no_test_score(tasks: list[T
 
 
 def test_only_what_stood_against_the_model_is_why_it_is_not_served(tasks: list[Task]) -> None:
-    reasons = [{"passed": False, "message": "too bad"}, {"passed": True, "message": "no worse than the champion"}]
+    reasons = [
+        {"passed": False, "message": "too bad", "advice": "do better"},
+        {"passed": True, "message": "no worse than the champion", "advice": ""},
+    ]
     outputs = Values(parameters={"is_blessed": False, "reasons": reasons})
     evaluate = replace(next(task for task in tasks if task.name == "evaluate"), outputs=outputs)
-    assert find_headlines([evaluate]).reasons == ("too bad",)
+    found = find_headlines([evaluate])
+    assert (found.reasons, found.advice) == (("too bad",), ("do better",))
 
 
 def test_predictions_are_told_with_their_file(tasks: list[Task]) -> None:

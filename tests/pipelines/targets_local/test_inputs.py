@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "model.py").write_text("DEFAULT_PARAMS = {'units': 8}\n\n\ndef build_model(context): ...\n")
     (folder / "data.csv").write_text("a\n1\n")
     (folder / "params.yaml").write_text(
-        "source: data.csv\nmodule: model.py\nmodel_base_path: served\n"
+        "source: data.csv\nmodule: model.py\nmodel_name: mine\nmodel_base_path: served\n"
         "params: {units: 16}\noptions: {schema_file: data.csv}\n"
     )
     return folder
@@ -51,6 +51,7 @@ def test_paths_of_a_file_start_at_its_folder_and_those_of_settings_here(project:
     assert values == {
         "source": str(project / "data.csv"),
         "module": str(project / "model.py"),
+        "model_name": "mine",
         "model_base_path": str(tmp_path / "elsewhere"),
         "params": {"units": 32},
         "options": {"schema_file": str(project / "data.csv")},
@@ -60,6 +61,25 @@ def test_paths_of_a_file_start_at_its_folder_and_those_of_settings_here(project:
 def test_the_default_module_is_the_shipped_files_path(tmp_path: Path) -> None:
     values = gather_values(SHIPPED, DECLARED, settings=[], params_file=None, folder=tmp_path)
     assert values == {"module": str(shipped_modules()["digits"])}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("source", "wine"), ("source", "data.csv"), ("module", "model.py"), ("module", "tabular_classifier")],
+)
+def test_only_the_bundled_example_goes_without_a_name(name: str, value: str, project: Path) -> None:
+    def gather(*more: tuple[str, str], source: PipelineSource = SHIPPED) -> dict[str, object]:
+        return gather_values(source, DECLARED, settings=[(name, value), *more], params_file=None, folder=project)
+
+    with pytest.raises(InvalidSetting, match=f"{name} is .*{value}.*--set model_name=NAME"):
+        gather()
+    assert gather(("model_name", "digits"))["model_name"] == "digits"
+    assert "model_name" not in gather(source=OWN)
+
+
+def test_the_bundled_example_may_be_named_in_full(project: Path) -> None:
+    settings = [("source", "digits"), ("module", str(shipped_modules()["digits"]))]
+    assert gather_values(SHIPPED, DECLARED, settings=settings, params_file=None, folder=project) == dict(settings)
 
 
 def test_a_pipeline_of_the_users_own_may_mean_something_else_by_source(tmp_path: Path) -> None:
