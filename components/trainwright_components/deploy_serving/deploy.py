@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.deploy_serving.golden import GoldenRequest, GoldenResult, read_golden_requests
-from trainwright_components.deploy_serving.history import HistoryEntry, append_history, now_text, read_history
+from trainwright_components.deploy_serving.history import (
+    HistoryEntry,
+    append_history,
+    golden_requests_file,
+    now_text,
+    read_history,
+)
 from trainwright_components.deploy_serving.proving import Candidate, Unfit, prove_live, rehearse, wait_until_live
 from trainwright_components.deploy_serving.versions import (
     LOCK_NAME,
@@ -21,7 +27,7 @@ from trainwright_components.deploy_serving.versions import (
     withdraw,
 )
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting
-from trainwright_components.files import content_digest
+from trainwright_components.files import content_digest, write_whole
 from trainwright_components.model_server.control import add_model, check_model, remove_model, start_server
 from trainwright_components.model_server.locks import locked
 from trainwright_components.model_server.serving_home import ServerInfo
@@ -97,6 +103,7 @@ def deploy_model(
     _make_base_path(base_path)
     candidate = Candidate(
         saved_model=saved_model,
+        golden_requests=golden_requests,
         requests=requests,
         model_name=model_name,
         base_path=base_path,
@@ -187,6 +194,7 @@ def _deployment(
         golden_requests=golden.requests,
         largest_difference=golden.largest_difference,
     )
+    write_whole(golden_requests_file(candidate.base_path, version), candidate.golden_requests.read_bytes())
     return Deployment(
         model_name=candidate.model_name,
         base_path=candidate.base_path,

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainwright_components.files import write_whole
 
 HISTORY_NAME = ".deployments.json"
+GOLDEN_FOLDER = ".golden"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +52,8 @@ def append_history(base_path: Path, entry: HistoryEntry) -> list[HistoryEntry]:
 def now_text() -> str:
     """The present moment as history writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def golden_requests_file(base_path: Path, version: int) -> Path:
+    """Where the golden requests of a version are kept; a version that another program put there has none."""
+    return base_path / GOLDEN_FOLDER / f"{version}.jsonl"

@@ -25,9 +25,10 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is to be deployed, and where."""
+    """What is to be deployed, and where; `requests` are those of the file `golden_requests`."""
 
     saved_model: Path
+    golden_requests: Path
     requests: list[GoldenRequest]
     model_name: str
     base_path: Path

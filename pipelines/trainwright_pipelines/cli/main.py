@@ -20,7 +20,7 @@ COMMANDS = {
     "components": ("trainwright_pipelines.cli.pipelines:components", "List the components, or describe one."),
     "runs": ("trainwright_pipelines.cli.runs:runs", "Look at runs; resume, repeat, cancel or delete them."),
     "serve": ("trainwright_pipelines.cli.serve:serve", "Start, stop and look at the model server of this machine."),
-    "predict": ("trainwright_pipelines.cli.serve:predict", "Ask a served model."),
+    "predict": ("trainwright_pipelines.cli.predict:predict", "Ask a served model."),
     "doctor": ("trainwright_pipelines.cli.doctor:doctor", "Check this installation and say what to mend."),
     "devices": ("trainwright_pipelines.cli.doctor:devices", "Show the processors that TensorFlow sees."),
 }

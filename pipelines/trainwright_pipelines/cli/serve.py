@@ -1,20 +1,16 @@
-"""`trainwright serve` and `trainwright predict`: the model server of this machine."""
+"""`trainwright serve`: the model server of this machine."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
 from trainwright_pipelines.home import find_home
-from trainwright_pipelines.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.control import ServerStatus
-    from trainwright_components.model_server.serving_home import ServerInfo
 
 _HERE = "trainwright_pipelines.cli.serve"
 SERVE_COMMANDS = {
@@ -100,81 +96,6 @@ def status(as_json: bool) -> None:
         _print_status(found)
     if found is None or not found.is_answering:
         raise click.exceptions.Exit(3)
-
-
-@click.command(
-    cls=ExampleCommand,
-    examples="""\
-trainwright predict my_project --example                       a row that the model was tested with
-trainwright predict my_project '{"age": 42, "city": "Bern"}'
-trainwright predict my_project --file rows.csv
-trainwright predict digits --file rows.jsonl --json
-""",
-)
-@click.argument("model")
-@click.argument("rows", required=False)
-@click.option("--file", "file", type=click.Path(), help="Rows: CSV, JSON or JSON lines; - reads standard input.")
-@click.option("--example", "use_example", is_flag=True, help="Send a row that the model was tested with.")
-@click.option("--signature", default="", metavar="NAME", help="Another signature than serving_default.")
-@click.option("--version", type=click.IntRange(0), help="Another version than the newest.")
-@click.option("--address", default="", metavar="URL", help="Another server than this machine's.")
-@json_option
-def predict(
-    model: str,
-    rows: str | None,
-    file: str | None,
-    use_example: bool,
-    signature: str,
-    version: int | None,
-    address: str,
-    as_json: bool,
-) -> None:
-    """Ask the served MODEL about ROWS: one JSON object or a list of them.
-
-    A row names the features as they are in the data; the served model does the preprocessing.
-    """
-    from trainwright_components.model_server.client import predict as ask
-    from trainwright_pipelines.cli.rows import parse_rows, read_rows_file
-    from trainwright_pipelines.cli.served_model import ServedModel, find_served_model
-
-    if sum((rows is not None, file is not None, use_example)) != 1:
-        raise InvalidSetting("give rows in one way: as an argument, with --file, or with --example")
-    served = ServedModel(name=model) if address else find_served_model(find_home().root, model)
-    if use_example:
-        if address:
-            raise InvalidSetting("--example sends a row of this machine's own runs; with --address give a row")
-        _running_server(model)
-        instances = served.example_rows(limit=1)
-    elif file is not None:
-        instances = read_rows_file(file, schema=served.schema)
-    else:
-        instances = parse_rows(rows or "")
-    answer = ask(
-        address or _running_server(model).rest_address,
-        model,
-        instances=instances,
-        signature_name=signature,
-        version=version,
-    )
-    if as_json:
-        print_json({"model": model, "instances": instances, "predictions": answer})
-        return
-    if use_example:
-        click.echo(f"sent: {json.dumps(instances[0])}")
-    for line in answer:
-        click.echo(json.dumps(line))
-
-
-def _running_server(model: str) -> "ServerInfo":
-    from trainwright_components.model_server.control import server_status
-
-    found = server_status(find_home().root)
-    if found is None or not found.is_answering:
-        raise ServingUnavailable("the model server does not run; start it: trainwright serve start")
-    names = [each.name for each in found.models]
-    if model not in names:
-        raise InvalidSetting(f"no model {model!r} is served{did_you_mean(model, names)}")
-    return found.info
 
 
 def _print_status(found: "ServerStatus") -> None:

@@ -22,8 +22,8 @@ def shipped_modules() -> dict[str, Path]:
 def absolute_locations(values: Mapping[str, Any], *, base: Path, must_exist: bool) -> dict[str, Any]:
     """`values` with the paths among them made absolute; relative ones start at `base`.
 
-    A parameter is taken for a path by its name (`module`, `source`, `..._file`, `..._base_path`), also inside mappings.
-    A bundled data set, a URI and a dotted module's name stay as they are.
+    A parameter is taken for a path by its name (`module`, `source`, `model`, `..._file`, `..._base_path`), also inside
+    mappings. A bundled data set, a URI, a dotted module's name and a model's name stay as they are.
 
     Raises:
         InvalidSetting: `must_exist`, and an input does not.
@@ -72,6 +72,12 @@ def find_source(text: str, *, base: Path) -> str:
     )
 
 
+def find_model(text: str, *, base: Path) -> str:
+    """The absolute path of a model's folder written with a slash, or `text` itself: a URI, or a name to look up."""
+    path = base / Path(text).expanduser()
+    return str(path.resolve()) if "/" in text and "://" not in text and path.is_dir() else text
+
+
 def _absolute(name: str, value: Any, base: Path, *, must_exist: bool) -> Any:
     if isinstance(value, Mapping):
         return absolute_locations(value, base=base, must_exist=must_exist)
@@ -94,4 +100,8 @@ def _is_dotted_name(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
 
 
-_FINDERS = {("module", "_module"): find_module, ("source", "_source", "_file", "_folder"): find_source}
+_FINDERS = {
+    ("module", "_module"): find_module,
+    ("source", "_source", "_file", "_folder"): find_source,
+    ("model", "_model"): find_model,
+}

@@ -9,6 +9,7 @@ from trainwright_pipelines.home import Home
 from trainwright_pipelines.targets.catalogue import find_pipeline
 from trainwright_pipelines.targets.compiling import load_pipeline
 from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
+from trainwright_pipelines.targets.named_models import find_named_models
 from trainwright_pipelines.targets.parameters import declared_parameters
 from trainwright_pipelines.targets.protocol import CompiledPipeline
 
@@ -42,4 +43,5 @@ def prepare_run(
     values = gather_values(source, declared, settings=settings, params_file=params_file, folder=Path.cwd())
     if is_local:
         values = fill_local_paths(values, declared, home.models)
+        values = find_named_models(values, compiled.spec, home=home.root, folder=Path.cwd())
     return PreparedRun(pipeline=compiled, values=values)

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.targets.lowering import refuse_local_paths, refuse_unresolved_images
+from trainwright_pipelines.targets.named_models import refuse_named_models
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus
 from trainwright_pipelines.targets.uploads import local_modules, split_root, upload_modules
 
@@ -34,12 +35,13 @@ def prepare_parameters(
     Everything is checked before the first byte is uploaded.
 
     Raises:
-        InvalidSetting: An image is not resolved, or another parameter holds a local path.
+        InvalidSetting: An image is not resolved, or another parameter holds a local path or a local model's name.
         TargetUnavailable: The upload failed.
     """
     refuse_unresolved_images(lowered)
     modules = local_modules(lowered.spec, parameters)
     others = {name: value for name, value in parameters.items() if name not in modules}
+    refuse_named_models(others, lowered.spec)
     refuse_local_paths(others, here=Path.cwd(), home=Path.home())
     for name in modules:
         split_root(root, needed_for=name)

@@ -52,9 +52,12 @@ def module_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def imported_parameters(spec: Mapping[str, Any]) -> set[str]:
-    """Names of the pipeline parameters that an importer takes its URI from, through however many sub-pipelines."""
-    return set(_imported(spec, spec["root"].get("dag", {})))
+def imported_parameters(spec: Mapping[str, Any], *, artifact_type: str = "") -> set[str]:
+    """Names of the pipeline parameters that an importer takes its URI from, through however many sub-pipelines.
+
+    With an `artifact_type`, such as `system.Model`, only importers of that type count.
+    """
+    return set(_imported(spec, spec["root"].get("dag", {}), artifact_type))
 
 
 def local_modules(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Path]:
@@ -134,16 +137,18 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _imported(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[str]:
+def _imported(spec: Mapping[str, Any], dag: Mapping[str, Any], artifact_type: str) -> Iterator[str]:
     """Inputs of `dag` that end as the URI of an importer in it or below it."""
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     for task in dag.get("tasks", {}).values():
         component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
         importer = executors.get(component.get("executorLabel", ""), {}).get("importer")
         if importer is not None:
+            if artifact_type and importer.get("typeSchema", {}).get("schemaTitle") != artifact_type:
+                continue
             inner = {importer.get("artifactUri", {}).get("runtimeParameter", "")}
         else:
-            inner = set(_imported(spec, component.get("dag", {})))
+            inner = set(_imported(spec, component.get("dag", {}), artifact_type))
         for name, given in task.get("inputs", {}).get("parameters", {}).items():
             if name in inner and "componentInputParameter" in given:
                 yield given["componentInputParameter"]

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from trainwright_components.deploy_serving.deploy import Deployment, deploy_model
-from trainwright_components.deploy_serving.history import read_history
+from trainwright_components.deploy_serving.history import golden_requests_file, read_history
 from trainwright_components.deploy_serving.record import metadata_of, record_of, write_record
 from trainwright_components.deploy_serving.versions import list_versions
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting, ServingUnavailable
@@ -95,6 +95,10 @@ def test_the_record_tells_what_was_done(first: Deployment, tmp_path: Path) -> No
     assert [(entry["version"], entry["event"]) for entry in record["history"]] == [(1, "published")]
 
 
+def test_the_requests_that_proved_a_version_are_kept_beside_it(first: Deployment, half_golden: Path) -> None:
+    assert golden_requests_file(first.base_path, 1).read_bytes() == half_golden.read_bytes()
+
+
 def test_the_same_content_is_only_verified_again(home: Path, half: Path, half_golden: Path, first: Deployment) -> None:
     again = deploy_model(half, half_golden, model_name=NAME, home=home)
     assert (again.version, again.is_new_version) == (1, False)
@@ -125,6 +129,7 @@ def test_a_version_that_fails_its_golden_requests_is_never_reached(
     assert set(answers) == {4.0}
     assert list_versions(first.base_path) == [1]
     assert read_history(first.base_path)[-1].event == "withdrawn"
+    assert not golden_requests_file(first.base_path, 2).exists()
 
 
 def test_a_version_that_cannot_be_loaded_is_withdrawn(
@@ -155,7 +160,7 @@ def test_the_next_version_replaces_it_without_a_failed_request(
 
 def test_nothing_is_left_beside_the_versions(first: Deployment) -> None:
     hidden = {child.name for child in first.base_path.iterdir() if not child.name.isdigit()}
-    assert hidden == {".deploy.lock", ".deployments.json"}
+    assert hidden == {".deploy.lock", ".deployments.json", ".golden"}
 
 
 def test_a_base_path_of_ones_own_is_used_and_models_live_side_by_side(

@@ -37,10 +37,21 @@ def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(trainwrigh
     assert "predictions" in json.loads(answer)
 
     assert json.loads(trainwright("serve", "status", "--json").out)["models"][0]["versions"] == {"1": "AVAILABLE"}
-    assert trainwright("predict", "digits", "--example").code == 0
 
     again = json.loads(trainwright("run", "train_and_deploy", "--set", "quantize_modes=[dynamic_range]", "--json").out)
     cached = {step["step"].rpartition("/")[2] for step in again["steps"] if step["is_cached"]}
     assert {"prepare-data", "train-distributed", "export-savedmodel", "quantize-tflite"} <= cached
     assert again["headlines"]["version"] == 1
+
+    assert trainwright("run", "train_and_deploy", "--set", "deploy=false", "--set", "params.units=8").code == 0
+    example = json.loads(trainwright("predict", "digits", "--example", "--json").out)
+    assert example["version"] == 1
+    probabilities = [answer[0]["probabilities"] for answer in (example["predictions"], example["expected"])]
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-5)
+
+    scored = trainwright("run", "batch_score", "--set", "model=digits", "--set", "source=digits")
+    assert scored.code == 0, scored.err
+    predictions = re.search(r"^predictions +(.*)  \(1,797 rows\)$", scored.out, re.MULTILINE)
+    assert predictions
+    assert len(Path(predictions[1]).read_text().splitlines()) == 1797
     assert trainwright("serve", "stop").out == "stopped\n"

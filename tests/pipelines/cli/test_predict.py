@@ -10,6 +10,7 @@ import pytest
 
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.errors import InvalidData
+from trainwright_components.model_server.control import add_model
 from trainwright_pipelines.cli.rows import parse_rows, read_rows_file
 
 SCHEMA = Schema(
@@ -72,9 +73,13 @@ def test_rows_of_a_file_are_sent(trainwright: Callable, address: str, tmp_path: 
         (["known", "--file", "absent.csv"], "absent.csv cannot be read"),
         (["known", "{}"], "the model server does not run; start it: trainwright serve start"),
         (["known", "--example"], "the model server does not run; start it: trainwright serve start"),
+        (["known", "{}", "--version", "7"], "model 'known' has no version 7; there is: 1"),
+        (["knwon", "--example"], "no model 'knwon' was deployed here; did you mean 'known'?"),
     ],
 )
-def test_bad_rows_are_refused(trainwright: Callable, arguments: list[str], message: str) -> None:
+def test_bad_rows_are_refused(trainwright: Callable, home: Path, arguments: list[str], message: str) -> None:
+    (home / "models" / "known" / "1").mkdir(parents=True)
+    add_model(home, "known", home / "models" / "known")
     outcome = trainwright("predict", *arguments)
     assert outcome.code in {1, 2}
     assert message in outcome.err

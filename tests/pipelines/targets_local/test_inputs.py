@@ -150,3 +150,8 @@ def test_the_shipped_modules_pass(tmp_path: Path) -> None:
         outline = outline_module(file)
         assert outline.default_params, name
         check_module_text(file, outline.default_params)
+
+
+def test_the_folder_of_a_model_starts_where_the_setting_was_written(project: Path, tmp_path: Path) -> None:
+    for text, found in (("./project", str(project)), ("project", "project"), ("org/name", "org/name")):
+        assert absolute_locations({"model": text}, base=tmp_path, must_exist=True) == {"model": found}

@@ -1,0 +1,108 @@
+"""`trainwright predict`: ask a served model."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from trainwright_components.errors import InvalidSetting, ServingUnavailable
+from trainwright_pipelines.cli.lazy import ExampleCommand
+from trainwright_pipelines.cli.options import json_option
+from trainwright_pipelines.cli.output import print_json
+from trainwright_pipelines.home import find_home
+
+if TYPE_CHECKING:
+    from trainwright_components.datasets.schema import Schema
+    from trainwright_pipelines.served_models import ServedModel
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright predict my_project --example                       a row that the model was tested with
+trainwright predict my_project '{"age": 42, "city": "Bern"}'
+trainwright predict my_project --file rows.csv
+trainwright predict digits --file rows.jsonl --json
+""",
+)
+@click.argument("model")
+@click.argument("rows", required=False)
+@click.option("--file", "file", type=click.Path(), help="Rows: CSV, JSON or JSON lines; - reads standard input.")
+@click.option(
+    "--example", "use_example", is_flag=True, help="Send a row that this version was tested with, and show its answer."
+)
+@click.option("--signature", default="", metavar="NAME", help="Another signature than serving_default.")
+@click.option("--version", type=click.IntRange(0), help="Another version than the newest.")
+@click.option("--address", default="", metavar="URL", help="Another server than this machine's.")
+@json_option
+def predict(
+    model: str,
+    rows: str | None,
+    file: str | None,
+    use_example: bool,
+    signature: str,
+    version: int | None,
+    address: str,
+    as_json: bool,
+) -> None:
+    """Ask the served MODEL about ROWS: one JSON object or a list of them.
+
+    A row names the features as they are in the data; the served model does the preprocessing.
+    """
+    from trainwright_components.model_server.client import predict as ask
+    from trainwright_pipelines.cli.rows import parse_rows
+
+    if sum((rows is not None, file is not None, use_example)) != 1:
+        raise InvalidSetting("give rows in one way: as an argument, with --file, or with --example")
+    if use_example:
+        if address:
+            raise InvalidSetting("--example sends a row that this machine keeps; with --address give a row")
+        _ask_example(model, signature, version, as_json=as_json)
+        return
+    served = None if address else _deployed(model, version)
+    instances = parse_rows(rows) if rows is not None else _read_file(file or "", served.schema if served else None)
+    answer = ask(address or _server_address(), model, instances=instances, signature_name=signature, version=version)
+    if as_json:
+        print_json({"model": model, "instances": instances, "predictions": answer})
+        return
+    for line in answer:
+        click.echo(json.dumps(line))
+
+
+def _ask_example(model: str, signature: str, version: int | None, *, as_json: bool) -> None:
+    """Ask the served version itself, lest another one takes over between the choice of the row and the answer."""
+    from trainwright_components.model_server.client import predict as ask
+    from trainwright_pipelines.served_models import DEFAULT_SIGNATURE
+
+    served = _deployed(model, version)
+    address = _server_address()
+    example = served.example(signature or DEFAULT_SIGNATURE)
+    answer = ask(address, model, instances=[example.row], signature_name=signature, version=served.version)
+    if as_json:
+        document = {"model": model, "version": served.version, "instances": [example.row], "predictions": answer}
+        print_json({**document, "expected": [example.expected]})
+        return
+    click.echo(f"sent to version {served.version}: {json.dumps(example.row)}")
+    click.echo(f"expected: {json.dumps(example.expected, sort_keys=True)}")
+    click.echo(f"answered: {json.dumps(answer[0], sort_keys=True)}")
+
+
+def _deployed(model: str, version: int | None) -> "ServedModel":
+    from trainwright_pipelines.served_models import find_served_model
+
+    return find_served_model(find_home().root, model, version=version)
+
+
+def _read_file(file: str, schema: "Schema | None") -> list[object]:
+    from trainwright_pipelines.cli.rows import read_rows_file
+
+    return read_rows_file(file, schema=schema)
+
+
+def _server_address() -> str:
+    from trainwright_components.model_server.control import server_status
+
+    found = server_status(find_home().root)
+    if found is None or not found.is_answering:
+        raise ServingUnavailable("the model server does not run; start it: trainwright serve start")
+    return found.info.rest_address
