@@ -1,6 +1,6 @@
-"""What a launcher of clusters does: start all members of a job once. Deadlines and restarts are the supervisor's."""
+"""What a launcher of clusters does: start members, say how they are. Deadlines and restarts are the supervisor's."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -30,14 +30,17 @@ class ClusterJob:
 
 
 class Gang(Protocol):
-    """The running members of one attempt."""
+    """The members of a cluster, each in its place from the start to `close`."""
 
     def wait(self, timeout_s: float) -> Mapping[Member, int]:
         """Wait until another member ends, at most `timeout_s` seconds.
 
         Returns:
-            Exit codes of all members that have ended so far; minus the signal's number if a signal did it.
+            Exit codes of all members that are not running; minus the signal's number if a signal did it.
         """
+
+    def restart(self, members: Collection[Member]) -> None:
+        """Start members again under the same addresses, without their old signs; what still runs of them is killed."""
 
     def signs(self) -> Mapping[Member, Sign]:
         """The last sign of life of each member that has given one."""
@@ -56,7 +59,7 @@ class Gang(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts gangs; a context manager that gives back what it holds."""
+    """Starts clusters; a context manager that gives back what it holds."""
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -64,5 +67,5 @@ class Launcher(Protocol):
     def __exit__(self, *_: object) -> None:
         """Give back what it holds."""
 
-    def start(self, job: ClusterJob, *, attempt: int) -> Gang:
+    def start(self, job: ClusterJob) -> Gang:
         """Start every member of `job`; returns at once."""

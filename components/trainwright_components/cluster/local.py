@@ -2,23 +2,16 @@
 
 import os
 import selectors
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from trainwright_components.cluster.launcher import (
-    LOGS_FOLDER,
-    ClusterJob,
-    Gang,
-    Launcher,
-)
+from trainwright_components.cluster.launcher import LOGS_FOLDER, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.ports import HeldPorts
-from trainwright_components.cluster.signs import SIGNS_FOLDER, Sign, read_signs
-from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.cluster.signs import Sign, forget_signs, read_signs
+from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
 from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.cluster.warm_child import WarmChild
@@ -46,25 +39,15 @@ class LocalProcesses:
         if self._own_parent is not None:
             self._own_parent.close()
 
-    def start(self, job: ClusterJob, *, attempt: int) -> Gang:
+    def start(self, job: ClusterJob) -> Gang:
         """Start every member on a port of its own, with an equal part of the processor's cores."""
         parent = self.parent or self._own_parent
         if parent is None:
             parent = self._own_parent = WarmParent.connect_or_start(_PRELOAD)
-        shutil.rmtree(job.folder / SIGNS_FOLDER, ignore_errors=True)
-        logs = job.folder / LOGS_FOLDER / f"attempt-{attempt}"
-        logs.mkdir(parents=True, exist_ok=True)
-        gang = LocalGang(spec=job.spec, folder=job.folder, ports=HeldPorts.take(len(job.spec.members)))
-        addresses: dict[str, list[str]] = {}
-        for member, address in zip(job.spec.members, gang.ports.addresses, strict=True):
-            addresses.setdefault(member.role, []).append(address)
-        threads = str(max(1, (os.cpu_count() or 1) // len(job.spec.members)))
+        (job.folder / LOGS_FOLDER).mkdir(parents=True, exist_ok=True)
+        gang = LocalGang(job=job, parent=parent, ports=HeldPorts.take(len(job.spec.members)))
         try:
-            for member in job.spec.members:
-                log = logs / f"{member}.log"
-                env = {**job.env, VARIABLE: build_tf_config(addresses, member), THREADS_VARIABLE: threads}
-                gang.logs.files[member] = log
-                gang.children[member] = parent.spawn(job.target, job.arguments, log=log, env=env)
+            gang.restart(job.spec.members)
         except BaseException:
             gang.close()
             raise
@@ -73,14 +56,40 @@ class LocalProcesses:
 
 @dataclass(kw_only=True)
 class LocalGang:
-    """The children of one attempt."""
+    """Children of a warm process, one for each member."""
 
-    spec: ClusterSpec
-    folder: Path
+    job: ClusterJob
+    parent: WarmParent
     ports: HeldPorts
     children: dict[Member, WarmChild] = field(default_factory=dict)
     logs: MemberLogs = field(default_factory=lambda: MemberLogs(files={}))
     _ended: dict[Member, int] = field(default_factory=dict)
+
+    def restart(self, members: Collection[Member]) -> None:
+        """Start members under their addresses; each one's log goes on in its file."""
+        for member in members:
+            self._kill(member)
+        forget_signs(self.job.folder, members)
+        for member in members:
+            log = self.logs.files.setdefault(member, self.job.folder / LOGS_FOLDER / f"{member}.log")
+            self.children[member] = self.parent.spawn(
+                self.job.target, self.job.arguments, log=log, env=self._environment(member)
+            )
+
+    def _kill(self, member: Member) -> None:
+        child = self.children.get(member)
+        if child is not None:
+            child.kill()
+            child.wait()
+        self._ended.pop(member, None)
+
+    def _environment(self, member: Member) -> dict[str, str]:
+        members = self.job.spec.members
+        addresses: dict[str, list[str]] = {}
+        for one, address in zip(members, self.ports.addresses, strict=True):
+            addresses.setdefault(one.role, []).append(address)
+        threads = max(1, (os.cpu_count() or 1) // len(members))
+        return {**self.job.env, VARIABLE: build_tf_config(addresses, member), THREADS_VARIABLE: str(threads)}
 
     def wait(self, timeout_s: float) -> Mapping[Member, int]:
         """Wait for the next end, and pass on the members' log lines meanwhile."""
@@ -93,7 +102,7 @@ class LocalGang:
 
     def signs(self) -> Mapping[Member, Sign]:
         """The last sign of life of each member that has given one."""
-        return read_signs(self.folder, self.spec)
+        return read_signs(self.job.folder, self.job.spec)
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""

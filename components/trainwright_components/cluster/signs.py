@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,12 @@ def read_signs(folder: Path, spec: ClusterSpec) -> Mapping[Member, Sign]:
     """The last sign of each member that has given one."""
     files = {member: folder / SIGNS_FOLDER / str(member) for member in spec.members}
     return {member: _read(file) for member, file in files.items() if file.exists()}
+
+
+def forget_signs(folder: Path, members: Collection[Member]) -> None:
+    """Take back the signs of members that start again."""
+    for member in members:
+        (folder / SIGNS_FOLDER / str(member)).unlink(missing_ok=True)
 
 
 def _read(file: Path) -> Sign:

@@ -45,9 +45,10 @@ class ClusterSpec:
     """The roles of a cluster and how it is supervised; no role at all means this process alone.
 
     Args:
-        max_restarts: How often a lost member is answered with a restart before the training fails.
+        max_restarts: How often lost members are answered with a restart before the training fails; the evaluator,
+            whose loss fails nothing, is started again as often.
         rendezvous_timeout_s: Seconds until every member must have joined.
-        stall_timeout_s: Seconds without a step of any member after which all count as lost.
+        stall_timeout_s: Seconds without a step of any member after which those that are silent count as lost.
     """
 
     chief: RoleSpec = field(default_factory=RoleSpec)
@@ -64,12 +65,19 @@ class ClusterSpec:
             raise InvalidSetting(f"cluster.chief must be 0 or 1, got {self.chief.replicas}")
         if negative := [role for role in ROLES if self.role(role).replicas < 0]:
             raise InvalidSetting(f"cluster.{negative[0]} must be at least 0, got {self.role(negative[0]).replicas}")
-        if (self.ps.replicas or self.evaluator.replicas) and not self.trainers:
-            raise InvalidSetting("a cluster needs a chief or a worker, not only ps or evaluator")
+        if self.evaluator.replicas > 1:
+            raise InvalidSetting(f"cluster.evaluator must be 0 or 1, got {self.evaluator.replicas}")
+        if self.evaluator.replicas and not self.trainers:
+            raise InvalidSetting("an evaluator needs a training beside it: add cluster.chief=1")
+        if self.ps.replicas and not (self.chief.replicas and self.worker.replicas):
+            raise InvalidSetting("parameter servers need a chief, which coordinates, and at least one worker")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """A cluster from untyped values, such as `{"worker": 2}` or `{"worker": {"replicas": 2, "machine": "e2"}}`.
+
+        A chief is added where one is needed and none is named: to parameter servers, which it coordinates without
+        computing steps itself, and to an evaluator without a worker.
 
         Raises:
             InvalidSetting: An unknown name, or a value of the wrong type.
@@ -82,7 +90,7 @@ class ClusterSpec:
                 hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
                 raise InvalidSetting(f"there is no cluster setting {name!r}; {hint}")
             typed[name] = _role(name, value) if name in ROLES else _option(name, value)
-        return cls(**typed)
+        return cls(**_with_chief(typed))
 
     def role(self, name: str) -> RoleSpec:
         """What is asked for a role."""
@@ -91,8 +99,13 @@ class ClusterSpec:
 
     @property
     def trainers(self) -> int:
-        """Members that train: the chief and the workers."""
+        """The chief and the workers."""
         return self.chief.replicas + self.worker.replicas
+
+    @property
+    def has_parameter_servers(self) -> bool:
+        """Whether a chief has workers take steps by themselves on variables that parameter servers hold."""
+        return self.ps.replicas > 0
 
     @property
     def is_empty(self) -> bool:
@@ -116,6 +129,12 @@ class ClusterSpec:
         for role in ROLES:
             for index in range(self.role(role).replicas):
                 yield Member(role=role, index=index)
+
+
+def _with_chief(typed: dict[str, Any]) -> dict[str, Any]:
+    replicas = {role: typed[role].replicas if role in typed else 0 for role in ROLES}
+    is_needed = replicas["ps"] or (replicas["evaluator"] and not replicas["worker"])
+    return {**typed, "chief": RoleSpec(replicas=1)} if is_needed and not replicas["chief"] else typed
 
 
 def _role(name: str, value: Any) -> RoleSpec:

@@ -1,14 +1,16 @@
-"""Watch a gang: the rendezvous deadline, what the end of a member means, and how often all start again."""
+"""Watch the members of a cluster: answer each loss with the right restart, a bounded number of times."""
 
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from trainwright_components.cluster.exit_codes import DONE, PEER_LOST, TERMINATED, in_words, is_worth_retry
+from trainwright_components.cluster.exit_codes import DONE, TERMINATED, is_worth_retry
 from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
+from trainwright_components.cluster.losses import Loss, loss_by_absence, loss_by_end, loss_by_silence
+from trainwright_components.cluster.rules import EVALUATOR, finishers, members_to_restart, servers
 from trainwright_components.cluster.signs import Sign
-from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.cluster.spec import Member
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ class Restart:
     """Why members started again.
 
     Args:
+        members: Who did; nobody when the evaluator was given up.
         after_s: Seconds between the first start and the decision.
         step: The last step that a member spoke of.
         took_s: Seconds between the decision and the return of the last member; None when one did not come back.
@@ -29,6 +32,7 @@ class Restart:
 
     reason: str
     after_s: float
+    members: tuple[str, ...] = ()
     step: int = 0
     took_s: float | None = None
 
@@ -52,114 +56,149 @@ class ClusterOutcome:
 
     @property
     def is_success(self) -> bool:
-        """Whether every member did its work."""
+        """Whether the training was done."""
         return not self.reason and not self.was_stopped
-
-
-@dataclass(frozen=True, kw_only=True)
-class _End:
-    member: Member | None = None
-    exit_code: int = DONE
-    reason: str = ""
-    is_stopped: bool = False
-    step: int = 0
 
 
 def run_cluster(
     launcher: Launcher, job: ClusterJob, *, should_stop: Callable[[], bool] = lambda: False
 ) -> ClusterOutcome:
-    """Start `job` and stay until it ends; a lost member restarts all of them, `max_restarts` times at most.
+    """Start `job` and stay until it ends; lost members start again as `rules` says, `max_restarts` times at most.
 
     `should_stop` is asked twice a second; once it is true, members are asked to save and end.
     """
-    started = time.monotonic()
-    restarts: list[Restart] = []
+    gang = launcher.start(job)
+    try:
+        return _Watch(gang=gang, job=job).until_the_end(should_stop)
+    finally:
+        gang.close()
 
-    def note_return() -> None:
-        if restarts:
-            took_s = time.monotonic() - started - restarts[-1].after_s
-            restarts[-1] = replace(restarts[-1], took_s=took_s)
 
-    while True:
-        gang = launcher.start(job, attempt=len(restarts))
-        try:
-            end = _watch(gang, job, should_stop, note_return)
-        finally:
-            gang.close()
-        tail = gang.end_of_log(end.member) if end.member is not None else ""
-        if end.is_stopped:
-            return ClusterOutcome(restarts=restarts, was_stopped=True, exit_code=TERMINATED)
-        if not end.reason:
-            return ClusterOutcome(restarts=restarts)
-        if not is_worth_retry(end.exit_code) or len(restarts) >= job.spec.max_restarts:
+@dataclass(kw_only=True)
+class _Watch:
+    """Follows one gang.
+
+    Attributes:
+        expected: Who is watched: all members, until the evaluator is given up.
+        join_until: When each must have joined.
+    """
+
+    gang: Gang
+    job: ClusterJob
+    restarts: list[Restart] = field(default_factory=list)
+    expected: set[Member] = field(default_factory=set)
+    join_until: dict[Member, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+    _last_start: float = field(default_factory=time.monotonic)
+    _losses: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
+
+    def __post_init__(self) -> None:
+        self.expected = set(self.job.spec.members)
+        self._await(self.expected)
+
+    def until_the_end(self, should_stop: Callable[[], bool]) -> ClusterOutcome:
+        """Watch until the training is done, fails for good, or is asked to end."""
+        while True:
+            ended = self.gang.wait(_POLL_S)
+            signs = self.gang.signs()
+            self._note_returns(signs)
+            if self._is_over(ended):
+                return ClusterOutcome(restarts=self.restarts)
+            loss = self._by_end(ended) or self._by_absence(ended, signs) or self._by_silence(ended, signs)
+            outcome = self._answer(loss, signs) if loss is not None else None
+            if outcome is not None:
+                return outcome
+            if loss is None and should_stop():
+                self._stop()
+                return ClusterOutcome(restarts=self.restarts, was_stopped=True, exit_code=TERMINATED)
+
+    def _await(self, members: set[Member]) -> None:
+        self._last_start = time.monotonic()
+        deadline = self._last_start + self.job.spec.rendezvous_timeout_s
+        self.join_until.update(dict.fromkeys(members, deadline))
+
+    def _note_returns(self, signs: Mapping[Member, Sign]) -> None:
+        joined = {str(member) for member, sign in signs.items() if sign.has_joined}
+        for number, restart in enumerate(self.restarts):
+            if restart.took_s is None and restart.members and joined.issuperset(restart.members):
+                took_s = time.monotonic() - self._started - restart.after_s
+                self.restarts[number] = replace(restart, took_s=took_s)
+
+    def _is_trained(self, ended: Mapping[Member, int]) -> bool:
+        return all(ended.get(member) == DONE for member in finishers(self.job.spec))
+
+    def _is_over(self, ended: Mapping[Member, int]) -> bool:
+        return self._is_trained(ended) and (EVALUATOR not in self.expected or ended.get(EVALUATOR) == DONE)
+
+    def _by_end(self, ended: Mapping[Member, int]) -> Loss | None:
+        if not self._lost(ended):
+            return None
+        settled = time.monotonic() + _SETTLE_S
+        while len(ended) < len(self.expected) and time.monotonic() < settled:
+            ended = self.gang.wait(max(0.0, settled - time.monotonic()))
+        return loss_by_end(self._lost(ended)) if self._lost(ended) else None
+
+    def _lost(self, ended: Mapping[Member, int]) -> dict[Member, int]:
+        """Members that ended and should not have, with their exit codes; servers should not before the training."""
+        needed = {EVALUATOR} if self._is_trained(ended) else self.expected
+        serving = servers(self.job.spec)
+        return {
+            member: code
+            for member, code in ended.items()
+            if member in needed & self.expected and (code != DONE or member in serving)
+        }
+
+    def _by_absence(self, ended: Mapping[Member, int], signs: Mapping[Member, Sign]) -> Loss | None:
+        now = time.monotonic()
+        joined = {member for member, sign in signs.items() if sign.has_joined} | set(ended)
+        missing = self.expected - joined
+        return loss_by_absence({one for one in missing if now > self.join_until[one]}, missing, self.job.spec)
+
+    def _by_silence(self, ended: Mapping[Member, int], signs: Mapping[Member, Sign]) -> Loss | None:
+        since_start = time.monotonic() - self._last_start
+        needed = self.expected & {EVALUATOR} if self._is_trained(ended) else self.expected
+        joined = {
+            member: replace(sign, age_s=min(sign.age_s, since_start))
+            for member, sign in signs.items()
+            if sign.has_joined and member in needed and not (member == EVALUATOR and member in ended)
+        }
+        return loss_by_silence(joined, self.job.spec)
+
+    def _answer(self, loss: Loss, signs: Mapping[Member, Sign]) -> ClusterOutcome | None:
+        """Start again who has to; the outcome when that is no use any more."""
+        limit = self.job.spec.max_restarts
+        is_final = not is_worth_retry(loss.exit_code) or self._losses[loss.is_of_evaluator] >= limit
+        if is_final and not loss.is_of_evaluator:
+            tail = self.gang.end_of_log(loss.member) if loss.member is not None else ""
             return ClusterOutcome(
-                restarts=restarts, failed=end.member, exit_code=end.exit_code, reason=end.reason, end_of_log=tail
+                restarts=self.restarts,
+                failed=loss.member,
+                exit_code=loss.exit_code,
+                reason=loss.reason,
+                end_of_log=tail,
             )
-        restarts.append(Restart(reason=end.reason, after_s=time.monotonic() - started, step=end.step))
-        logger.warning("%s; restart %d of %d", end.reason, len(restarts), job.spec.max_restarts)
+        members = set() if is_final else members_to_restart(loss.members, self.job.spec) & self.expected
+        restart = Restart(
+            reason=f"{loss.reason}; given up" if is_final else loss.reason,
+            after_s=time.monotonic() - self._started,
+            members=tuple(sorted(map(str, members))),
+            step=max((sign.step for sign in signs.values()), default=0),
+        )
+        self.restarts.append(restart)
+        if is_final:
+            self.expected.discard(EVALUATOR)
+            logger.warning("%s: the training goes on without it", restart.reason)
+            return None
+        self._losses[loss.is_of_evaluator] += 1
+        logger.warning("%s; restart %d of %d", loss.reason, self._losses[loss.is_of_evaluator], limit)
+        self.gang.restart(members)
+        self._await(members)
+        return None
 
-
-def _watch(gang: Gang, job: ClusterJob, should_stop: Callable[[], bool], note_return: Callable[[], None]) -> _End:
-    deadline = time.monotonic() + job.spec.rendezvous_timeout_s
-    expected = set(job.spec.members)
-    is_complete = False
-    while True:
-        ended = gang.wait(_POLL_S)
-        signs = gang.signs()
-        if not is_complete and not _missing(signs, expected):
-            is_complete = True
-            note_return()
-        if any(code != DONE for code in ended.values()):
-            return replace(_blame(gang, expected), step=_last_step(signs))
-        if len(ended) == len(expected):
-            return _End()
-        if should_stop():
-            return _stop(gang, expected)
-        if problem := _silence(signs, expected, job.spec, is_late=time.monotonic() > deadline):
-            return _End(exit_code=PEER_LOST, reason=problem, step=_last_step(signs))
-
-
-def _silence(signs: Mapping[Member, Sign], expected: set[Member], spec: ClusterSpec, *, is_late: bool) -> str:
-    """What is wrong when members do not say anything; empty when nothing is."""
-    missing = _missing(signs, expected)
-    if missing and is_late:
-        names = ", ".join(sorted(map(str, missing)))
-        return f"the cluster was not complete after {spec.rendezvous_timeout_s:g} s: {names} did not join"
-    if not missing and min(sign.age_s for sign in signs.values()) > spec.stall_timeout_s:
-        return f"no member has made a step for {spec.stall_timeout_s:g} s"
-    return ""
-
-
-def _missing(signs: Mapping[Member, Sign], expected: set[Member]) -> set[Member]:
-    return {member for member in expected if member not in signs or not signs[member].has_joined}
-
-
-def _last_step(signs: Mapping[Member, Sign]) -> int:
-    return max((sign.step for sign in signs.values()), default=0)
-
-
-def _blame(gang: Gang, expected: set[Member]) -> _End:
-    """The member that ended first, unless another one can say more than that it lost a peer."""
-    settled = time.monotonic() + _SETTLE_S
-    ended = gang.wait(0)
-    while len(ended) < len(expected) and time.monotonic() < settled:
-        ended = gang.wait(max(0.0, settled - time.monotonic()))
-    failed = {member: code for member, code in ended.items() if code != DONE}
-    member = min(failed, key=lambda one: _rank(failed[one]))
-    return _End(member=member, exit_code=failed[member], reason=f"{member} ended: {in_words(failed[member])}")
-
-
-def _rank(code: int) -> int:
-    if not is_worth_retry(code):
-        return 0
-    return 2 if code == PEER_LOST else 1
-
-
-def _stop(gang: Gang, expected: set[Member]) -> _End:
-    logger.warning("asked to end: members save and end, within %g s", _GRACE_S)
-    gang.terminate()
-    deadline = time.monotonic() + _GRACE_S
-    ended: Mapping[Member, int] = {}
-    while len(ended) < len(expected) and time.monotonic() < deadline:
-        ended = gang.wait(max(0.0, deadline - time.monotonic()))
-    return _End(is_stopped=True)
+    def _stop(self) -> None:
+        logger.warning("asked to end: members save and end, within %g s", _GRACE_S)
+        self.gang.terminate()
+        deadline = time.monotonic() + _GRACE_S
+        ended: Mapping[Member, int] = {}
+        while not finishers(self.job.spec) <= set(ended) and time.monotonic() < deadline:
+            ended = self.gang.wait(max(0.0, deadline - time.monotonic()))

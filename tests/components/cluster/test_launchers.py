@@ -17,7 +17,7 @@ from trainwright_components.cluster.supervisor import run_cluster
 from trainwright_components.cluster.warm import WarmParent
 
 TARGETS = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from pathlib import Path
 from trainwright_components.cluster.signs import SignOfLife
 from trainwright_components.cluster.tf_config import read_tf_config
@@ -41,6 +41,25 @@ def fail_once(folder, member_to_fail):
             file.write("x")
         if len(tries.read_text()) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+def start_again(folder, victims, wanted):
+    # Notes each start; victims die once all have started; done when every member started as often as wanted.
+    spec, member = read_tf_config(os.environ)
+    SignOfLife(folder=Path(folder), member=member)()
+    def starts(name):
+        file = Path(folder) / f"{name}.starts"
+        return file.read_text().splitlines() if file.exists() else []
+    with (Path(folder) / f"{member}.starts").open("a") as file:
+        print(os.environ["TF_CONFIG"], file=file)
+    while any(not starts(name) for name in wanted):
+        time.sleep(0.02)
+    if str(member) in victims and len(starts(member)) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while any(len(starts(name)) < count for name, count in wanted.items()):
+        time.sleep(0.02)
+    if member.role in ("ps", "worker") and spec.has_parameter_servers:
+        signal.pause()
     return 0
 
 def never_join(folder):
@@ -86,7 +105,7 @@ class LauncherContract:
         raise NotImplementedError
 
     def test_each_member_learns_its_place(self, launcher: Launcher, tmp_path: Path) -> None:
-        gang = launcher.start(job(tmp_path / "job"), attempt=0)
+        gang = launcher.start(job(tmp_path / "job"))
         assert finish(gang, 2) == {"worker-0": 0, "worker-1": 0}
         gang.close()
         seen = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text()) for index in (0, 1)]
@@ -100,14 +119,14 @@ class LauncherContract:
         self, launcher: Launcher, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
-        gang = launcher.start(job(tmp_path / "job", codes={"worker-1": 7}), attempt=0)
+        gang = launcher.start(job(tmp_path / "job", codes={"worker-1": 7}))
         assert finish(gang, 2) == {"worker-0": 0, "worker-1": 7}
         gang.close()
         assert gang.end_of_log(Member(role="worker", index=1)).endswith("hello from worker-1")
         assert {"[worker-0] hello from worker-0", "[worker-1] hello from worker-1"} <= set(caplog.messages)
 
     def test_closing_ends_all_members(self, launcher: Launcher, tmp_path: Path) -> None:
-        gang = launcher.start(job(tmp_path / "job", hang=["worker-0", "worker-1"]), attempt=0)
+        gang = launcher.start(job(tmp_path / "job", hang=["worker-0", "worker-1"]))
         while len(gang.signs()) < 2:
             gang.wait(0.1)
         pids = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text())["pid"] for index in (0, 1)]
@@ -120,6 +139,37 @@ class LauncherContract:
         assert outcome.is_success
         assert [restart.reason for restart in outcome.restarts] == ["worker-1 ended: killed by signal 9"]
         assert (tmp_path / "job" / "tries").read_text() == "xx"
+
+    @pytest.mark.parametrize(
+        ("victims", "again"),
+        [
+            (["worker-1"], ["worker-1"]),
+            (["worker-0", "worker-1"], ["worker-0", "worker-1"]),
+            (["chief-0"], ["chief-0"]),
+            (["ps-0"], ["chief-0", "ps-0"]),
+            (["evaluator-0"], ["evaluator-0"]),
+        ],
+    )
+    def test_members_around_parameter_servers_start_again_under_their_addresses(
+        self, launcher: Launcher, tmp_path: Path, victims: list[str], again: list[str]
+    ) -> None:
+        spec = ClusterSpec.from_mapping({"worker": 2, "ps": 1, "evaluator": 1})
+        wanted = {str(member): 1 + (str(member) in again) for member in spec.members}
+        the_job = job(tmp_path / "job", "start_again", spec=spec, victims=victims, wanted=wanted)
+        outcome = run_cluster(launcher, the_job)
+        assert outcome.is_success
+        reasons = ", ".join(restart.reason for restart in outcome.restarts)
+        assert sorted(reasons.split(", ")) == [f"{victim} ended: killed by signal 9" for victim in victims]
+        assert sorted(name for restart in outcome.restarts for name in restart.members) == again
+        for name, count in wanted.items():
+            configs = (the_job.folder / f"{name}.starts").read_text().splitlines()
+            assert (len(configs), len(set(configs))) == (count, 1)
+
+    def test_an_evaluator_that_fails_is_given_up_and_harms_nothing(self, launcher: Launcher, tmp_path: Path) -> None:
+        spec = ClusterSpec.from_mapping({"worker": 2, "evaluator": 1})
+        outcome = run_cluster(launcher, job(tmp_path / "job", spec=spec, codes={"evaluator-0": 1}))
+        assert outcome.is_success
+        assert [one.reason for one in outcome.restarts] == ["evaluator-0 ended: exit code 1; given up"]
 
     def test_a_member_that_fails_for_good_is_not_started_again(self, launcher: Launcher, tmp_path: Path) -> None:
         outcome = run_cluster(launcher, job(tmp_path / "job", codes={"worker-0": 1, "worker-1": 138}))
@@ -171,7 +221,7 @@ class TestLocalProcesses(LauncherContract):
             yield launcher
 
     def test_the_cores_are_divided_among_the_members(self, launcher: Launcher, tmp_path: Path) -> None:
-        gang = launcher.start(job(tmp_path / "job"), attempt=0)
+        gang = launcher.start(job(tmp_path / "job"))
         finish(gang, 2)
         gang.close()
         threads = json.loads((tmp_path / "job" / "worker-0.json").read_text())["threads"]
@@ -181,6 +231,6 @@ class TestLocalProcesses(LauncherContract):
 def test_what_a_member_says_about_joining_is_per_attempt(parent: WarmParent, tmp_path: Path) -> None:
     SignOfLife(folder=tmp_path, member=Member(role="worker", index=0))()
     with LocalProcesses(parent=parent) as launcher:
-        gang = launcher.start(job(tmp_path, "never_join"), attempt=1)
+        gang = launcher.start(job(tmp_path, "never_join"))
         assert gang.signs() == {}
         gang.close()

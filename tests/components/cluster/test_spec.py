@@ -31,7 +31,13 @@ def test_no_role_is_this_process_alone() -> None:
 
 @pytest.mark.parametrize(
     ("roles", "chief"),
-    [({"chief": 1, "worker": 2}, "chief-0"), ({"worker": 2}, "worker-0"), ({"worker": 2, "ps": 1}, "worker-0")],
+    [
+        ({"chief": 1, "worker": 2}, "chief-0"),
+        ({"worker": 2}, "worker-0"),
+        ({"worker": 2, "ps": 1}, "chief-0"),
+        ({"worker": 2, "evaluator": 1}, "worker-0"),
+        ({"evaluator": 1}, "chief-0"),
+    ],
 )
 def test_exactly_one_member_is_chief(roles: dict[str, int], chief: str) -> None:
     spec = ClusterSpec.from_mapping(roles)
@@ -45,7 +51,8 @@ def test_exactly_one_member_is_chief(roles: dict[str, int], chief: str) -> None:
         ({"worker": 1.5}, r"cluster\.worker must be a whole number of at least 0, got 1\.5"),
         ({"worker": -1}, r"cluster\.worker must be a whole number of at least 0, got -1"),
         ({"chief": 2}, r"cluster\.chief must be 0 or 1, got 2"),
-        ({"ps": 1}, "needs a chief or a worker"),
+        ({"ps": 1}, "parameter servers need a chief, which coordinates, and at least one worker"),
+        ({"worker": 1, "evaluator": 2}, r"cluster\.evaluator must be 0 or 1, got 2"),
         ({"worker": {"replicas": 2, "gpu": 1}}, r"no setting cluster\.worker\.gpu; there are: accelerator, image"),
         ({"worker": 1, "rendezvous_timeout_s": 0}, r"cluster\.rendezvous_timeout_s must be a number above 0"),
     ],

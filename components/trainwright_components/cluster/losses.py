@@ -1,0 +1,71 @@
+"""What of a cluster is lost: members that ended, that never came, or that say nothing any more."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from trainwright_components.cluster.exit_codes import PEER_LOST, in_words, is_worth_retry
+from trainwright_components.cluster.rules import CHIEF, EVALUATOR, servers, trainers
+from trainwright_components.cluster.signs import Sign
+from trainwright_components.cluster.spec import ClusterSpec, Member
+
+SILENT_S = 15.0  # servers say every second that they are alive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Members that are gone or as good as gone: the evaluator alone, or some that train.
+
+    Args:
+        member: Whose log tells most, if one does.
+    """
+
+    members: Collection[Member]
+    reason: str
+    exit_code: int = PEER_LOST
+    member: Member | None = None
+
+    @property
+    def is_of_evaluator(self) -> bool:
+        """Whether the training itself lost nothing."""
+        return set(self.members) == {EVALUATOR}
+
+
+def loss_by_end(codes: Mapping[Member, int]) -> Loss:
+    """Of members that ended with `codes`; one that only lost a peer is not to blame while another can say more."""
+    training = {member: code for member, code in codes.items() if member != EVALUATOR}
+    codes = training or codes
+    causes = sorted(codes, key=lambda member: _rank(codes[member]))
+    first = causes[0]
+    same = [member for member in causes if is_worth_retry(codes[first]) and _rank(codes[member]) == _rank(codes[first])]
+    reason = ", ".join(f"{member} ended: {in_words(codes[member])}" for member in same or [first])
+    return Loss(members=set(codes), reason=reason, exit_code=codes[first], member=first)
+
+
+def loss_by_absence(late: Collection[Member], missing: Collection[Member], spec: ClusterSpec) -> Loss | None:
+    """Of members that did not join in time: any of `late` makes all that are `missing` lost."""
+    limit = f"{spec.rendezvous_timeout_s:g} s"
+    if training := set(missing) - {EVALUATOR} if set(late) - {EVALUATOR} else set():
+        names = ", ".join(sorted(map(str, training)))
+        return Loss(members=training, reason=f"the cluster was not complete after {limit}: {names} did not join")
+    if EVALUATOR in late:
+        return Loss(members={EVALUATOR}, reason=f"{EVALUATOR} did not start within {limit}", member=EVALUATOR)
+    return None
+
+
+def loss_by_silence(signs: Mapping[Member, Sign], spec: ClusterSpec) -> Loss | None:
+    """Of members that have joined and say nothing, of which `signs` tell."""
+    limit = spec.stall_timeout_s
+    who_steps = {CHIEF} if spec.has_parameter_servers else trainers(spec)
+    if who_steps <= set(signs) and min(signs[member].age_s for member in who_steps) > limit:
+        silent = {member for member in servers(spec) & set(signs) if signs[member].age_s > SILENT_S}
+        names = f": {', '.join(sorted(map(str, silent)))} hangs" if silent else ""
+        return Loss(members=silent or trainers(spec), reason=f"no member has made a step for {limit:g} s{names}")
+    if EVALUATOR in signs and signs[EVALUATOR].age_s > limit:
+        return Loss(members={EVALUATOR}, reason=f"{EVALUATOR} has said nothing for {limit:g} s", member=EVALUATOR)
+    return None
+
+
+def _rank(code: int) -> int:
+    if not is_worth_retry(code):
+        return 0
+    return 2 if code == PEER_LOST else 1
