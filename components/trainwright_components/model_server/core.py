@@ -30,7 +30,7 @@ class ServerCore:
         self.manager = manager
         self._source = FileSystemSource(manager.set_aspired, poll_wait_s=poll_wait_s)
         self._may_label_unavailable = may_label_unavailable
-        self._models: list[ServedModel] = []
+        self._models: list[ServedModel] | None = None
         self._labels: dict[str, dict[str, int]] = {}
         self._reload_lock = threading.Lock()
 
@@ -39,19 +39,22 @@ class ServerCore:
 
         Args:
             config: A `ModelServerConfig`.
-            is_waiting: Return only when every model listed answers or has failed.
+            is_waiting: Return only when every model that was not listed before answers or has failed.
 
         Raises:
             StatusError: The configuration is refused (nothing changes then), or a model did not become available.
         """
         with self._reload_lock:
-            models = served_models(config)
-            self._check_labels(models)
+            if config.WhichOneof("config") is None and self._models is None:
+                logger.info("the configuration is empty: nothing is served until another comes")
+                return
+            models = served_models(config, before=self._models)
+            self._labels = self._checked_labels(models)
+            known = {model.source.name for model in self._models or ()}
             self._models = models
             self._source.set_models(tuple(model.source for model in models))
             if is_waiting:
-                self._wait_until_available()
-            self._labels = {model.source.name: model.labels for model in models}
+                self._wait_until_available([model for model in models if model.source.name not in known])
 
     @contextmanager
     def handle(self, spec: Any) -> Iterator[ServableHandle]:
@@ -85,31 +88,39 @@ class ServerCore:
             raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
         return states
 
+    def unavailable_models(self) -> list[str]:
+        """Models of the configuration of which no version answers."""
+        names = [model.source.name for model in self._models or ()]
+        return [name for name in names if not any(s.state is State.AVAILABLE for s in self.manager.states(name))]
+
     def close(self) -> None:
         """Unload everything."""
         self._source.close()
         self.manager.close()
 
-    def _wait_until_available(self) -> None:
+    def _wait_until_available(self, models: list[ServedModel]) -> None:
         failed: list[ServableState] = []
-        for model in self._models:
+        for model in models:
             states = self.manager.wait_until_settled(model.source.name)
             if not any(state.state is State.AVAILABLE for state in states):
                 failed.extend(state for state in states if state.error_message)
         if failed:
-            what = ", ".join(f"{state.id}: {state.error_message}" for state in failed)
-            raise StatusError(Code.UNKNOWN, f"Some models did not become available: {{{what}}}")
+            what = "".join(
+                f"{{{state.id} due to error: {state.error_code.name}: {state.error_message}}}, " for state in failed
+            )
+            raise StatusError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{what}}}")
 
-    def _check_labels(self, models: list[ServedModel]) -> None:
+    def _checked_labels(self, models: list[ServedModel]) -> dict[str, dict[str, int]]:
         for model in models:
             name = model.source.name
             available = {state.id.version for state in self.manager.states(name) if state.state is State.AVAILABLE}
             for label, version in model.labels.items():
-                is_new = label not in self._labels.get(name, {})
-                if version in available or (self._may_label_unavailable and is_new):
+                is_moved = self._labels.get(name, {}).get(label, version) != version
+                if version in available or (self._may_label_unavailable and not is_moved):
                     continue
                 raise StatusError(
                     Code.FAILED_PRECONDITION,
                     f"Request to assign label to version {version} of model {name}, "
                     "which is not currently available for inference",
                 )
+        return {model.source.name: model.labels for model in models}

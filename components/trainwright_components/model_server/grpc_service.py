@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from tensorflow_serving.apis import (
@@ -76,42 +75,13 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     def _reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
         response = model_management_pb2.ReloadConfigResponse()
         if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid_argument("ServerModelConfig type not supported by HandleReloadConfigRequest.")
+            raise invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
         self._core.reload(request.config)
         response.status.error_code = Code.OK.value
         return response
-
-
-def make_server(
-    core: ServerCore,
-    *,
-    address: str,
-    threads: int,
-    as_tensor_content: bool = False,
-) -> Any:
-    """A gRPC server bound to `address`, not yet started.
-
-    Raises:
-        OSError: The address cannot be bound.
-    """
-    server = grpc.server(
-        ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-        options=[
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a taken port must be an error, not a share
-        ],
-    )
-    service = PredictionService(core, as_tensor_content=as_tensor_content)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: {error}") from error
-    if not port:
-        raise OSError(f"cannot listen on {address}")
-    return server
 
 
 def _answered(context: grpc.ServicerContext, compute: Callable[[], _Answer]) -> _Answer:

@@ -11,10 +11,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.flags import Flags, parse_flags, usage
+from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.server import ModelServer
+    from trainwright_components.model_server.status import StatusError
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        flags = parse_flags(arguments)
+        command_line = parse_flags(arguments)
     except InvalidSetting as error:
         print(f"trainwright-model-server: {error}", file=sys.stderr)
         return EXIT_USAGE
-    if flags.version:
-        print(f"trainwright-model-server {version('trainwright')}, TensorFlow {version('tensorflow')}")
+    if command_line.flags.version:
+        print(f"TensorFlow ModelServer: trainwright {version('trainwright')}")
+        print(f"TensorFlow Library: {version('tensorflow')}")
         return 0
-    return serve(flags)
+    for argument in command_line.unknown:
+        print(describe_unknown(argument))
+    if command_line.unknown:
+        print(usage(), flush=True)
+    return serve(command_line.flags)
 
 
 def serve(flags: Flags) -> NoReturn:
@@ -64,8 +70,7 @@ def _serve(flags: Flags) -> int:
     try:
         server = ModelServer(flags)
     except StatusError as error:
-        print(error.message, file=sys.stderr)
-        return EXIT_START_FAILED
+        return _say_why_not(error)
     try:
         return _run(server)
     finally:
@@ -79,13 +84,17 @@ def _run(server: "ModelServer") -> int:
         server.load_models()
         server.open_ports()
     except StatusError as error:
-        print(error.message, file=sys.stderr)
-        return EXIT_START_FAILED
+        return _say_why_not(error)
     except OSError as error:
         print(error, file=sys.stderr)
         return EXIT_PORT_TAKEN
     server.run()
     return 0
+
+
+def _say_why_not(error: "StatusError") -> int:
+    print(f"Failed to start server. Error: {error}", file=sys.stderr)
+    return EXIT_START_FAILED
 
 
 def _import_tensorflow_alone() -> None:

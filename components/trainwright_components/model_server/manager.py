@@ -1,7 +1,8 @@
 """The manager brings aspired versions into service and others out of it, and lends handles to those that serve.
 
 One thread decides; loads and unloads run in threads of their own, so that requests never wait for them. A handle keeps
-its version loaded until it is given back, so that no request loses its version to a swap.
+its version loaded until it is given back, so that no request loses its version to a swap. A load that failed waits for
+its next attempt without holding a thread, so that other models are not held up.
 """
 
 import logging
@@ -10,11 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from trainwright_components.model_server.harness import Fingerprint, HarnessState, LoaderHarness
 from trainwright_components.model_server.loader import Loader
-from trainwright_components.model_server.servable import Servable, ServableId, ServableState, State
+from trainwright_components.model_server.servable import Servable, ServableId, ServableState
 from trainwright_components.model_server.status import Code, StatusError
 from trainwright_components.model_server.transition_policy import (
     Action,
@@ -29,13 +31,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_LOAD_THREADS = 2
 DEFAULT_MAX_LOAD_RETRIES = 5
 DEFAULT_RETRY_INTERVAL_S = 60.0
-_PHASES = {
-    State.START: Phase.NEW,
-    State.LOADING: Phase.LOADING,
-    State.AVAILABLE: Phase.READY,
-    State.UNLOADING: Phase.ENDING,
-    State.END: Phase.ENDED,
-}
+MAX_ENDED_VERSIONS = 200  # of each model, that status still tells of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,34 +42,14 @@ class ServableHandle:
     servable: Servable
 
 
-@dataclass
-class _Harness:
-    id: ServableId
-    path: Path
-    state: State = State.START
-    is_aspired: bool = True
-    error: StatusError | None = None
-    servable: Servable | None = None
-    handles: int = 0
-    given_up: threading.Event = field(default_factory=threading.Event)
-
-    def snapshot(self) -> ServableState:
-        error = self.error
-        return ServableState(
-            id=self.id,
-            state=self.state,
-            error_code=error.code if error else Code.OK,
-            error_message=error.message if error else "",
-        )
-
-
 class Manager:
     """Owns every loaded version.
 
     Args:
         loader: Makes a servable of a version's folder.
         policy: Order of loads and unloads; availability comes first by default.
-        load_threads: Loads and unloads that may run at once.
+        load_threads: Loads that may run at once.
+        unload_threads: Unloads that may run at once.
         max_load_retries: Further attempts after a load failed.
         retry_interval_s: Seconds between two attempts.
     """
@@ -84,6 +60,7 @@ class Manager:
         *,
         policy: TransitionPolicy | None = None,
         load_threads: int = DEFAULT_LOAD_THREADS,
+        unload_threads: int = DEFAULT_LOAD_THREADS,
         max_load_retries: int = DEFAULT_MAX_LOAD_RETRIES,
         retry_interval_s: float = DEFAULT_RETRY_INTERVAL_S,
     ) -> None:
@@ -92,27 +69,38 @@ class Manager:
         self._max_load_retries = max_load_retries
         self._retry_interval_s = retry_interval_s
         self._changed = threading.Condition()
-        self._models: dict[str, dict[int, _Harness]] = {}
+        self._models: dict[str, dict[int, LoaderHarness]] = {}
         self._is_closing = False
-        self._pool = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
+        self._changes = 0
+        self._loads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
+        self._unloads = ThreadPoolExecutor(unload_threads, thread_name_prefix="unload")
         self._thread = threading.Thread(target=self._decide, name="manager", daemon=True)
         self._thread.start()
 
     def set_aspired(self, name: str, versions: Mapping[int, Path]) -> None:
-        """Make `versions` the ones to serve under `name`; the change itself happens behind this call."""
+        """Make `versions` the ones to serve under `name`; the change itself happens behind this call.
+
+        A version that failed is tried anew when it is aspired to again after it was not, or when its files changed.
+        """
         with self._changed:
             harnesses = self._models.setdefault(name, {})
+            is_changed = False
             for version, harness in harnesses.items():
-                harness.is_aspired = version in versions
-                if not harness.is_aspired:
-                    harness.given_up.set()
-                    if harness.state is State.START:
-                        harness.state = State.END
+                if harness.is_aspired and version not in versions:
+                    self._unaspire(harness)
+                    is_changed = True
             for version, path in versions.items():
                 known = harnesses.get(version)
-                if known is None or (known.state is State.END and (known.given_up.is_set() or known.path != path)):
-                    harnesses[version] = _Harness(ServableId(name, version), path)
-            self._changed.notify_all()
+                if known is None or (
+                    known.is_ended and (not known.is_aspired or known.path != path or known.is_repaired())
+                ):
+                    harnesses[version] = LoaderHarness(ServableId(name, version), path)
+                    is_changed = True
+                elif not known.is_aspired and known.phase is not Phase.ENDING:
+                    known.is_aspired = is_changed = True
+            if is_changed:
+                _forget_the_oldest(harnesses)
+                self._notify()
 
     @contextmanager
     def handle(self, name: str, version: int | None = None) -> Iterator[ServableHandle]:
@@ -131,45 +119,65 @@ class Manager:
                 self._unload_if_free(harness)
 
     def states(self, name: str) -> list[ServableState]:
-        """Every version of `name` ever seen, highest first."""
+        """Every version of `name` that is known, highest first."""
         with self._changed:
             harnesses = self._models.get(name, {})
             return [harnesses[version].snapshot() for version in sorted(harnesses, reverse=True)]
 
     def wait_until_settled(self, name: str, *, timeout_s: float | None = None) -> list[ServableState]:
-        """Wait until an aspired version of `name` answers, or all aspired ones have failed; return its states."""
+        """Wait until the highest aspired version of `name` that can be loaded answers, or all have failed.
+
+        Returns:
+            The states of its versions.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._is_settled(name), timeout_s)
         return self.states(name)
 
     def wait_until_idle(self) -> None:
         """Wait until every load that was asked for has ended, well or not."""
-        moving = {State.START, State.LOADING}
         with self._changed:
             self._changed.wait_for(
-                lambda: not any(h.state in moving for versions in self._models.values() for h in versions.values())
+                lambda: not any(h.is_on_its_way for versions in self._models.values() for h in versions.values())
             )
+
+    def wait_for_change(self, seen: int, *, timeout_s: float) -> int:
+        """Wait until more than `seen` changes of state have happened, or the time is over; return how many have."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes > seen, timeout_s)
+            return self._changes
 
     def close(self) -> None:
         """Stop deciding, wait for loads under way and unload everything."""
         with self._changed:
             self._is_closing = True
-            for harnesses in self._models.values():
-                for harness in harnesses.values():
-                    harness.given_up.set()
-            self._changed.notify_all()
+            self._notify()
         self._thread.join()
-        self._pool.shutdown(wait=True)
+        self._loads.shutdown(wait=True, cancel_futures=True)
+        self._unloads.shutdown(wait=True, cancel_futures=True)
         for harnesses in self._models.values():
             for harness in harnesses.values():
                 if harness.servable is not None:
                     harness.servable.close()
                     harness.servable = None
 
-    def _take(self, name: str, version: int | None) -> _Harness:
+    def _notify(self) -> None:
+        self._changes += 1
+        self._changed.notify_all()
+
+    def _unaspire(self, harness: LoaderHarness) -> None:
+        harness.is_aspired = False
+        if harness.state is HarnessState.NEW:
+            harness.state = HarnessState.DISABLED
+        elif harness.retry_at is not None:
+            logger.info("loading %s is given up: it is no longer wanted", harness.id)
+            harness.retry_at = None
+            harness.state = HarnessState.ERROR
+
+    def _take(self, name: str, version: int | None) -> LoaderHarness:
         with self._changed:
             harnesses = self._models.get(name, {})
-            ready = [v for v, harness in harnesses.items() if harness.state is State.AVAILABLE]
+            ready = [v for v, harness in harnesses.items() if harness.state is HarnessState.READY]
             wanted = max(ready, default=None) if version is None else version
             if wanted is None or wanted not in ready:
                 what = f"Latest({name})" if version is None else f"Specific({name}, {version})"
@@ -179,21 +187,38 @@ class Manager:
             return harness
 
     def _is_settled(self, name: str) -> bool:
-        aspired = [harness for harness in self._models.get(name, {}).values() if harness.is_aspired]
-        if self._is_closing or any(harness.state is State.AVAILABLE for harness in aspired):
+        harnesses = self._models.get(name, {})
+        aspired = [harnesses[version] for version in sorted(harnesses, reverse=True) if harnesses[version].is_aspired]
+        if self._is_closing:
             return True
-        return bool(aspired) and all(harness.state is State.END for harness in aspired)
+        for harness in aspired:
+            if not harness.is_ended and harness.retry_at is None:
+                return harness.state is HarnessState.READY
+        return bool(aspired) and all(harness.is_ended for harness in aspired)
 
     def _decide(self) -> None:
         with self._changed:
             while not self._is_closing:
+                next_retry_at = self._retry_what_is_due()
                 actions = [self._act(harnesses) for harnesses in self._models.values()]
                 if not any(actions):
-                    self._changed.wait()
+                    self._changed.wait(next_retry_at and max(0.0, next_retry_at - time.monotonic()))
 
-    def _act(self, harnesses: dict[int, _Harness]) -> bool:
+    def _retry_what_is_due(self) -> float | None:
+        """Start the attempts whose time has come; the time of the next one, if any waits."""
+        waiting = [h for harnesses in self._models.values() for h in harnesses.values() if h.retry_at is not None]
+        later = []
+        for harness in waiting:
+            assert harness.retry_at is not None
+            if harness.retry_at > time.monotonic():
+                later.append(harness.retry_at)
+                continue
+            self._approve(harness)
+        return min(later, default=None)
+
+    def _act(self, harnesses: dict[int, LoaderHarness]) -> bool:
         views = [
-            VersionView(version=version, is_aspired=harness.is_aspired, phase=_PHASES[harness.state])
+            VersionView(version=version, is_aspired=harness.is_aspired, phase=harness.phase)
             for version, harness in harnesses.items()
         ]
         decision = self._policy.next_action(views)
@@ -202,53 +227,76 @@ class Manager:
         action, version = decision
         harness = harnesses[version]
         if action is Action.LOAD:
-            harness.state = State.LOADING
-            self._pool.submit(self._load, harness)
+            harness.state = HarnessState.LOAD_REQUESTED
+            self._approve(harness)
         else:
-            harness.state = State.UNLOADING
-            self._unload_if_free(harness)
-        self._changed.notify_all()
+            harness.state = HarnessState.UNLOAD_REQUESTED
+            self._quiesce(harness)
+        self._notify()
         return True
 
-    def _load(self, harness: _Harness) -> None:
+    def _approve(self, harness: LoaderHarness) -> None:
+        harness.state, harness.retry_at = HarnessState.LOAD_APPROVED, None
+        self._loads.submit(self._load, harness)
+
+    def _load(self, harness: LoaderHarness) -> None:
+        with self._changed:
+            harness.state = HarnessState.LOADING
+            harness.attempts += 1
+            self._notify()
         logger.info("loading %s from %s", harness.id, harness.path)
         started = time.monotonic()
-        servable, error = self._attempts(harness)
-        with self._changed:
-            harness.servable, harness.error = servable, error
-            harness.state = State.AVAILABLE if servable is not None else State.END
-            self._changed.notify_all()
-        if error:
-            logger.error("loading %s failed: %s", harness.id, error)
+        try:
+            servable = self._loader.load(harness.path)
+        except StatusError as error:
+            self._fail(harness, error)
+        except Exception as error:  # whatever a model's own code raises must not end the thread
+            logger.exception("loading %s failed", harness.id)
+            self._fail(harness, StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}"))
         else:
+            with self._changed:
+                harness.servable, harness.error = servable, None
+                harness.state = HarnessState.READY
+                self._notify()
             logger.info("%s is available after %.2f s", harness.id, time.monotonic() - started)
 
-    def _attempts(self, harness: _Harness) -> tuple[Servable | None, StatusError | None]:
-        error = None
-        for attempt in range(1 + self._max_load_retries):
-            if attempt:
-                logger.warning("loading %s failed, retry %d: %s", harness.id, attempt, error)
-                if harness.given_up.wait(self._retry_interval_s):
-                    break
-            try:
-                return self._loader.load(harness.path), None
-            except StatusError as failure:
-                error = failure
-            except Exception as failure:  # whatever a model's own code raises must not end the thread
-                logger.exception("loading %s failed", harness.id)
-                error = StatusError(Code.UNKNOWN, f"{type(failure).__name__}: {failure}")
-        return None, error
-
-    def _unload_if_free(self, harness: _Harness) -> None:
-        if harness.state is State.UNLOADING and not harness.handles and not self._is_closing:
-            self._pool.submit(self._unload, harness)
-
-    def _unload(self, harness: _Harness) -> None:
+    def _fail(self, harness: LoaderHarness, error: StatusError) -> None:
+        files = Fingerprint.of(harness.path)
         with self._changed:
+            harness.error, harness.failed_files = error, files
+            if harness.attempts > self._max_load_retries or not harness.is_aspired or self._is_closing:
+                logger.error("loading %s failed: %s", harness.id, error)
+                harness.state = HarnessState.ERROR
+            else:
+                wait_s = self._retry_interval_s
+                logger.warning(
+                    "loading %s failed, attempt %d in %g s: %s", harness.id, harness.attempts + 1, wait_s, error
+                )
+                harness.retry_at = time.monotonic() + wait_s
+            self._notify()
+
+    def _quiesce(self, harness: LoaderHarness) -> None:
+        harness.state = HarnessState.QUIESCING
+        self._unload_if_free(harness)
+
+    def _unload_if_free(self, harness: LoaderHarness) -> None:
+        if harness.state is HarnessState.QUIESCING and not harness.handles and not self._is_closing:
+            harness.state = HarnessState.QUIESCED
+            self._unloads.submit(self._unload, harness)
+
+    def _unload(self, harness: LoaderHarness) -> None:
+        with self._changed:
+            harness.state = HarnessState.UNLOADING
             servable, harness.servable = harness.servable, None
         if servable is not None:
             servable.close()
         with self._changed:
-            harness.state = State.END
-            self._changed.notify_all()
+            harness.state = HarnessState.DISABLED
+            self._notify()
         logger.info("unloaded %s", harness.id)
+
+
+def _forget_the_oldest(harnesses: dict[int, LoaderHarness]) -> None:
+    ended = sorted(version for version, harness in harnesses.items() if harness.is_ended and not harness.is_aspired)
+    for version in ended[:-MAX_ENDED_VERSIONS]:
+        del harnesses[version]

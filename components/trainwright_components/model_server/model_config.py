@@ -1,14 +1,15 @@
 """The model config file: a `ModelServerConfig` text proto, read and checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from trainwright_components.model_server.source import MonitoredModel
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
+from trainwright_components.model_server.text_protos import read_text_proto
 from trainwright_components.model_server.version_policy import All, Latest, Specific, VersionPolicy
 
 PLATFORM = "tensorflow"
@@ -28,14 +29,7 @@ def read_config_file(path: Path) -> Any:
     Raises:
         StatusError: The file cannot be read or is no such message.
     """
-    try:
-        return text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
-    except OSError as error:
-        raise StatusError(Code.NOT_FOUND, f"{path}: {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise invalid_argument(
-            f"Error parsing text-format tensorflow.serving.ModelServerConfig: {path}: {error}"
-        ) from error
+    return read_text_proto(path, model_server_config_pb2.ModelServerConfig())
 
 
 def single_model_config(name: str, base_path: str) -> Any:
@@ -45,40 +39,74 @@ def single_model_config(name: str, base_path: str) -> Any:
     return config
 
 
-def served_models(config: Any) -> list[ServedModel]:
+def served_models(config: Any, *, before: Sequence[ServedModel] | None = None) -> list[ServedModel]:
     """Check a `ModelServerConfig` and return its entries.
+
+    Args:
+        config: The configuration.
+        before: What was served until now; none at the start.
 
     Raises:
         StatusError: It is of another kind, or an entry cannot be served.
     """
-    kind = config.WhichOneof("config")
-    if kind == "custom_model_config":
+    if config.WhichOneof("config") != "model_config_list":
+        if before is not None:
+            raise StatusError(
+                Code.FAILED_PRECONDITION,
+                "Cannot transition to requested config. It is only legal to transition "
+                "from one ModelConfigList to another.",
+            )
         raise StatusError(Code.UNIMPLEMENTED, "custom_model_config is not supported; use model_config_list")
-    models = [_served_model(entry) for entry in config.model_config_list.config]
-    names = [model.source.name for model in models]
+    entries = config.model_config_list.config
+    names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
             raise invalid_argument(f"Illegal to list model {name} multiple times in config list")
-    return models
+    for entry in entries:
+        if not is_absolute(entry.base_path):
+            raise invalid_argument(
+                f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
+            )
+    return [_served_model(entry) for entry in entries]
+
+
+def is_absolute(base_path: str) -> bool:
+    """Whether a base path is an absolute path or a URI."""
+    return "://" in base_path or Path(base_path).is_absolute()
 
 
 def _served_model(entry: Any) -> ServedModel:
     if not entry.name:
         raise invalid_argument("Expected model to have a name")
-    if not entry.model_platform:
-        raise invalid_argument("Illegal setting neither model_type(deprecated) nor model_platform.")
-    if entry.model_platform != PLATFORM:
+    platform = _platform(entry)
+    if platform != PLATFORM:
+        raise invalid_argument(f"Model {entry.name} requests unsupported platform {platform}")
+    if "://" in entry.base_path:
         raise invalid_argument(
-            f"Unknown model platform {entry.model_platform!r} of model {entry.name}; use {PLATFORM!r}"
-        )
-    if not Path(entry.base_path).is_absolute():
-        raise invalid_argument(
-            f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
+            f"base_path {entry.base_path} of model {entry.name} is a URI; only folders of this machine can be served"
         )
     source = MonitoredModel(
         name=entry.name, base_path=Path(entry.base_path), policy=_version_policy(entry.model_version_policy)
     )
     return ServedModel(source=source, labels=dict(entry.version_labels))
+
+
+def _platform(entry: Any) -> str:
+    if not entry.model_type:
+        platform = str(entry.model_platform)
+    elif entry.model_platform:
+        raise invalid_argument(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+        )
+    elif entry.model_type != model_server_config_pb2.TENSORFLOW:
+        raise invalid_argument(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
+    else:
+        platform = PLATFORM
+    if not platform:
+        raise invalid_argument(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform."
+        )
+    return platform
 
 
 def _version_policy(proto: Any) -> VersionPolicy:

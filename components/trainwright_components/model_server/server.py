@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import socket
 import threading
 from pathlib import Path
@@ -12,21 +11,22 @@ import tensorflow as tf
 import uvicorn
 
 from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.flags import Flags
-from trainwright_components.model_server.grpc_service import make_server
+from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
+from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings
 from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
 from trainwright_components.model_server.model_config import read_config_file, single_model_config
 from trainwright_components.model_server.rest import RestApi
 from trainwright_components.model_server.rest_transport import RestTransport
 from trainwright_components.model_server.status import StatusError
+from trainwright_components.model_server.text_protos import read_text_proto
+from trainwright_components.model_server.transition_policy import AvailabilityPreserving, ResourcePreserving
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10
 _BACKLOG = 1024
 _KEEP_ALIVE_S = 75
-_THREADS = 4 * (os.cpu_count() or 1)
 
 
 class ModelServer:
@@ -42,7 +42,7 @@ class ModelServer:
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
         self._is_closing = threading.Event()
-        self._grpc_server: Any = None
+        self._grpc_server: GrpcServer | None = None
         self._rest_socket: socket.socket | None = None
         config_file = Path(flags.model_config_file) if flags.model_config_file else None
         self._config_file = config_file
@@ -58,9 +58,11 @@ class ModelServer:
                 is_warmup_enabled=flags.enable_model_warmup,
                 num_warmup_iterations=flags.num_request_iterations_for_warmup or 1,
             ),
+            policy=ResourcePreserving() if flags.resource_preserving else AvailabilityPreserving(),
             load_threads=flags.num_load_threads or DEFAULT_LOAD_THREADS,
+            unload_threads=flags.num_unload_threads or DEFAULT_LOAD_THREADS,
             max_load_retries=flags.max_num_load_retries,
-            retry_interval_s=flags.load_retry_interval_micros / 1e6,
+            retry_interval_s=max(0.0, flags.load_retry_interval_micros / 1e6),
         )
         self._core = ServerCore(
             manager,
@@ -85,13 +87,16 @@ class ModelServer:
             OSError: A port cannot be had.
         """
         flags = self._flags
-        if flags.port:
-            self._grpc_server = make_server(
-                self._core,
-                address=f"{flags.bind_address}:{flags.port}",
-                threads=flags.grpc_max_threads or _THREADS,
-                as_tensor_content=flags.enable_serialization_as_tensor_content,
-            )
+        settings = GrpcSettings(
+            address=f"{flags.bind_address}:{flags.port}" if flags.port else "",
+            socket_path=flags.grpc_socket_path,
+            threads=flags.grpc_max_threads or DEFAULT_THREADS,
+            channel_arguments=flags.grpc_channel_arguments,
+            ssl_config_file=Path(flags.ssl_config_file) if flags.ssl_config_file else None,
+            as_tensor_content=flags.enable_serialization_as_tensor_content,
+            is_health_served=flags.enable_grpc_healthcheck_service,
+        )
+        self._grpc_server = GrpcServer(self._core, settings)
         if flags.rest_api_port == flags.port:
             logger.error("REST is off: --rest_api_port and --port are both %d", flags.port)
         elif flags.rest_api_port:
@@ -102,18 +107,18 @@ class ModelServer:
         flags = self._flags
         if self._grpc_server is not None:
             self._grpc_server.start()
-            logger.info("gRPC listens on %s:%d", flags.bind_address, flags.port)
+            logger.info("gRPC listens on %s:%d %s", flags.bind_address, flags.port, flags.grpc_socket_path)
         self._poll_config_file()
         if self._rest_socket is not None:
             self._run_rest(self._rest_socket)
         elif self._grpc_server is not None:
-            self._grpc_server.wait_for_termination()
+            self._grpc_server.wait()
 
     def close(self) -> None:
         """Finish the gRPC requests under way and unload the models."""
         self._is_closing.set()
         if self._grpc_server is not None:
-            self._grpc_server.stop(DRAIN_S).wait()
+            self._grpc_server.stop(DRAIN_S)
         self._core.close()
 
     def _run_rest(self, listening: socket.socket) -> None:
@@ -121,7 +126,7 @@ class ModelServer:
         transport = RestTransport(
             RestApi(self._core),
             timeout_ms=flags.rest_api_timeout_in_ms,
-            threads=flags.rest_api_num_threads or _THREADS,
+            threads=flags.rest_api_num_threads or DEFAULT_THREADS,
             is_cors_enabled=flags.rest_api_enable_cors_support,
         )
         config = uvicorn.Config(
@@ -144,7 +149,7 @@ class ModelServer:
 
     def _poll_config_file(self) -> None:
         wait_s = self._flags.model_config_file_poll_wait_seconds
-        if self._config_file and wait_s:
+        if self._config_file and wait_s > 0:
             threading.Thread(
                 target=self._follow_config_file, args=(self._config_file, wait_s), name="config-file", daemon=True
             ).start()
@@ -164,11 +169,16 @@ class ModelServer:
 
 
 def _session_config(flags: Flags) -> Any:
+    config = tf.compat.v1.ConfigProto()
+    if flags.tensorflow_session_config_file:
+        read_text_proto(Path(flags.tensorflow_session_config_file), config)
     both = flags.tensorflow_session_parallelism
-    return tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=both or flags.tensorflow_intra_op_parallelism,
-        inter_op_parallelism_threads=both or flags.tensorflow_inter_op_parallelism,
-    )
+    within, between = both or flags.tensorflow_intra_op_parallelism, both or flags.tensorflow_inter_op_parallelism
+    if within:
+        config.intra_op_parallelism_threads = within
+    if between:
+        config.inter_op_parallelism_threads = between
+    return config
 
 
 def _listen(address: str, port: int) -> socket.socket:

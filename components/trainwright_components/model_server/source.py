@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainwright_components.model_server.version_policy import Latest, VersionPolicy
+from trainwright_components.model_server.version_policy import Latest, Specific, VersionPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class FileSystemSource:
 
     Args:
         on_aspired: Called with a model's name and its aspired versions at each poll.
-        poll_wait_s: Seconds between two polls; with 0 only a change of configuration polls.
+        poll_wait_s: Seconds between two polls; with 0 only a change of configuration polls, below 0 nothing does.
     """
 
     def __init__(self, on_aspired: AspiredCallback, *, poll_wait_s: float = DEFAULT_POLL_WAIT_S) -> None:
@@ -51,7 +51,8 @@ class FileSystemSource:
             self._models = models
             for name in sorted(gone):
                 self._on_aspired(name, {})
-            self._poll()
+            if self._poll_wait_s >= 0:
+                self._poll()
 
     def close(self) -> None:
         """Stop looking."""
@@ -59,7 +60,7 @@ class FileSystemSource:
         self._thread.join()
 
     def _run(self) -> None:
-        if not self._poll_wait_s:
+        if self._poll_wait_s <= 0:
             return
         while not self._is_closing.wait(self._poll_wait_s):
             with self._lock:
@@ -72,9 +73,9 @@ class FileSystemSource:
             except OSError as error:
                 self._complain(model.name, f"cannot look into {model.base_path}: {error.strerror}")
                 continue
-            self._complain(model.name, "" if versions else f"no versions found under {model.base_path}")
+            self._complain(model.name, _complaint(model, versions))
             chosen = model.policy.choose(versions)
-            self._on_aspired(model.name, {version: versions[version] for version in chosen})
+            self._on_aspired(model.name, {version: versions[version][-1] for version in chosen})
 
     def _complain(self, name: str, complaint: str) -> None:
         """Log what is wrong with a model once, not at every poll."""
@@ -83,20 +84,30 @@ class FileSystemSource:
         self._complaints[name] = complaint
 
 
-def find_versions(base_path: Path) -> dict[int, Path]:
-    """The versions under `base_path`: its folders whose name is a number; other names are not looked at.
+def find_versions(base_path: Path) -> dict[int, list[Path]]:
+    """The versions under `base_path`, each with its folders in order of name; the last one counts.
+
+    Versions are folders whose name is a number. Other names are not looked at.
 
     Raises:
         OSError: `base_path` cannot be listed.
     """
-    versions: dict[int, Path] = {}
+    versions: dict[int, list[Path]] = {}
     for child in sorted(base_path.iterdir()):
         if not (child.name.isascii() and child.name.isdigit()) or int(child.name) >= _INT64_LIMIT:
             continue
-        if not child.is_dir():
-            continue
-        if int(child.name) in versions:
-            logger.warning("ignoring %s: another folder is the same version", child)
-            continue
-        versions[int(child.name)] = child
+        if child.is_dir():
+            versions.setdefault(int(child.name), []).append(child)
     return versions
+
+
+def _complaint(model: MonitoredModel, versions: Mapping[int, list[Path]]) -> str:
+    if not versions:
+        return f"no versions found under {model.base_path}; are its folders named by numbers, such as 1?"
+    for version, folders in versions.items():
+        if len(folders) > 1:
+            ignored = ", ".join(folder.name for folder in folders[:-1])
+            return f"version {version} is loaded from {folders[-1].name}; {ignored} is the same version and ignored"
+    if isinstance(model.policy, Specific) and (missing := model.policy.versions - versions.keys()):
+        return f"versions {sorted(missing)} are to be served and are not under {model.base_path}"
+    return ""

@@ -110,6 +110,26 @@ def test_new_labels_may_run_ahead_where_that_is_allowed(manager: Manager, base: 
         core.close()
 
 
+def test_an_empty_configuration_waits_for_another_and_never_replaces_one(core: ServerCore, base: Path) -> None:
+    empty = model_server_config_pb2.ModelServerConfig()
+    core.reload(empty)
+    core.reload(make_config(base))
+    with pytest.raises(StatusError, match="It is only legal to transition from one ModelConfigList to another") as no:
+        core.reload(empty)
+    assert no.value.code is Code.FAILED_PRECONDITION
+    assert answering(core) == "2"
+
+
+def test_a_reload_waits_for_new_models_only(core: ServerCore, base: Path, eventually: Callable[..., None]) -> None:
+    core.reload(make_config(base))
+    for version in ("1", "2"):
+        (base / version).rmdir()
+    (base / "13").mkdir()
+    core.reload(make_config(base))
+    assert core.unavailable_models() == []
+    eventually(lambda: core.states("m")[0].error_message == "unlucky")
+
+
 def test_a_model_that_is_no_longer_listed_is_unloaded(
     core: ServerCore, base: Path, eventually: Callable[..., None]
 ) -> None:
@@ -120,5 +140,5 @@ def test_a_model_that_is_no_longer_listed_is_unloaded(
 
 def test_a_model_of_which_no_version_loads_fails_the_reload(core: ServerCore, tmp_path: Path) -> None:
     (tmp_path / "13").mkdir()
-    with pytest.raises(StatusError, match=r"Some models did not become available: \{.*unlucky\}"):
+    with pytest.raises(StatusError, match=r"1 model\(s\) did not become available: \{.*DATA_LOSS: unlucky"):
         core.reload(make_config(tmp_path))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from trainwright_components.model_server.manager import Manager
-from trainwright_components.model_server.servable import State
+from trainwright_components.model_server.harness import HarnessState, LoaderHarness
+from trainwright_components.model_server.manager import MAX_ENDED_VERSIONS, Manager
+from trainwright_components.model_server.servable import ServableId, State
 from trainwright_components.model_server.status import Code, StatusError
 from trainwright_components.model_server.transition_policy import ResourcePreserving
 
@@ -185,6 +186,89 @@ def test_retries_end_when_the_version_is_no_longer_wanted(
         assert loader.attempts == {1: 1}
     finally:
         manager.close()
+
+
+def test_a_version_that_waits_for_its_next_attempt_holds_up_no_other_model(
+    loader: NumberLoader, eventually: Callable[..., None]
+) -> None:
+    manager = Manager(loader, load_threads=1, max_load_retries=5, retry_interval_s=3600)
+    try:
+        loader.failures[1] = 99
+        aspire(manager, 1)
+        eventually(lambda: loader.attempts.get(1) == 1)
+        manager.set_aspired("n", {2: ROOT / "2"})
+        eventually(lambda: manager.states("n")[0].state is State.AVAILABLE)
+        assert states(manager) == {1: State.LOADING}
+    finally:
+        manager.close()
+
+
+def test_a_broken_version_is_tried_anew_once_its_files_have_changed_and_rest(
+    manager: Manager, loader: NumberLoader, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    loader.failures[1] = 1
+    folder = tmp_path / "1"
+    folder.mkdir()
+    manager.set_aspired("m", {1: folder})
+    eventually(lambda: states(manager) == {1: State.END})
+    manager.set_aspired("m", {1: folder})
+    (folder / "saved_model.pb").write_bytes(b"half")
+    manager.set_aspired("m", {1: folder})
+    (folder / "saved_model.pb").write_bytes(b"the whole")
+    manager.set_aspired("m", {1: folder})
+    assert loader.attempts == {1: 1}
+    manager.set_aspired("m", {1: folder})
+    eventually(lambda: states(manager) == {1: State.AVAILABLE})
+
+
+def test_a_version_wanted_again_while_it_leaves_is_loaded_anew(
+    manager: Manager, eventually: Callable[..., None]
+) -> None:
+    aspire(manager, 1)
+    eventually(lambda: states(manager) == {1: State.AVAILABLE})
+    with manager.handle("m"):
+        aspire(manager)
+        eventually(lambda: states(manager) == {1: State.UNLOADING})
+        aspire(manager, 1)
+        assert states(manager) == {1: State.UNLOADING}
+    eventually(lambda: states(manager) == {1: State.END})
+    aspire(manager, 1)
+    eventually(lambda: states(manager) == {1: State.AVAILABLE})
+
+
+def test_versions_that_ended_long_ago_are_forgotten(manager: Manager, eventually: Callable[..., None]) -> None:
+    for version in range(1, MAX_ENDED_VERSIONS + 5):
+        aspire(manager, version)
+        eventually(lambda version=version: states(manager)[version] is State.AVAILABLE)
+    eventually(lambda: list(states(manager).values()).count(State.AVAILABLE) == 1)
+    aspire(manager)
+    assert len(states(manager)) <= MAX_ENDED_VERSIONS + 1
+    assert 1 not in states(manager)
+
+
+def test_every_state_is_reported_as_one_of_the_five() -> None:
+    reported = {state: LoaderHarness(ServableId("m", 1), ROOT, state=state).reported_state for state in HarnessState}
+    assert [state.name for state in HarnessState] == [
+        "NEW",
+        "LOAD_REQUESTED",
+        "LOAD_APPROVED",
+        "LOADING",
+        "READY",
+        "UNLOAD_REQUESTED",
+        "QUIESCING",
+        "QUIESCED",
+        "UNLOADING",
+        "DISABLED",
+        "ERROR",
+    ]
+    assert [state for state, seen in reported.items() if seen is State.AVAILABLE] == [
+        HarnessState.READY,
+        HarnessState.UNLOAD_REQUESTED,
+    ]
+    assert [state for state, seen in reported.items() if seen is State.END] == [
+        HarnessState.DISABLED,
+        HarnessState.ERROR,
+    ]
 
 
 def test_resource_preserving_unloads_before_it_loads(loader: NumberLoader, eventually: Callable[..., None]) -> None:

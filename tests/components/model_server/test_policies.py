@@ -1,6 +1,6 @@
 """Version policies, transition policies and the source that reads folders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,46 @@ def test_only_folders_named_by_numbers_are_versions(tmp_path: Path) -> None:
     for name in ("1", "00000123", "-5", "1.5", "abc", ".candidate-7", "99999999999999999999", "٣"):
         (tmp_path / name).mkdir()
     (tmp_path / "7").write_text("a file")
-    assert find_versions(tmp_path) == {1: tmp_path / "1", 123: tmp_path / "00000123"}
+    assert find_versions(tmp_path) == {1: [tmp_path / "1"], 123: [tmp_path / "00000123"]}
+
+
+def test_of_two_folders_of_one_version_the_last_by_name_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("00000123", "123"):
+        (tmp_path / name).mkdir()
+    seen: list[Mapping[int, Path]] = []
+    source = FileSystemSource(lambda _, versions: seen.append(versions), poll_wait_s=0)
+    try:
+        for _ in range(2):
+            source.set_models((MonitoredModel(name="m", base_path=tmp_path),))
+    finally:
+        source.close()
+    assert seen == [{123: tmp_path / "123"}] * 2
+    assert caplog.text.count("version 123 is loaded from 123; 00000123 is the same version and ignored") == 1
+
+
+def test_versions_asked_for_by_number_that_are_missing_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "1").mkdir()
+    source = FileSystemSource(lambda _name, _versions: None, poll_wait_s=0)
+    try:
+        source.set_models((MonitoredModel(name="m", base_path=tmp_path, policy=Specific(frozenset({1, 7}))),))
+    finally:
+        source.close()
+    assert "versions [7] are to be served and are not under" in caplog.text
+
+
+def test_a_negative_wait_switches_polling_off(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    seen: list[str] = []
+    source = FileSystemSource(lambda name, _: seen.append(name), poll_wait_s=-1)
+    try:
+        source.set_models((MonitoredModel(name="m", base_path=tmp_path),))
+        assert not seen
+    finally:
+        source.close()
 
 
 def test_the_source_follows_what_appears_and_vanishes(tmp_path: Path, eventually: Callable[..., None]) -> None:

@@ -238,5 +238,5 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_as_in_tensorflow_serving(t
     flags = {"port": 1, "model_base_path": tmp_path, "max_num_load_retries": 0}
     done = subprocess.run(server_command(flags), capture_output=True, env=server_environment(), timeout=120)
     assert done.returncode == 255
-    assert b"Some models did not become available: {" in done.stderr
-    assert b"Could not find SavedModel" in done.stderr
+    assert b"Failed to start server. Error: UNKNOWN: 1 model(s) did not become available: {" in done.stderr
+    assert b"due to error: NOT_FOUND: Could not find SavedModel" in done.stderr
