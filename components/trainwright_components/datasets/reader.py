@@ -44,6 +44,19 @@ def count_rows(dataset: Path, split: str) -> int:
     return Statistics.load(dataset).split(split).rows
 
 
+def find_damaged(dataset: Path, split: str) -> str:
+    """The first file of `split` that cannot be read to its end; empty when all can. Reads them all."""
+    import tensorflow as tf
+
+    for location in _split_locations(dataset, split):
+        records = tf.data.TFRecordDataset(location)
+        try:
+            records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)
+        except (tf.errors.DataLossError, tf.errors.NotFoundError):
+            return location
+    return ""
+
+
 def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "tf.data.Dataset":
     """The rows of `split`, one by one, always in the same order.
 

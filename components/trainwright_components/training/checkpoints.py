@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.errors import TrainingFailed
 from trainwright_components.files import write_whole
+from trainwright_components.training.course import SavedCheckpoint
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +57,39 @@ class CheckpointFolder:
     def __init__(self, folder: Path, *, keep: int, fingerprint: str, is_writer: bool = True) -> None:
         self._folder, self._keep, self._fingerprint, self._is_writer = folder, keep, fingerprint, is_writer
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and drop the oldest ones."""
+    def save(self, checkpoint: Checkpoint) -> SavedCheckpoint | None:
+        """Write a checkpoint and drop the oldest ones; None from a process that does not write.
+
+        Raises:
+            TrainingFailed: The disk does not take it; the checkpoints before stay.
+        """
         if not self._is_writer:
-            return
+            return None
+        started = time.monotonic()
         text = json.dumps({"fingerprint": self._fingerprint, "step": checkpoint.step, **checkpoint.progress})
         content = io.BytesIO()
         entries: dict[str, Any] = {_PROGRESS: np.frombuffer(text.encode(), np.uint8), **_storable(checkpoint.arrays)}
         np.savez(content, **entries)
         path = self._folder / f"step-{checkpoint.step:010d}.npz"
-        write_whole(path, content.getvalue())
+        try:
+            write_whole(path, content.getvalue())
+        except OSError as error:
+            kept = self._paths()
+            advice = f"{kept[0].name} is still there: make room and start again" if kept else "make room"
+            raise TrainingFailed(
+                f"the checkpoint of step {checkpoint.step} ({content.getbuffer().nbytes:,} bytes) cannot be written "
+                f"to {self._folder}: {error.strerror}; {advice}"
+            ) from error
         for old in self._paths()[self._keep :]:
             old.unlink(missing_ok=True)
+        size = content.getbuffer().nbytes
+        return SavedCheckpoint(step=checkpoint.step, size_bytes=size, took_s=time.monotonic() - started)
+
+    def remove_leftovers(self) -> None:
+        """Drop what a process left that was killed while it wrote."""
+        if self._is_writer:
+            for partial in self._folder.glob(f".{_PATTERN}.*"):
+                partial.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint of this training that can be read."""

@@ -4,18 +4,25 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.cluster.signs import TRAINING
-from trainwright_components.errors import TrainingFailed
+from trainwright_components.cluster.signs import SAVING, TRAINING
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.checkpoints import Checkpoint
+from trainwright_components.training.course import SavedCheckpoint
 from trainwright_components.training.driver import Driver, Signals
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
-from trainwright_components.training.model_state import read_state, read_weights, write_state, write_weights
+from trainwright_components.training.model_state import (
+    find_not_finite,
+    read_state,
+    read_weights,
+    write_state,
+    write_weights,
+)
 from trainwright_components.training.place import SaySign, say_nothing
+from trainwright_components.training.position import Position
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.settings import TrainingSettings
 
@@ -33,25 +40,8 @@ class Interrupted(Exception):
     """Training was asked to end, and has saved a checkpoint."""
 
 
-@dataclass(kw_only=True)
-class Position:
-    """Where a training stands.
-
-    Args:
-        step: Optimizer steps taken in all.
-        epoch: The number of the current epoch, from 0.
-        step_in_epoch: Steps taken of it.
-        history: Metrics of each finished epoch.
-        seconds: Spent training by this and earlier processes.
-        stop_reason: Why it ended before its last epoch; empty while it has not.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-    stop_reason: str = ""
+class NotFinite(Exception):
+    """The loss or a weight is no number any more; the message says which, and where."""
 
 
 @dataclass(kw_only=True)
@@ -59,9 +49,9 @@ class Loop:
     """Drives one model through its epochs.
 
     Args:
-        save: Keeps a checkpoint; does nothing on members that are not the chief.
+        save: Writes a checkpoint and says what it wrote; does nothing on members that are not the chief.
         watch_epoch: Told the number of finished epochs and the metrics of the last; returns True to stop.
-        sign_of_life: Called after each call into TensorFlow.
+        sign_of_life: Called after each call into TensorFlow, and before a checkpoint.
     """
 
     model: "keras.Model"
@@ -69,7 +59,7 @@ class Loop:
     settings: TrainingSettings
     steps_per_epoch: int
     callbacks: "keras.callbacks.CallbackList"
-    save: Callable[[Checkpoint], None]
+    save: Callable[[Checkpoint], SavedCheckpoint | None]
     watch_epoch: Callable[[int, Mapping[str, float]], bool] = lambda _epoch, _metrics: False
     interruption: Interruption = field(default_factory=Interruption)
     lines: ProgressLines | None = None
@@ -88,7 +78,8 @@ class Loop:
         """Train to the end.
 
         Raises:
-            TrainingFailed: The loss is not a number any more.
+            NotFinite: The loss or a weight is no number any more.
+            TrainingFailed: A checkpoint cannot be written.
             Interrupted: The process was asked to end.
         """
         self._began, self._seconds_before = time.monotonic(), self.position.seconds
@@ -99,7 +90,7 @@ class Loop:
         restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
         while self.position.epoch < self.settings.epochs and not self.position.stop_reason:
             self._run_epoch()
-        self.save(self.checkpoint())
+        self.save_checkpoint()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         if self.stopping is not None and self.stopping.best_weights:
             write_weights(self.model, self.stopping.best_weights)
@@ -110,7 +101,7 @@ class Loop:
         """All that is needed to go on from here; every member has to call this."""
         self.position.seconds = self._elapsed()
         progress: dict[str, Any] = {
-            "position": vars(self.position),
+            "position": self.position.to_json(),
             "callbacks": callback_states(self.callbacks.callbacks),
         }
         arrays = dict(read_state(self.model))
@@ -122,11 +113,26 @@ class Loop:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`."""
         write_state(self.model, checkpoint.arrays)
-        self.position = Position(**checkpoint.progress["position"])
+        self.position = Position.from_json(checkpoint.progress["position"])
         self._restored_callbacks = checkpoint.progress["callbacks"]
         if self.stopping is not None and "stopping" in checkpoint.progress:
             best = {name.removeprefix(_BEST): v for name, v in checkpoint.arrays.items() if name.startswith(_BEST)}
             self.stopping.restore(checkpoint.progress["stopping"], best)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint of weights that are numbers; every member has to call this.
+
+        Raises:
+            NotFinite: A weight is no number: from such a checkpoint nothing could go on.
+        """
+        checkpoint = self.checkpoint()
+        if weight := find_not_finite(self.model, checkpoint.arrays):
+            raise NotFinite(f"the weight {weight} is no number any more at step {self.position.step}{self._advice()}")
+        self.sign_of_life(SAVING, self.position.step)
+        saved = self.save(checkpoint)
+        if saved is not None:
+            self.position.course.checkpoints.append(replace(saved, at_s=self.position.seconds))
+        self._saved_at = time.monotonic()
 
     def _run_epoch(self) -> None:
         position = self.position
@@ -168,8 +174,7 @@ class Loop:
         self.callbacks.on_train_batch_end(position.step_in_epoch - 1, metrics)
         every = self.settings.checkpoint_every_steps
         if agreed.stop or agreed.save or (every and position.step % every == 0):
-            self.save(self.checkpoint())
-            self._saved_at = time.monotonic()
+            self.save_checkpoint()
         if agreed.stop:
             raise Interrupted
         self._count = 1 if agreed.one_by_one else agreed.count
@@ -177,6 +182,7 @@ class Loop:
         self.sign_of_life(TRAINING, position.step)
         if self.lines is not None:
             self.lines.report(position.step, metrics)
+            self._note_course()
         return metrics
 
     def _adapt_count(self, count: int, seconds: float) -> None:
@@ -199,11 +205,26 @@ class Loop:
         loss = metrics.get("loss", 0.0)
         if not math.isfinite(loss):
             last = self.position.step + count
-            rate = float(self.model.optimizer.learning_rate)
-            raise TrainingFailed(
-                f"the loss became {loss} in epoch {self.position.epoch + 1}, steps {last - count + 1} to {last}, "
-                f"at learning rate {rate:.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
+            raise NotFinite(
+                f"the loss became {loss} in epoch {self.position.epoch + 1}, "
+                f"steps {last - count + 1} to {last}{self._advice()}"
             )
+
+    def _advice(self) -> str:
+        return (
+            f", at learning rate {self._rate():.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
+        )
+
+    def _rate(self) -> float:
+        return float(self.model.optimizer.learning_rate)
+
+    def _note_course(self) -> None:
+        self.position.course.note(
+            step=self.position.step,
+            at_s=self._elapsed(),
+            batch_size=self.settings.batch_size,
+            learning_rate=self._rate(),
+        )
 
     def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:
         reasons = []

@@ -1,5 +1,6 @@
 """One member of a training cluster, as launchers start it: what goes wrong becomes an exit code and a file."""
 
+import contextlib
 import json
 import logging
 import os
@@ -58,8 +59,9 @@ def main(
         folder=Path(folder),
         member=member,
     )
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk must not change the exit code
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # TensorFlow 2.21 may linger for 20 s after a multi-worker training
 
 
@@ -77,6 +79,7 @@ def _guarded(train: Any, *, folder: Path, member: Member) -> int:
     except SystemExit as error:
         return int(error.code or 0)
     except TrainwrightError as error:
+        logging.getLogger(__name__).error("%s", error)
         _write_error(folder, member, error)
         return error.exit_code
     except peer_lost as error:
@@ -94,7 +97,10 @@ def _write_error(folder: Path, member: Member, error: TrainwrightError) -> None:
         "message": str(error),
         "user_traceback": getattr(error, "user_traceback", ""),
     }
-    write_whole(folder / _ERRORS_FOLDER / f"{member}.json", json.dumps(content))
+    try:
+        write_whole(folder / _ERRORS_FOLDER / f"{member}.json", json.dumps(content))
+    except OSError as failure:
+        logging.getLogger(__name__).warning("the error is only in this log: %s", failure)
 
 
 def read_error(folder: Path, member: Member) -> TrainwrightError | None:

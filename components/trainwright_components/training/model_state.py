@@ -11,6 +11,8 @@ from trainwright_components.training.checkpoints import Arrays
 if TYPE_CHECKING:
     import keras
 
+_MODEL = "model"
+
 
 def read_state(model: "keras.Model") -> Arrays:
     """Every variable's value. Metrics are summed over the replicas, so every member of a cluster has to call this."""
@@ -36,6 +38,14 @@ def write_state(model: "keras.Model", arrays: Arrays) -> None:
         _assign(variable, arrays[name])
 
 
+def find_not_finite(model: "keras.Model", arrays: Arrays) -> str:
+    """The path of a trainable weight that holds NaN or infinity among what `read_state` gave; empty if none does."""
+    for number, variable in enumerate(model.variables):
+        if variable.trainable and not np.isfinite(arrays[f"{_MODEL}.{number}"]).all():
+            return str(variable.path)
+    return ""
+
+
 def read_weights(model: "keras.Model") -> Arrays:
     """The values that a prediction depends on."""
     return {str(number): variable.numpy() for number, variable in enumerate(model.variables)}
@@ -49,7 +59,7 @@ def write_weights(model: "keras.Model", weights: Arrays) -> None:
 
 def _variables(model: "keras.Model") -> dict[str, Any]:
     """By place, not by name: Keras numbers the layers of a process through, so that the same model gets other names."""
-    groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    groups = {_MODEL: model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
     return {
         f"{group}.{number}": variable
         for group, variables in groups.items()

@@ -1,10 +1,11 @@
 """What a training gave, and how training.json holds it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.training.course import Course
 from trainwright_components.training.trained_model import TRAINING_FILE
 
 _BESIDE = ("settings", "cluster", "inputs")  # in training.json, but no part of the result
@@ -21,6 +22,7 @@ class TrainingResult:
         seconds: Spent in the loop, by this process and those it went on from.
         stop_reason: Why it ended before its last epoch; empty otherwise.
         resumed_at: The step that this process began with.
+        course: What happened along the way.
     """
 
     history: list[dict[str, float]]
@@ -34,6 +36,7 @@ class TrainingResult:
     replicas: int = 1
     stop_reason: str = ""
     resumed_at: int = 0
+    course: Course = field(default_factory=Course)
 
 
 def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:
@@ -45,6 +48,5 @@ def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict
 def read_result(model_folder: Path) -> TrainingResult:
     """The result that a training in another process recorded."""
     record = json.loads((model_folder / TRAINING_FILE).read_text())
-    return TrainingResult(
-        **{name: value for name, value in record.items() if name not in _BESIDE}, model_folder=model_folder
-    )
+    values = {name: value for name, value in record.items() if name not in _BESIDE}
+    return TrainingResult(**{**values, "course": Course.from_json(values["course"])}, model_folder=model_folder)

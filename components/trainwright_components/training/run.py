@@ -72,7 +72,7 @@ def run_training(
     choice = choose_strategy(settings, place.cluster)
     if module.train is not None:
         return run_own_training(module.train, module, context, output, settings, place)
-    with quiet_loggers(), in_words_of_training(settings.batch_size):  # else a line per collective operation
+    with quiet_loggers(), in_words_of_training(settings.batch_size, dataset):  # else a line per collective operation
         place.sign_of_life(JOINING)
         strategy = build_strategy(choice)
         place.sign_of_life(JOINED)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.cluster.signs import FINISHING
 from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.files import content_digest
 from trainwright_components.model_module import Context, ModelModule
@@ -16,12 +17,13 @@ from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
-from trainwright_components.training.loop import Interrupted, Loop
+from trainwright_components.training.loop import Interrupted, Loop, NotFinite
 from trainwright_components.training.module_check import check_kind, check_model
 from trainwright_components.training.place import Place
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.result import TrainingResult, record_of
-from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.roll_back import check_rate, find_way_back, roll_back
+from trainwright_components.training.settings import ROLL_BACK, TrainingSettings
 from trainwright_components.training.strategies import Choice
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
@@ -33,7 +35,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnEpochEnd = Callable[[int, Mapping[str, float]], bool]
-_NO_EFFECT_ON_WEIGHTS = ("epochs", "keep_checkpoints", "progress_every_s", "threads", "steps_per_call")
+_NO_EFFECT_ON_WEIGHTS = (
+    "epochs",
+    "keep_checkpoints",
+    "progress_every_s",
+    "threads",
+    "steps_per_call",
+    "on_nan",
+    "roll_back_factor",
+    "max_roll_backs",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +70,26 @@ class Session:
         """Train from the newest checkpoint on, and save the model."""
         model = self._build_model()
         checkpoints = self._open_checkpoints()
+        checkpoints.remove_leftovers()
         start = checkpoints.newest()
         if start is None:
             checkpoints.clear()
         driver, loop = self._assemble(model, checkpoints, start)
+        if start is not None:
+            loop.position.course.resumed_at.append(start.step)
         logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.place.is_chief else None
-        loop.watch_epoch = _watcher(logs, self.on_epoch_end)
+        watch = _watcher(logs, self.on_epoch_end)
         try:
-            self._train(loop)
+            while error := self._train(loop, watch):
+                failed, back = loop, find_way_back(error, loop, checkpoints)
+                driver, loop = self._assemble(model, checkpoints, back)
+                roll_back(error, failed, loop)
         finally:
             if logs is not None:
                 logs.close()
         result = self._result(loop, resumed_at=start.step if start is not None else 0)
         if self.place.is_chief:
+            self.place.sign_of_life(FINISHING, result.steps)
             self._save(model, result, driver.inputs)
         if self.place.processes > 1:
             _wait_for_all(self.strategy)
@@ -122,19 +140,27 @@ class Session:
             sign_of_life=self.place.sign_of_life,
             stopping=self._early_stopping(driver),
         )
+        check_rate(model, self.settings)
         if start is not None:
             loop.restore(start)
+        elif self.settings.on_nan == ROLL_BACK:
+            loop.save_checkpoint()  # something to go back to from the first steps
         if self.place.is_chief:
             loop.lines = self._progress_lines(steps, first_step)
         return driver, loop
 
-    def _train(self, loop: Loop) -> None:
+    def _train(self, loop: Loop, watch: OnEpochEnd) -> NotFinite | None:
+        """Train to the end, or to the step where something was no number any more."""
+        loop.watch_epoch = watch
         with self.module.user_code("training"), catch_sigterm() as loop.interruption:
             try:
                 loop.run()
+            except NotFinite as error:
+                return error
             except Interrupted:
                 logger.warning("asked to end: saved a checkpoint at step %d", loop.position.step)
                 raise SystemExit(TERMINATED_EXIT_CODE) from None
+        return None
 
     def _callbacks(self, model: "keras.Model", steps: int) -> "keras.callbacks.CallbackList":
         import keras
@@ -183,6 +209,7 @@ class Session:
             replicas=self.context.replicas,
             stop_reason=position.stop_reason,
             resumed_at=resumed_at,
+            course=position.course,
         )
 
     def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:

@@ -11,6 +11,8 @@ DEFAULT_EPOCHS = 20
 DEFAULT_BATCH_SIZE = 64
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored")
 
+STOP, ROLL_BACK = "stop", "roll_back"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
@@ -31,6 +33,9 @@ class TrainingSettings:
         checkpoint_every_steps: Steps between checkpoints; 0 leaves it to `checkpoint_every_s`.
         checkpoint_every_s: Seconds between checkpoints; 0 leaves it to `checkpoint_every_steps`.
         keep_checkpoints: How many of the newest checkpoints stay.
+        on_nan: What follows a loss that is no number: `stop`, or `roll_back` to the last checkpoint at a lower rate.
+        roll_back_factor: By which each roll back multiplies the learning rate.
+        max_roll_backs: Roll backs before the training fails all the same.
         deterministic: Use only operations that give the same bits each time; slower.
         threads: Threads within one operation; 0 leaves it to TensorFlow.
         progress_every_s: Seconds between progress lines.
@@ -52,6 +57,9 @@ class TrainingSettings:
     checkpoint_every_steps: int = 0
     checkpoint_every_s: float = 30.0
     keep_checkpoints: int = 2
+    on_nan: str = "stop"
+    roll_back_factor: float = 0.5
+    max_roll_backs: int = 3
     deterministic: bool = False
     threads: int = 0
     progress_every_s: float = 5.0
@@ -66,6 +74,12 @@ class TrainingSettings:
         if self.strategy not in STRATEGIES:
             known = ", ".join(STRATEGIES)
             raise InvalidSetting(f"training.strategy must be one of {known}; got {self.strategy!r}")
+        if self.on_nan not in (STOP, ROLL_BACK):
+            raise InvalidSetting(f"training.on_nan must be {STOP} or {ROLL_BACK}; got {self.on_nan!r}")
+        if not 0 < self.roll_back_factor < 1:
+            raise InvalidSetting(
+                f"training.roll_back_factor must be between 0 and 1, got {self.roll_back_factor}; it lowers the rate"
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

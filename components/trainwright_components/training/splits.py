@@ -26,10 +26,11 @@ def open_split(split: str, module: ModelModule, context: Context) -> Rows:
     import tensorflow as tf
 
     records = tf.data.TFRecordDataset([str(file) for file in files])
+    count = count_rows(context.dataset, split)
     return StreamedRows(
-        elements=records,
+        elements=records.apply(tf.data.experimental.assert_cardinality(count)),
         decode=lambda batch: parse_examples(batch, context.schema),
-        count=count_rows(context.dataset, split),
+        count=count,
     )
 
 

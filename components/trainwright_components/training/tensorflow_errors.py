@@ -3,28 +3,48 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from trainwright_components.datasets.reader import find_damaged
+from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, TrainingFailed
 
+_CARDINALITY = "Input dataset was expected to contain"
 _PLACES = re.compile(r"^\{\{function_node \S+\}\} | \[Op:\w+\].*$")
 _IN_A_DATASET = re.compile(r"^Error in user-defined function passed to \S+ transformation with iterator: \S+: ")
 
 
 @contextmanager
-def in_words_of_training(batch_size: int) -> Iterator[None]:
-    """Translate errors that a person can act on; let those about lost peers pass, since the supervisor answers them."""
+def in_words_of_training(batch_size: int, dataset: Path) -> Iterator[None]:
+    """Translate errors that a person can act on; let those about lost peers pass, since the supervisor answers them.
+
+    `dataset` is searched for the file that could not be read.
+    """
     import tensorflow as tf
 
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise InvalidData(f"a file of the dataset cannot be read: {_essence(error)}; prepare the data again") from error
+        name = _find_damaged(dataset) or "a file of the dataset"
+        raise InvalidData(f"{name} cannot be read: {_essence(error)}; prepare the data again") from error
+    except tf.errors.FailedPreconditionError as error:
+        if _CARDINALITY not in str(error):
+            raise
+        raise InvalidData(
+            f"the files of {dataset} do not hold the rows that its statistics.json counts: {_essence(error)}; "
+            "prepare the data again"
+        ) from error
     except tf.errors.ResourceExhaustedError as error:
         raise TrainingFailed(
             f"out of memory at training.batch_size {batch_size}: {_essence(error)}; lower the batch size"
         ) from error
     except tf.errors.InvalidArgumentError as error:
         raise TrainingFailed(f"an operation of the model or of preprocess failed: {_essence(error)}") from error
+
+
+def _find_damaged(dataset: Path) -> str:
+    splits = (name for name, split in Statistics.load(dataset).splits.items() if split.rows)
+    return next((name for name in (find_damaged(dataset, split) for split in splits) if name), "")
 
 
 def _essence(error: Exception) -> str:

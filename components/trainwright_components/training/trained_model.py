@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.errors import InvalidData
+from trainwright_components.errors import InvalidData, TrainingFailed
 from trainwright_components.files import write_whole
 from trainwright_components.model_module import Context, ModelModule, load_module
 
@@ -113,18 +113,34 @@ def save_trained(
     """Write the model and all that belongs to it into the existing `folder`; `training.json` comes last.
 
     `inputs` is what the model takes, as a structure of symbolic tensors.
+
+    Raises:
+        TrainingFailed: The disk does not take it.
     """
     training = {**training, "inputs": _specs(inputs)}
-    partial = folder / f".{MODEL_FILE}"
-    with module.user_code("saving the model"):
-        model.save(partial.with_suffix(".partial.keras"))
-    partial.with_suffix(".partial.keras").replace(folder / MODEL_FILE)
-    module.copy_to(folder / MODULE_FOLDER)
-    context.schema.save(folder)
-    context.statistics.save(folder)
-    write_whole(folder / PARAMS_FILE, json.dumps(dict(context.params), indent=2) + "\n")
-    write_whole(folder / TRAINING_FILE, json.dumps(dict(training), indent=2) + "\n")
+    try:
+        with module.user_code("saving the model"):
+            _save_model(model, folder)
+        module.copy_to(folder / MODULE_FOLDER)
+        context.schema.save(folder)
+        context.statistics.save(folder)
+        write_whole(folder / PARAMS_FILE, json.dumps(dict(context.params), indent=2) + "\n")
+        write_whole(folder / TRAINING_FILE, json.dumps(dict(training), indent=2) + "\n")
+    except OSError as error:
+        raise TrainingFailed(
+            f"the trained model cannot be written to {folder}: {error.strerror or error}; make room and start again: "
+            "the training goes on from its last checkpoint"
+        ) from error
     return TrainedModel(folder=folder, params=context.params, training=training)
+
+
+def _save_model(model: "keras.Model", folder: Path) -> None:
+    partial = folder / f".partial.{MODEL_FILE}"
+    try:
+        model.save(partial)
+        partial.replace(folder / MODEL_FILE)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _specs(structure: Any) -> Any:

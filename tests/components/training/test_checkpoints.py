@@ -1,11 +1,16 @@
 """Checkpoints are whole or absent, and the newest good one of the same training is found."""
 
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
+from trainwright_components.errors import TrainingFailed
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
 
 
@@ -73,3 +78,35 @@ def test_half_precision_keeps_its_bits(tmp_path: Path) -> None:
     found = folder.newest()
     assert found is not None
     assert found.arrays["v"].view(ml_dtypes.bfloat16).tolist() == [1.5, -3.0]
+
+
+def test_a_disk_that_does_not_take_a_checkpoint_leaves_the_ones_before(
+    tmp_path: Path, limited_files: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2, fingerprint="f")
+    folder.save(checkpoint(1))
+    with (
+        limited_files(100),
+        pytest.raises(TrainingFailed, match=r"step 2 \([\d,]+ bytes\) cannot be written .* step-0000000001.npz is"),
+    ):
+        folder.save(checkpoint(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000001.npz"]
+    found = folder.newest()
+    assert found is not None
+    assert found.step == 1
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2, fingerprint="f")
+    folder.save(checkpoint(1))
+    pid = os.fork()
+    if pid == 0:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # what was written so far has no name yet
+        folder.save(checkpoint(2))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    found = folder.newest()
+    assert found is not None
+    assert found.step == 1
+    folder.remove_leftovers()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000001.npz"]

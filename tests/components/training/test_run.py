@@ -1,8 +1,10 @@
 """A training of one process: it goes on at the exact step, ends clearly, and honours what the module brings along."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +208,61 @@ def test_an_operation_that_fails_while_running_is_told_without_the_graph(
     assert str(caught.value) == f"an operation of the model or of preprocess failed: in preprocess: {said}"
 
 
-def test_a_damaged_shard_is_named_as_such(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_damaged_shard_is_named(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_streamed: bool
+) -> None:
+    """Streamed, the second shard is cut while the first epoch is under way."""
     dataset = tmp_path / "dataset"
     shutil.copytree(tiny_dataset, dataset)
-    shard = next((dataset / "train").iterdir())
-    shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(InvalidData, match=r"cannot be read: truncated record at .*; prepare the data again"):
+    shard = sorted((dataset / "train").iterdir())[1]
+    text = MODULE
+    if is_streamed:
+        monkeypatch.setattr("trainwright_components.training.splits.MEMORY_LIMIT_BYTES", 0)
+        text += (
+            "\nfrom pathlib import Path\nclass Cut(keras.callbacks.Callback):\n"
+            "    def on_train_batch_end(self, batch, logs=None):\n"
+            f"        file = Path({str(shard)!r})\n"
+            "        if batch == 1: file.write_bytes(file.read_bytes()[:-9])\n"
+            "def callbacks(context): return [Cut()]\n"
+        )
+    else:
+        shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(
+        InvalidData, match=rf"{re.escape(str(shard))} cannot be read: truncated record at .*; prepare the data again"
+    ):
+        run_training(load_module(write_module(text)), dataset, tmp_path / "model", settings=FAST)
+    assert not (tmp_path / "model" / "model.keras").exists()
+
+
+def test_a_shard_without_all_its_rows_is_no_shorter_epoch(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainwright_components.training.splits.MEMORY_LIMIT_BYTES", 0)
+    dataset = tmp_path / "dataset"
+    shutil.copytree(tiny_dataset, dataset)
+    sorted((dataset / "train").iterdir())[1].write_bytes(b"")
+    with pytest.raises(InvalidData, match=r"do not hold the rows that its statistics\.json counts: .* 53 elements"):
         run_training(load_module(write_module(MODULE)), dataset, tmp_path / "model", settings=FAST)
+
+
+def test_a_disk_that_does_not_take_the_model_leaves_no_half_of_it(
+    write_module: Write,
+    tiny_dataset: Path,
+    tmp_path: Path,
+    limited_files: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    """The model file is larger than its checkpoint, and the limit lies between them."""
+    module = load_module(write_module(MODULE))
+    with (
+        limited_files(12_000),
+        pytest.raises(
+            TrainingFailed, match=r"the trained model cannot be written to .* goes on from its last checkpoint"
+        ),
+    ):
+        run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["checkpoints"]
+    assert run_training(module, tiny_dataset, tmp_path / "model", settings=FAST).resumed_at == 18
 
 
 def test_a_callback_that_repeats_steps_is_refused(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:

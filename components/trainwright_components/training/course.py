@@ -1,0 +1,87 @@
+"""What happened along the way of a training: speed, rate, checkpoints, returns to one. Survives restarts."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+_MOST_POINTS = 400
+_LEAST_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A look at a training.
+
+    Args:
+        at_s: Seconds of training, over all processes that took part in it one after another.
+        examples_per_second: Since the point before.
+    """
+
+    step: int
+    at_s: float
+    examples_per_second: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedCheckpoint:
+    """A checkpoint that was written.
+
+    Args:
+        at_s: As in `Point`.
+        took_s: Seconds that writing took.
+    """
+
+    step: int
+    size_bytes: int
+    took_s: float
+    at_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollBack:
+    """A return to a checkpoint, because something was no number any more.
+
+    Args:
+        step: Where it was found.
+        to_step: The step of the checkpoint.
+        learning_rate: From then on.
+    """
+
+    step: int
+    to_step: int
+    reason: str
+    learning_rate: float
+
+
+@dataclass(kw_only=True)
+class Course:
+    """The account of one training; plain JSON by `to_json`."""
+
+    points: list[Point] = field(default_factory=list)
+    checkpoints: list[SavedCheckpoint] = field(default_factory=list)
+    roll_backs: list[RollBack] = field(default_factory=list)
+    resumed_at: list[int] = field(default_factory=list)
+
+    def note(self, *, step: int, at_s: float, batch_size: int, learning_rate: float) -> None:
+        """Add a point, at most one per second; of too many, every second one goes."""
+        last = self.points[-1] if self.points else Point(step=0, at_s=0.0, examples_per_second=0.0, learning_rate=0.0)
+        if at_s - last.at_s < _LEAST_S or step <= last.step:
+            return
+        rate = (step - last.step) * batch_size / (at_s - last.at_s)
+        self.points.append(Point(step=step, at_s=at_s, examples_per_second=rate, learning_rate=learning_rate))
+        if len(self.points) > _MOST_POINTS:
+            del self.points[::2]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(
+            points=[Point(**point) for point in content["points"]],
+            checkpoints=[SavedCheckpoint(**one) for one in content["checkpoints"]],
+            roll_backs=[RollBack(**one) for one in content["roll_backs"]],
+            resumed_at=list(content["resumed_at"]),
+        )

@@ -1,0 +1,38 @@
+"""Where a training stands, as its checkpoints hold it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from trainwright_components.training.course import Course
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a training stands.
+
+    Args:
+        step: Optimizer steps taken in all.
+        epoch: The number of the current epoch, from 0.
+        step_in_epoch: Steps taken of it.
+        history: Metrics of each finished epoch.
+        seconds: Spent training by this and earlier processes.
+        stop_reason: Why it ended before its last epoch; empty while it has not.
+        course: What happened along the way.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    stop_reason: str = ""
+    course: Course = field(default_factory=Course)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON."""
+        return {**vars(self), "course": self.course.to_json()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(**{**content, "course": Course.from_json(content["course"])})
