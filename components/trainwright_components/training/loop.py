@@ -16,6 +16,7 @@ from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
 from trainwright_components.training.model_state import (
     find_not_finite,
+    read_rate,
     read_state,
     read_weights,
     write_state,
@@ -211,19 +212,15 @@ class Loop:
             )
 
     def _advice(self) -> str:
-        return (
-            f", at learning rate {self._rate():.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
-        )
-
-    def _rate(self) -> float:
-        return float(self.model.optimizer.learning_rate)
+        rate = read_rate(self.model)
+        return f", at learning rate {rate:.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
 
     def _note_course(self) -> None:
         self.position.course.note(
             step=self.position.step,
             at_s=self._elapsed(),
             batch_size=self.settings.batch_size,
-            learning_rate=self._rate(),
+            learning_rate=read_rate(self.model),
         )
 
     def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:

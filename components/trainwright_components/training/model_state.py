@@ -46,6 +46,14 @@ def find_not_finite(model: "keras.Model", arrays: Arrays) -> str:
     return ""
 
 
+def read_rate(model: "keras.Model") -> float:
+    """The learning rate of the next step."""
+    import tensorflow as tf
+
+    rate = model.optimizer.learning_rate
+    return float(tf.convert_to_tensor(getattr(rate, "value", rate)))
+
+
 def read_weights(model: "keras.Model") -> Arrays:
     """The values that a prediction depends on."""
     return {str(number): variable.numpy() for number, variable in enumerate(model.variables)}

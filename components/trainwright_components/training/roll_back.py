@@ -11,6 +11,7 @@ from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.course import RollBack
 from trainwright_components.training.loop import Loop, NotFinite
+from trainwright_components.training.model_state import read_rate
 from trainwright_components.training.settings import ROLL_BACK, TrainingSettings
 
 if TYPE_CHECKING:
@@ -57,14 +58,14 @@ def roll_back(error: NotFinite, failed: Loop, loop: Loop) -> None:
     """Lower the rate of `loop`, which stands at the checkpoint, record why, and keep that as the new checkpoint."""
     course = loop.position.course
     if len(course.roll_backs) == len(failed.position.course.roll_backs):  # else the chief's new checkpoint was read
-        optimizer = loop.model.optimizer
-        optimizer.learning_rate = float(optimizer.learning_rate) * loop.settings.roll_back_factor
+        rate = read_rate(loop.model) * loop.settings.roll_back_factor
+        loop.model.optimizer.learning_rate = rate
         course.roll_backs.append(
             RollBack(
                 step=failed.position.step,
                 to_step=loop.position.step,
                 reason=str(error),
-                learning_rate=float(optimizer.learning_rate),
+                learning_rate=rate,
             )
         )
     last = course.roll_backs[-1]

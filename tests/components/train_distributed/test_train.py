@@ -145,3 +145,13 @@ def test_settings_that_do_not_go_together_are_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
         train_model(small_dataset, NET, tmp_path / "model", training=training, cluster=cluster)
+
+
+def test_all_members_go_back_together_when_the_loss_is_no_number(small_dataset: Path, tmp_path: Path) -> None:
+    training = {**TRAINING, "on_nan": "roll_back", "steps_per_call": 1}
+    options: dict[str, Any] = {"params": {"nan_above": 0.006, "nan_from": 6}, "training": training}
+    cluster = train_model(small_dataset, NET, tmp_path / "two", cluster=TWO_WORKERS, **options)
+    alone = train_model(small_dataset, NET, tmp_path / "one", **options)
+    (back,) = cluster.course.roll_backs
+    assert (back.step, back.to_step, back.learning_rate) == (6, 4, pytest.approx(0.005))
+    assert_same(cluster, alone)

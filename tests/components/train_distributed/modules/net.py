@@ -9,18 +9,38 @@ import keras
 
 from trainwright_components.model_module import Context
 
-DEFAULT_PARAMS = {"member": "", "step": 0, "signal": 0, "pid": 0, "marker": "", "error": False}
+DEFAULT_PARAMS = {
+    "member": "",
+    "step": 0,
+    "signal": 0,
+    "pid": 0,
+    "marker": "",
+    "error": False,
+    "nan_above": 1.0,
+    "nan_from": 0,
+}
 
 
 def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
     return {"a": features["a"]}
 
 
+class Fragile(keras.Model):
+    """Its loss is no number from a step on, while the learning rate is above a limit."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        optimizer = self.optimizer
+        is_bad = (optimizer.iterations >= self.nan_from) & (optimizer.learning_rate > self.nan_above)
+        return super().compute_loss(*args, **kwargs) * keras.ops.where(is_bad, float("nan"), 1.0)
+
+
 def build_model(context: Context) -> keras.Model:
     a = keras.Input((6,), name="a")
     hidden = keras.layers.Dense(8, activation="relu", kernel_regularizer=keras.regularizers.L2(0.01))(a)
     hidden = keras.layers.BatchNormalization(synchronized=True)(hidden)
-    model = keras.Model({"a": a}, keras.layers.Dense(3, activation="softmax")(hidden))
+    kind = Fragile if context.params["nan_from"] else keras.Model
+    model = kind({"a": a}, keras.layers.Dense(3, activation="softmax")(hidden))
+    model.nan_from, model.nan_above = context.params["nan_from"], context.params["nan_above"]
     model.compile(
         optimizer=keras.optimizers.Adam(0.01, clipnorm=0.5),
         loss="sparse_categorical_crossentropy",
