@@ -21,7 +21,7 @@ _PAGE = Environment(autoescape=True, trim_blocks=True).from_string("""\
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; display: block; overflow-x: auto; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #8884; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: .5rem 0 1.5rem; background: #fff; display: inline-block; }
 figure svg { max-width: 100%; height: auto; }
 figcaption { color: #666; padding: 0 .5rem .5rem; } pre { overflow-x: auto; background: #8881; padding: .75rem; }
@@ -54,10 +54,10 @@ class Report:
 
     def add_table(self, rows: Iterable[Sequence[Cell]], *, header: Sequence[str] = ()) -> "Report":
         """Add a table; numbers are right-aligned and shortened to six significant digits."""
-        head = (
-            f"<thead><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in header)}</tr></thead>" if header else ""
-        )
-        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+        lines = [list(row) for row in rows]
+        titles = "".join(_title(name, [line[index] for line in lines]) for index, name in enumerate(header))
+        head = f"<thead><tr>{titles}</tr></thead>" if header else ""
+        body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
         return self._add(f"<table>{head}<tbody>{body}</tbody></table>")
 
     def add_mapping(self, values: Mapping[str, Cell]) -> "Report":
@@ -87,6 +87,12 @@ def figure_svg(figure: "Figure") -> str:
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def _title(name: str, column: Sequence[Cell]) -> str:
+    values = [value for value in column if value is not None]
+    is_number = bool(values) and all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+    return f"<th{' class=number' if is_number else ''}>{html.escape(name)}</th>"
 
 
 def _cell(value: Cell) -> str:

@@ -1,6 +1,6 @@
 """The HTML page and the KFP plots of an evaluation."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_MATRIX_CLASSES = 100
+ROC_NOTE = "rocNote"
 _MAX_NUMBERED_CLASSES = 20
 _HISTOGRAM_BINS = 40
 
 
 class ClassificationLog(Protocol):
     """The part of KFP's ClassificationMetrics that is used here."""
+
+    metadata: dict[str, Any]
 
     def log_confusion_matrix(self, categories: list[str], matrix: list[list[float]]) -> None:
         """Record the whole matrix."""
@@ -42,6 +45,14 @@ def log_plots(evaluation: Evaluation, log: ClassificationLog) -> None:
     if scores.roc:
         curve = scores.roc
         log.log_roc_curve(list(curve.false_positive_rates), list(curve.true_positive_rates), list(curve.thresholds))
+        log.metadata[ROC_NOTE] = _roc_note(scores)
+
+
+def _roc_note(scores: ClassificationScores) -> str:
+    """Which curve it is, and how its area goes with the metric `auc`."""
+    if len(scores.classes) == 2:
+        return f"of class {scores.classes[1].name}; its area, up to the points left out, is the metric auc"
+    return "micro average of each class against the rest; the metric auc is the mean over the classes"
 
 
 def build_report(evaluation: Evaluation) -> Report:
@@ -87,9 +98,7 @@ def _add_classification(report: Report, scores: ClassificationScores) -> None:
     if len(scores.classes) <= MAX_MATRIX_CLASSES:
         report.add_figure(_draw_confusion(scores), caption="Confusion matrix; colours are shares of each row.")
     if scores.roc:
-        two = len(scores.classes) == 2
-        what = f"of {scores.classes[1].name!r}" if two else "micro average of each class against the rest"
-        report.add_figure(_draw_roc(scores.roc), caption=f"ROC, {what}.")
+        report.add_figure(_draw_roc(scores.roc), caption=f"ROC curve, {_roc_note(scores)}.")
     report.add_figure(
         _draw_calibration(scores),
         caption="How often the model is right, by how sure it is; points on the line are honest.",

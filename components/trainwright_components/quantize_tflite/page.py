@@ -34,7 +34,7 @@ def build_report(quantization: Quantization) -> Report:
         [_row(result, is_chosen=result is chosen) for result in quantization.modes],
         header=(
             "mode",
-            "",
+            "verdict",
             "bytes",
             quantization.score_name,
             "drop",
@@ -43,22 +43,22 @@ def build_report(quantization: Quantization) -> Report:
             "mean error",
             "p50 ms",
             "p90 ms",
-            "verdict",
         ),
     )
+    report.add_mapping({result.mode: MODES[result.mode].summary for result in quantization.modes})
     if any(result.measured and result.measured.score is not None for result in quantization.modes):
         report.add_figure(_draw(quantization), caption=f"Size against {quantization.score_name}.")
     return report
 
 
 def _row(result: ModeResult, *, is_chosen: bool) -> tuple[str | int | float | None, ...]:
-    summary, measured = MODES[result.mode].summary, result.measured
+    measured = result.measured
     if measured is None:
-        return (result.mode, summary, *(None,) * 8, f"cannot be converted: {result.failure}")
+        return (result.mode, f"cannot be converted: {result.failure}", *(None,) * 8)
     verdict = "; ".join(result.excesses) or "within budget"
     return (
         result.mode,
-        summary,
+        f"chosen; {verdict}" if is_chosen else verdict,
         result.size_bytes,
         measured.score,
         measured.score_drop,
@@ -67,7 +67,6 @@ def _row(result: ModeResult, *, is_chosen: bool) -> tuple[str | int | float | No
         measured.mean_abs_error,
         measured.p50_ms,
         measured.p90_ms,
-        f"chosen; {verdict}" if is_chosen else verdict,
     )
 
 

@@ -18,7 +18,7 @@ _POLL_S = 0.5
 def print_log(task: Task, *, with_title: bool) -> None:
     """Print the whole log of a step's last try."""
     if with_title:
-        click.secho(f"== {task.path}: {shown_state(task).lower()}", bold=True)
+        click.secho(f"== {task.label}: {shown_state(task).lower()}", bold=True)
     if task.log is None or not task.log.is_file():
         click.echo("(no log)")
         return
@@ -36,7 +36,7 @@ def follow_logs(store: Store, run_id: str, step: str | None) -> None:
         run = store.run(run_id)
         tasks = [store.task(run_id, step)] if step else [each for each in store.tasks(run_id) if not each.is_group]
         for task in tasks:
-            _print_growth(task, places, prefix="" if step else f"{task.path} | ")
+            _print_growth(task, places, prefix="" if step else f"{task.label} | ")
         if run.state.is_final or (step and tasks[0].state.is_final):
             return
         if is_abandoned(run, store=store):

@@ -10,7 +10,7 @@ from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.service.logs import last_lines
-from trainwright_pipelines.service.wording import plain_value, short_seconds, short_size, shown_state, step_label
+from trainwright_pipelines.service.wording import plain_value, short_seconds, short_size, shown_state, step_option
 
 INTERRUPTED = "INTERRUPTED"
 _LOG_LINES = 15
@@ -29,7 +29,7 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path, *, live_state: st
     for title, text in _headline_lines(find_headlines(tasks)):
         click.echo(f"{title:<15}{text}")
     for task in failed_steps(tasks):
-        print_failure(run, task)
+        print_failure(run, task, tasks)
     click.echo(f"{'page':<15}{page}")
     if state == State.SUCCEEDED:
         return
@@ -44,9 +44,9 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path, *, live_state: st
     click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
 
 
-def print_failure(run: Run, task: Task) -> None:
+def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
     """Print why a step failed, the end of its log, where its files are and how to run it again."""
-    click.secho(f"step {step_label(task)} failed: ", fg="red", bold=True, nl=False, err=True)
+    click.secho(f"step {task.label} failed: ", fg="red", bold=True, nl=False, err=True)
     click.echo(task.error, err=True)
     shown = task.error_detail.strip()
     if shown:
@@ -56,7 +56,7 @@ def print_failure(run: Run, task: Task) -> None:
         click.echo("end of the log:", err=True)
         click.echo("".join(f"  {line}\n" for line in lines), err=True)
     click.echo(f"{'folder':<15}{task.folder}", err=True)
-    click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {task.path}", err=True)
+    click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {step_option(task, tasks)}", err=True)
     click.echo(err=True)
 
 
@@ -111,7 +111,7 @@ def _step_document(task: Task) -> dict[str, Any]:
 
 def _row(task: Task, *, is_interrupted: bool) -> tuple[str, str, str]:
     state = INTERRUPTED if is_interrupted and task.state == State.RUNNING else shown_state(task)
-    return step_label(task), state, "" if task.is_cached else short_seconds(task.duration_s)
+    return task.label, state, "" if task.is_cached else short_seconds(task.duration_s)
 
 
 def _headline_lines(found: Headlines) -> list[tuple[str, str]]:

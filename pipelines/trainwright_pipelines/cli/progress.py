@@ -11,7 +11,7 @@ from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
 from trainwright_pipelines.service.headlines import in_time_order
 from trainwright_pipelines.service.logs import last_lines
-from trainwright_pipelines.service.wording import short_seconds, shown_state, step_label
+from trainwright_pipelines.service.wording import short_seconds, shown_state
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +60,7 @@ class PlainProgress:
             self._states[task.path] = shown
             duration = short_seconds(task.duration_s) if task.state.is_final and not task.is_cached else ""
             message = task.error if task.state == State.FAILED else ""
-            line = "  ".join(part for part in (f"{step_label(task)}: {shown.lower()}", duration, message) if part)
+            line = "  ".join(part for part in (f"{task.label}: {shown.lower()}", duration, message) if part)
             print(line, file=self._stream, flush=True)
 
 
@@ -114,7 +114,7 @@ class LiveProgress:
             is_running = task.state == State.RUNNING
             sign = self._spinner if is_running else Text(_SIGNS.get(state, "·"))
             note = Text("".join(last_lines(task.log, 1)) if is_running else task.error)
-            table.add_row(sign, step_label(task), Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
+            table.add_row(sign, task.label, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
         return table
 
 

@@ -1,11 +1,14 @@
 """What the engine remembers: runs, tasks, attempts, artifacts and events, as the store gives them back."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+_NUMBERED_GROUP = re.compile(r"(condition|condition-branches|exit-handler)-\d+")
 
 
 class State(StrEnum):
@@ -124,6 +127,16 @@ class Task:
     finished: datetime | None = None
 
     @property
+    def label(self) -> str:
+        """What people call it: its path without groups that are only numbered, the last part as its author named it.
+
+        Commands take it where it belongs to one task only.
+        """
+        *groups, name = self.path.split("/")
+        is_named = self.kind != TaskKind.ITERATION and self.display_name
+        return without_numbered_groups("/".join([*groups, self.display_name if is_named else name]))
+
+    @property
     def is_group(self) -> bool:
         """Whether it holds other tasks rather than running something itself."""
         return self.kind in {TaskKind.DAG, TaskKind.LOOP, TaskKind.ITERATION}
@@ -175,3 +188,9 @@ class Event:
     """None when the run itself changed. The store gives events back with `task_path` only."""
     task_path: str = ""
     message: str = ""
+
+
+def without_numbered_groups(path: str) -> str:
+    """A task's path without the conditions and exit handlers around it, which the compiler only numbers."""
+    *groups, name = path.split("/")
+    return "/".join([*(group for group in groups if not _NUMBERED_GROUP.fullmatch(group)), name])

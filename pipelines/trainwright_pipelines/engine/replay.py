@@ -48,11 +48,11 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     """
     run, task = store.run(run_id), store.task(run_id, step)
     if task.is_group or task.kind == TaskKind.IMPORTER:
-        raise InvalidSetting(f"{task.path} is a {task.kind}: it runs no code of its own; choose a step inside it")
+        raise InvalidSetting(f"{task.label} is a {task.kind}: it runs no code of its own; choose a step inside it")
     if task.folder is None:
-        raise InvalidSetting(f"{task.path} never started, so there are no inputs to run it with")
+        raise InvalidSetting(f"{task.label} never started, so there are no inputs to run it with")
     if not is_intact(task.inputs):
-        raise RunNotFound(f"the inputs of {task.path} are gone; run the pipeline again")
+        raise RunNotFound(f"the inputs of {task.label} are gone; run the pipeline again")
     pipeline = parse_pipeline(store.spec_text(run.id))
     component = pipeline.root if task.component == "root" else pipeline.components[task.component]
     container = pipeline.executors[component.executor]["container"]
@@ -81,7 +81,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         mounts=settings.volumes.make(store.home / "volumes", folder.scratch / "volumes"),
     )
     if pdb and python_source(container) is None:
-        raise InvalidSetting(f"{task.path} is a command, not a Python component; only those run under a debugger")
+        raise InvalidSetting(f"{task.label} is a command, not a Python component; only those run under a debugger")
     code = _in_foreground(launch, pdb=pdb)
     outputs, error, detail = Values(), "", ""
     if code == 0:
@@ -93,7 +93,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         said = json.loads(folder.report.read_text())
         error, detail = said["error"], said["detail"]
     return Replay(
-        step=task.path,
+        step=task.label,
         folder=folder.path,
         exit_code=code,
         outputs=outputs,

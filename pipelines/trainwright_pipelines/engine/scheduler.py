@@ -13,7 +13,7 @@ from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.launch import is_python
 from trainwright_pipelines.engine.parsing import parse_source
 from trainwright_pipelines.engine.platform_settings import Resolve
-from trainwright_pipelines.engine.records import State, Task, TaskKind, Values
+from trainwright_pipelines.engine.records import State, Task, TaskKind, Values, without_numbered_groups
 from trainwright_pipelines.engine.resolve import (
     Outcome,
     collect,
@@ -64,7 +64,8 @@ class Scheduler:
             for name, spec in dag.tasks.items():
                 futures[name] = group.create_task(self._node(records[name], spec, scope, futures))
         outcomes = {name: future.result() for name, future in futures.items()}
-        return _verdict(outcomes, dag_outputs(dag, outcomes))
+        shown_names = {name: spec.display_name for name, spec in dag.tasks.items()}
+        return _verdict(outcomes, dag_outputs(dag, outcomes), shown_names)
 
     def _announce(
         self, parent: str, spec: TaskSpec, component: Component, *, kind: TaskKind | None = None, name: str = ""
@@ -183,7 +184,7 @@ class Scheduler:
                 ]
         outcomes = [future.result() for future in futures]
         named = {str(index): outcome for index, outcome in enumerate(outcomes)}
-        outcome = _verdict(named, collect(component, outcomes))
+        outcome = _verdict(named, collect(component, outcomes), {})
         self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
         return outcome
 
@@ -223,13 +224,18 @@ def _constant(raw: Mapping[str, Any]) -> Any:
     return parse_source(raw).constant
 
 
-def _verdict(outcomes: Mapping[str, Outcome], outputs: Values) -> Outcome:
+def _verdict(outcomes: Mapping[str, Outcome], outputs: Values, shown_names: Mapping[str, str]) -> Outcome:
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.state == State.FAILED}
     if not failed:
         return Outcome(state=State.SUCCEEDED, outputs=outputs)
-    paths = [f"{name}/{inside}" for name, outcome in failed.items() for inside in outcome.failed or ("",)]
+    steps = tuple(
+        f"{name}/{inside}" if inside else shown_names.get(name, name)
+        for name, outcome in failed.items()
+        for inside in outcome.failed or ("",)
+    )
     first = next(iter(failed.values()))
-    steps = tuple(path.rstrip("/") for path in paths)
     cause = first.cause or first.error
-    shown = ", ".join(steps[:_SHOWN_FAILURES]) + (", ..." if len(steps) > _SHOWN_FAILURES else "")
+    shown = ", ".join(map(without_numbered_groups, steps[:_SHOWN_FAILURES])) + (
+        ", ..." if len(steps) > _SHOWN_FAILURES else ""
+    )
     return Outcome(state=State.FAILED, outputs=outputs, error=f"{shown} failed: {cause}", failed=steps, cause=cause)

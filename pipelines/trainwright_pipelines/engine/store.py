@@ -157,7 +157,7 @@ class Store:
         return next(iter(self._tasks(select(TASKS).where(TASKS.c.id == task_id))), None)
 
     def task(self, run_id: str, step: str) -> Task:
-        """The task with this path, or the only one with this name or display name.
+        """The task with this path, or the only one with this name or label.
 
         Raises:
             RunNotFound: None, or more than one; the message lists what there is.
@@ -167,13 +167,13 @@ class Store:
         for matches in (
             [task for task in tasks if task.path == step],
             [task for task in tasks if wanted in {task.path.replace("_", "-"), task.name.replace("_", "-")}],
-            [task for task in tasks if task.display_name == step],
+            [task for task in tasks if step in {task.display_name, task.label}],
         ):
             if len(matches) == 1:
                 return matches[0]
             if matches:
                 raise RunNotFound(f"{step!r} is several steps: {', '.join(task.path for task in matches)}")
-        steps = ", ".join(task.path for task in tasks if not task.is_group)
+        steps = ", ".join(task.label for task in tasks if not task.is_group)
         raise RunNotFound(f"run {run_id} has no step {step!r}; it has {steps or 'none yet'}")
 
     def _tasks(self, query: Select[Any]) -> list[Task]:

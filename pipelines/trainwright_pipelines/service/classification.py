@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _ROC_SIZE = 260.0
+_ROC_NOTE = "rocNote"  # what evaluate adds to KFP's own entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +23,21 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True, kw_only=True)
 class RocCurve:
-    """Points of the curve, from (0, 0) to (1, 1)."""
+    """Points of the curve, from (0, 0) to (1, 1); `note` says whose curve it is, as far as its maker told."""
 
     points: tuple[tuple[float, float], ...]
+    note: str = ""
 
     @property
     def area(self) -> float:
         """Area under the curve by trapezoids."""
         pairs = zip(self.points, self.points[1:], strict=False)
         return sum((x2 - x1) * (y1 + y2) / 2 for (x1, y1), (x2, y2) in pairs)
+
+    @property
+    def svg_ticks(self) -> tuple[tuple[str, float], ...]:
+        """Labels of both axes, and how far from the origin they are in the drawing."""
+        return tuple((f"{share:g}", share * _ROC_SIZE) for share in (0, 0.25, 0.5, 0.75, 1))
 
     @property
     def svg_points(self) -> str:
@@ -59,7 +66,7 @@ def read_roc_curve(metadata: Mapping[str, Any]) -> RocCurve | None:
         return None
     if len(points) < 2:
         return None
-    return RocCurve(points=tuple(sorted({(0.0, 0.0), (1.0, 1.0), *points})))
+    return RocCurve(points=tuple(sorted({(0.0, 0.0), (1.0, 1.0), *points})), note=str(metadata.get(_ROC_NOTE) or ""))
 
 
 def _struct(value: Any) -> Mapping[str, Any]:

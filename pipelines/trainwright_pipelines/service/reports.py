@@ -1,4 +1,4 @@
-"""HTML and Markdown artifacts, ready to embed in a sandboxed frame."""
+"""HTML and Markdown artifacts, ready to embed in a sandboxed frame that grows to their height."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ _TYPES = ("system.HTML", "system.Markdown")
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedReport:
-    """One report; `is_left_out` when it is too large for the page."""
+    """One report; `is_left_out` when it is too large for the page, `adapts_to_dark` when it says so itself."""
 
     task: Task
     artifact: Artifact
     html: str
     size_bytes: int
     is_left_out: bool = False
+    adapts_to_dark: bool = False
 
 
 def find_reports(tasks: Sequence[Task]) -> list[EmbeddedReport]:
@@ -46,10 +47,24 @@ def _embed(task: Task, artifact: Artifact) -> EmbeddedReport | None:
         return EmbeddedReport(task=task, artifact=artifact, html="", size_bytes=size, is_left_out=True)
     text = path.read_text(encoding="utf-8", errors="replace")
     page = text if artifact.type == "system.HTML" else markdown_page(text)
-    return EmbeddedReport(task=task, artifact=artifact, html=page, size_bytes=size)
+    adapts = _ADAPTS in page[:_HEAD_CHARACTERS]
+    return EmbeddedReport(
+        task=task, artifact=artifact, html=page + _TELL_HEIGHT, size_bytes=size, adapts_to_dark=adapts
+    )
 
 
+_HEAD_CHARACTERS = 4_000
+_ADAPTS = "color-scheme: light dark"
+# A sandboxed frame cannot be measured from outside. Its root's box, unlike its scroll height, does not grow with it.
+_TELL_HEIGHT = """
+<script>
+new ResizeObserver(() => {
+  const root = document.documentElement;
+  const bar = root.scrollWidth > innerWidth ? 20 : 2;
+  parent.postMessage({ reportHeight: Math.ceil(root.getBoundingClientRect().height) + bar }, "*");
+}).observe(document.documentElement);
+</script>"""
 _MARKDOWN_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:1rem}table{border-collapse:collapse}"
+    ":root{color-scheme: light dark}body{font:15px/1.5 system-ui,sans-serif;margin:1rem}table{border-collapse:collapse}"
     "th,td{padding:.25rem .75rem;border-bottom:1px solid #8884;text-align:left}pre{background:#8881;padding:.75rem}"
 )

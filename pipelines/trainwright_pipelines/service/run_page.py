@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.files import write_whole
-from trainwright_pipelines.engine.records import Artifact, Run, Task
+from trainwright_pipelines.engine.records import Artifact, Run, State, Task
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.classification import (
     ConfusionMatrix,
@@ -31,7 +31,7 @@ from trainwright_pipelines.service.wording import (
     short_size,
     short_time,
     shown_state,
-    step_label,
+    step_option,
 )
 
 PAGE_NAME = "run.html"
@@ -95,6 +95,9 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
             run=run,
             style=files("trainwright_pipelines.service").joinpath("templates/run.css").read_text(),
             headlines=headlines,
+            failures=[
+                (task, step_option(task, tasks)) for task in tasks if task.state == State.FAILED and not task.is_group
+            ],
             tiles=_tiles(headlines),
             drawing=lay_out(build_graph(spec, tasks)),
             bars=_bars(run, tasks),
@@ -122,7 +125,7 @@ def _environment() -> Environment:
         "seconds": short_seconds,
         "size": short_size,
         "state": shown_state,
-        "label": step_label,
+        "label": lambda task: task.label,
         "shorten": shorten,
         "anchor": lambda task: f"step-{task.path}",
         "plain": plain_value,

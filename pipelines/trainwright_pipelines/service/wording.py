@@ -1,13 +1,12 @@
 """States, times, durations and sizes in words: the same on the screen and on pages."""
 
 import json
-import re
+import shlex
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from trainwright_pipelines.engine.records import State, Task
-
-_NUMBERED_GROUP = re.compile(r"(condition|condition-branches|exit-handler)-\d+")
 
 
 def shown_state(task: Task) -> str:
@@ -15,11 +14,10 @@ def shown_state(task: Task) -> str:
     return "CACHED" if task.is_cached and task.state == State.SUCCEEDED else str(task.state)
 
 
-def step_label(task: Task) -> str:
-    """The step's path without the conditions and exit handlers around it, which are only numbered."""
-    *groups, name = task.path.split("/")
-    shown = task.display_name if task.is_group and task.display_name else name
-    return "/".join([*(group for group in groups if not _NUMBERED_GROUP.fullmatch(group)), shown])
+def step_option(task: Task, tasks: Iterable[Task]) -> str:
+    """What `--step` takes for `task`, ready for a shell: its label, or its path where another task goes by the same."""
+    same = [each for each in tasks if task.label in {each.label, each.name, each.display_name, each.path}]
+    return shlex.quote(task.label if len(same) == 1 else task.path)
 
 
 def short_time(moment: datetime | None) -> str:

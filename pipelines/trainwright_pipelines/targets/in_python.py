@@ -34,7 +34,7 @@ class EndedRun:
         Raises:
             RunNotFound: There is no such step.
         """
-        found = [task for task in self.tasks if name in (task.name, task.path)]
+        found = [task for task in self.tasks if name in (task.name, task.path, task.label)]
         if not found:
             raise RunNotFound(
                 f"run {self.run.id} has no step {name!r}{did_you_mean(name, [t.name for t in self.tasks])}"

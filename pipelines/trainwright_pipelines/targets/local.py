@@ -87,7 +87,7 @@ def _status(run: Run, tasks: list[Task]) -> RunStatus:
         state=str(run.state),
         message=run.error,
         tasks=tuple(
-            TaskStatus(name=task.path, state=shown_state(task), seconds=task.duration_s, message=task.error)
+            TaskStatus(name=task.label, state=shown_state(task), seconds=task.duration_s, message=task.error)
             for task in tasks
             if not task.is_group
         ),

@@ -286,6 +286,7 @@ class Log:
     """What KFP's ClassificationMetrics would be told."""
 
     def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
         self.matrix: tuple[list[str], list[list[float]]] | None = None
         self.curve: tuple[list[float], ...] = ()
 
@@ -306,6 +307,16 @@ def test_plots_are_logged_for_kfp(digits_evaluation: Evaluation) -> None:
     assert all(isinstance(value, int) for row in matrix for value in row)
     assert 2 < len(log.curve[0]) == len(log.curve[1]) == len(log.curve[2]) <= 100
     assert np.isfinite(log.curve).all()
+    note = log.metadata["rocNote"]
+    assert note.startswith("micro average of each class against the rest; the metric auc is the mean")
+
+
+def test_the_curve_of_two_classes_is_named(tabular_evaluation: Evaluation) -> None:
+    scores = tabular_evaluation.scores
+    assert isinstance(scores, ClassificationScores)
+    log = Log()
+    log_plots(replace(tabular_evaluation, scores=replace(scores, classes=scores.classes[:2])), log)
+    assert log.metadata["rocNote"].startswith(f"of class {scores.classes[1].name}; its area")
 
 
 def test_the_page_shows_verdict_plots_and_slices(tabular_evaluation: Evaluation) -> None:

@@ -128,9 +128,10 @@ def test_steps_are_found_by_path_name_and_display_name(store: Store) -> None:
     for name in ("train-model", "train_model", "The train-model"):
         assert store.task(run.id, name).path == "train-model"
     assert store.task(run.id, "loop/1/say").path == "loop/1/say"
+    assert store.task(run.id, "loop/1/The say").path == "loop/1/say"
     with pytest.raises(RunNotFound, match="several steps: loop/0/say, loop/1/say"):
         store.task(run.id, "say")
-    with pytest.raises(RunNotFound, match="it has train-model, loop/0/say, loop/1/say"):
+    with pytest.raises(RunNotFound, match="it has The train-model, loop/0/The say, loop/1/The say"):
         store.task(run.id, "other")
 
 

@@ -95,7 +95,7 @@ def tasks(tmp_path: Path) -> list[Task]:
         name="classification_metrics",
         type="system.ClassificationMetrics",
         uri="c",
-        metadata={"confusionMatrix": matrix, "confidenceMetrics": points},
+        metadata={"confusionMatrix": matrix, "confidenceMetrics": points, "rocNote": "of class cat"},
     )
     html = Artifact(id="h", name="report", type="system.HTML", uri=str(report))
     markdown = Artifact(id="k", name="model_card", type="system.Markdown", uri=str(card))

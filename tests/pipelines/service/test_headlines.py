@@ -6,7 +6,7 @@ import pytest
 
 from trainwright_pipelines.engine.records import Artifact, Task, Values
 from trainwright_pipelines.service.headlines import find_headlines, in_time_order, is_component
-from trainwright_pipelines.service.wording import short_seconds, short_size, step_label
+from trainwright_pipelines.service.wording import short_seconds, short_size
 
 
 def _artifact(kind: str, **metadata: object) -> Artifact:
@@ -101,10 +101,12 @@ def test_numbered_components_are_the_same_component(tasks: list[Task]) -> None:
         ("train", "train"),
         ("condition-1/condition-branches-2/deploy", "deploy"),
         ("exit-handler-1/for-loop-1/0/train", "for-loop-1/0/train"),
+        ("condition-1/importer", "model-module"),
     ],
 )
 def test_a_step_is_named_without_its_conditions(tasks: list[Task], path: str, label: str) -> None:
-    assert step_label(replace(tasks[0], path=path)) == label
+    shown = label.rpartition("/")[2]
+    assert replace(tasks[0], path=path, display_name=shown).label == label
 
 
 def test_durations_and_sizes_are_as_a_person_says_them() -> None:

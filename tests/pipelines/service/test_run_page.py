@@ -65,7 +65,22 @@ def test_reports_are_in_sandboxed_frames(page: str) -> None:
     assert "<p id='inside'>statistics</p>" in statistics
     assert "<h1>Card</h1>" in card
     assert "<table>" in card
-    assert "<script>" not in card
+    assert "&lt;script&gt;alert" in card
+    assert "<script>alert" not in card
+
+
+def test_frames_tell_their_height_and_those_that_can_turn_dark_with_the_page(page: str) -> None:
+    frames = _Page(page).all("iframe")
+    assert all("reportHeight" in (frame["srcdoc"] or "") for frame in frames)
+    assert [frame.get("class") for frame in frames] == [None, "adapts"]
+
+
+def test_what_failed_is_on_top_with_a_link_to_the_step(page: str) -> None:
+    top = page.partition('<section id="graph">')[0]
+    assert top.count('<section class="failure">') == 1
+    assert '<a href="#step-evaluate">evaluate</a> failed:' in top
+    assert "trainwright runs rerun 20261122-120000-abcd --step evaluate" in top
+    assert 'id="step-evaluate"' in page
 
 
 @pytest.mark.parametrize(
@@ -80,7 +95,9 @@ def test_reports_are_in_sandboxed_frames(page: str) -> None:
         "<summary>1 packages</summary>",
         "3.11.7",
         "Confusion matrix",
-        "ROC curve; area 0.9500",
+        "ROC curve; area 0.9500<br>of class cat",
+        "true positive rate (recall)",
+        '<text class="tick" x="130.0" y="277" text-anchor="middle">0.5</text>',
         "if evaluate-is_blessed == true",
     ],
 )
