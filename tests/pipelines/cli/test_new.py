@@ -128,7 +128,7 @@ def test_images_alone_are_refused_with_what_to_do(trainwright: Callable, tmp_pat
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(PNG)
     outcome = trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "pictures"))
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "has 'image' (image) beside 'label'" in outcome.err
     assert not (tmp_path / "p").exists()
 
