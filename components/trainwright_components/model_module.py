@@ -201,13 +201,26 @@ def resolve_params(module: ModelModule, overrides: Mapping[str, Any]) -> dict[st
     Raises:
         InvalidSetting: An override that the module does not know, or of another type.
     """
-    params = dict(module.default_params)
+    return merge_params(module.default_params, overrides, owner=module.location.name)
+
+
+def merge_params(defaults: Mapping[str, Any], overrides: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
+    """`defaults` with `overrides`, which take the type of the default that they replace.
+
+    Args:
+        defaults: A module's `DEFAULT_PARAMS`.
+        overrides: Values by name.
+        owner: The module, for messages.
+
+    Raises:
+        InvalidSetting: An override that has no default, or is of another type.
+    """
+    params = dict(defaults)
     for name, value in overrides.items():
         if name not in params:
             known = ", ".join(params) or "none"
             raise InvalidSetting(
-                f"{module.location.name} has no parameter {name!r}; DEFAULT_PARAMS has: {known}"
-                + _suggest(name, list(params))
+                f"{owner} has no parameter {name!r}; DEFAULT_PARAMS has: {known}" + _suggest(name, list(params))
             )
         params[name] = _like(params[name], value, name)
     return params

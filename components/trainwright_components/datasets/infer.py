@@ -10,7 +10,6 @@ from trainwright_components.datasets.schema import FEATURE_KINDS, Feature, Label
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
 from trainwright_components.errors import InvalidData, InvalidSetting
 
-TASKS = ("auto", "classification", "regression", "none")
 MAX_NUMBERED_CLASSES = 20
 _FREE_TEXT_DISTINCT = 50
 
@@ -23,7 +22,8 @@ class Roles:
 
     Args:
         label: The column to predict; empty for none.
-        task: One of `TASKS`; `auto` takes texts and up to `MAX_NUMBERED_CLASSES` whole numbers for classes.
+        task: `auto`, `classification`, `regression` or `none`; `auto` takes texts and up to
+            `MAX_NUMBERED_CLASSES` whole numbers for classes.
         weight: The column with the weight of each row; empty for none.
         exclude: Columns that are no features: keys, times, identifiers.
         kinds: The kind of a column where the values do not tell: `{"zip": "categorical"}`.

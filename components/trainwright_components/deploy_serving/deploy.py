@@ -1,7 +1,6 @@
 """Put a SavedModel into service: rehearse it, publish it as the next version, see it answer, or withdraw it."""
 
 import logging
-import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from trainwright_components.deploy_serving.history import (
 from trainwright_components.deploy_serving.proving import Candidate, Unfit, prove_live, rehearse, wait_until_live
 from trainwright_components.deploy_serving.versions import (
     LOCK_NAME,
+    check_name,
     list_versions,
     publish,
     remove_leftovers,
@@ -28,15 +28,14 @@ from trainwright_components.deploy_serving.versions import (
 )
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting
 from trainwright_components.files import content_digest, write_whole
-from trainwright_components.model_server.control import add_model, check_model, remove_model, start_server
+from trainwright_components.model_server.control import add_model, remove_model, start_server
 from trainwright_components.model_server.locks import locked
-from trainwright_components.model_server.serving_home import ServerInfo
+from trainwright_components.model_server.serving_home import ServerInfo, check_model
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S = 300.0
 MODELS_FOLDER = "models"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ def deploy_model(
         DeploymentRejected: The version failed and was withdrawn; the message says at what.
         ServingUnavailable: The server cannot be started.
     """
-    _check_name(model_name)
+    check_name(model_name)
     _check_saved_model(saved_model)
     requests = read_golden_requests(golden_requests)
     base_path = Path(model_base_path).absolute() if model_base_path else home.absolute() / MODELS_FOLDER / model_name
@@ -219,13 +218,6 @@ def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
 def _next_version(base_path: Path, live: int | None) -> int:
     """One above every number that was ever given out, so that a number means one content for good."""
     return max([live or 0, *(entry.version for entry in read_history(base_path))]) + 1
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidSetting(
-            f"model_name must be 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit, got {name!r}"
-        )
 
 
 def _check_saved_model(folder: Path) -> None:

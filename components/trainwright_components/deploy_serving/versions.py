@@ -1,6 +1,7 @@
 """Version folders under a model base path: find, stage, publish whole, withdraw. Knows files, nothing of servers."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,26 @@ from trainwright_components.errors import InvalidSetting
 STAGE_PREFIX = ".candidate-"
 WITHDRAWN_PREFIX = ".withdrawn-"
 LOCK_NAME = ".deploy.lock"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
+
+
+def check_name(name: str) -> None:
+    """Raise `InvalidSetting` for a `model_name` that no URL and no folder takes."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSetting(
+            f"model_name must be 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit, got {name!r}"
+        )
+
+
+def check_base_path(base_path: Path) -> None:
+    """Raise `InvalidSetting` for a folder that cannot be made or written to; leaves nothing behind."""
+    there = next(each for each in (base_path, *base_path.parents) if each.exists())
+    if not there.is_dir():
+        raise InvalidSetting(f"model_base_path {base_path} cannot be made: {there} is no folder")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise InvalidSetting(f"model_base_path {base_path} cannot be written to: {error.strerror}") from error
 
 
 def list_versions(base_path: Path) -> list[int]:

@@ -1,7 +1,7 @@
 """Decide whether a model may be served: limits on metrics, and the model that is served now."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,6 +44,7 @@ METRICS: Mapping[Task, Mapping[str, bool | None]] = {
 # Errors without an upper bound: of these a tolerance is a share of the champion's value.
 RELATIVE = frozenset({"log_loss", "mae", "mse", "rmse", "max_error"})
 BINARY_ONLY = ("precision", "recall", "f1")
+PER_CLASS = (*BINARY_ONLY, "auc")
 MAIN_METRIC = {Task.CLASSIFICATION: "accuracy", Task.REGRESSION: "rmse"}
 
 
@@ -98,7 +99,7 @@ def known_metrics(task: Task, class_names: Iterable[str], keras_metrics: Iterabl
     """The names that a threshold can have; `recall.CLASS` is of one class."""
     classes = tuple(class_names)
     names = [name for name in METRICS[task] if len(classes) == 2 or name not in BINARY_ONLY]
-    per_class = [f"{name}.{each}" for each in classes for name in (*BINARY_ONLY, "auc")]
+    per_class = [f"{name}.{each}" for each in classes for name in PER_CLASS]
     return (*names, *per_class, *keras_metrics)
 
 
@@ -111,6 +112,30 @@ def parse_thresholds(thresholds: Mapping[str, Any], *, task: Task, known: tuple[
         InvalidSetting: An unknown metric or bound, or a limit that is no number.
     """
     return tuple(_parse(name, limits, task=task, known=known) for name, limits in thresholds.items())
+
+
+def check_before_data(thresholds: Mapping[str, Any], tasks: Collection[Task] = tuple(Task)) -> None:
+    """Refuse what no dataset makes right; names of classes and of the model's own metrics are not known yet.
+
+    Args:
+        thresholds: As `parse_thresholds` takes them.
+        tasks: What the model may be for.
+
+    Raises:
+        InvalidSetting: As `parse_thresholds`, or one metric is of a classification and another of a regression.
+    """
+    fitting = {name: {task for task in tasks if _may_have(name, task)} for name in thresholds}
+    for name, limits in thresholds.items():
+        known = tuple(each for task in tasks for each in METRICS[task])
+        _parse(name, limits, task=min(fitting[name], default=min(tasks)), known=(name,) if fitting[name] else known)
+    if thresholds and not set.intersection(*fitting.values()):
+        raise InvalidSetting(f"thresholds: no model has all of {', '.join(thresholds)}")
+
+
+def _may_have(name: str, task: Task) -> bool:
+    stem, dot, _ = name.partition(".")
+    is_of_class = bool(dot) and task is Task.CLASSIFICATION and stem in PER_CLASS
+    return name in METRICS[task] or name.startswith(KERAS_PREFIX) or is_of_class
 
 
 def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Threshold:

@@ -47,8 +47,9 @@ def evaluate(
     from pathlib import Path
     from typing import NamedTuple
 
-    from trainwright_components.evaluate.evaluate import EvaluationSettings, evaluate_model
+    from trainwright_components.evaluate.evaluate import evaluate_model
     from trainwright_components.evaluate.page import build_report, log_plots
+    from trainwright_components.evaluate.settings import EvaluationSettings
     from trainwright_components.files import write_whole
 
     settings = EvaluationSettings(

@@ -40,6 +40,15 @@ def parse_space(space: Mapping[str, Any]) -> ParameterSpace:
     return ParameterSpace(parameters=tuple(_parents_first(parameters)))
 
 
+def check_names(space: ParameterSpace, defaults: Mapping[str, Any]) -> None:
+    """Raise `InvalidSetting` for a parameter that a module with the `DEFAULT_PARAMS` `defaults` does not take."""
+    for name in space.names:
+        if name not in defaults:
+            close = get_close_matches(name, defaults, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the module has {', '.join(defaults) or 'none'}"
+            raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module: {hint}")
+
+
 def _parse_parameter(name: str, spec: object) -> Parameter:
     if not isinstance(spec, Mapping):
         raise _invalid(name, f'must be a mapping such as {{"type": "double", ...}}, got {spec!r}')

@@ -1,6 +1,5 @@
 """Tune a model module: search its space for the parameters with the best metric, and keep the best model."""
 
-import difflib
 import hashlib
 import json
 import os
@@ -13,12 +12,11 @@ from typing import Any
 
 from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.statistics import STATISTICS_FILE
-from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
+from trainwright_components.errors import InvalidModule, TrainingFailed, UserCodeError
 from trainwright_components.files import content_digest, whole_folder, write_whole
 from trainwright_components.hyperparameter_tune.controller import run_study
 from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER
-from trainwright_components.hyperparameter_tune.parameters import ParameterSpace
-from trainwright_components.hyperparameter_tune.space_parsing import parse_space
+from trainwright_components.hyperparameter_tune.space_parsing import check_names, parse_space
 from trainwright_components.hyperparameter_tune.study import Study, Trial, TrialState, TuningSettings
 from trainwright_components.hyperparameter_tune.study_report import study_report
 from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
@@ -87,7 +85,7 @@ def tune_model(
         defaults, own_space = _describe(parent, module)
         base = {**defaults, **params}
         space = parse_space(settings.search_space or own_space)
-        _check_names(space, defaults)
+        check_names(space, defaults)
         runner = ForkedTrials(
             parent=parent,
             objective=f"{_HERE}.training_objective:train",
@@ -145,14 +143,6 @@ def _describe(parent: WarmParent, module: str | Path) -> tuple[dict[str, Any], d
             raise InvalidModule(found["problem"])
         raise UserCodeError(found["problem"], user_traceback=found["user_traceback"])
     return found["params"], found["search_space"]
-
-
-def _check_names(space: ParameterSpace, defaults: Mapping[str, Any]) -> None:
-    for name in space.names:
-        if name not in defaults:
-            close = difflib.get_close_matches(name, defaults, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the module has {', '.join(defaults) or 'none'}"
-            raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module: {hint}")
 
 
 def _fingerprint(module: Path, dataset: Path, params: Mapping[str, Any], training: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.model_server.client import is_answering, version_states
 from trainwright_components.model_server.locks import LockTaken, locked
 from trainwright_components.model_server.process import is_port_free, server_environment
-from trainwright_components.model_server.serving_home import ModelEntry, ServerInfo, ServingHome
+from trainwright_components.model_server.serving_home import ModelEntry, ServerInfo, ServingHome, check_model
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 40.0
@@ -138,20 +138,6 @@ def add_model(home: Path, name: str, base_path: Path) -> None:
     serving = ServingHome(home)
     _make_folder(serving.folder)
     serving.put_model(ModelEntry(name=name, base_path=str(base_path.absolute())))
-
-
-def check_model(home: Path, name: str, base_path: Path) -> None:
-    """Refuse what `add_model` would refuse, and change nothing.
-
-    Raises:
-        InvalidSetting: Another folder is already served under that name.
-    """
-    for model in ServingHome(home).models():
-        served_from = Path(model.base_path)
-        if model.name == name and served_from != base_path.absolute() and served_from.is_dir():
-            raise InvalidSetting(
-                f"model {name!r} is already served from {served_from}: use another name, or that folder"
-            )
 
 
 def remove_model(home: Path, name: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_components.model_server.locks import is_locked, locked
 
@@ -125,3 +126,17 @@ def config_text(models: Iterable[ModelEntry]) -> str:
         for model in models
     )
     return "model_config_list {\n" + "".join(entries) + "}\n"
+
+
+def check_model(home: Path, name: str, base_path: Path) -> None:
+    """Refuse what `add_model` would refuse, and change nothing.
+
+    Raises:
+        InvalidSetting: Another folder is already served under that name.
+    """
+    for model in ServingHome(home).models():
+        served_from = Path(model.base_path)
+        if model.name == name and served_from != base_path.absolute() and served_from.is_dir():
+            raise InvalidSetting(
+                f"model {name!r} is already served from {served_from}: use another name, or that folder"
+            )

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainwright_components.datasets.infer import TASKS
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
 
+TASKS = ("auto", "classification", "regression", "none")
 DEFAULT_FRACTION = 0.15
 DEFAULT_REFERENCE_ABOVE_MB = 1_024
 

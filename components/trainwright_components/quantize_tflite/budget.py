@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.quantize_tflite.measure import Measurement
+
+if TYPE_CHECKING:
+    from trainwright_components.quantize_tflite.measure import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Budget:
             raise InvalidSetting(f"budget: min_agreement is a share, at most 1, got {limits['min_agreement']}")
         return cls(**limits)
 
-    def excesses(self, size_bytes: int, measured: Measurement) -> tuple[str, ...]:
+    def excesses(self, size_bytes: int, measured: "Measurement") -> tuple[str, ...]:
         """What is over the budget, each as a sentence."""
         values = {
             "max_size_bytes": (size_bytes, "is {value:,} bytes, over {limit:,.0f}"),

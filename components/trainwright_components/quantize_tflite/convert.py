@@ -4,13 +4,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.quantize_tflite.source import TFLITE_SIGNATURE, Arrays
 from trainwright_components.quiet import quiet_loggers, quiet_stderr
 
+if TYPE_CHECKING:
+    from trainwright_components.quantize_tflite.source import Arrays
+
+TFLITE_SIGNATURE = "serving_default"
 EXACT_MODE = "float32"
 _MAX_REASON_CHARACTERS = 300
 
@@ -83,12 +86,12 @@ def choose_modes(names: Sequence[str]) -> tuple[Mode, ...]:
         InvalidSetting: There is no such mode.
     """
     for name in names:
-        if name not in MODES:
+        if not isinstance(name, str) or name not in MODES:
             raise InvalidSetting(f"modes: no mode is called {name!r}{suggest(str(name), tuple(MODES))}")
     return tuple(MODES[name] for name in dict.fromkeys(names or MODES))
 
 
-def convert(folder: Path, mode: Mode, rows: Sequence[Arrays], *, integer_io: bool = False) -> bytes:
+def convert(folder: Path, mode: Mode, rows: "Sequence[Arrays]", *, integer_io: bool = False) -> bytes:
     """Convert a SavedModel to a flatbuffer.
 
     Args:

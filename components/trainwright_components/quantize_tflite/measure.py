@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.model_outputs import Task
-from trainwright_components.quantize_tflite.source import TFLITE_SIGNATURE, Arrays
+from trainwright_components.quantize_tflite.convert import TFLITE_SIGNATURE
+from trainwright_components.quantize_tflite.source import Arrays
 from trainwright_components.quiet import quiet_stderr
 
 WARM_UP_RUNS = 5

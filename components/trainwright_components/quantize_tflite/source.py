@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.graph_names import graph_names
+from trainwright_components.quantize_tflite.convert import TFLITE_SIGNATURE
 from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 SERVING_DEFAULT = "serving_default"
 PREPROCESS = "preprocess"
 PREPROCESSED = "preprocessed"
-TFLITE_SIGNATURE = "serving_default"
 
 Arrays = dict[str, NDArray[Any]]
 

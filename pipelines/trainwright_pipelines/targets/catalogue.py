@@ -24,6 +24,11 @@ class PipelineSource:
     function: str = ""
 
     @property
+    def is_shipped(self) -> bool:
+        """Whether the pipeline came with the product, so that its parameters are known."""
+        return self.file.parent == DEFINITIONS
+
+    @property
     def is_compiled(self) -> bool:
         """Whether the file is a compiled pipeline."""
         return not self.function

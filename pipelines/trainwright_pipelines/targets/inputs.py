@@ -1,6 +1,5 @@
 """Gather a run's parameters: from a file, `--set` and defaults; typed, with absolute paths, checked."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 import yaml
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_pipelines.targets.catalogue import DEFINITIONS, PipelineSource
+from trainwright_pipelines.targets.catalogue import PipelineSource
 from trainwright_pipelines.targets.locations import absolute_locations
 from trainwright_pipelines.targets.parameters import Parameter, check_complete, typed_values
-
-_SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+from trainwright_pipelines.targets.shipped_settings import check_settings
 
 
 def gather_values(
@@ -36,7 +34,7 @@ def gather_values(
         InvalidSetting: An unknown name, a wrong type, a missing value or file, a model without a name of its own.
         InvalidModule: The model module cannot be one.
     """
-    is_shipped = source.file.parent == DEFINITIONS
+    is_shipped = source.is_shipped
     values: dict[str, Any] = {}
     if params_file is not None:
         values = typed_values(read_params_file(params_file).items(), declared)
@@ -46,7 +44,7 @@ def gather_values(
     check_complete(values, declared)
     values |= _changed_defaults(declared, values, folder, must_exist=is_shipped)
     if is_shipped:
-        _check_shipped(values)
+        check_settings(values, declared)
         _check_own_name(values, declared, folder)
     return values
 
@@ -84,21 +82,6 @@ def _changed_defaults(
     defaults = {name: each.default for name, each in declared.items() if name not in values and each.default}
     located = absolute_locations(defaults, base=folder, must_exist=must_exist)
     return {name: value for name, value in located.items() if value != defaults[name]}
-
-
-def _check_shipped(values: Mapping[str, Any]) -> None:
-    from trainwright_components.training.settings import TrainingSettings
-    from trainwright_pipelines.targets.module_outline import check_module_text
-
-    TrainingSettings.from_mapping(values.get("training", {}))
-    module = Path(values.get("module", ""))
-    if module.is_absolute():
-        check_module_text(module, values.get("params", {}))
-    name = values.get("model_name", "model")
-    if not _SERVED_NAME.fullmatch(name):
-        raise InvalidSetting(
-            f"model_name must be letters, digits, _ . - and start with one of the first two, got {name!r}"
-        )
 
 
 def _check_own_name(values: Mapping[str, Any], declared: Mapping[str, Parameter], folder: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.errors import InvalidModule, InvalidSetting
-from trainwright_components.model_module import ENTRY_FILES
+from trainwright_components.errors import InvalidModule
+from trainwright_components.model_module import ENTRY_FILES, merge_params
 from trainwright_pipelines.suggestions import did_you_mean
 
 
@@ -18,12 +18,14 @@ class ModuleOutline:
     Args:
         names: What is defined or imported at the top level.
         default_params: `DEFAULT_PARAMS` when it is written as a literal.
+        search_space: `SEARCH_SPACE` likewise.
         is_complete: Whether nothing can define further names: no `import *`, no definition inside a statement.
     """
 
     file: Path
     names: frozenset[str]
     default_params: Mapping[str, Any] | None
+    search_space: Mapping[str, Any] | None
     is_complete: bool
 
 
@@ -53,27 +55,28 @@ def outline_module(location: Path) -> ModuleOutline:
         elif not isinstance(node, ast.Expr):
             is_complete = False
     return ModuleOutline(
-        file=file, names=frozenset(names), default_params=_literal_params(body), is_complete=is_complete
+        file=file,
+        names=frozenset(names),
+        default_params=_literal_mapping(body, "DEFAULT_PARAMS"),
+        search_space=_literal_mapping(body, "SEARCH_SPACE"),
+        is_complete=is_complete,
     )
 
 
-def check_module_text(location: Path, params: Mapping[str, Any]) -> None:
-    """Refuse a module without `build_model`, and hyperparameters that it does not name.
+def check_module_text(location: Path, params: Mapping[str, Any]) -> ModuleOutline:
+    """Refuse a module without `build_model`, and hyperparameters that it does not take; what the text says.
 
     Raises:
         InvalidModule: It cannot define `build_model`.
-        InvalidSetting: `params` has a name that DEFAULT_PARAMS lacks.
+        InvalidSetting: `params` has a name that DEFAULT_PARAMS lacks, or a value of another type.
     """
     outline = outline_module(location)
     if outline.is_complete and not {"build_model", "train"} & outline.names:
         hint = did_you_mean("build_model", outline.names, list_at_most=0)
         raise InvalidModule(f"{outline.file} has no build_model(context){hint}")
-    if outline.default_params is None:
-        return
-    for name in params:
-        if name not in outline.default_params:
-            hint = did_you_mean(name, outline.default_params)
-            raise InvalidSetting(f"no hyperparameter {name!r} in DEFAULT_PARAMS of {outline.file}{hint}")
+    if outline.default_params is not None:
+        merge_params(outline.default_params, params, owner=location.name)
+    return outline
 
 
 def _entry_file(location: Path) -> Path:
@@ -85,14 +88,14 @@ def _entry_file(location: Path) -> Path:
     raise InvalidModule(f"{location} is no model module: it has neither {' nor '.join(ENTRY_FILES)}")
 
 
-def _literal_params(body: list[ast.stmt]) -> Mapping[str, Any] | None:
-    """The last literal assignment; None when there is none or it is computed."""
+def _literal_mapping(body: list[ast.stmt], name: str) -> Mapping[str, Any] | None:
+    """The last literal assignment to `name`; None when there is none or it is computed."""
     found: Mapping[str, Any] | None = None
     for node in body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if any(isinstance(each, ast.Name) and each.id == "DEFAULT_PARAMS" for each in targets):
+        if any(isinstance(each, ast.Name) and each.id == name for each in targets):
             try:
                 value = ast.literal_eval(node.value)
             except ValueError:

@@ -12,6 +12,7 @@ from trainwright_pipelines.targets.inputs import fill_local_paths, gather_values
 from trainwright_pipelines.targets.named_models import find_named_models
 from trainwright_pipelines.targets.parameters import declared_parameters
 from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.targets.shipped_settings import check_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,5 +44,7 @@ def prepare_run(
     values = gather_values(source, declared, settings=settings, params_file=params_file, folder=Path.cwd())
     if is_local:
         values = fill_local_paths(values, declared, home.models)
+        if source.is_shipped:
+            check_place({name: each.default for name, each in declared.items()} | values, home.root)
         values = find_named_models(values, compiled.spec, home=home.root, folder=Path.cwd())
     return PreparedRun(pipeline=compiled, values=values)

@@ -12,6 +12,7 @@ from trainwright_components.evaluate.blessing import (
     Check,
     CheckKind,
     NotComparable,
+    check_before_data,
     check_champion,
     check_thresholds,
     incomparable_champion,
@@ -95,6 +96,40 @@ def test_slices_have_bounds_of_their_own() -> None:
 def test_thresholds_that_cannot_be_meant_are_refused(thresholds: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidSetting, match=words):
         judge(thresholds, {})
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        {},
+        {"accuracy": 0.9, "recall.any class": {"min": 0.5}, "keras_top": {"min": 0.1}},
+        {"auc.yes": 0.9, "precision": 0.9},
+        {"rmse": 3, "r2": 0.5},
+        {"keras_loss": {"max": 1}},
+    ],
+)
+def test_what_only_the_data_decide_is_let_through_before_there_are_any(thresholds: dict[str, Any]) -> None:
+    check_before_data(thresholds)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "tasks", "words"),
+    [
+        ({"acuracy": 0.9}, tuple(Task), "no metric is called 'acuracy'; did you mean 'accuracy'"),
+        ({"rms": 0.9}, tuple(Task), "no metric is called 'rms'; did you mean 'rmse'"),
+        ({"rmse.cat": 0.9}, tuple(Task), "no metric is called 'rmse.cat'"),
+        ({"accuracy": 0.9}, (Task.REGRESSION,), "no metric is called 'accuracy'"),
+        ({"accuracy": 0.9, "rmse": 1}, tuple(Task), "no model has all of accuracy, rmse"),
+        ({"recall.cat": "high"}, tuple(Task), "min of recall.cat must be a number"),
+        ({"mean_error": 1}, tuple(Task), "say whether mean_error has a"),
+        ({"rmse": {"maximum": 1}}, tuple(Task), "rmse has no bound 'maximum'; did you mean 'max'"),
+    ],
+)
+def test_what_no_data_make_right_is_refused_before_there_are_any(
+    thresholds: dict[str, Any], tasks: tuple[Task, ...], words: str
+) -> None:
+    with pytest.raises(InvalidSetting, match=words):
+        check_before_data(thresholds, tasks)
 
 
 def against_champion(

@@ -16,8 +16,9 @@ from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import CheckKind, NotComparable
 from trainwright_components.evaluate.champion import Champion
 from trainwright_components.evaluate.classification import ClassificationScores
-from trainwright_components.evaluate.evaluate import Evaluation, EvaluationSettings, evaluate_model
+from trainwright_components.evaluate.evaluate import Evaluation, evaluate_model
 from trainwright_components.evaluate.page import build_report, log_plots
+from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.training.trained_model import TrainedModel
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trainwright_components.model_server.control import add_model
 from trainwright_pipelines.cli import main as main_module
 
 
@@ -137,18 +138,45 @@ BAD_RUNS = [
     (["--set", "training.epoch=3"], "there is no training setting 'epoch'; did you mean 'epochs'?"),
     (["--set", "training.epochs=0"], "training.epochs must be at least 1, got 0"),
     (["--set", "training.epochs=many"], "training.epochs must be a whole number, got 'many'"),
-    (["--set", "params.unit=3"], "no hyperparameter 'unit'"),
+    (["--set", "params.unit=3"], "digits.py has no parameter 'unit'; DEFAULT_PARAMS has: "),
     (["--set", "module=digit"], "no model module 'digit'"),
     (["--set", "module={project}/god.py"], "did you mean 'good.py'?"),
     (["--set", "module={project}/empty.py"], "has no build_model(context); did you mean 'biuld_model'?"),
     (["--set", "module={project}/broken.py"], "broken.py, line 1: expected ':'"),
     (["--set", "module={project}/folder"], "it has neither model.py nor __init__.py"),
     (["--set", "source={project}/dta.csv"], "dta.csv; did you mean 'data.csv'?"),
-    (["--set", "model_name=my model"], "model_name must be letters, digits"),
+    (["--set", "model_name=my model"], "model_name must be 1 to 127 letters, digits"),
     (["--params", "{project}/absent.yaml"], "absent.yaml: No such file or directory"),
     (["--params", "{project}/list.yaml"], "must hold NAME: VALUE lines, got a list"),
     (["--params", "{project}/broken.yaml"], "is no YAML"),
     (["--option", "host=x"], "target local has no option 'host'"),
+    (["--set", "params.units=many"], "params.units must be like its default 64, got 'many'"),
+    (["--set", "cluster.workers=2"], "there is no cluster setting 'workers'; did you mean 'worker'?"),
+    (["--set", "cluster.worker=two"], "cluster.worker must be a whole number"),
+    (["--set", "training.strategy=multi_worker_mirrored"], "multi_worker_mirrored needs a cluster"),
+    (["--set", "thresholds.acuracy=0.9"], "thresholds: no metric is called 'acuracy'; did you mean 'accuracy'?"),
+    (["--set", "thresholds.recal.cat=0.9"], "no metric is called 'recal'"),
+    (["--set", "thresholds.accuracy=high"], "min of accuracy must be a number, got 'high'"),
+    (["--set", 'thresholds={"accuracy": 0.9, "rmse": 3}'], "thresholds: no model has all of accuracy, rmse"),
+    (["--set", "task=regression", "--set", "thresholds.accuracy=0.9"], "no metric is called 'accuracy'"),
+    (["--set", "champion_tolerance=-1"], "champion_tolerance must be 0 or more, got -1"),
+    (["--set", "task=clasification"], "task 'clasification' is not known; did you mean 'classification'?"),
+    (["--set", "key_column=a", "--set", "time_column=b"], "key_column and time_column are different ways to split"),
+    (["--set", "quantize_budget.max_size=1"], "budget: there is no limit 'max_size'; did you mean 'max_size_bytes'?"),
+    (["--set", "quantize_budget.min_agreement=2"], "min_agreement is a share, at most 1"),
+    (["--set", "quantize_modes=[int4]"], "modes: no mode is called 'int4'; did you mean 'int8'?"),
+    (["--set", "model_base_path={project}/data.csv/models"], "data.csv is no folder"),
+    (["--set", "model_base_path=/proc/models"], "model_base_path /proc/models cannot be written to"),
+    (["--set", "source={project}/data.csv"], "give this project's model a name, --set model_name=NAME"),
+    (["--set", "module={project}/good.py"], "give this project's model a name, --set model_name=NAME"),
+]
+BAD_TUNING = [
+    (["--set", "tuning.max_trials=4"], "tuning has no setting 'max_trials'"),
+    (["--set", "tuning.metric=val_accuracy"], "tuning.goal is missing"),
+    (["--set", "tuning.algorithm=magic"], "tuning.algorithm is 'magic': use one of TPE"),
+    (["--set", "tuning.search_space.units.type=integer"], "units"),
+    (["--set", 'tuning.search_space={"unit": {"type": "discrete", "values": [1]}}'], "did you mean 'units'?"),
+    (["--set", "module={project}/good.py"], "the search space is empty"),
 ]
 
 
@@ -158,7 +186,30 @@ BAD_RUNS = [
 def test_a_bad_setting_is_refused_before_anything_starts(
     trainwright: Callable, home: Path, project: Path, options: list[str], message: str
 ) -> None:
-    outcome = trainwright("run", "train_and_deploy", *(each.format(project=project) for each in options))
+    _assert_refused(trainwright, home, project, "train_and_deploy", options, message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), BAD_TUNING, ids=lambda each: " ".join(each) if isinstance(each, list) else ""
+)
+def test_a_bad_setting_of_the_tuning_is_refused_before_anything_starts(
+    trainwright: Callable, home: Path, project: Path, options: list[str], message: str
+) -> None:
+    _assert_refused(trainwright, home, project, "tune_train_deploy", options, message)
+
+
+def test_a_name_that_is_served_from_another_folder_is_refused_before_anything_starts(
+    trainwright: Callable, home: Path, project: Path
+) -> None:
+    (home / "serving").mkdir(parents=True)
+    add_model(home, "digits", project / "folder")
+    _assert_refused(trainwright, home, project, "train_and_deploy", [], "model 'digits' is already served from")
+
+
+def _assert_refused(
+    trainwright: Callable, home: Path, project: Path, pipeline: str, options: list[str], message: str
+) -> None:
+    outcome = trainwright("run", pipeline, *(each.replace("{project}", str(project)) for each in options))
     assert outcome.code == 2
     assert message in outcome.err
     assert "Traceback" not in outcome.err
