@@ -26,8 +26,14 @@ def open_driver(
     processes: int = 1,
     is_chief: bool = True,
     first_step: int = 0,
+    workers: int = 0,
 ) -> tuple[Driver, int]:
-    """The driver of `processes` members that begins with step `first_step`, and the steps in an epoch."""
+    """The driver that begins with step `first_step`, and the steps in an epoch.
+
+    `processes` members take each step together; with parameter servers `workers` take steps by themselves.
+    """
+    import tensorflow as tf
+
     order = Order(
         batch_size=settings.batch_size,
         seed=settings.seed if settings.shuffle else None,
@@ -38,12 +44,28 @@ def open_driver(
     steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
     validation = _validation_rows(module, context)
     stored = Order(batch_size=settings.batch_size)
+    train_batches = _feed(rows, order, module, context, first_step=first_step)
+    validation_batches = None if validation is None else _feed(validation, stored, module, context)
+    validation_steps = 0 if validation is None else count_steps(validation, stored, split=VALIDATION)
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        from trainwright_components.training.asynchronous import AsynchronousDriver
+
+        all_rows = tf.distribute.InputContext()
+        return AsynchronousDriver(
+            model,
+            strategy,
+            train_batches=train_batches(all_rows),
+            validation_batches=validation_batches(all_rows) if validation_batches is not None else None,
+            validation_steps=validation_steps,
+            batch_size=settings.batch_size,
+            workers=workers,
+        ), steps
     driver = SynchronousDriver(
         model,
         strategy,
-        train_batches=_feed(rows, order, module, context, first_step=first_step),
-        validation_batches=None if validation is None else _feed(validation, stored, module, context),
-        validation_steps=0 if validation is None else count_steps(validation, stored, split=VALIDATION),
+        train_batches=train_batches,
+        validation_batches=validation_batches,
+        validation_steps=validation_steps,
         processes=processes,
         is_chief=is_chief,
     )

@@ -6,13 +6,15 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trainwright_components import errors
 from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
 from trainwright_components.cluster.local import THREADS_VARIABLE
+from trainwright_components.cluster.rules import servers
 from trainwright_components.cluster.signs import SignOfLife
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
@@ -21,6 +23,7 @@ from trainwright_components.files import write_whole
 from trainwright_components.model_module import load_module
 from trainwright_components.training.place import Place
 from trainwright_components.training.run import run_training
+from trainwright_components.training.servers import serve
 from trainwright_components.training.settings import TrainingSettings
 
 TARGET = f"{__name__}:main"
@@ -37,7 +40,7 @@ def main(
     training: Mapping[str, Any],
     log_dir: str,
 ) -> int:
-    """Train as the member that `TF_CONFIG` names; returns the exit code."""
+    """Train or serve as the member that `TF_CONFIG` names; ends the process with its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     os.environ.update(complete_tf_config(os.environ))
     found = read_tf_config(os.environ)
@@ -45,27 +48,29 @@ def main(
         raise InvalidSetting("a member of a cluster needs TF_CONFIG, or the parts that it is built from")
     cluster, member = found
     threads = int(training.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
-    place = Place(cluster=cluster, member=member, sign_of_life=SignOfLife(folder=Path(folder), member=member))
-    code = _guarded(
-        lambda: run_training(
+    sign_of_life = SignOfLife(folder=Path(folder), member=member)
+
+    def train() -> None:
+        run_training(
             load_module(module),
             Path(dataset),
             Path(output),
             params=params,
             settings=TrainingSettings.from_mapping({**training, "threads": threads}),
             log_dir=Path(log_dir) if log_dir else None,
-            place=place,
-        ),
-        folder=Path(folder),
-        member=member,
-    )
+            place=Place(cluster=cluster, member=member, sign_of_life=sign_of_life),
+        )
+
+    is_server = member in servers(cluster)
+    work = partial(serve, threads=threads, sign_of_life=sign_of_life) if is_server else train
+    code = _guarded(work, folder=Path(folder), member=member)
     with contextlib.suppress(OSError):  # a full disk must not change the exit code
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)  # TensorFlow 2.21 may linger for 20 s after a multi-worker training
 
 
-def _guarded(train: Any, *, folder: Path, member: Member) -> int:
+def _guarded(work: Callable[[], None], *, folder: Path, member: Member) -> int:
     import tensorflow as tf
 
     peer_lost = (
@@ -75,7 +80,7 @@ def _guarded(train: Any, *, folder: Path, member: Member) -> int:
         tf.errors.DeadlineExceededError,
     )
     try:
-        train()
+        work()
     except SystemExit as error:
         return int(error.code or 0)
     except TrainwrightError as error:

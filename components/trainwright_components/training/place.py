@@ -41,5 +41,5 @@ class Place:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
-        return max(1, self.cluster.trainers)
+        """How many processes take each step together."""
+        return 1 if self.cluster.has_parameter_servers else max(1, self.cluster.trainers)

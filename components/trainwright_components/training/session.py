@@ -129,6 +129,7 @@ class Session:
                 processes=self.place.processes,
                 is_chief=self.place.is_chief,
                 first_step=first_step,
+                workers=self.place.cluster.worker.replicas,
             )
         loop = Loop(
             model=model,

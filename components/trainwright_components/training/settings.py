@@ -9,7 +9,11 @@ from trainwright_components.errors import InvalidSetting
 
 DEFAULT_EPOCHS = 20
 DEFAULT_BATCH_SIZE = 64
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server")
+_IMPOSSIBLE = {
+    "variable_partitioner": "Keras 3 cannot split a variable over parameter servers; whole variables are spread over "
+    "them in turn, so give cluster.ps more replicas and a large embedding more than one layer"
+}
 
 STOP, ROLL_BACK = "stop", "roll_back"
 
@@ -91,6 +95,8 @@ class TrainingSettings:
         known = {field.name: field for field in fields(cls)}
         converted = {}
         for name, value in values.items():
+            if name in _IMPOSSIBLE:
+                raise InvalidSetting(f"training.{name} is not possible: {_IMPOSSIBLE[name]}")
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"

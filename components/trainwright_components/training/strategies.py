@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.servers import prepare_to_connect
 from trainwright_components.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -26,10 +27,16 @@ def choose_strategy(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
         InvalidSetting: The strategy cannot run on such a cluster.
     """
     trainers = cluster.trainers
-    if cluster.ps.replicas or cluster.evaluator.replicas:
-        role = "ps" if cluster.ps.replicas else "evaluator"
-        raise InvalidSetting(f"cluster.{role} is not supported yet; use chief and worker")
+    if cluster.evaluator.replicas:
+        raise InvalidSetting("cluster.evaluator is not supported yet; use chief, worker and ps")
     name = settings.strategy
+    if cluster.has_parameter_servers:
+        if name not in ("auto", "parameter_server"):
+            raise InvalidSetting(f"training.strategy {name} has no parameter servers; leave cluster.ps out")
+        reason = "as set" if name != "auto" else f"the cluster has {cluster.ps.replicas} parameter servers"
+        return Choice(name="parameter_server", reason=reason)
+    if name == "parameter_server":
+        raise InvalidSetting('training.strategy parameter_server needs a cluster such as {"worker": 2, "ps": 1}')
     if name == "auto":
         return _automatic(settings, trainers)
     if name == "multi_worker_mirrored" and trainers < 2:
@@ -66,6 +73,9 @@ def build_strategy(choice: Choice) -> "tf.distribute.Strategy":
     if choice.name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if choice.name == "parameter_server":
+        prepare_to_connect()
+        return tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
     if choice.name == "multi_worker_mirrored":
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()

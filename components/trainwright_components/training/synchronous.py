@@ -44,7 +44,7 @@ class SynchronousDriver:
         self._validation_batches = validation_batches
         self._validation_iterator: Any = None
         self._validation_steps = validation_steps
-        batch = _symbols(self._train_iterator.element_spec, self._replicas)
+        batch = symbols_of(self._train_iterator.element_spec, self._replicas)
         self._inputs = batch[0]
         with strategy.scope():
             model._symbolic_build(data_batch=batch)  # all variables: of model, loss, metrics and optimizer
@@ -131,7 +131,7 @@ def _sum(value: "tf.Tensor") -> "tf.Tensor":
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
 
 
-def _symbols(element_spec: Any, replicas: int) -> Any:
+def symbols_of(element_spec: Any, replicas: int = 1) -> Any:
     """The elements of a dataset as symbolic tensors, without the numbers that come along for several replicas."""
     import keras
     import tensorflow as tf

@@ -1,0 +1,105 @@
+"""Parameter servers lose no example, no count and no update, whichever order the workers' steps come in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.train_distributed.train import train_model
+from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.trained_model import TrainedModel
+
+MODULES = Path(__file__).parent / "modules"
+NET, COUNTING = MODULES / "net.py", MODULES / "counting.py"
+TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
+EPOCHS, ROWS, STEPS = 4, 53, 24
+
+
+def weights_of(result: TrainingResult) -> list[Any]:
+    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
+    return weights
+
+
+def difference(one: TrainingResult, other: TrainingResult) -> float:
+    """The largest between two weights of the same place."""
+    pairs = zip(weights_of(one), weights_of(other), strict=True)
+    return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+
+
+def train(dataset: Path, folder: Path, module: Path = COUNTING, **options: Any) -> TrainingResult:
+    training = {**TRAINING, **options.pop("training", {})}
+    return train_model(dataset, module, folder / "model", training=training, **options)
+
+
+@pytest.fixture(scope="session")
+def counted_alone(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return train(small_dataset, tmp_path_factory.mktemp("counted_alone"))
+
+
+@pytest.fixture(scope="session")
+def counted(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    folder = tmp_path_factory.mktemp("counted")
+    return train(
+        small_dataset,
+        folder,
+        training={"steps_per_call": 6},
+        cluster={"chief": 1, "worker": 2, "ps": 2},
+        report=folder / "report.html",
+        log_dir=folder / "logs",
+    )
+
+
+def assert_same(one: TrainingResult, other: TrainingResult) -> None:
+    """Gradients do not depend on the weights here, so the order of steps is all that may differ."""
+    assert one.steps == other.steps == STEPS
+    assert difference(one, other) < 1e-5
+    for ours, theirs in zip(one.history, other.history, strict=True):
+        assert ours["rows"] == theirs["rows"] == ROWS
+        assert ours["weights"] == pytest.approx(theirs["weights"], rel=1e-6)
+        for name in ("val_loss", "val_mean_squared_error", "val_weights"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+
+
+def test_one_worker_gives_what_one_process_gives(small_dataset: Path, tmp_path: Path) -> None:
+    """Adam, clipping, BatchNorm, regularisation, weights, a partial last batch."""
+    alone = train(small_dataset, tmp_path / "alone", NET)
+    served = train(small_dataset, tmp_path / "served", NET, cluster={"worker": 1, "ps": 1})
+    assert (served.strategy, served.strategy_reason) == ("parameter_server", "the cluster has 1 parameter servers")
+    assert difference(served, alone) < 1e-6
+    for ours, theirs in zip(served.history, alone.history, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_two_workers_lose_no_row_no_count_and_no_update(counted: TrainingResult, counted_alone: TrainingResult) -> None:
+    assert_same(counted, counted_alone)
+    with np.load(max((counted.model_folder / "checkpoints").iterdir())) as last:
+        assert int(last["optimizer.0"]) == STEPS
+        seen = [value for name, value in last.items() if name.startswith("model.") and value.shape == ()]
+    assert seen == [EPOCHS * ROWS]
+
+
+def test_the_chief_leaves_model_logs_and_report(counted: TrainingResult) -> None:
+    folder = counted.model_folder
+    names = {"model.keras", "module", "params.json", "schema.json", "statistics.json", "training.json", "checkpoints"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert len(list((folder.parent / "logs").glob("*/events.*"))) == 2
+    page = (folder.parent / "report.html").read_text()
+    for text in ("parameter_server: the cluster has 2 parameter servers", "chief 1, worker 2, ps 2", "val_loss"):
+        assert text in page
+
+
+@pytest.mark.parametrize(
+    ("training", "cluster", "message"),
+    [
+        ({"strategy": "mirrored"}, {"worker": 2, "ps": 1}, "strategy mirrored has no parameter servers"),
+        ({"strategy": "parameter_server"}, {"worker": 2}, "parameter_server needs a cluster such as"),
+        ({"variable_partitioner": 2}, {"worker": 2, "ps": 2}, "Keras 3 cannot split a variable"),
+    ],
+)
+def test_settings_that_parameter_servers_cannot_keep_are_refused(
+    training: dict[str, Any], cluster: dict[str, Any], message: str, small_dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        train(small_dataset, tmp_path, training=training, cluster=cluster)
