@@ -32,8 +32,9 @@ from trainwright_components.evaluate.regression import RegressionTally
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally, check_slices
+from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_outputs import Task, task_of
-from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,10 @@ def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings |
         InvalidData: The dataset is not one that this model takes, or the split is empty.
     """
     settings = settings or EvaluationSettings()
+    return call_beside_its_keras(model / MODULE_FOLDER, _evaluate, model, dataset, settings)
+
+
+def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evaluation:
     schema = Schema.load(dataset)
     task = task_of(schema)
     check_slices(settings.slices, schema)

@@ -12,7 +12,8 @@ from trainwright_components.export_savedmodel.requests import make_requests, wri
 from trainwright_components.export_savedmodel.signatures import SignatureBuilder
 from trainwright_components.export_savedmodel.verify import Verification, verify_export
 from trainwright_components.files import whole_folder, write_whole
-from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.keras_process import call_beside_its_keras
+from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,14 @@ def export_model(
         InvalidModule: The exported graph answers differently from the Keras model, or needs Python to run.
         UserCodeError: `preprocess` cannot become part of a graph.
     """
+    return call_beside_its_keras(
+        model / MODULE_FOLDER, _export, model, dataset, output, golden=golden, card=card, evaluation=evaluation or {}
+    )
+
+
+def _export(
+    model: Path, dataset: Path, output: Path, *, golden: Path, card: Path, evaluation: Mapping[str, Any]
+) -> ExportedModel:
     trained = TrainedModel.load(model)
     builder = SignatureBuilder(trained)
     signatures = builder.signatures()
@@ -80,7 +89,7 @@ def export_model(
         )
         size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         write_whole(golden, "".join(f"{request.to_json()}\n" for request in requests))
-        write_whole(card, write_card(trained, requests, verified=verified, evaluation=evaluation or {}))
+        write_whole(card, write_card(trained, requests, verified=verified, evaluation=evaluation))
     return ExportedModel(
         folder=output,
         signatures=tuple(signature.name for signature in signatures),

@@ -21,6 +21,7 @@ from trainwright_components.hyperparameter_tune.study import Study, Trial, Trial
 from trainwright_components.hyperparameter_tune.study_report import study_report
 from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
 from trainwright_components.hyperparameter_tune.trial_store import TrialStore
+from trainwright_components.keras_process import call_beside_its_keras
 
 REPORT_FILE = "report.html"
 _HERE = "trainwright_components.hyperparameter_tune"
@@ -79,8 +80,31 @@ def tune_model(
         TrainingFailed: Too many trials failed.
         UserCodeError: The same, where the module raised.
     """
-    params = dict(params or {})
-    settings = TuningSettings.from_mapping(tuning or {})
+    return call_beside_its_keras(
+        module,
+        _tune,
+        module,
+        dataset,
+        study_folder,
+        model_folder=model_folder,
+        report=report or study_folder / REPORT_FILE,
+        params=dict(params or {}),
+        training=dict(training or {}),
+        settings=TuningSettings.from_mapping(tuning or {}),
+    )
+
+
+def _tune(
+    module: str | Path,
+    dataset: Path,
+    study_folder: Path,
+    *,
+    model_folder: Path | None,
+    report: Path,
+    params: Mapping[str, Any],
+    training: Mapping[str, Any],
+    settings: TuningSettings,
+) -> TuningResult:
     with WarmParent.connect_or_start() as parent:
         defaults, own_space = _describe(parent, module)
         base = {**defaults, **params}
@@ -92,8 +116,8 @@ def tune_model(
             options={
                 "module": str(module),
                 "dataset": str(dataset.absolute()),
-                "params": params,
-                "training": dict(training or {}),
+                "params": dict(params),
+                "training": dict(training),
             },
             parallel=settings.parallel_trial_count,
         )
@@ -104,9 +128,9 @@ def tune_model(
             settings,
             runner,
             starting_point=start,
-            fingerprint=_fingerprint(Path(module), dataset, base, training or {}),
+            fingerprint=_fingerprint(Path(module), dataset, base, training),
         )
-    write_whole(report or study_folder / REPORT_FILE, study_report(study))
+    write_whole(report, study_report(study))
     return _result(study, TrialStore(study_folder), base, model_folder)
 
 

@@ -12,6 +12,7 @@ from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, r
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidSetting, TrainingFailed
+from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import Context, ModelModule, check_module, load_module, resolve_params
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
@@ -55,19 +56,42 @@ def train_model(
         UserCodeError: The user's code raised.
         TrainingFailed: The training ended without a model.
     """
-    settings = TrainingSettings.from_mapping(training or {})
-    spec = ClusterSpec.from_mapping(cluster or {})
+    return call_beside_its_keras(
+        module,
+        _train,
+        dataset,
+        module,
+        output,
+        params=dict(params or {}),
+        settings=TrainingSettings.from_mapping(training or {}),
+        spec=ClusterSpec.from_mapping(cluster or {}),
+        log_dir=log_dir,
+        report=report,
+    )
+
+
+def _train(
+    dataset: Path,
+    module: str | Path,
+    output: Path,
+    *,
+    params: Mapping[str, Any],
+    settings: TrainingSettings,
+    spec: ClusterSpec,
+    log_dir: Path | None,
+    report: Path | None,
+) -> TrainingResult:
     loaded = load_module(module)
     if spec.is_empty:
         result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
         restarts: Sequence[Restart] = ()
     else:
-        _check(spec, loaded, dataset, params or {}, settings)
+        _check(spec, loaded, dataset, params, settings)
         prepare_output(output)
-        restarts = _train_on_cluster(spec, loaded, dataset, output, params or {}, settings, log_dir)
+        restarts = _train_on_cluster(spec, loaded, dataset, output, params, settings, log_dir)
         result = read_result(output)
     if report is not None:
-        write_report(report, result, settings=settings, params=params or {}, cluster=spec, restarts=restarts)
+        write_report(report, result, settings=settings, params=params, cluster=spec, restarts=restarts)
     return result
 
 
