@@ -63,7 +63,9 @@ class Flags:
     )
     allow_version_labels_for_unavailable_models: bool = _flag(False, "new labels may point to versions not loaded yet")
     enable_serialization_as_tensor_content: bool = _flag(False, "gRPC answers hold raw bytes instead of typed values")
-    enable_signature_method_name_check: bool = _without_effect(False, "check the method name of signatures")
+    enable_signature_method_name_check: bool = _flag(
+        False, "refuse signatures that do not name the method they are asked by; TensorFlow 2 writes predict into all"
+    )
     saved_model_tags: str = _flag("serve", "comma-separated tags of the MetaGraph to load")
     tensorflow_session_config_file: str = _flag("", "text proto ConfigProto of each session; thread flags override it")
     tensorflow_session_parallelism: int = _flag(0, "threads of a session, within and between operations; 0 = auto")

@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.grpc_service import ModelService, PredictionService
 from trainwright_components.model_server.health import Health
+from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.status import invalid_argument
 from trainwright_components.model_server.text_protos import SSLConfig, read_text_proto
 
@@ -27,7 +27,6 @@ class GrpcSettings:
         threads: Requests computed at once.
         channel_arguments: `name=value`, comma-separated; whole numbers are passed as such.
         ssl_config_file: Text proto SSLConfig; none for plain text.
-        as_tensor_content: Answers hold raw bytes.
         is_health_served: Answer `grpc.health.v1.Health`.
     """
 
@@ -36,7 +35,6 @@ class GrpcSettings:
     socket_path: str = ""
     channel_arguments: str = ""
     ssl_config_file: Path | None = None
-    as_tensor_content: bool = False
     is_health_served: bool = False
 
 
@@ -48,7 +46,7 @@ class GrpcServer:
         StatusError: The channel arguments or the TLS configuration cannot be used.
     """
 
-    def __init__(self, core: ServerCore, settings: GrpcSettings) -> None:
+    def __init__(self, predictor: Predictor, settings: GrpcSettings) -> None:
         options: dict[str, int | str] = {
             "grpc.max_receive_message_length": -1,
             "grpc.max_send_message_length": -1,
@@ -58,7 +56,8 @@ class GrpcServer:
         credentials = _credentials(settings.ssl_config_file) if settings.ssl_config_file else None
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="grpc")
         self._server = grpc.server(self._pool, options=list(options.items()))
-        service = PredictionService(core, as_tensor_content=settings.as_tensor_content)
+        core = predictor.core
+        service = PredictionService(predictor)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), self._server)
         self._health = Health(core, self._server) if settings.is_health_served else None

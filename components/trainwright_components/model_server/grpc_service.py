@@ -6,18 +6,23 @@ from typing import TypeVar
 
 import grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.inference import run_predict
 from trainwright_components.model_server.metadata import get_model_metadata, get_model_status
+from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument, truncated
+
+# ruff: noqa: N802  # the published stubs name the methods
 
 logger = logging.getLogger(__name__)
 
@@ -26,32 +31,40 @@ _Answer = TypeVar("_Answer")
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped stubs
-    """Predict and GetModelMetadata; the other methods answer UNIMPLEMENTED."""
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, core: ServerCore, *, as_tensor_content: bool = False) -> None:
-        self._core = core
-        self._as_tensor_content = as_tensor_content
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
 
-    def Predict(  # noqa: N802  # the published stubs name it so
+    def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Run a signature."""
-        return _answered(context, lambda: self._predict(request))
+        return _answered(context, lambda: self._predictor.predict(request))
 
-    def GetModelMetadata(  # noqa: N802  # the published stubs name it so
+    def Classify(
+        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
+    ) -> classification_pb2.ClassificationResponse:
+        """Classify examples."""
+        return _answered(context, lambda: self._predictor.classify(request))
+
+    def Regress(
+        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
+    ) -> regression_pb2.RegressionResponse:
+        """Do regression on examples."""
+        return _answered(context, lambda: self._predictor.regress(request))
+
+    def MultiInference(
+        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Do several classifications and regressions of the same examples."""
+        return _answered(context, lambda: self._predictor.multi_inference(request))
+
+    def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Signatures of a version."""
-        return _answered(context, lambda: get_model_metadata(self._core, request))
-
-    def _predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
-        with self._core.handle(request.model_spec) as handle:
-            response = run_predict(handle.servable, request, as_tensor_content=self._as_tensor_content)
-            response.model_spec.name = handle.id.name
-            response.model_spec.version.value = handle.id.version
-        return response
+        return _answered(context, lambda: get_model_metadata(self._predictor.core, request))
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs
@@ -60,13 +73,13 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     def __init__(self, core: ServerCore) -> None:
         self._core = core
 
-    def GetModelStatus(  # noqa: N802  # the published stubs name it so
+    def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """States of versions."""
         return _answered(context, lambda: get_model_status(self._core, request))
 
-    def HandleReloadConfigRequest(  # noqa: N802  # the published stubs name it so
+    def HandleReloadConfigRequest(
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
         """Put another configuration into effect; answers when its models do."""

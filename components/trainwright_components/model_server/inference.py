@@ -10,12 +10,23 @@ from trainwright_components.model_server.servable import Servable
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
+_METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 
 def run_predict(
-    model: Servable, request: predict_pb2.PredictRequest, *, as_tensor_content: bool = False
+    model: Servable,
+    request: predict_pb2.PredictRequest,
+    *,
+    as_tensor_content: bool = False,
+    is_method_checked: bool = False,
 ) -> predict_pb2.PredictResponse:
     """Answer a PredictRequest; the caller fills in name and version of the response's ModelSpec.
+
+    Args:
+        model: The version that was asked.
+        request: The question.
+        as_tensor_content: Tensors of the answer hold raw bytes instead of typed values.
+        is_method_checked: Refuse signatures of an unknown method.
 
     Raises:
         StatusError: The request does not fit its signature, or the computation failed.
@@ -24,6 +35,8 @@ def run_predict(
     signature = model.signatures.get(name)
     if signature is None:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    if is_method_checked:
+        check_predict_method(signature)
     inputs = _input_arrays(signature, request.inputs)
     outputs = _output_aliases(signature, request.output_filter)
     values = model.run(name, inputs, outputs)
@@ -64,30 +77,57 @@ _VALUE_FIELDS: Mapping[int, tuple[str, Any]] = {
 }
 
 
+def check_predict_method(signature: Any) -> None:
+    """Refuse a signature of a method that TensorFlow Serving does not know.
+
+    Raises:
+        StatusError: It is of such a method.
+    """
+    if signature.method_name not in _METHODS:
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. "
+            f"Was: {signature.method_name}",
+        )
+
+
 def _input_arrays(signature: Any, sent: Mapping[str, Any]) -> dict[str, Any]:
     expected = set(signature.inputs)
-    filled = dict(sent)
-    for alias, default in signature.defaults.items():
-        filled.setdefault(alias, default)
-    if set(filled) != expected:
+    if len(sent) > len(expected) or (len(sent) < len(expected) and not signature.defaults):
         raise invalid_argument(_size_message(set(sent), expected))
     arrays = {}
-    for alias, proto in filled.items():
-        try:
-            arrays[alias] = tf.make_ndarray(proto)
-        except (TypeError, ValueError) as error:
-            raise invalid_argument(f"tensor parsing error: {alias}") from error
+    for alias, info in signature.inputs.items():
+        if alias not in sent and alias not in signature.defaults:
+            raise invalid_argument(
+                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
+                f"provided. Inputs expected to be in the request {{{_joined(sent)}}}, or default input alias set: "
+                f"{_joined(signature.defaults)}"
+            )
+        arrays[alias] = _array(alias, sent[alias] if alias in sent else signature.defaults[alias])
+    if sent.keys() - expected:
+        raise invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {_joined(expected & sent.keys())}, "
+            f"request input: {_joined(sent)}"
+        )
     return arrays
 
 
-def _size_message(sent: set[str], expected: set[str]) -> str:
-    def joined(aliases: Iterable[str]) -> str:
-        return "{" + ",".join(sorted(aliases)) + "}"
+def _array(alias: str, proto: Any) -> Any:
+    try:
+        return tf.make_ndarray(proto)
+    except (TypeError, ValueError) as error:
+        raise invalid_argument(f"tensor parsing error: {alias}") from error
 
+
+def _joined(aliases: Iterable[str]) -> str:
+    return ",".join(sorted(aliases))
+
+
+def _size_message(sent: set[str], expected: set[str]) -> str:
     return (
-        f"input size does not match signature: {len(sent)}!={len(expected)} len({joined(sent)}) != "
-        f"len({joined(expected)}). Sent extra: {joined(sent - expected)}. "
-        f"Missing but required: {joined(expected - sent)}."
+        f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_joined(sent)}}}) != "
+        f"len({{{_joined(expected)}}}). Sent extra: {{{_joined(sent - expected)}}}. "
+        f"Missing but required: {{{_joined(expected - sent)}}}."
     )
 
 

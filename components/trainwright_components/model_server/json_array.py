@@ -106,7 +106,7 @@ def plain_array(value: Any, dtype: tf.DType) -> Any | None:
 
 def is_object(value: Any) -> bool:
     """Whether a value is an object with named members, and not `{"b64": ...}`."""
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def _as_doubles(level: list[Any]) -> Any | None:
@@ -162,7 +162,7 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
     if isinstance(value, dict):
         if dtype != tf.string:
             raise _type_error(value, dtype)
-        return _decoded(value)
+        return decoded_base64(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if dtype in _EXACT_INTEGERS:
         if not is_number:
@@ -199,8 +199,13 @@ def _decimal(value: float, dtype: tf.DType) -> float:
     return float(value)
 
 
-def _decoded(value: dict[str, Any]) -> bytes:
-    if not _is_base64(value):
+def decoded_base64(value: dict[str, Any]) -> bytes:
+    """The bytes of `{"b64": ...}`.
+
+    Raises:
+        StatusError: The value is of another form, or its text is no base64.
+    """
+    if not is_base64(value):
         raise invalid_argument(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
     try:
         text = value["b64"].strip()
@@ -209,7 +214,8 @@ def _decoded(value: dict[str, Any]) -> bytes:
         raise invalid_argument("Unable to base64 decode") from error
 
 
-def _is_base64(value: Any) -> bool:
+def is_base64(value: Any) -> bool:
+    """Whether a value is `{"b64": "..."}` and nothing more."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from trainwright_components.model_server.json_values import decimal_text, quoted
 from trainwright_components.model_server.servable import Tensors
-from trainwright_components.model_server.status import Code, StatusError, invalid_argument
+from trainwright_components.model_server.status import invalid_argument
 
 _BYTES_SUFFIX = "_bytes"
 
@@ -77,7 +77,7 @@ def _leaf_texts(alias: str, flat: Any) -> list[str]:
         return [str(item) for item in flat.tolist()]
     if kind in "OSU":
         return [_string_text(alias, item) for item in flat.tolist()]
-    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of tensor: {alias} of type {flat.dtype} to JSON")
+    raise invalid_argument(f"Failed to write JSON value for tensor type: {flat.dtype}")
 
 
 def _string_text(alias: str, item: bytes | str) -> str:

@@ -5,10 +5,20 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
 
-from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.inference import DEFAULT_SIGNATURE
+from trainwright_components.model_server.json_examples import (
+    read_examples,
+    write_classification,
+    write_regression,
+)
 from trainwright_components.model_server.json_request import parse_object, read_predict, signature_name
 from trainwright_components.model_server.json_response import write_predict
 from trainwright_components.model_server.metadata import (
@@ -17,6 +27,7 @@ from trainwright_components.model_server.metadata import (
     metadata_json,
     status_json,
 )
+from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 logger = logging.getLogger(__name__)
@@ -32,14 +43,16 @@ _STATUS = re.compile(
 
 
 class RestApi:
-    """Answers requests from one core.
+    """Answers requests.
 
     Args:
-        core: Where models are looked up.
+        predictor: Answers them as messages; its core looks models up.
     """
 
-    def __init__(self, core: ServerCore) -> None:
-        self._core = core
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._core = predictor.core
+        self._methods = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
     def answer(self, method: str, target: str, body: bytes) -> str:
         """The JSON that answers a request.
@@ -68,11 +81,9 @@ class RestApi:
         raise invalid_argument(f"Malformed request: {method} {target}")
 
     def _infer(self, match: re.Match[str], body: bytes) -> str:
-        spec = _model_spec(match)
-        method = match["method"].lower()
-        if method != "predict":
-            raise StatusError(Code.UNIMPLEMENTED, f"Method {method} is not implemented yet; use predict")
-        document = parse_object(body)
+        return self._methods[match["method"].lower()](_model_spec(match), parse_object(body))
+
+    def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
         name = signature_name(document) or DEFAULT_SIGNATURE
         with self._core.handle(spec) as handle:
             signature = handle.servable.signatures.get(name)
@@ -81,8 +92,19 @@ class RestApi:
             if not signature.inputs:
                 raise invalid_argument(f"Failed to get input map for signature: {name}")
             inputs, is_row = read_predict(document, signature.inputs)
+            self._predictor.check_method(signature)
             outputs = handle.servable.run(name, inputs, sorted(signature.outputs))
         return write_predict(outputs, is_row=is_row)
+
+    def _classify(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
+        spec.signature_name = signature_name(document)
+        request = classification_pb2.ClassificationRequest(model_spec=spec, input=read_examples(document))
+        return write_classification(self._predictor.classify(request).result)
+
+    def _regress(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
+        spec.signature_name = signature_name(document)
+        request = regression_pb2.RegressionRequest(model_spec=spec, input=read_examples(document))
+        return write_regression(self._predictor.regress(request).result)
 
     def _describe(self, match: re.Match[str]) -> str:
         if not match["name"]:

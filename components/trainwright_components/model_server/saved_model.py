@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from trainwright_components.model_server.servable import Servable, Tensors
+from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 DEFAULT_TAGS = ("serve",)
@@ -37,20 +37,21 @@ class SavedModel:
             self._session.close()
             raise _load_error(error, path) from error
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
-        self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         """See `Servable.run`."""
-        aliases = tuple(sorted(inputs))
-        compute = self._callable(signature_name, aliases, tuple(outputs))
-        try:
-            values = compute(*(inputs[alias] for alias in aliases))
-        except tf.errors.OpError as error:
-            raise StatusError(Code(error.error_code), error.message) from error
-        except (TypeError, ValueError) as error:
-            raise invalid_argument(str(error)) from error
-        return dict(zip(outputs, values, strict=True))
+        signature = self.signatures[signature_name]
+        fetches = tuple(signature.outputs[alias].name for alias in outputs)
+        return dict(zip(outputs, self._compute(signature, inputs, fetches), strict=True))
+
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        """See `Servable.run_together`."""
+        names = [self.signatures[output.signature].outputs[output.alias].name for output in outputs]
+        fetches = tuple(dict.fromkeys(names))
+        values = dict(zip(fetches, self._compute(self.signatures[outputs[0].signature], inputs, fetches), strict=True))
+        return [values[name] for name in names]
 
     def close(self) -> None:
         """See `Servable.close`."""
@@ -59,23 +60,25 @@ class SavedModel:
         del self._session
         gc.collect()
 
-    def _callable(
-        self, signature_name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> Callable[..., list[Any]]:
-        key = (signature_name, inputs, outputs)
+    def _compute(self, signature: Any, inputs: Tensors, fetches: tuple[str, ...]) -> list[Any]:
+        feeds = tuple(signature.inputs[alias].name for alias in inputs)
+        try:
+            return self._callable(feeds, fetches)(*inputs.values())
+        except tf.errors.OpError as error:
+            raise StatusError(Code(error.error_code), error.message) from error
+        except (TypeError, ValueError) as error:
+            raise invalid_argument(str(error)) from error
+
+    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
+        key = (feeds, fetches)
         if key not in self._callables:
             with self._lock:
-                self._callables.setdefault(key, self._prepared(*key))
+                if key not in self._callables:
+                    self._callables[key] = self._prepared(*key)
         return self._callables[key]
 
-    def _prepared(
-        self, signature_name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> Callable[..., list[Any]]:
-        signature = self.signatures[signature_name]
-        options = config_pb2.CallableOptions(
-            feed=[signature.inputs[alias].name for alias in inputs],
-            fetch=[signature.outputs[alias].name for alias in outputs],
-        )
+    def _prepared(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
+        options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
         # Far cheaper per call than Session.run, which resolves the names each time; in TensorFlow since 1.5.
         prepared: Callable[..., list[Any]] = self._session._make_callable_from_options(options)
         return prepared

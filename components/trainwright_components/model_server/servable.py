@@ -42,6 +42,14 @@ class ServableState:
     error_message: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutputOf:
+    """One output of one signature."""
+
+    signature: str
+    alias: str
+
+
 class Servable(Protocol):
     """The loaded content of one version."""
 
@@ -56,6 +64,17 @@ class Servable(Protocol):
             signature_name: A name in `signatures`.
             inputs: One array per input alias.
             outputs: Output aliases of the signature.
+
+        Raises:
+            StatusError: The computation failed.
+        """
+
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        """Compute outputs of several signatures that share their input tensors, in one run.
+
+        Args:
+            inputs: One array per input alias, the same in each signature.
+            outputs: What to compute; at least one.
 
         Raises:
             StatusError: The computation failed.

@@ -16,6 +16,7 @@ from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSett
 from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
 from trainwright_components.model_server.model_config import read_config_file, single_model_config
+from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.rest import RestApi
 from trainwright_components.model_server.rest_transport import RestTransport
 from trainwright_components.model_server.status import StatusError
@@ -69,6 +70,11 @@ class ModelServer:
             poll_wait_s=flags.file_system_poll_wait_seconds,
             may_label_unavailable=flags.allow_version_labels_for_unavailable_models,
         )
+        self._predictor = Predictor(
+            self._core,
+            as_tensor_content=flags.enable_serialization_as_tensor_content,
+            is_method_checked=flags.enable_signature_method_name_check,
+        )
 
     def load_models(self) -> None:
         """Put the first configuration into effect, and wait until each model answers or, if that may be, has failed.
@@ -93,10 +99,9 @@ class ModelServer:
             threads=flags.grpc_max_threads or DEFAULT_THREADS,
             channel_arguments=flags.grpc_channel_arguments,
             ssl_config_file=Path(flags.ssl_config_file) if flags.ssl_config_file else None,
-            as_tensor_content=flags.enable_serialization_as_tensor_content,
             is_health_served=flags.enable_grpc_healthcheck_service,
         )
-        self._grpc_server = GrpcServer(self._core, settings)
+        self._grpc_server = GrpcServer(self._predictor, settings)
         if flags.rest_api_port == flags.port:
             logger.error("REST is off: --rest_api_port and --port are both %d", flags.port)
         elif flags.rest_api_port:
@@ -124,7 +129,7 @@ class ModelServer:
     def _run_rest(self, listening: socket.socket) -> None:
         flags = self._flags
         transport = RestTransport(
-            RestApi(self._core),
+            RestApi(self._predictor),
             timeout_ms=flags.rest_api_timeout_in_ms,
             threads=flags.rest_api_num_threads or DEFAULT_THREADS,
             is_cors_enabled=flags.rest_api_enable_cors_support,

@@ -70,4 +70,4 @@ def truncated(message: str) -> str:
     """`message` cut to what TensorFlow Serving sends over gRPC."""
     if len(message) <= MESSAGE_LIMIT:
         return message
-    return message[: MESSAGE_LIMIT - len(_TRUNCATED)] + _TRUNCATED
+    return message[:MESSAGE_LIMIT] + _TRUNCATED

@@ -25,6 +25,9 @@ class Named:
     def run(self, signature_name: str, inputs: Any, outputs: Any) -> dict[str, Any]:
         return {"path": self.path}
 
+    def run_together(self, inputs: Any, outputs: Any) -> list[Any]:
+        return []
+
     def close(self) -> None:
         """Hold nothing."""
 

@@ -19,6 +19,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings, read_channel_arguments
 from trainwright_components.model_server.manager import Manager
+from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.process import choose_port
 from trainwright_components.model_server.status import StatusError
 
@@ -34,6 +35,9 @@ class Nothing:
 
     def run(self, signature_name: str, inputs: Any, outputs: Any) -> dict[str, Any]:
         return {}
+
+    def run_together(self, inputs: Any, outputs: Any) -> list[Any]:
+        return []
 
     def close(self) -> None:
         """Hold nothing."""
@@ -68,7 +72,7 @@ def listen(core: ServerCore) -> Iterator[Callable[..., str]]:
 
     def start(**settings: Any) -> str:
         address = f"localhost:{choose_port()}"
-        servers.append(GrpcServer(core, GrpcSettings(address=address, threads=2, **settings)))
+        servers.append(GrpcServer(Predictor(core), GrpcSettings(address=address, threads=2, **settings)))
         servers[-1].start()
         return address
 
@@ -92,7 +96,7 @@ def test_a_unix_socket_answers(listen: Callable[..., str], tmp_path: Path) -> No
 
 
 def test_a_unix_socket_may_be_all_there_is(core: ServerCore, tmp_path: Path) -> None:
-    server = GrpcServer(core, GrpcSettings(address="", socket_path=str(tmp_path / "socket"), threads=1))
+    server = GrpcServer(Predictor(core), GrpcSettings(address="", socket_path=str(tmp_path / "socket"), threads=1))
     server.start()
     assert available_versions(grpc.insecure_channel(f"unix:{tmp_path / 'socket'}")) == [1]
     server.stop(1)
@@ -119,7 +123,7 @@ def test_channel_arguments_are_numbers_where_they_can_be() -> None:
 def test_an_address_in_use_is_an_error(core: ServerCore, listen: Callable[..., str]) -> None:
     address = listen()
     with pytest.raises(OSError, match=f"cannot listen on {address}"):
-        GrpcServer(core, GrpcSettings(address=address, threads=1))
+        GrpcServer(Predictor(core), GrpcSettings(address=address, threads=1))
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ def test_a_tls_configuration_that_cannot_be_used_is_refused(
     file = tmp_path / "ssl.config"
     file.write_text(text)
     with pytest.raises(StatusError, match=message):
-        GrpcServer(core, GrpcSettings(address="localhost:0", threads=1, ssl_config_file=file))
+        GrpcServer(Predictor(core), GrpcSettings(address="localhost:0", threads=1, ssl_config_file=file))
 
 
 def test_health_tells_whether_every_model_answers(

@@ -29,6 +29,9 @@ class Number:
         assert not self.is_closed
         return {"version": self.version}
 
+    def run_together(self, inputs: Any, outputs: Any) -> list[Any]:
+        return []
+
     def close(self) -> None:
         self.is_closed = True
 
