@@ -1,6 +1,6 @@
 """The page about a training: curves, throughput, cluster, restarts, settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +43,13 @@ def write_report(
             "stopped early": result.stop_reason or None,
         }
     )
+    for note in result.notes:
+        page.add_text(f"Note: {note}.")
     if restarts:
         page.add_heading("Restarts")
         page.add_table([(restart.after_s, restart.reason) for restart in restarts], header=("after s", "reason"))
     page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
-    page.add_heading("Settings").add_mapping({name: _cell(value) for name, value in settings.to_mapping().items()})
+    page.add_heading("Settings").add_mapping(dict(_dotted(settings.to_mapping())))
     write_whole(path, page.html())
 
 
@@ -70,6 +72,14 @@ def _curves(history: Sequence[Mapping[str, float]]) -> "Figure":
         axes.set_xlabel("epoch")
         axes.legend()
     return figure
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | bool | None]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, _cell(value)
 
 
 def _cell(value: Any) -> str | int | float | bool | None:

@@ -15,6 +15,7 @@ from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import Context, ModelModule, check_module, load_module, resolve_params
 from trainwright_components.train_distributed.report import write_report
+from trainwright_components.training.devices import leave_gpus_to_members
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.member import TARGET, read_error
 from trainwright_components.training.result import TrainingResult, read_result
@@ -98,6 +99,7 @@ def _train(
 def _check(
     spec: ClusterSpec, module: ModelModule, dataset: Path, params: Mapping[str, Any], settings: TrainingSettings
 ) -> None:
+    leave_gpus_to_members()
     choose_strategy(settings, spec)
     context = Context(
         params=resolve_params(module, params),

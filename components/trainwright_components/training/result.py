@@ -23,6 +23,7 @@ class TrainingResult:
         stop_reason: Why it ended before its last epoch; empty otherwise.
         resumed_at: The step that this process began with.
         course: What happened along the way.
+        notes: What is worth saying about the settings, such as those without effect.
     """
 
     history: list[dict[str, float]]
@@ -37,6 +38,7 @@ class TrainingResult:
     stop_reason: str = ""
     resumed_at: int = 0
     course: Course = field(default_factory=Course)
+    notes: list[str] = field(default_factory=list)
 
 
 def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.devices import configure_devices
 from trainwright_components.training.own_training import run_own_training
 from trainwright_components.training.place import Place
+from trainwright_components.training.precision import dtype_policy
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.settings import TrainingSettings
@@ -68,27 +69,34 @@ def run_training(
         role=place.role,
         role_index=place.member.index,
     )
-    configure_devices(settings)
+    notes = configure_devices(settings)
+    for note in notes if place.is_chief else ():
+        logger.warning(note)
     choice = choose_strategy(settings, place.cluster)
-    if module.train is not None:
-        return run_own_training(module.train, module, context, output, settings, place)
-    with quiet_loggers(), in_words_of_training(settings.batch_size, dataset):  # else a line per collective operation
-        place.sign_of_life(JOINING)
-        strategy = build_strategy(choice)
-        place.sign_of_life(JOINED)
-        if place.is_chief:
-            logger.info("strategy %s, %d replicas: %s", choice.name, strategy.num_replicas_in_sync, choice.reason)
-        return Session(
-            module=module,
-            context=context.with_replicas(strategy.num_replicas_in_sync),
-            settings=settings,
-            output=output,
-            place=place,
-            choice=choice,
-            strategy=strategy,
-            log_dir=log_dir,
-            on_epoch_end=on_epoch_end,
-        ).run()
+    with dtype_policy(settings.precision):
+        if module.train is not None:
+            return run_own_training(module.train, module, context, output, settings, place)
+        with (
+            quiet_loggers(),
+            in_words_of_training(settings.batch_size, dataset),
+        ):  # TensorFlow tells of each collective
+            place.sign_of_life(JOINING)
+            strategy = build_strategy(choice, settings)
+            place.sign_of_life(JOINED)
+            if place.is_chief:
+                logger.info("strategy %s, %d replicas: %s", choice.name, strategy.num_replicas_in_sync, choice.reason)
+            return Session(
+                module=module,
+                context=context.with_replicas(strategy.num_replicas_in_sync),
+                settings=settings,
+                output=output,
+                place=place,
+                choice=choice,
+                strategy=strategy,
+                log_dir=log_dir,
+                on_epoch_end=on_epoch_end,
+                notes=notes,
+            ).run()
 
 
 def prepare_output(output: Path) -> None:

@@ -44,6 +44,8 @@ _NO_EFFECT_ON_WEIGHTS = (
     "on_nan",
     "roll_back_factor",
     "max_roll_backs",
+    "devices",
+    "communication",
 )
 
 
@@ -54,6 +56,7 @@ class Session:
     Args:
         log_dir: Where TensorBoard logs go; none are written when absent.
         on_epoch_end: Called with the number of epochs done and their last metrics; returns True to stop.
+        notes: What is worth saying about the settings.
     """
 
     module: ModelModule
@@ -65,6 +68,7 @@ class Session:
     strategy: "tf.distribute.Strategy"
     log_dir: Path | None = None
     on_epoch_end: OnEpochEnd | None = None
+    notes: tuple[str, ...] = ()
 
     def run(self) -> TrainingResult:
         """Train from the newest checkpoint on, and save the model."""
@@ -105,6 +109,8 @@ class Session:
                 check_model(self.module, model, self.context)
             else:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
+            if self.settings.jit_compile is not None:
+                model.jit_compile = self.settings.jit_compile
         return model
 
     def _open_checkpoints(self) -> CheckpointFolder:
@@ -211,6 +217,7 @@ class Session:
             stop_reason=position.stop_reason,
             resumed_at=resumed_at,
             course=position.course,
+            notes=list(self.notes),
         )
 
     def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:

@@ -1,15 +1,17 @@
 """How to train: epochs, batches, strategy, checkpoints. Checked once, where settings enter; knows no TensorFlow."""
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.device_settings import CommunicationSettings, DeviceSettings
+from trainwright_components.training.typed_settings import check_choice, check_minimum, typed_settings
 
 DEFAULT_EPOCHS = 20
 DEFAULT_BATCH_SIZE = 64
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server")
+PRECISIONS = ("", "float32", "mixed_float16", "mixed_bfloat16")
 _IMPOSSIBLE = {
     "variable_partitioner": "Keras 3 cannot split a variable over parameter servers; whole variables are spread over "
     "them in turn, so give cluster.ps more replicas and a large embedding more than one layer"
@@ -26,7 +28,11 @@ class TrainingSettings:
         batch_size: Examples per step over all replicas.
         seed: Of initial weights, shuffling and everything random; the same seed gives the same training.
         strategy: `auto` chooses from the cluster and the devices, and says why.
-        logical_devices: Into how many the CPU is divided; 1 leaves it whole.
+        logical_devices: Into how many each GPU is divided, or the CPU where there is none; 1 leaves them whole.
+        devices: Which devices, their memory, threads and placement.
+        communication: How replicas add up their gradients.
+        precision: The dtype policy that the model is built with; the module's own when empty.
+        jit_compile: Whether XLA compiles the step; None leaves it to the model's `compile`.
         early_stopping_patience: Epochs without a better `monitor` before training stops; None never stops early.
         monitor: The metric that early stopping and the choice of weights look at.
         restore_best_weights: Whether early stopping ends with the weights of its best epoch.
@@ -50,6 +56,10 @@ class TrainingSettings:
     seed: int = 0
     strategy: str = "auto"
     logical_devices: int = 1
+    devices: DeviceSettings = field(default_factory=DeviceSettings)
+    communication: CommunicationSettings = field(default_factory=CommunicationSettings)
+    precision: str = ""
+    jit_compile: bool | None = None
     early_stopping_patience: int | None = None
     monitor: str = "val_loss"
     restore_best_weights: bool = True
@@ -70,16 +80,10 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         minimum = {"epochs": 1, "batch_size": 1, "logical_devices": 1, "keep_checkpoints": 1, "shuffle_buffer": 1}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            lowest = minimum.get(field.name, 0)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value < lowest:
-                raise InvalidSetting(f"training.{field.name} must be at least {lowest}, got {value}")
-        if self.strategy not in STRATEGIES:
-            known = ", ".join(STRATEGIES)
-            raise InvalidSetting(f"training.strategy must be one of {known}; got {self.strategy!r}")
-        if self.on_nan not in (STOP, ROLL_BACK):
-            raise InvalidSetting(f"training.on_nan must be {STOP} or {ROLL_BACK}; got {self.on_nan!r}")
+        check_minimum(self, where="training", minimum=minimum)
+        check_choice(self.strategy, STRATEGIES, where="training.strategy")
+        check_choice(self.precision, PRECISIONS, where="training.precision")
+        check_choice(self.on_nan, (STOP, ROLL_BACK), where="training.on_nan")
         if not 0 < self.roll_back_factor < 1:
             raise InvalidSetting(
                 f"training.roll_back_factor must be between 0 and 1, got {self.roll_back_factor}; it lowers the rate"
@@ -92,36 +96,10 @@ class TrainingSettings:
         Raises:
             InvalidSetting: An unknown name, or a value of the wrong type.
         """
-        known = {field.name: field for field in fields(cls)}
-        converted = {}
-        for name, value in values.items():
-            if name in _IMPOSSIBLE:
-                raise InvalidSetting(f"training.{name} is not possible: {_IMPOSSIBLE[name]}")
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-                raise InvalidSetting(f"there is no training setting {name!r}; {hint}")
-            converted[name] = _typed(name, value, known[name].type)
-        return cls(**converted)
+        for name in _IMPOSSIBLE.keys() & values.keys():
+            raise InvalidSetting(f"training.{name} is not possible: {_IMPOSSIBLE[name]}")
+        return typed_settings(cls, values, where="training")
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings by name, as plain values."""
         return asdict(self)
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    if value is None and kind == int | None:
-        return None
-    wanted = {int | None: int}.get(kind, kind)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if wanted is int and is_number and float(value).is_integer():
-        return int(value)
-    if wanted is float and is_number:
-        return float(value)
-    if wanted in (bool, str) and isinstance(value, wanted):
-        return value
-    raise InvalidSetting(f"training.{name} must be {_in_words(wanted)}, got {value!r}")
-
-
-def _in_words(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]

@@ -1,10 +1,12 @@
 """Which tf.distribute strategy a training runs under, and why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.devices import replica_devices
 from trainwright_components.training.servers import prepare_to_connect
 from trainwright_components.training.settings import TrainingSettings
 
@@ -46,36 +48,90 @@ def choose_strategy(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
             f"training.strategy {name} uses one process, but the cluster has {trainers}; "
             "use multi_worker_mirrored or leave the cluster out"
         )
+    if name == "one_device" and len(settings.devices.use) > 1:
+        raise InvalidSetting(
+            f"training.strategy one_device uses one device, but training.devices.use has {len(settings.devices.use)}; "
+            "use mirrored"
+        )
     return Choice(name=name, reason="as set")
 
 
 def _automatic(settings: TrainingSettings, trainers: int) -> Choice:
     if trainers > 1:
         return Choice(name="multi_worker_mirrored", reason=f"the cluster has {trainers} training members")
+    used, parts = settings.devices.use, settings.logical_devices
+    if used:
+        name = "mirrored" if len(used) > 1 else "one_device"
+        return Choice(name=name, reason=f"one process, to use {', '.join(used)}")
     gpus = _gpu_count()
     if gpus > 1:
         return Choice(name="mirrored", reason=f"one process with {gpus} GPUs")
-    if settings.logical_devices > 1:
-        return Choice(name="mirrored", reason=f"the CPU is divided into {settings.logical_devices} logical devices")
+    if parts > 1:
+        kind = "GPU" if gpus else "CPU"
+        return Choice(name="mirrored", reason=f"the {kind} is divided into {parts} logical devices")
     return Choice(name="one_device", reason=f"one process with one {'GPU' if gpus else 'CPU'}")
 
 
 def _gpu_count() -> int:
     import tensorflow as tf
 
-    return len(tf.config.list_physical_devices("GPU"))
+    return len(tf.config.get_visible_devices("GPU"))
 
 
-def build_strategy(choice: Choice) -> "tf.distribute.Strategy":
-    """Make the strategy; under a cluster this waits for the other members, which `TF_CONFIG` names."""
+def build_strategy(choice: Choice, settings: TrainingSettings) -> "tf.distribute.Strategy":
+    """Make the strategy; under a cluster this waits for the other members, which `TF_CONFIG` names.
+
+    Raises:
+        InvalidSetting: There is no such device.
+    """
+    return _BUILDERS[choice.name](settings)
+
+
+def _one_device(settings: TrainingSettings) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
-    if choice.name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
-    if choice.name == "parameter_server":
-        prepare_to_connect()
-        return tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
-    if choice.name == "multi_worker_mirrored":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+    if settings.devices.use:
+        return tf.distribute.OneDeviceStrategy(replica_devices(settings)[0])
     return tf.distribute.get_strategy()
+
+
+def _mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    kinds = {
+        "nccl": tf.distribute.NcclAllReduce,
+        "hierarchical_copy": tf.distribute.HierarchicalCopyAllReduce,
+        "reduction_to_one_device": tf.distribute.ReductionToOneDevice,
+    }
+    devices, wanted = replica_devices(settings), settings.communication.all_reduce
+    is_possible = wanted in kinds and (wanted != "nccl" or devices[0].startswith("GPU:"))
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=kinds[wanted]() if is_possible else None)
+
+
+def _multi_worker_mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    wanted = settings.communication
+    is_possible = wanted.implementation != "nccl" or _gpu_count()
+    implementation = wanted.implementation.upper() if is_possible else "AUTO"
+    options = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=wanted.bytes_per_pack,
+        timeout_seconds=wanted.timeout_s or None,
+        implementation=tf.distribute.experimental.CommunicationImplementation[implementation],
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _parameter_server(_: TrainingSettings) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    prepare_to_connect()
+    return tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+
+
+_BUILDERS: dict[str, "Callable[[TrainingSettings], tf.distribute.Strategy]"] = {
+    "one_device": _one_device,
+    "mirrored": _mirrored,
+    "multi_worker_mirrored": _multi_worker_mirrored,
+    "parameter_server": _parameter_server,
+}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.device_settings import DeviceSettings
 from trainwright_components.training.settings import TrainingSettings
 
 
@@ -15,7 +16,8 @@ def test_values_of_a_pipeline_take_their_types() -> None:
 
 
 def test_they_come_back_from_their_mapping() -> None:
-    settings = TrainingSettings(epochs=3, early_stopping_patience=2, strategy="mirrored")
+    devices = DeviceSettings(visible_gpus=(0, 1), use=("GPU:1",), memory_limit_mb=100)
+    settings = TrainingSettings(epochs=3, early_stopping_patience=2, strategy="mirrored", devices=devices)
     assert TrainingSettings.from_mapping(settings.to_mapping()) == settings
 
 
@@ -28,6 +30,16 @@ def test_they_come_back_from_their_mapping() -> None:
         ({"epochs": True}, "training.epochs must be a whole number, got True"),
         ({"batch_size": "64"}, "training.batch_size must be a whole number, got '64'"),
         ({"shuffle": 1}, "training.shuffle must be true or false, got 1"),
+        ({"memory_growth": True}, "no training setting 'memory_growth'; did you mean 'devices.memory_growth'?"),
+        (
+            {"devices": {"memory_grow": True}},
+            "no training.devices setting 'memory_grow'; did you mean 'memory_growth'?",
+        ),
+        ({"devices": {"visible_gpus": ["a"]}}, "training.devices.visible_gpus must be a whole number, got 'a'"),
+        ({"devices": "GPU:0"}, "training.devices must be a mapping, got 'GPU:0'"),
+        ({"devices": {"memory_growth": True, "memory_limit_mb": 9}}, "exclude each other in TensorFlow; choose one"),
+        ({"devices": {"memory_limit_mb": -1}}, "training.devices.memory_limit_mb must be at least 0, got -1"),
+        ({"communication": {"all_reduce": "ring"}}, "training.communication.all_reduce must be one of auto, nccl"),
         ({"strategy": "miror"}, "training.strategy must be one of auto, one_device, mirrored, multi_worker_mirrored"),
     ],
 )
