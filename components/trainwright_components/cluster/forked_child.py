@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trainwright_components.quiet import find_devices_quietly
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,6 +45,8 @@ def be_child(
         os.environ.update(request["env"])
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()  # else every child draws the same numbers
+        if "tensorflow" in sys.modules:
+            find_devices_quietly()
         code = _call(request["target"], request["arguments"])
         threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does first at its end: joins threads
         atexit._run_exitfuncs()

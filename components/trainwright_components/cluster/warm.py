@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +18,15 @@ from typing import Any, Self
 
 from trainwright_components.cluster import warm_process
 from trainwright_components.cluster.warm_child import WarmChild
+from trainwright_components.cluster.warm_folder import SOCKET_NAME, make_private_folder
 from trainwright_components.cluster.warm_messages import connect, encode_message, read_message
 from trainwright_components.errors import TrainwrightError
+from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 
 SOCKET_VARIABLE = "TRAINWRIGHT_WARM_SOCKET"
 DEFAULT_PRELOAD = ("tensorflow", "keras", "kfp.dsl.executor_main")
 
 _BACKLOG = 128
-_SOCKET_PATH_LIMIT = 100  # the kernel's limit is 108 bytes on Linux, 104 on macOS
 _STOP_GRACE_S = 5.0
 
 
@@ -47,8 +47,8 @@ class WarmParent:
     @classmethod
     def start(cls, preload: Sequence[str] = DEFAULT_PRELOAD) -> Self:
         """Start a warm process that imports the modules named in `preload`; it ends with this process."""
-        folder = _private_folder()
-        address = folder / "socket"
+        folder = make_private_folder()
+        address = folder / SOCKET_NAME
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, (folder / "log").open("wb") as log:
             listener.bind(str(address))
             listener.listen(_BACKLOG)
@@ -69,7 +69,11 @@ class WarmParent:
                 stderr=log,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal is for the process that asked
-                env={**os.environ, "_KFP_RUNTIME": "true"},  # kfp's task side imports in 0.1 s, all of kfp in 5 s
+                env={
+                    LEVEL_VARIABLE: WARNINGS_AND_LESS,
+                    **os.environ,
+                    "_KFP_RUNTIME": "true",  # kfp's task side imports in 0.1 s, all of kfp in 5 s
+                },
             )
         return cls(address, process)
 
@@ -151,11 +155,3 @@ class WarmParent:
         log = self.address.parent / "log"
         end = log.read_text(errors="replace")[-2000:].strip() if log.is_file() else ""
         return WarmParentLost("the warm process ended before it started the child" + (f":\n{end}" if end else ""))
-
-
-def _private_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="trainwright-warm-"))
-    if len(os.fsencode(folder)) <= _SOCKET_PATH_LIMIT - len("/socket"):
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="trainwright-warm-", dir="/tmp"))  # TMPDIR is too long for a socket

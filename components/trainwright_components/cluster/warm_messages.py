@@ -10,9 +10,10 @@ from typing import Any
 CHUNK_BYTES = 1 << 16
 
 
-def connect(address: Path) -> socket.socket:
+def connect(address: Path, *, blocks: bool = True) -> socket.socket:
     """Connect to the warm process that listens at `address`."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setblocking(blocks)
     try:
         connection.connect(str(address))
     except BaseException:

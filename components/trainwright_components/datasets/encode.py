@@ -101,7 +101,7 @@ def checked_image(content: bytes | None) -> bytes:
     Raises:
         InvalidData: It is no image, or a damaged one.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not content:
         raise InvalidData("there is no image; remove the row or give one")
@@ -113,6 +113,8 @@ def checked_image(content: bytes | None) -> bytes:
             buffer = io.BytesIO()
             image.convert("RGBA" if "A" in image.getbands() else "RGB").save(buffer, format="PNG")
             return buffer.getvalue()
+    except UnidentifiedImageError as error:  # whose own message is the address of a buffer
+        raise InvalidData("this is no image, or of a format that is not known; replace it or remove the row") from error
     except Exception as error:
         raise InvalidData(f"the image cannot be read ({error}); replace it or remove the row") from error
 

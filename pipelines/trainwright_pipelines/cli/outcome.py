@@ -51,7 +51,8 @@ def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
     shown = task.error_detail.strip()
     if shown:
         click.echo(f"\n{shown}\n", err=True)
-    lines = [line for line in last_lines(task.log, _LOG_LINES) if line.strip() not in shown]
+    said = f"{shown}\n{task.error}"
+    lines = [line for line in last_lines(task.log, _LOG_LINES) if line.strip() not in said]
     if lines:
         click.echo("end of the log:", err=True)
         click.echo("".join(f"  {line}\n" for line in lines), err=True)

@@ -22,6 +22,7 @@ from trainwright_components.cluster.warm import (
 from trainwright_components.cluster.warm_child import WarmChild
 from trainwright_components.errors import InvalidPipeline, RunFailed
 from trainwright_components.images import is_logical
+from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.placeholders import Placeholders
@@ -101,7 +102,10 @@ def plan_launch(
             return Launch(target=target, arguments=arguments, env=env, cwd=folder.work, is_warm=True)
         flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]
         command = [str(python or sys.executable), "-P", "-m", task_entry.__name__, *flags]
-        return _fresh(command, env | {"_KFP_RUNTIME": "true"}, folder)
+        env |= {"_KFP_RUNTIME": "true"}
+        if is_logical(image):
+            env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), task_entry.QUIET_VARIABLE: "1"}
+        return _fresh(command, env, folder)
     parts = placeholders.arguments([*(container.get("command") or []), *(container.get("args") or [])])
     command = [replace_mounts(part, mounts) for part in parts]
     if not container.get("command"):

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import NoReturn
 
 from trainwright_components.errors import TrainwrightError, UserCodeError
+from trainwright_components.quiet import find_devices_quietly
 
 PDB_VARIABLE = "TRAINWRIGHT_PDB"
+QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"
 _LOG_FORMAT = "%(asctime)s %(message)s"
 
 
@@ -34,6 +36,8 @@ def run_component(source: str, function: str, executor_input: str, report: str) 
         The exit code.
     """
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=_LOG_FORMAT, datefmt="%H:%M:%S")
+    if os.environ.get(QUIET_VARIABLE):
+        find_devices_quietly()
     try:
         _execute(Path(source), function, Path(executor_input))
     except UserCodeError as error:

@@ -128,6 +128,15 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, prepare: Prepare) ->
         prepare(tmp_path / "images")
 
 
+def test_what_is_no_image_is_told_without_the_address_of_a_buffer(tmp_path: Path, prepare: Prepare) -> None:
+    for name in ("cat/1.png", "dog/2.png"):
+        paint(tmp_path / "images" / name, 1)
+    (tmp_path / "images" / "cat" / "3.png").write_text("no image")
+    with pytest.raises(InvalidData, match=r"cat/3\.png: column 'image': this is no image, or of a format") as refused:
+        prepare(tmp_path / "images")
+    assert "0x" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("mode", "suffix"), [("CMYK", "jpg"), ("LA", "webp"), ("P", "tiff")])
 def test_pictures_that_tensorflow_cannot_decode_become_png(tmp_path: Path, mode: str, suffix: str) -> None:
     buffer = io.BytesIO()

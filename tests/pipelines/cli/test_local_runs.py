@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
-from trainwright_pipelines.engine.records import Run
+from trainwright_pipelines.cli.outcome import print_failure
+from trainwright_pipelines.engine.records import Run, State, Task, TaskKind
 from trainwright_pipelines.home import find_home
 from trainwright_pipelines.targets import local
 from trainwright_pipelines.targets.background import execute_in_background
@@ -79,6 +81,33 @@ def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(t
     assert f"trainwright runs resume {run}" in outcome.err
     folder = next(line.split()[1] for line in outcome.err.splitlines() if line.startswith("folder"))
     assert Path(folder).is_dir()
+
+
+def test_an_error_is_not_repeated_as_the_end_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    log.write_text("reading rows\nrows.csv lacks the column age\nAdd it, or name another\n")
+    error = "rows.csv lacks the column age\nAdd it, or name another"
+    task = Task(
+        id="t",
+        run_id="r",
+        name="train",
+        path="condition-1/train",
+        parent_path="condition-1",
+        kind=TaskKind.PYTHON,
+        component="comp-train",
+        display_name="train",
+        state=State.FAILED,
+        error=error,
+        log=log,
+    )
+    run = Run(
+        id="r", name="r", pipeline="p", folder=tmp_path, state=State.FAILED, parameters={}, created=datetime.now(UTC)
+    )
+    print_failure(run, task, [task])
+    said = capsys.readouterr().err
+    assert said.count("lacks the column age") == said.count("Add it, or name another") == 1
+    assert "end of the log:\n  reading rows\n" in said
+    assert "runs rerun r --step train\n" in said
 
 
 def test_runs_are_listed_shown_and_deleted(trainwright: Callable, failed_run: str) -> None:
