@@ -99,7 +99,10 @@ def test_a_table_with_image_paths_reads_them_beside_it(tmp_path: Path, prepare: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not an image", r"images/dog/7\.png: column 'image': the image cannot be read .*; replace it or remove"),
+        (
+            b"not an image",
+            r"images/dog/7\.png: column 'image': this is no image, or of a format that is not known; replace",
+        ),
         (None, r"images/dog/7\.png: column 'image': the image cannot be read \(.*truncated"),
         (b"", r"images/dog/7\.png: column 'image': there is no image"),
     ],
@@ -126,15 +129,6 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, prepare: Prepare) ->
     (tmp_path / "images" / "cat").mkdir(parents=True)
     with pytest.raises(InvalidData, match=r"holds no image \(\.jpg, .*\), nor do the folders in it"):
         prepare(tmp_path / "images")
-
-
-def test_what_is_no_image_is_told_without_the_address_of_a_buffer(tmp_path: Path, prepare: Prepare) -> None:
-    for name in ("cat/1.png", "dog/2.png"):
-        paint(tmp_path / "images" / name, 1)
-    (tmp_path / "images" / "cat" / "3.png").write_text("no image")
-    with pytest.raises(InvalidData, match=r"cat/3\.png: column 'image': this is no image, or of a format") as refused:
-        prepare(tmp_path / "images")
-    assert "0x" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("CMYK", "jpg"), ("LA", "webp"), ("P", "tiff")])
