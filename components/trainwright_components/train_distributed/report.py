@@ -47,7 +47,10 @@ def write_report(
         page.add_text(f"Note: {note}.")
     if restarts:
         page.add_heading("Restarts")
-        page.add_table([(restart.after_s, restart.reason) for restart in restarts], header=("after s", "reason"))
+        page.add_table(
+            [(one.after_s, one.reason, one.step, ", ".join(one.members) or "nobody", one.took_s) for one in restarts],
+            header=("after s", "reason", "at step", "started again", "back after s"),
+        )
     page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
     page.add_heading("Settings").add_mapping(dict(_dotted(settings.to_mapping())))
     write_whole(path, page.html())

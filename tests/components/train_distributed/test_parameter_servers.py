@@ -103,3 +103,36 @@ def test_settings_that_parameter_servers_cannot_keep_are_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
         train(small_dataset, tmp_path, training=training, cluster=cluster)
+
+
+@pytest.mark.parametrize(
+    ("victims", "again"),
+    [
+        ("worker-1", ["worker-1"]),
+        pytest.param("worker-0,worker-1", ["worker-0", "worker-1"], marks=pytest.mark.slow),
+        pytest.param("chief-0", ["chief-0"], marks=pytest.mark.slow),
+        pytest.param("ps-1", ["chief-0", "ps-1"], marks=pytest.mark.slow),
+    ],
+)
+def test_members_killed_in_the_midst_of_steps_cost_no_example(
+    counted_alone: TrainingResult, small_dataset: Path, tmp_path: Path, victims: str, again: list[str]
+) -> None:
+    result = train(
+        small_dataset,
+        tmp_path,
+        params={"victims": victims, "step": 10, "marker": str(tmp_path / "marker")},
+        training={"steps_per_call": 6},
+        cluster={"worker": 2, "ps": 2},
+        report=tmp_path / "report.html",
+    )
+    has_lost_steps = "chief-0" in again
+    assert result.steps == STEPS
+    assert result.resumed_at == (8 if has_lost_steps else 0)
+    for ours, theirs in zip(result.history, counted_alone.history, strict=True):
+        assert ours["rows"] == ROWS
+        assert ours["weights"] == pytest.approx(theirs["weights"], rel=1e-6)
+    page = (tmp_path / "report.html").read_text()
+    for name in again:
+        assert name in page
+    if has_lost_steps:  # else at most one step for each lost worker was taken twice
+        assert_same(result, counted_alone)
