@@ -226,8 +226,11 @@ def merge_params(defaults: Mapping[str, Any], overrides: Mapping[str, Any], *, o
     return params
 
 
-def check_module(module: ModelModule, context: Context) -> None:
+def check_module(module: ModelModule, context: Context) -> "keras.Model | None":
     """Build the model once and try it on a few rows, so that a bad module is refused before a cluster starts.
+
+    Returns:
+        That model; None for a module that trains by itself.
 
     Raises:
         InvalidModule: What `build_model` returned is no compiled Keras model, or does not take what `preprocess` gives.
@@ -235,8 +238,11 @@ def check_module(module: ModelModule, context: Context) -> None:
     """
     from trainwright_components.training.module_check import check_model
 
-    if module.train is None:
-        check_model(module, module.build_model(context), context)
+    if module.train is not None:
+        return None
+    model = module.build_model(context)
+    check_model(module, model, context)
+    return model
 
 
 def _like(default: Any, value: Any, name: str) -> Any:

@@ -21,6 +21,7 @@ from trainwright_components.training.member import TARGET, read_error
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.sharing_check import check_sharing
 from trainwright_components.training.strategies import choose_strategy
 
 LAUNCHERS = {"local": "trainwright_components.cluster.local:LocalProcesses"}
@@ -108,9 +109,11 @@ def _check(
         dataset=dataset,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        replicas=spec.trainers,
+        replicas=1 if spec.has_parameter_servers else spec.trainers,
     )
-    check_module(module, context)
+    model = check_module(module, context)
+    if spec.has_parameter_servers and model is not None:
+        check_sharing(module, model, context)
 
 
 def _train_on_cluster(

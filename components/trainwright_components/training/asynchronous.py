@@ -7,7 +7,6 @@ checkpoint, a metric or a callback sees one state.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.errors import InvalidModule
 from trainwright_components.training.driver import Driver, Signals
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ class AsynchronousDriver:
 
         from trainwright_components.training.synchronous import symbols_of
 
-        _refuse_what_cannot_be_shared(model)
         self._model, self._batch_size, self._workers = model, batch_size, workers
         self._train_batches, self._validation_batches = iter(train_batches), None
         if validation_batches is not None:
@@ -141,28 +139,6 @@ class _Work:
 
     def _take_step(self, batch: Any, counts: Any) -> Any:
         return self._state.run(self._step, batch, counts)
-
-
-def _refuse_what_cannot_be_shared(model: "keras.Model") -> None:
-    """Refuse what is only right when one step ends before the next begins.
-
-    Raises:
-        InvalidModule: The model was compiled with such a thing.
-    """
-    import keras
-
-    reasons = {
-        "run_eagerly": model.run_eagerly,
-        "jit_compile=True": model.jit_compile,
-        "gradient_accumulation_steps": model.optimizer.gradient_accumulation_steps,
-        "loss scaling (mixed_float16)": isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer),
-    }
-    found = [name for name, value in reasons.items() if value]
-    if found:
-        raise InvalidModule(
-            f"parameter servers cannot train a model that is compiled with {found[0]}; leave it out "
-            "(a larger batch_size replaces accumulation, mixed_bfloat16 needs no scaling) or use a synchronous strategy"
-        )
 
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
@@ -29,8 +29,10 @@ def difference(one: TrainingResult, other: TrainingResult) -> float:
 
 
 def train(dataset: Path, folder: Path, module: Path = COUNTING, **options: Any) -> TrainingResult:
-    training = {**TRAINING, **options.pop("training", {})}
-    return train_model(dataset, module, folder / "model", training=training, **options)
+    options["training"] = {**TRAINING, **options.get("training", {})}
+    if module == COUNTING:
+        options["params"] = {"own": "step", **options.get("params", {})}
+    return train_model(dataset, module, folder / "model", **options)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +59,7 @@ def assert_same(one: TrainingResult, other: TrainingResult) -> None:
     assert difference(one, other) < 1e-5
     for ours, theirs in zip(one.history, other.history, strict=True):
         assert ours["rows"] == theirs["rows"] == ROWS
+        assert ours["answer"] == theirs["answer"] == 42
         assert ours["weights"] == pytest.approx(theirs["weights"], rel=1e-6)
         for name in ("val_loss", "val_mean_squared_error", "val_weights"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
@@ -103,6 +106,23 @@ def test_settings_that_parameter_servers_cannot_keep_are_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
         train(small_dataset, tmp_path, training=training, cluster=cluster)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"compiled_with": "run_eagerly"}, r"counting\.py, which is compiled with run_eagerly"),
+        ({"compiled_with": "jit_compile"}, "compiled with jit_compile=True"),
+        ({"compiled_with": "gradient_accumulation_steps"}, "a larger batch_size does the same"),
+        ({"compiled_with": "loss scaling"}, "mixed_bfloat16 needs none"),
+        ({"own": "metric"}, r"the metric 'largest' of counting\.py is no sum over batches"),
+    ],
+)
+def test_what_workers_cannot_share_is_refused_before_they_start(
+    params: dict[str, str], message: str, small_dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidModule, match=message):
+        train(small_dataset, tmp_path, params=params, cluster={"worker": 2, "ps": 1})
 
 
 @pytest.mark.parametrize(
