@@ -88,6 +88,10 @@ class ServerCore:
             raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
         return states
 
+    def model_names(self) -> list[str]:
+        """Models of the configuration."""
+        return [model.source.name for model in self._models or ()]
+
     def unavailable_models(self) -> list[str]:
         """Models of the configuration of which no version answers."""
         names = [model.source.name for model in self._models or ()]

@@ -71,23 +71,28 @@ class Flags:
     tensorflow_session_parallelism: int = _flag(0, "threads of a session, within and between operations; 0 = auto")
     tensorflow_intra_op_parallelism: int = _flag(0, "threads within one operation; 0 = auto")
     tensorflow_inter_op_parallelism: int = _flag(0, "operations computed at once; 0 = auto")
+    per_process_gpu_memory_fraction: float = _flag(0.0, "share of a GPU's memory that may be used; 0 = auto")
+    enable_batching: bool = _flag(False, "compute requests that wait at the same time together")
+    batching_parameters_file: str = _flag("", "text proto BatchingParameters; needs --enable_batching")
+    enable_per_model_batching_parameters: bool = _flag(False, "a version's batching_params.pbtxt goes before the file")
+    monitoring_config_file: str = _flag("", "text proto MonitoringConfig: where Prometheus reads metrics over REST")
+    prefer_tflite_model: bool = _flag(False, "serve model.tflite where a version has one")
+    num_tflite_pools: int = _flag(os.cpu_count() or 1, "pools of TFLite interpreters of a version")
+    num_tflite_interpreters_per_pool: int = _flag(1, "TFLite interpreters in a pool")
+    make_up_warmup: bool = _ours(True, "compute each signature once on zeros where a version has no warm-up records")
+    api_key: str = _ours("", "key that requests must carry; a file or TRAINWRIGHT_API_KEY keep it off the process list")
+    api_key_file: str = _ours("", "file that holds the key that requests must carry")
+    rest_api_ssl_config_file: str = _ours("", "text proto SSLConfig: key and certificate for REST over TLS")
+    custom_op_libraries: str = _ours("", "shared libraries with operations that models need, comma-separated")
     resource_preserving: bool = _ours(False, "unload before loading: less memory, and no answers in between")
     require_models: bool = _ours(True, "leave when a model cannot be loaded; false: serve the others")
     exit_when_stdin_closes: bool = _ours(False, "end with the process that started it")
     version: bool = _flag(False, "print the version and leave")
 
-    batching_parameters_file: str = _without_effect("", "text proto BatchingParameters")
-    enable_batching: bool = _without_effect(False, "compute several requests at once")
-    enable_per_model_batching_parameters: bool = _without_effect(False, "read batching parameters from each model")
     enable_profiler: bool = _without_effect(True, "profiler service")
     flush_filesystem_caches: bool = _without_effect(True, "local files have no caches to flush")
     mixed_precision: str = _without_effect("", "mixed precision mode")
-    monitoring_config_file: str = _without_effect("", "text proto MonitoringConfig")
-    num_tflite_interpreters_per_pool: int = _without_effect(1, "TFLite interpreters in a pool")
-    num_tflite_pools: int = _without_effect(os.cpu_count() or 1, "pools of TFLite interpreters")
-    per_process_gpu_memory_fraction: float = _without_effect(0.0, "share of a GPU's memory; 0 = auto")
     platform_config_file: str = _without_effect("", "text proto PlatformConfigMap")
-    prefer_tflite_model: bool = _without_effect(False, "serve model.tflite where a version has one")
     remove_unused_fields_from_bundle_metagraph: bool = _without_effect(False, "keep the signatures alone in memory")
     skip_initialize_tpu: bool = _without_effect(False, "do not initialise TPUs")
     thread_pool_factory_config_file: str = _without_effect("", "text proto ThreadPoolConfig")
@@ -172,6 +177,12 @@ def _check(flags: Flags) -> None:
         raise InvalidSetting("--port is 0 and --grpc_socket_path is empty: gRPC must listen somewhere")
     if not flags.model_base_path and not flags.model_config_file:
         raise InvalidSetting("give --model_base_path=FOLDER or --model_config_file=FILE")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise InvalidSetting("--batching_parameters_file is set without setting --enable_batching to true")
+    if flags.per_process_gpu_memory_fraction > 1:
+        raise InvalidSetting(
+            f"--per_process_gpu_memory_fraction must be at most 1, got {flags.per_process_gpu_memory_fraction}"
+        )
     if flags.tensorflow_session_parallelism and (
         flags.tensorflow_intra_op_parallelism or flags.tensorflow_inter_op_parallelism
     ):

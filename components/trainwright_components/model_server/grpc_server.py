@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from trainwright_components.model_server.api_key import ApiKey, ApiKeyInterceptor
 from trainwright_components.model_server.grpc_service import ModelService, PredictionService
 from trainwright_components.model_server.health import Health
 from trainwright_components.model_server.predictor import Predictor
@@ -28,6 +29,7 @@ class GrpcSettings:
         channel_arguments: `name=value`, comma-separated; whole numbers are passed as such.
         ssl_config_file: Text proto SSLConfig; none for plain text.
         is_health_served: Answer `grpc.health.v1.Health`.
+        api_key: What calls must carry; none for all to be answered.
     """
 
     address: str
@@ -36,6 +38,7 @@ class GrpcSettings:
     channel_arguments: str = ""
     ssl_config_file: Path | None = None
     is_health_served: bool = False
+    api_key: ApiKey | None = None
 
 
 class GrpcServer:
@@ -55,7 +58,8 @@ class GrpcServer:
         options |= read_channel_arguments(settings.channel_arguments)
         credentials = _credentials(settings.ssl_config_file) if settings.ssl_config_file else None
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="grpc")
-        self._server = grpc.server(self._pool, options=list(options.items()))
+        interceptors = [ApiKeyInterceptor(settings.api_key)] if settings.api_key is not None else []
+        self._server = grpc.server(self._pool, options=list(options.items()), interceptors=interceptors)
         core = predictor.core
         service = PredictionService(predictor)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, self._server)

@@ -247,7 +247,7 @@ class Manager:
         logger.info("loading %s from %s", harness.id, harness.path)
         started = time.monotonic()
         try:
-            servable = self._loader.load(harness.path)
+            servable = self._loader.load(harness.id, harness.path)
         except StatusError as error:
             self._fail(harness, error)
         except Exception as error:  # whatever a model's own code raises must not end the thread

@@ -4,13 +4,19 @@ import asyncio
 import gzip
 import json
 import re
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
+from urllib.parse import unquote
 
+from trainwright_components.model_server.api_key import REFUSAL, ApiKey
+from trainwright_components.model_server.metrics import ServingMetrics
+from trainwright_components.model_server.pages import OPEN_PATHS, Page
+from trainwright_components.model_server.request_context import computing
 from trainwright_components.model_server.rest import RestApi
 from trainwright_components.model_server.status import HTTP_STATUS, Code, StatusError, invalid_argument
 
@@ -18,7 +24,6 @@ DEFAULT_TIMEOUT_MS = 30_000
 MAX_BODY_BYTES = 100 << 20
 """What TensorFlow Serving allows a compressed body to grow to; here the limit of every body."""
 
-_JSON = b"application/json"
 _CORS_ORIGIN = re.compile(rb"https?://.*")
 _CORS_HEADERS = [
     (b"access-control-allow-origin", b"*"),
@@ -26,19 +31,13 @@ _CORS_HEADERS = [
     (b"access-control-allow-headers", b"Content-Type"),
 ]
 
+_SUBJECT = re.compile(r"/v1/models/(?P<model>[^/:]+)(?:.*?[:/](?P<method>predict|classify|regress|metadata)$)?", re.I)
+_APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress", "metadata": "GetModelMetadata"}
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Scope = MutableMapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """An answer as HTTP sends it."""
-
-    status: int
-    content: bytes
-    media_type: bytes = _JSON
 
 
 class RestTransport:
@@ -46,10 +45,12 @@ class RestTransport:
 
     Args:
         api: Answers what the paths under `/v1/` ask.
+        metrics: Counts the requests.
         pages: What other paths answer to GET; the path has to be equal.
         timeout_ms: How long one request may take.
         threads: Requests computed at once.
         max_body_bytes: Largest body, as sent and after decompression.
+        api_key: What requests must carry, but for probes and questions about other origins.
         is_cors_enabled: Answer with the headers that let pages of other origins call.
     """
 
@@ -58,16 +59,20 @@ class RestTransport:
         api: RestApi,
         *,
         threads: int,
+        metrics: ServingMetrics | None = None,
         pages: Mapping[str, Callable[[], Page]] | None = None,
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
         max_body_bytes: int = MAX_BODY_BYTES,
+        api_key: ApiKey | None = None,
         is_cors_enabled: bool = False,
     ) -> None:
         self._api = api
         self._pages = dict(pages or {})
+        self._metrics = metrics or ServingMetrics()
         self._timeout_s = timeout_ms / 1000
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._max_body_bytes = max_body_bytes
+        self._api_key = api_key
         self._headers = _CORS_HEADERS if is_cors_enabled else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,8 +93,15 @@ class RestTransport:
     async def _page(self, scope: Scope, receive: Receive) -> Page:
         method: str = scope["method"]
         target = _target(scope)
-        if method == "GET" and target in self._pages:
+        if method == "GET" and target in OPEN_PATHS & self._pages.keys():
             return await self._in_thread(self._pages[target])
+        if self._api_key is not None and method != "OPTIONS" and not self._api_key.is_in(scope["headers"]):
+            return _error_page(StatusError(Code.UNAUTHENTICATED, REFUSAL))
+        path = target.partition("?")[0]
+        if method == "GET" and path in self._pages:
+            if path != target:
+                return _unexpected_path(target, path)
+            return await self._in_thread(self._pages[path])
         if target[:4].lower() != "/v1/":
             return Page(status=404, content=b"Not Found", media_type=b"text/html; charset=utf-8")
         if method == "OPTIONS":
@@ -101,7 +113,16 @@ class RestTransport:
             return _error_page(error)
 
     def _answer(self, method: str, target: str, body: bytes) -> Page:
-        return Page(status=200, content=self._api.answer(method, target, body).encode())
+        model, api = _subject(target)
+        started, code = time.perf_counter(), Code.OK
+        try:
+            with computing(api, self._timeout_s):
+                return Page(status=200, content=self._api.answer(method, target, body).encode())
+        except StatusError as error:
+            code = error.code
+            raise
+        finally:
+            self._metrics.request_done(model, api, "REST", code.name, time.perf_counter() - started)
 
     async def _in_thread(self, compute: Callable[[], Page]) -> Page:
         answer = asyncio.get_running_loop().run_in_executor(self._pool, compute)
@@ -154,9 +175,23 @@ def _error_page(error: StatusError) -> Page:
     return Page(status=HTTP_STATUS[error.code], content=content.encode(errors="replace"))
 
 
+def _unexpected_path(target: str, path: str) -> Page:
+    return Page(status=400, content=f"Unexpected path: {target}. Should be {path}".encode(), media_type=b"text/plain")
+
+
 def _preflight(scope: Scope) -> Page:
     is_known = _CORS_ORIGIN.fullmatch(_header(scope, b"origin"))
     return Page(status=HTTP_STATUS[Code.OK if is_known else Code.INVALID_ARGUMENT], content=b"")
+
+
+@lru_cache(maxsize=1024)
+def _subject(target: str) -> tuple[str, str]:
+    """The model that a path names, and the method, as metrics call it."""
+    match = _SUBJECT.match(target)
+    if match is None:
+        return "", "Unknown"
+    method = (match["method"] or "").lower()
+    return unquote(match["model"]), _APIS.get(method, "GetModelStatus")
 
 
 def _target(scope: Scope) -> str:

@@ -10,17 +10,23 @@ from typing import Any
 import tensorflow as tf
 import uvicorn
 
+from trainwright_components.model_server.api_key import read_api_key
+from trainwright_components.model_server.batching_setup import Batching
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
 from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings
 from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
+from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.model_config import read_config_file, single_model_config
+from trainwright_components.model_server.op_libraries import load_op_libraries
+from trainwright_components.model_server.pages import metrics_pages, operator_pages
 from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.rest_tls import read_ssl_context
 from trainwright_components.model_server.rest_transport import RestTransport
 from trainwright_components.model_server.status import StatusError
-from trainwright_components.model_server.text_protos import read_text_proto
+from trainwright_components.model_server.text_protos import MonitoringConfig, read_text_proto
 from trainwright_components.model_server.transition_policy import AvailabilityPreserving, ResourcePreserving
 
 logger = logging.getLogger(__name__)
@@ -52,12 +58,24 @@ class ModelServer:
             if config_file
             else single_model_config(flags.model_name, str(Path(flags.model_base_path).absolute()))
         )
+        self._api_key = read_api_key(flags.api_key, flags.api_key_file)
+        self._ssl = read_ssl_context(Path(flags.rest_api_ssl_config_file)) if flags.rest_api_ssl_config_file else None
+        self._monitoring = MonitoringConfig()
+        if flags.monitoring_config_file:
+            read_text_proto(Path(flags.monitoring_config_file), self._monitoring)
+        load_op_libraries(filter(None, flags.custom_op_libraries.split(",")))
+        self._metrics = ServingMetrics()
+        self._batching = _batching(flags, self._metrics)
         manager = Manager(
             SavedModelLoader(
                 tags=flags.saved_model_tags.split(","),
                 session_config=_session_config(flags),
+                batching=self._batching,
                 is_warmup_enabled=flags.enable_model_warmup,
                 num_warmup_iterations=flags.num_request_iterations_for_warmup or 1,
+                is_warmup_made_up=flags.make_up_warmup,
+                tflite_interpreters=_tflite_interpreters(flags),
+                metrics=self._metrics,
             ),
             policy=ResourcePreserving() if flags.resource_preserving else AvailabilityPreserving(),
             load_threads=flags.num_load_threads or DEFAULT_LOAD_THREADS,
@@ -100,6 +118,7 @@ class ModelServer:
             channel_arguments=flags.grpc_channel_arguments,
             ssl_config_file=Path(flags.ssl_config_file) if flags.ssl_config_file else None,
             is_health_served=flags.enable_grpc_healthcheck_service,
+            api_key=self._api_key,
         )
         self._grpc_server = GrpcServer(self._predictor, settings)
         if flags.rest_api_port == flags.port:
@@ -125,6 +144,8 @@ class ModelServer:
         if self._grpc_server is not None:
             self._grpc_server.stop(DRAIN_S)
         self._core.close()
+        if self._batching is not None:
+            self._batching.close()
 
     def _run_rest(self, listening: socket.socket) -> None:
         flags = self._flags
@@ -132,6 +153,9 @@ class ModelServer:
             RestApi(self._predictor),
             timeout_ms=flags.rest_api_timeout_in_ms,
             threads=flags.rest_api_num_threads or DEFAULT_THREADS,
+            metrics=self._metrics,
+            pages=operator_pages(self._core) | metrics_pages(self._metrics, self._monitoring),
+            api_key=self._api_key,
             is_cors_enabled=flags.rest_api_enable_cors_support,
         )
         config = uvicorn.Config(
@@ -146,7 +170,9 @@ class ModelServer:
             timeout_graceful_shutdown=DRAIN_S,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
-        logger.info("REST listens on http://%s:%d", flags.bind_address, flags.rest_api_port)
+        config.load()
+        config.ssl = self._ssl
+        logger.info("REST listens on http%s://%s:%d", "s" if self._ssl else "", flags.bind_address, flags.rest_api_port)
         try:
             asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
         finally:
@@ -183,7 +209,22 @@ def _session_config(flags: Flags) -> Any:
         config.intra_op_parallelism_threads = within
     if between:
         config.inter_op_parallelism_threads = between
+    if flags.per_process_gpu_memory_fraction:
+        config.gpu_options.per_process_gpu_memory_fraction = flags.per_process_gpu_memory_fraction
     return config
+
+
+def _batching(flags: Flags, metrics: ServingMetrics) -> Batching | None:
+    if not flags.enable_batching:
+        return None
+    file = Path(flags.batching_parameters_file) if flags.batching_parameters_file else None
+    return Batching(file, is_per_model=flags.enable_per_model_batching_parameters, metrics=metrics)
+
+
+def _tflite_interpreters(flags: Flags) -> int:
+    if not flags.prefer_tflite_model:
+        return 0
+    return max(1, flags.num_tflite_pools) * max(1, flags.num_tflite_interpreters_per_pool)
 
 
 def _listen(address: str, port: int) -> socket.socket:

@@ -1,19 +1,26 @@
 """Tiny SavedModels made once, real server processes on free ports, and the published stubs as clients."""
 
+import datetime
 import json
 import shutil
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import tensorflow as tf
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from trainwright_components.model_server.process import choose_port, server_command, server_environment
@@ -129,6 +136,45 @@ class Server:
         return json.loads(text)
 
 
+@dataclass(frozen=True)
+class Identity:
+    """A key and its certificate, as PEM."""
+
+    key: bytes
+    certificate: bytes
+
+
+def _identity(name: str) -> Identity:
+    """A self-signed identity, valid for localhost and 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    alternatives = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return Identity(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        certificate.public_bytes(pem),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_identity() -> Callable[[str], Identity]:
+    """Make keys and certificates."""
+    return _identity
+
+
 @pytest.fixture(scope="session")
 def eventually() -> Eventually:
     """Wait until a condition holds, with a limit; for what another process does in its own time."""
@@ -160,9 +206,10 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, eventually: Eventuall
         def is_up() -> bool:
             assert process.poll() is None, log.read_text()
             try:
-                return server.call("/v1/models")[0] == 400
+                socket.create_connection(("127.0.0.1", rest_port), 5).close()
             except OSError:
                 return False
+            return True
 
         eventually(is_up)
         return server

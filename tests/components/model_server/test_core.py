@@ -10,7 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.manager import Manager
-from trainwright_components.model_server.servable import State
+from trainwright_components.model_server.servable import ServableId, State
 from trainwright_components.model_server.status import Code, StatusError
 
 
@@ -35,7 +35,7 @@ class Named:
 class NamedLoader:
     """Loads any path but those called 13."""
 
-    def load(self, path: Path) -> Named:
+    def load(self, servable_id: ServableId, path: Path) -> Named:
         if path.name == "13":
             raise StatusError(Code.DATA_LOSS, "unlucky")
         return Named(path)

@@ -1,17 +1,11 @@
 """Where and how gRPC listens: Unix socket, channel arguments, TLS, and health that tells the truth."""
 
-import datetime
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
@@ -21,6 +15,7 @@ from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSett
 from trainwright_components.model_server.manager import Manager
 from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.process import choose_port
+from trainwright_components.model_server.servable import ServableId
 from trainwright_components.model_server.status import StatusError
 
 Eventually = Callable[..., None]
@@ -46,7 +41,7 @@ class Nothing:
 class NothingLoader:
     """Loads any path."""
 
-    def load(self, path: Path) -> Nothing:
+    def load(self, servable_id: ServableId, path: Path) -> Nothing:
         return Nothing()
 
 
@@ -126,43 +121,13 @@ def test_an_address_in_use_is_an_error(core: ServerCore, listen: Callable[..., s
         GrpcServer(Predictor(core), GrpcSettings(address=address, threads=1))
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A key and its certificate, as PEM."""
-
-    key: bytes
-    certificate: bytes
-
-
-def make_identity(name: str) -> Identity:
-    """A self-signed identity, valid for localhost."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return Identity(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-        certificate.public_bytes(pem),
-    )
-
-
 def quoted(pem: bytes) -> str:
     return '"' + pem.decode().replace("\n", "\\n") + '"'
 
 
-def test_tls_with_client_certificates(listen: Callable[..., str], tmp_path: Path) -> None:
+def test_tls_with_client_certificates(
+    listen: Callable[..., str], make_identity: Callable[[str], Any], tmp_path: Path
+) -> None:
     server, client, stranger = (make_identity(name) for name in ("server", "client", "stranger"))
     file = tmp_path / "ssl.config"
     file.write_text(
@@ -171,7 +136,7 @@ def test_tls_with_client_certificates(listen: Callable[..., str], tmp_path: Path
     )
     address = listen(ssl_config_file=file)
 
-    def channel(who: Identity | None) -> grpc.Channel:
+    def channel(who: Any) -> grpc.Channel:
         key, certificate = (who.key, who.certificate) if who else (None, None)
         return grpc.secure_channel(address, grpc.ssl_channel_credentials(server.certificate, key, certificate))
 
@@ -184,7 +149,9 @@ def test_tls_with_client_certificates(listen: Callable[..., str], tmp_path: Path
         available_versions(grpc.insecure_channel(address))
 
 
-def test_tls_without_client_certificates(listen: Callable[..., str], tmp_path: Path) -> None:
+def test_tls_without_client_certificates(
+    listen: Callable[..., str], make_identity: Callable[[str], Any], tmp_path: Path
+) -> None:
     server = make_identity("server")
     file = tmp_path / "ssl.config"
     file.write_text(f"server_key: {quoted(server.key)} server_cert: {quoted(server.certificate)}")

@@ -44,7 +44,7 @@ class NumberLoader:
         self.gates: dict[int, threading.Event] = {}
         self.attempts: dict[int, int] = {}
 
-    def load(self, path: Path) -> Number:
+    def load(self, servable_id: ServableId, path: Path) -> Number:
         version = int(path.name)
         self.attempts[version] = self.attempts.get(version, 0) + 1
         if version in self.gates:
