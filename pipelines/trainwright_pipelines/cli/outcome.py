@@ -122,7 +122,8 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
             ("best params", ", ".join(f"{name}={plain_value(value)}" for name, value in found.best_params.items()))
         )
     if found.metric_value is not None:
-        lines.append((f"test {found.metric_name}", f"{found.metric_value:.4f}"))
+        note = f"  ({found.metric_note})" if found.metric_note else ""
+        lines.append((f"test {found.metric_name}", f"{found.metric_value:.4f}{note}"))
     if found.is_blessed is False:
         lines += _titled("not served", found.reasons or ("the model is not blessed",))
         lines += _titled("what to do", found.advice)

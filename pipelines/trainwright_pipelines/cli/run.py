@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trainwright_pipelines.targets.preparing import PreparedRun
     from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target
 
+_NAME = click.option("--name", default="", help="A name for the run; else one is made.")
 _NO_CACHE = click.option("--no-cache", is_flag=True, help="Run every step, even if nothing that it depends on changed.")
 
 
@@ -30,7 +31,7 @@ trainwright run train_and_deploy --target kubeflow --option host=http://localhos
 @parameter_options
 @target_options
 @_NO_CACHE
-@click.option("--name", default="", help="A name for the run; else one is made.")
+@_NAME
 @json_option
 def run(
     pipeline: str,
@@ -60,7 +61,7 @@ def run(
             prepared.pipeline, prepared.values, home=find_home(), name=name, use_cache=not no_cache, as_json=as_json
         )
         raise click.exceptions.Exit(code)
-    submission = there.submit(prepared.pipeline, prepared.values, use_cache=not no_cache)
+    submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache)
     click.echo(f"run {submission.run_id}  {submission.url}", err=True)
     raise click.exceptions.Exit(_follow(there, submission, as_json=as_json))
 
@@ -68,7 +69,7 @@ def run(
 @click.command(
     cls=ExampleCommand,
     examples="""\
-trainwright submit train_and_deploy
+trainwright submit train_and_deploy --name nightly
 trainwright submit train_and_deploy --target vertex --option project=my-project --option region=europe-west4
 """,
 )
@@ -76,6 +77,7 @@ trainwright submit train_and_deploy --target vertex --option project=my-project 
 @parameter_options
 @target_options
 @_NO_CACHE
+@_NAME
 @json_option
 def submit(
     pipeline: str,
@@ -84,6 +86,7 @@ def submit(
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
+    name: str,
     as_json: bool,
 ) -> None:
     """Start PIPELINE and return at once; here it goes on in a process of its own."""
@@ -92,7 +95,7 @@ def submit(
 
     there = make_target(target, options, find_home())
     prepared = _prepare(pipeline, settings, params_file, is_local=target == "local")
-    submission = there.submit(prepared.pipeline, prepared.values, use_cache=not no_cache)
+    submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache)
     if as_json:
         print_json(submission)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ RUNS_COMMANDS = {
     "cancel": (f"{_HERE}:cancel", "Stop a run; what is finished stays finished."),
     "delete": (f"{_HERE}:delete", "Delete runs with their folders."),
 }
+_INTERRUPTED = "INTERRUPTED"
+_STATES = ("pending", "running", "succeeded", "failed", "canceling", "canceled", "interrupted")
+_PAGE_OF_RUNS = 100
 _RUN = click.argument("run", default="latest", metavar="[RUN]")
 
 
@@ -60,36 +64,36 @@ trainwright runs list --pipeline train-and-deploy --state failed --limit 5
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option(
     "--state",
-    type=click.Choice(["pending", "running", "succeeded", "failed", "canceling", "canceled"], case_sensitive=False),
-    help="Only runs in this state.",
+    type=click.Choice(_STATES, case_sensitive=False),
+    help="Only runs in this state; interrupted: the process that executed it is gone.",
 )
 @json_option
 def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool) -> None:
     """List runs, newest first."""
-    from trainwright_pipelines.engine.records import State
     from trainwright_pipelines.service.wording import short_seconds, short_time
 
     name = pipeline.replace("_", "-") if pipeline else None
     with _store() as store:
-        found = store.runs(limit=limit, pipeline=name, state=State(state.upper()) if state else None)
-        states = {each.id: _live_state(store, each) for each in found}
+        runs_and_states = islice(_runs_and_states(store, name, state.upper() if state else ""), limit)
+        found = list(runs_and_states)
     if as_json:
-        print_json([{**_short_document(each), "live_state": states[each.id]} for each in found])
+        print_json([{**_short_document(each), "live_state": live} for each, live in found])
         return
     if not found:
-        click.echo("no runs yet. Start one: trainwright run train_and_deploy")
+        is_any = not (state or name)
+        click.echo("no runs yet. Start one: trainwright run train_and_deploy" if is_any else "no such run")
         return
     rows = [
         (
             each.id,
             "" if each.name == each.id else each.name,
             each.pipeline,
-            states[each.id],
+            live,
             short_time(each.created),
             short_seconds(each.duration_s),
             each.error,
         )
-        for each in found
+        for each, live in found
     ]
     header = ("RUN", "NAME", "PIPELINE", "STATE", "CREATED", "TIME", "")
     are_named = any(name for _, name, *_ in rows)
@@ -271,7 +275,18 @@ def _live_state(store: "Store", run: "Run") -> str:
     """The recorded state, or INTERRUPTED when the process that executed the run is gone."""
     from trainwright_pipelines.engine.runs import is_abandoned
 
-    return "INTERRUPTED" if is_abandoned(run, store=store) else str(run.state)
+    return _INTERRUPTED if is_abandoned(run, store=store) else str(run.state)
+
+
+def _runs_and_states(store: "Store", pipeline: str | None, wanted: str) -> "Iterator[tuple[Run, str]]":
+    """Runs, newest first, with the states that they are in now: the record cannot know that a process was killed."""
+    offset = 0
+    while found := store.runs(limit=_PAGE_OF_RUNS, offset=offset, pipeline=pipeline):
+        for each in found:
+            state = _live_state(store, each)
+            if not wanted or state == wanted:
+                yield each, state
+        offset += len(found)
 
 
 def _short_document(run: "Run") -> dict[str, object]:

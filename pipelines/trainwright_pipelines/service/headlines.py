@@ -9,6 +9,7 @@ from typing import Any
 from trainwright_pipelines.engine.records import Artifact, Task
 
 _HEADLINE_METRICS = ("accuracy", "auc", "rmse", "mae", "r2", "loss")
+_ERRORS = ("rmse", "mae")
 _EVALUATE, _QUANTIZE, _TUNE, _PREDICT = "evaluate", "quantize-tflite", "hyperparameter-tune", "batch-predict"
 
 
@@ -17,7 +18,7 @@ class Headlines:
     """The first things to know; what a run did not produce is absent.
 
     Args:
-        metric_name: Of the test split: accuracy of a classifier, an error of a regression.
+        metric_name: Of the test split: accuracy of a classifier, an error of a regression, which has an `r2` beside it.
         is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it, and then
             `advice` what to do.
         tflite_mode: The quantization that was chosen.
@@ -28,6 +29,7 @@ class Headlines:
 
     metric_name: str = ""
     metric_value: float | None = None
+    r2: float | None = None
     is_blessed: bool | None = None
     reasons: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
@@ -42,6 +44,11 @@ class Headlines:
     best_params: Mapping[str, Any] = field(default_factory=dict)
     predictions: str = ""
     predicted_rows: int | None = None
+
+    @property
+    def metric_note(self) -> str:
+        """R2 beside an error, to compare with that of the TFLite model."""
+        return "" if self.r2 is None else f"R2 {self.r2:.4f}"
 
     @property
     def tflite_note(self) -> str:
@@ -62,6 +69,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
     return Headlines(
         metric_name=name,
         metric_value=value,
+        r2=_metric(tasks, "r2") if name in _ERRORS else None,
         is_blessed=blessed if isinstance(blessed, bool) else None,
         reasons=_reasons(reasons, only_failed=blessed is False),
         advice=_advice(reasons) if blessed is False else (),
@@ -132,14 +140,17 @@ def _predictions(tasks: Sequence[Task]) -> tuple[str, int | None]:
 
 
 def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
+    return next(
+        ((name, value) for name in _HEADLINE_METRICS if (value := _metric(tasks, name)) is not None), ("", None)
+    )
+
+
+def _metric(tasks: Sequence[Task], name: str) -> float | None:
     for artifact in _artifacts(tasks, _EVALUATE):
-        if artifact.type != "system.Metrics":
-            continue
-        for name in _HEADLINE_METRICS:
-            value = artifact.metadata.get(name)
-            if isinstance(value, int | float):
-                return name, float(value)
-    return "", None
+        value = artifact.metadata.get(name) if artifact.type == "system.Metrics" else None
+        if isinstance(value, int | float):
+            return float(value)
+    return None
 
 
 def _metadata_with(tasks: Sequence[Task], names: set[str], *, component: str = "") -> Mapping[str, Any]:

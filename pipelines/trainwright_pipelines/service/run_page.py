@@ -148,7 +148,8 @@ def is_table(value: Any) -> bool:
 def _tiles(headlines: Headlines) -> list[Tile]:
     tiles = []
     if headlines.metric_value is not None:
-        tiles.append(Tile(title=f"test {headlines.metric_name}", value=f"{headlines.metric_value:.4f}"))
+        title, value = f"test {headlines.metric_name}", f"{headlines.metric_value:.4f}"
+        tiles.append(Tile(title=title, value=value, note=headlines.metric_note))
     if headlines.is_blessed is not None:
         note = "; ".join(headlines.reasons)
         tiles.append(Tile(title="blessed", value="yes" if headlines.is_blessed else "no", note=note))

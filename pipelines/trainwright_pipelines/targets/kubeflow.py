@@ -74,7 +74,7 @@ class Kubeflow:
         return {PIPELINE_FILE: to_yaml(lower_for_kubeflow(pipeline, self.images))}
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, use_cache: bool = True
+        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
     ) -> Submission:
         """Send a run."""
         require({"host": self.host}, target="kubeflow")
@@ -86,7 +86,7 @@ class Kubeflow:
             run = client.create_run_from_pipeline_package(
                 str(file),
                 arguments=values,
-                run_name=f"{pipeline.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+                run_name=name or f"{pipeline.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
                 experiment_name=self.experiment,
                 namespace=self.namespace or None,
                 pipeline_root=self.pipeline_root or None,

@@ -36,12 +36,12 @@ class Local:
         return {f"{pipeline.name}.yaml": pipeline.to_yaml()}
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, use_cache: bool = True
+        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
     ) -> Submission:
         """Record a run and start a process for it that outlives this one."""
         store = Store(self._home.root)
         try:
-            run = create_run(pipeline.to_yaml(), parameters, store=store, uses_cache=use_cache)
+            run = create_run(pipeline.to_yaml(), parameters, store=store, name=name, uses_cache=use_cache)
         finally:
             store.close()
         start_in_background(run)

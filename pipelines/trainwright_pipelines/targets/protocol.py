@@ -81,9 +81,9 @@ class Target(Protocol):
         ...
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, use_cache: bool = True
+        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
     ) -> Submission:
-        """Send a run. Local paths in `parameters` are absolute.
+        """Send a run. Local paths in `parameters` are absolute; without a `name` for people the target makes one.
 
         Raises:
             TargetUnavailable: The target refuses, or cannot be reached.

@@ -80,14 +80,14 @@ class Vertex:
         return {PIPELINE_FILE: to_yaml(lower_for_vertex(pipeline, self.images))}
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, use_cache: bool = True
+        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
     ) -> Submission:
         """Send a run."""
         require({"project": self.project, "pipeline_root": self.pipeline_root}, target="vertex")
         lowered = lower_for_vertex(pipeline, self.images)
         with self._clear_errors():
             values = prepare_parameters(lowered, parameters, root=self.pipeline_root, project=self.project)
-            job_id, request = self._request(lowered, values, use_cache=use_cache)
+            job_id, request = self._request(lowered, values, name=name, use_cache=use_cache)
             created = self._service().create_pipeline_job(
                 parent=f"projects/{self.project}/locations/{self.region}",
                 pipeline_job=request,
@@ -113,7 +113,9 @@ class Vertex:
 
         return follow_run(read, report, poll_s=self.poll_s, look_at=submission.url)
 
-    def _request(self, lowered: CompiledPipeline, values: Mapping[str, Any], *, use_cache: bool) -> tuple[str, Any]:
+    def _request(
+        self, lowered: CompiledPipeline, values: Mapping[str, Any], *, name: str, use_cache: bool
+    ) -> tuple[str, Any]:
         from google.cloud import aiplatform
 
         with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +123,7 @@ class Vertex:
             file.write_text(to_yaml(lowered), encoding="utf-8")
             try:
                 job = aiplatform.PipelineJob(
-                    display_name=lowered.name,
+                    display_name=name or lowered.name,
                     template_path=str(file),
                     # two runs within a second would have the same id, which Vertex refuses
                     job_id=f"{lowered.name[:100]}-{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(2)}",

@@ -112,7 +112,8 @@ def test_an_error_is_not_repeated_as_the_end_of_the_log(tmp_path: Path, capsys: 
 
 def test_runs_are_listed_shown_and_deleted(trainwright: Callable, failed_run: str) -> None:
     assert failed_run in trainwright("runs", "list", "--state", "failed").out
-    assert "no runs yet" in trainwright("runs", "list", "--state", "succeeded").out
+    assert trainwright("runs", "list", "--state", "succeeded").out == "no such run\n"
+    assert json.loads(trainwright("runs", "list", "--limit", "1", "--json").out)[0]["live_state"] == "FAILED"
     shown = trainwright("runs", "show", failed_run)
     assert "step refuse failed" in shown.err
     assert json.loads(trainwright("runs", "show", "--json").out)["id"] == failed_run
@@ -156,7 +157,8 @@ def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home:
     with _waiting_process(meeting) as process:
         _kill_tree(process.pid)
         process.wait(TIMEOUT_S)
-    assert "INTERRUPTED" in trainwright("runs", "list").out
+    assert "INTERRUPTED" in trainwright("runs", "list", "--state", "interrupted").out
+    assert trainwright("runs", "list", "--state", "running").out == "no such run\n"
     shown = trainwright("runs", "show")
     assert " interrupted" in shown.err
     assert "trainwright runs resume" in shown.err
@@ -168,7 +170,8 @@ def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home:
 
 
 def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable, meeting: Path) -> None:
-    submitted = json.loads(trainwright("submit", WAITING, "--set", f"folder={meeting}", "--json").out)
+    submitted = json.loads(trainwright("submit", WAITING, "--name", "bg", "--set", f"folder={meeting}", "--json").out)
+    assert json.loads(trainwright("runs", "show", "bg", "--json").out)["id"] == submitted["run_id"]
     while not (meeting / "begun").exists():
         assert not json.loads(trainwright("runs", "show", "--json").out)["finished"]
     shown = trainwright("runs", "show")

@@ -15,7 +15,7 @@ def _artifact(kind: str, **metadata: object) -> Artifact:
 
 def test_headlines_are_those_of_the_evaluation_and_the_deployment(tasks: list[Task]) -> None:
     found = find_headlines(tasks)
-    assert (found.metric_name, found.metric_value) == ("accuracy", 0.9875)
+    assert (found.metric_name, found.metric_value, found.metric_note) == ("accuracy", 0.9875, "")
     assert found.is_blessed is True
     assert found.reasons == ("accuracy 0.99 is over 0.9",)
     assert (found.endpoint, found.version) == ("http://127.0.0.1:8501/v1/models/digits", 2)
@@ -26,7 +26,7 @@ def test_a_regression_is_told_by_its_error(tasks: list[Task]) -> None:
     outputs = Values(artifacts=metrics, parameters={"is_blessed": False, "reasons": [{"message": "rmse is too high"}]})
     evaluate = replace(next(task for task in tasks if task.name == "evaluate"), outputs=outputs)
     found = find_headlines([evaluate])
-    assert (found.metric_name, found.metric_value) == ("rmse", 2.5)
+    assert (found.metric_name, found.metric_value, found.metric_note) == ("rmse", 2.5, "R2 0.9000")
     assert found.is_blessed is False
     assert found.reasons == ("rmse is too high",)
 

@@ -40,9 +40,12 @@ def test_the_platform_document_goes_along(kubeflow: Any, with_platform: Compiled
     assert "root" in run.json["pipeline_spec"]["pipeline_spec"]
 
 
-def test_no_cache_switches_the_cache_off_in_every_step(kubeflow: Any, pipeline: CompiledPipeline) -> None:
-    target(kubeflow.address).submit(pipeline, PARAMETERS, use_cache=False)
+def test_a_name_is_sent_and_no_cache_switches_the_cache_off_in_every_step(
+    kubeflow: Any, pipeline: CompiledPipeline
+) -> None:
+    target(kubeflow.address).submit(pipeline, PARAMETERS, name="nightly", use_cache=False)
     [run] = kubeflow.of("POST", "/runs$")
+    assert run.json["display_name"] == "nightly"
     assert run.json["pipeline_spec"]["root"]["dag"]["tasks"]["use"]["cachingOptions"] == {}
 
 

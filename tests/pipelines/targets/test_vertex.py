@@ -46,8 +46,11 @@ def test_a_job_is_sent_with_its_spec_parameters_and_settings(vertex: Any, pipeli
     assert "authorization" not in request.headers, "plain HTTP never carries a token"
 
 
-def test_no_cache_switches_the_cache_off_in_every_step(vertex: Any, pipeline: CompiledPipeline) -> None:
-    target(vertex.address).submit(pipeline, PARAMETERS, use_cache=False)
+def test_a_name_is_sent_and_no_cache_switches_the_cache_off_in_every_step(
+    vertex: Any, pipeline: CompiledPipeline
+) -> None:
+    target(vertex.address).submit(pipeline, PARAMETERS, name="nightly", use_cache=False)
+    assert vertex.requests[0].json["displayName"] == "nightly"
     tasks = vertex.requests[0].json["pipelineSpec"]["root"]["dag"]["tasks"]
     assert tasks["use"]["cachingOptions"] == {"enableCache": False}
 
