@@ -20,9 +20,11 @@ class TrainwrightError(Exception):
     """Base of all errors that a person can act on; the command line prints them without a traceback.
 
     `exit_code` is 2 where what was given cannot be used, so nothing was started, and 1 where something that ran failed.
+    `user_traceback` is the user's frames and the exception, ready to print, where it was raised below the user's code.
     """
 
     exit_code = 1
+    user_traceback: str = ""
 
 
 class InvalidSetting(TrainwrightError):

@@ -111,13 +111,18 @@ class ModelModule:
 
     @contextmanager
     def user_code(self, what: str) -> Iterator[None]:
-        """Turn an exception that passes through the user's files into a `UserCodeError`; leave others alone."""
+        """Turn an exception that passes through the user's files into a `UserCodeError`; leave others alone.
+
+        An error of ours stays what it is, and gets the user's frames.
+        """
         try:
             yield
         except Exception as error:
-            if ours := innermost_own_error(error):
-                raise ours from ours.__cause__  # AutoGraph wraps what is raised while it makes a graph
             frame = last_user_frame(error, self.location)
+            if ours := innermost_own_error(error):
+                if frame is not None and not ours.user_traceback:
+                    ours.user_traceback = format_user_traceback(error, self.location)
+                raise ours from ours.__cause__  # AutoGraph wraps what is raised while it makes a graph
             if frame is None:
                 raise
             place = f"{Path(frame.filename).name}, line {frame.lineno}"

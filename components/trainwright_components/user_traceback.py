@@ -11,9 +11,13 @@ _OWN_PACKAGE = Path(__file__).resolve().parent
 
 
 def format_user_traceback(error: BaseException, location: Path) -> str:
-    """Like Python's traceback of `error`, with only the frames of files at `location`."""
+    """Like Python's traceback of `error`, with only the frames of files at `location`.
+
+    An error of ours that AutoGraph wrapped stands there as it was raised.
+    """
+    shown = innermost_own_error(error) or error
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(user_frames(error, location))]
-    return "".join([*lines, *traceback.format_exception_only(error)])
+    return "".join([*lines, *traceback.format_exception_only(shown)])
 
 
 def last_user_frame(error: BaseException, location: Path) -> traceback.FrameSummary | None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from trainwright_components.datasets.chunks import Column
+from trainwright_components.short_floats import plain_list
 
 
 class PredictionWriter(Protocol):
@@ -99,7 +100,7 @@ class ParquetWriter:
 
 
 def _json_values(column: Column) -> list[Any]:
-    values: list[Any] = column.tolist()
+    values: list[Any] = plain_list(column)
     return [None if value != value else value for value in values]  # NaN is no JSON
 
 

@@ -17,6 +17,7 @@ from trainwright_components.datasets.writer import encode_rows
 from trainwright_components.errors import InvalidData
 from trainwright_components.export_savedmodel.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
 from trainwright_components.model_outputs import CLASSES, OutputReader, Task
+from trainwright_components.short_floats import plain_list
 from trainwright_components.training.trained_model import TrainedModel
 
 MAX_ROWS = 8
@@ -150,7 +151,7 @@ def tolerance_of(outputs: Arrays) -> float:
 
 
 def _to_json(value: NDArray[Any]) -> Any:
-    return _texts(value.tolist()) if value.dtype == object else value.tolist()
+    return _texts(value.tolist()) if value.dtype == object else plain_list(value)
 
 
 def _texts(value: Any) -> Any:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.errors import InvalidModule, TrainwrightError, UserCodeError
+from trainwright_components.errors import InvalidModule, TrainwrightError
 from trainwright_components.files import write_whole
 from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER, TrialContext
 from trainwright_components.model_module import load_module
@@ -33,6 +33,9 @@ def describe_module(*, module: str, output: str) -> None:
         loaded = load_module(module)
         found: dict[str, Any] = {"params": dict(loaded.default_params), "search_space": dict(loaded.search_space)}
     except TrainwrightError as error:
-        trace = error.user_traceback if isinstance(error, UserCodeError) else ""
-        found = {"problem": str(error), "user_traceback": trace, "is_contract": isinstance(error, InvalidModule)}
+        found = {
+            "problem": str(error),
+            "user_traceback": error.user_traceback,
+            "is_contract": isinstance(error, InvalidModule),
+        }
     write_whole(Path(output), json.dumps(found))

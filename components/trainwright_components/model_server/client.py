@@ -91,6 +91,10 @@ def jsonable(value: Any) -> Any:
         return {name: jsonable(item) for name, item in value.items()}
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
+    if hasattr(value, "dtype"):
+        from trainwright_components.short_floats import plain_list  # whoever has an array has paid for NumPy
+
+        return jsonable(plain_list(value))
     if hasattr(value, "tolist"):
         return jsonable(value.tolist())
     if isinstance(value, list | tuple):

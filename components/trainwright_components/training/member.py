@@ -18,7 +18,7 @@ from trainwright_components.cluster.rules import servers
 from trainwright_components.cluster.signs import SignOfLife
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
-from trainwright_components.errors import InvalidSetting, TrainwrightError, UserCodeError
+from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.files import write_whole
 from trainwright_components.model_module import load_module
 from trainwright_components.training.place import Place
@@ -100,7 +100,7 @@ def _write_error(folder: Path, member: Member, error: TrainwrightError) -> None:
     content = {
         "type": type(error).__name__,
         "message": str(error),
-        "user_traceback": getattr(error, "user_traceback", ""),
+        "user_traceback": error.user_traceback,
     }
     try:
         write_whole(folder / _ERRORS_FOLDER / f"{member}.json", json.dumps(content))
@@ -114,7 +114,7 @@ def read_error(folder: Path, member: Member) -> TrainwrightError | None:
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
-    if content["type"] == UserCodeError.__name__:
-        return UserCodeError(content["message"], user_traceback=content["user_traceback"])
     kind: type[TrainwrightError] = getattr(errors, content["type"], TrainwrightError)
-    return kind(content["message"])
+    error = kind(content["message"])
+    error.user_traceback = content["user_traceback"]
+    return error

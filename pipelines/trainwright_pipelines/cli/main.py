@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from trainwright_components.errors import TrainwrightError, UserCodeError
+from trainwright_components.errors import TrainwrightError
 from trainwright_pipelines.cli.lazy import LazyGroup
 
 COMMANDS = {
@@ -74,12 +74,10 @@ def run_command(arguments: list[str]) -> int:
     except click.ClickException as error:
         _say_error(error.format_message(), kind="usage", arguments=arguments)
         return WRONG_USAGE
-    except UserCodeError as error:
-        _say_error(str(error), kind=type(error).__name__, arguments=arguments)
-        click.echo(error.user_traceback, err=True)
-        return error.exit_code
     except TrainwrightError as error:
         _say_error(str(error), kind=type(error).__name__, arguments=arguments)
+        if error.user_traceback:
+            click.echo(error.user_traceback, err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)

@@ -40,12 +40,9 @@ def run_component(source: str, function: str, executor_input: str, report: str) 
         find_devices_quietly()
     try:
         _execute(Path(source), function, Path(executor_input))
-    except UserCodeError as error:
-        _debug(error.__cause__ or error)
-        return _report(Path(report), str(error), error.user_traceback, code=error.exit_code)
     except TrainwrightError as error:
-        _debug(error)
-        return _report(Path(report), str(error), "", code=error.exit_code)
+        _debug((error.__cause__ if isinstance(error, UserCodeError) else None) or error)
+        return _report(Path(report), str(error), error.user_traceback, code=error.exit_code)
     except Exception as error:
         _debug(error)
         trace = "".join(traceback.format_exception(error.with_traceback(_below(error, source))))

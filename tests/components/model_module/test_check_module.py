@@ -6,7 +6,7 @@ import pytest
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.errors import InvalidModule, UserCodeError
+from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
 from trainwright_components.model_module import Context, check_module, load_module, resolve_params
 
 PREPROCESS = """
@@ -86,6 +86,43 @@ def test_an_exception_in_build_model_keeps_the_users_lines_only(tmp_path: Path, 
         check(tmp_path, digits_dataset, text)
     assert caught.value.user_traceback.splitlines()[1] == f'  File "{tmp_path / "net.py"}", line 3, in build_model'
     assert "trainwright_components" not in caught.value.user_traceback
+
+
+def test_an_error_of_a_helper_of_ours_stays_what_it_is_and_shows_the_users_line(
+    tmp_path: Path, digits_dataset: Path
+) -> None:
+    text = "def build_model(context):\n    return context.schema.feature('imgae')\n"
+    with pytest.raises(InvalidSetting, match="no feature is called 'imgae'; did you mean 'image'") as caught:
+        check(tmp_path, digits_dataset, text)
+    lines = caught.value.user_traceback.splitlines()
+    assert lines[1:3] == [
+        f'  File "{tmp_path / "net.py"}", line 2, in build_model',
+        "    return context.schema.feature('imgae')",
+    ]
+    assert lines[-1].startswith("trainwright_components.errors.InvalidSetting: no feature is called 'imgae'")
+    assert "schema.py" not in caught.value.user_traceback
+
+
+def test_an_error_of_ours_below_a_graph_of_the_users_shows_the_users_line(tmp_path: Path, digits_dataset: Path) -> None:
+    text = f"""{PREPROCESS}
+import tensorflow as tf
+
+def build_model(context):
+    @tf.function
+    def widths(x):
+        return x + len(context.schema.feature("imgae").shape)
+
+    return widths(tf.constant(1))
+"""
+    with pytest.raises(InvalidSetting, match="no feature is called 'imgae'") as caught:
+        check(tmp_path, digits_dataset, text)
+    assert 'context.schema.feature("imgae")' in caught.value.user_traceback
+
+
+def test_an_error_of_ours_about_the_module_itself_has_no_lines(tmp_path: Path, digits_dataset: Path) -> None:
+    with pytest.raises(InvalidModule) as caught:
+        check(tmp_path, digits_dataset, "def build_model(context): return None\n")
+    assert not caught.value.user_traceback
 
 
 def test_an_exception_in_preprocess_keeps_the_users_line(tmp_path: Path, digits_dataset: Path) -> None:
