@@ -260,6 +260,7 @@ def no_champion(metric: str) -> Check:
 
 
 def _apart(value: float, other: float) -> tuple[str, str]:
-    """Both with four significant digits, or with as many as it takes to tell them apart."""
-    digits = next((count for count in range(4, 17) if f"{value:.{count}g}" != f"{other:.{count}g}"), 4)
+    """Both with four significant digits, or as many as whole numbers have and as it takes to tell them apart."""
+    fewest = max(4, min(15, len(f"{max(abs(value), abs(other)):.0f}")))
+    digits = next((count for count in range(fewest, 17) if f"{value:.{count}g}" != f"{other:.{count}g}"), fewest)
     return f"{value:.{digits}g}", f"{other:.{digits}g}"

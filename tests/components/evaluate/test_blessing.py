@@ -181,6 +181,7 @@ def test_a_model_with_the_champions_answers_is_not_worse_whatever_rounding_does_
         ("accuracy", (0.95, 0.97), 0.01, "accuracy is 0.95, worse by more than 0.01 than 0.97 of the"),
         ("rmse", (59.0, 57.0), 0.02, "rmse is 59, worse by more than 2% than 57 of the champion"),
         ("rmse", (57.123456, 57.123412), 0.0, "rmse is 57.1235, worse than 57.1234 of"),
+        ("rmse", (32365.598, 4470.4916), 0.0, "rmse is 32366, worse than 4470.5 of"),
     ],
 )
 def test_the_message_has_the_digits_that_tell_the_two_apart(
