@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
 
+LAUNCHERS = {"local": "trainwright_components.cluster.local:LocalProcesses"}
 ROLES = ("chief", "worker", "ps", "evaluator")
 DEFAULT_MAX_RESTARTS = 2
 DEFAULT_RENDEZVOUS_S = 120.0
@@ -151,7 +152,9 @@ def _role(name: str, value: Any) -> RoleSpec:
 
 def _option(name: str, value: Any) -> Any:
     if name == "launcher":
-        return str(value)
+        if not isinstance(value, str) or value not in LAUNCHERS:
+            raise InvalidSetting(f"cluster.launcher must be one of {', '.join(LAUNCHERS)}; got {value!r}")
+        return value
     if name == "max_restarts":
         return _whole(name, value)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.launcher import ClusterJob, Launcher
-from trainwright_components.cluster.spec import ClusterSpec
+from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.errors import InvalidSetting, TrainingFailed
+from trainwright_components.errors import TrainingFailed
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import Context, ModelModule, check_module, load_module, resolve_params
 from trainwright_components.train_distributed.report import write_report
@@ -24,7 +24,6 @@ from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.sharing_check import check_sharing
 from trainwright_components.training.strategies import choose_strategy
 
-LAUNCHERS = {"local": "trainwright_components.cluster.local:LocalProcesses"}
 CLUSTER_FOLDER = "cluster"  # logs of the members; stays when training fails
 _LAST_LINES = 20
 
@@ -148,8 +147,6 @@ def _train_on_cluster(
 
 
 def _launcher(name: str) -> Launcher:
-    if name not in LAUNCHERS:
-        raise InvalidSetting(f"cluster.launcher must be one of {', '.join(LAUNCHERS)}; got {name!r}")
     module, _, kind = LAUNCHERS[name].partition(":")
     launcher: Launcher = getattr(import_module(module), kind)()
     return launcher

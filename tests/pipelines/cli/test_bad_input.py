@@ -152,6 +152,7 @@ BAD_RUNS = [
     (["--option", "host=x"], "target local has no option 'host'"),
     (["--set", "params.units=many"], "params.units must be like its default 64, got 'many'"),
     (["--set", "cluster.workers=2"], "there is no cluster setting 'workers'; did you mean 'worker'?"),
+    (["--set", "cluster.launcher=moon"], "cluster.launcher must be one of local; got 'moon'"),
     (["--set", "cluster.worker=two"], "cluster.worker must be a whole number"),
     (["--set", "training.strategy=multi_worker_mirrored"], "multi_worker_mirrored needs a cluster"),
     (["--set", "thresholds.acuracy=0.9"], "thresholds: no metric is called 'acuracy'; did you mean 'accuracy'?"),
