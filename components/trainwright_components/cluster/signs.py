@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
@@ -31,6 +32,13 @@ class Sign:
     def has_joined(self) -> bool:
         """Whether the member has reached all others."""
         return self.doing != JOINING
+
+
+class SaySign(Protocol):
+    """Tells whoever watches over the members what this one is doing."""
+
+    def __call__(self, doing: str = ..., step: int = ...) -> None:
+        """Say it; `doing` is one of the words above."""
 
 
 @dataclass(kw_only=True)
@@ -69,3 +77,7 @@ def forget_signs(folder: Path, members: Collection[Member]) -> None:
 def _read(file: Path) -> Sign:
     content = json.loads(file.read_text())
     return Sign(doing=content["doing"], step=content["step"], age_s=time.time() - file.stat().st_mtime)
+
+
+if TYPE_CHECKING:
+    _say: type[SaySign] = SignOfLife

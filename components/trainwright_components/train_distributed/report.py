@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.cluster.spec import ClusterSpec
-from trainwright_components.cluster.supervisor import Restart
 from trainwright_components.files import write_whole
 from trainwright_components.reports import Report
 from trainwright_components.training.result import TrainingResult
@@ -24,7 +23,6 @@ def write_report(
     settings: TrainingSettings,
     params: Mapping[str, Any],
     cluster: ClusterSpec,
-    restarts: Sequence[Restart] = (),
 ) -> None:
     """Write the page to `path`."""
     page = Report("Training")
@@ -45,10 +43,13 @@ def write_report(
     )
     for note in result.notes:
         page.add_text(f"Note: {note}.")
-    if restarts:
+    if result.restarts:
         page.add_heading("Restarts")
         page.add_table(
-            [(one.after_s, one.reason, one.step, ", ".join(one.members) or "nobody", one.took_s) for one in restarts],
+            [
+                (one.after_s, one.reason, one.step, ", ".join(one.members) or "nobody", one.took_s)
+                for one in result.restarts
+            ],
             header=("after s", "reason", "at step", "started again", "back after s"),
         )
     page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def train_model(
     cluster: Mapping[str, Any] | None = None,
     log_dir: Path | None = None,
     report: Path | None = None,
+    launcher: Launcher | None = None,
 ) -> TrainingResult:
     """Train `module` on the prepared `dataset` and write the trained model to `output`.
 
@@ -50,6 +52,7 @@ def train_model(
         cluster: Fields of `ClusterSpec`, such as `{"worker": 2}`; nothing for this process alone.
         log_dir: Where TensorBoard logs go.
         report: Where the HTML page goes.
+        launcher: What starts the members of a cluster, instead of the launcher that `cluster` names.
 
     Raises:
         InvalidSetting: A setting that cannot be used.
@@ -85,14 +88,14 @@ def _train(
     loaded = load_module(module)
     if spec.is_empty:
         result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
-        restarts: Sequence[Restart] = ()
     else:
         _check(spec, loaded, dataset, params, settings)
         prepare_output(output)
-        restarts = _train_on_cluster(spec, loaded, dataset, output, params, settings, log_dir)
-        result = read_result(output)
+        launcher = launcher or make_launcher(spec.launcher)
+        restarts = _train_on_cluster(launcher, spec, loaded, dataset, output, params, settings, log_dir)
+        result = replace(read_result(output), restarts=tuple(restarts))
     if report is not None:
-        write_report(report, result, settings=settings, params=params, cluster=spec, restarts=restarts)
+        write_report(report, result, settings=settings, params=params, cluster=spec)
     return result
 
 
@@ -116,6 +119,7 @@ def _check(
 
 
 def _train_on_cluster(
+    launcher: Launcher,
     spec: ClusterSpec,
     module: ModelModule,
     dataset: Path,
@@ -136,7 +140,7 @@ def _train_on_cluster(
         "log_dir": str(log_dir.absolute()) if log_dir is not None else "",
     }
     job = ClusterJob(spec=spec, target=TARGET, arguments=arguments, folder=folder)
-    with _launcher(spec.launcher) as launcher, catch_sigterm() as interruption:
+    with launcher, catch_sigterm() as interruption:
         outcome = run_cluster(launcher, job, should_stop=lambda: interruption.is_requested)
     if outcome.was_stopped:
         raise SystemExit(TERMINATED_EXIT_CODE)
@@ -146,7 +150,8 @@ def _train_on_cluster(
     return outcome.restarts
 
 
-def _launcher(name: str) -> Launcher:
+def make_launcher(name: str) -> Launcher:
+    """The launcher of that name, which is one of `LAUNCHERS`."""
     module, _, kind = LAUNCHERS[name].partition(":")
     launcher: Launcher = getattr(import_module(module), kind)()
     return launcher

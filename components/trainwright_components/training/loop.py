@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.cluster.signs import SAVING, TRAINING
+from trainwright_components.cluster.signs import SAVING, TRAINING, SaySign
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.checkpoints import Checkpoint
 from trainwright_components.training.course import SavedCheckpoint
@@ -22,7 +22,7 @@ from trainwright_components.training.model_state import (
     write_state,
     write_weights,
 )
-from trainwright_components.training.place import SaySign, say_nothing
+from trainwright_components.training.place import say_nothing
 from trainwright_components.training.position import Position
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.settings import TrainingSettings

@@ -13,9 +13,10 @@ from typing import Any
 
 from trainwright_components import errors
 from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
+from trainwright_components.cluster.hold import Hold
 from trainwright_components.cluster.local import THREADS_VARIABLE
 from trainwright_components.cluster.rules import servers
-from trainwright_components.cluster.signs import SignOfLife
+from trainwright_components.cluster.signs import JOINING, SaySign, SignOfLife
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
 from trainwright_components.errors import InvalidSetting, TrainwrightError
@@ -49,6 +50,8 @@ def main(
     cluster, member = found
     threads = int(training.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
     sign_of_life = SignOfLife(folder=Path(folder), member=member)
+    hold = Hold.from_env(os.environ, member)
+    say: SaySign = sign_of_life if hold is None else hold.around(sign_of_life)
 
     def train() -> None:
         run_training(
@@ -58,11 +61,12 @@ def main(
             params=params,
             settings=TrainingSettings.from_mapping({**training, "threads": threads}),
             log_dir=Path(log_dir) if log_dir else None,
-            place=Place(cluster=cluster, member=member, sign_of_life=sign_of_life),
+            place=Place(cluster=cluster, member=member, sign_of_life=say),
         )
 
+    say(JOINING)
     is_server = member in servers(cluster)
-    work = partial(serve, threads=threads, sign_of_life=sign_of_life) if is_server else train
+    work = partial(serve, threads=threads, sign_of_life=say) if is_server else train
     code = _guarded(work, folder=Path(folder), member=member)
     with contextlib.suppress(OSError):  # a full disk must not change the exit code
         sys.stdout.flush()

@@ -1,16 +1,9 @@
 """Which member of which cluster a process is."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from trainwright_components.cluster.signs import SaySign
 from trainwright_components.cluster.spec import ClusterSpec, Member
-
-
-class SaySign(Protocol):
-    """Tells whoever watches over the members what this one is doing."""
-
-    def __call__(self, doing: str = ..., step: int = ...) -> None:
-        """Say it; `doing` is one of the words in `cluster.signs`."""
 
 
 def say_nothing(*_: object, **__: object) -> None:

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.cluster.supervisor import Restart
 from trainwright_components.training.course import Course
 from trainwright_components.training.trained_model import TRAINING_FILE
 
+_NOT_STORED = ("model_folder", "restarts")
 _BESIDE = ("settings", "cluster", "inputs")  # in training.json, but no part of the result
 
 
@@ -24,6 +26,7 @@ class TrainingResult:
         resumed_at: The step that this process began with.
         course: What happened along the way.
         notes: What is worth saying about the settings, such as those without effect.
+        restarts: Members of the cluster that started again; only whoever watches over them knows, not training.json.
     """
 
     history: list[dict[str, float]]
@@ -39,11 +42,12 @@ class TrainingResult:
     resumed_at: int = 0
     course: Course = field(default_factory=Course)
     notes: list[str] = field(default_factory=list)
+    restarts: tuple[Restart, ...] = ()
 
 
 def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:
     """What training.json holds."""
-    values = {name: value for name, value in asdict(result).items() if name != "model_folder"}
+    values = {name: value for name, value in asdict(result).items() if name not in _NOT_STORED}
     return {**values, "settings": settings, "cluster": cluster}
 
 

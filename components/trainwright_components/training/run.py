@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.signs import JOINED, JOINING
+from trainwright_components.cluster.signs import JOINED
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.model_module import Context, ModelModule, resolve_params
@@ -80,7 +80,6 @@ def run_training(
             quiet_loggers(),
             in_words_of_training(settings.batch_size, dataset),
         ):  # TensorFlow tells of each collective
-            place.sign_of_life(JOINING)
             strategy = build_strategy(choice, settings)
             place.sign_of_life(JOINED)
             if place.is_chief:

@@ -1,5 +1,6 @@
 """One training under one strategy: model, data, checkpoints, callbacks and logs brought together around the loop."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -249,10 +250,16 @@ def _watcher(logs: TensorBoardLogs | None, on_epoch_end: OnEpochEnd | None) -> O
 
 
 def _wait_for_all(strategy: "tf.distribute.Strategy") -> None:
-    """Keep every member until the chief has saved: members that left would look lost to it."""
+    """Keep every member until the chief has saved: members that left would look lost to it.
+
+    Whoever leaves first breaks the meeting that the others are still in. That is a second one, which may fail.
+    """
     import tensorflow as tf
 
     def meet() -> Any:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1.0)), axis=None)
 
-    tf.function(meet)()
+    meet_once = tf.function(meet)
+    meet_once()
+    with contextlib.suppress(tf.errors.OpError):
+        meet_once()

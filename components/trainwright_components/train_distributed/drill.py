@@ -1,0 +1,207 @@
+"""A drill: train twice, disturb one member of the second training, and tell what that cost."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.cluster.signs import TRAINING
+from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.errors import InvalidSetting, TrainwrightError
+from trainwright_components.train_distributed.disturbing import Disturbance, Disturbing, Times
+from trainwright_components.train_distributed.train import make_launcher, train_model
+from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.trained_model import TrainedModel
+
+STALL_S, RENDEZVOUS_S = 20.0, 60.0  # a drill need not wait as long as a training
+DEFAULT_CLUSTERS: Mapping[str, Mapping[str, int]] = {
+    "chief": {"chief": 1, "worker": 1},
+    "worker": {"worker": 2},
+    "ps": {"chief": 1, "worker": 2, "ps": 1},
+    "evaluator": {"chief": 1, "evaluator": 1},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillResult:
+    """What a disturbance cost. Times are seconds after it; None for what did not happen.
+
+    Args:
+        has_survived: Whether the disturbed training ended with a model.
+        step: The step at which it was disturbed.
+        resumed_at: The step from which it went on; None when it never stopped.
+        steps_lost: Steps that were taken twice.
+        noticed_s: Until members were started again.
+        back_s: Until the training took steps with all members again.
+        caught_up_s: Until it was past the step of the disturbance.
+        reasons: Why members started again, each time.
+        largest_difference: Between a weight of the disturbed and of the undisturbed training.
+        undisturbed_s: What the undisturbed training took from start to end.
+        error: Why it did not survive.
+    """
+
+    member: str
+    how: str
+    moment: str
+    step: int
+    has_survived: bool
+    resumed_at: int | None = None
+    steps_lost: int | None = None
+    noticed_s: float | None = None
+    back_s: float | None = None
+    caught_up_s: float | None = None
+    reasons: tuple[str, ...] = ()
+    largest_difference: float | None = None
+    undisturbed_s: float | None = None
+    disturbed_s: float = 0.0
+    error: str = ""
+
+
+def run_drill(
+    dataset: Path,
+    module: str | Path,
+    folder: Path,
+    disturbance: Disturbance,
+    *,
+    params: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    cluster: Mapping[str, Any] | None = None,
+    compare: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+) -> DrillResult:
+    """Train `module` on `dataset`, disturbed and, to compare, undisturbed.
+
+    Args:
+        dataset: A folder that prepare_data wrote.
+        module: A Python file, a folder, or a dotted name.
+        folder: Where both trainings go.
+        disturbance: What happens to whom, and when.
+        params: Overrides of the module's `DEFAULT_PARAMS`.
+        training: Fields of `TrainingSettings`; calls into TensorFlow have one step each unless it says otherwise.
+        cluster: Fields of `ClusterSpec`; by default the smallest cluster with such a member.
+        compare: Whether to train undisturbed too.
+        tell: Takes lines for a person.
+
+    Raises:
+        InvalidSetting: The moment never came, or the cluster has no such member.
+        TrainwrightError: The undisturbed training failed.
+    """
+    cluster = {
+        "stall_timeout_s": STALL_S,
+        "rendezvous_timeout_s": RENDEZVOUS_S,
+        **(cluster or DEFAULT_CLUSTERS[disturbance.member.role]),
+    }
+    spec = ClusterSpec.from_mapping(cluster)
+    disturbance.held(spec)
+    options: dict[str, Any] = {
+        "params": params,
+        "training": {"steps_per_call": 1, **(training or {})},
+        "cluster": cluster,
+    }
+    undisturbed, undisturbed_s = None, None
+    if compare:
+        tell(f"training undisturbed on {_in_words(spec)}")
+        started = time.monotonic()
+        undisturbed = train_model(dataset, module, folder / "undisturbed", **options)
+        undisturbed_s = time.monotonic() - started
+        tell(f"undisturbed: {undisturbed.steps} steps in {undisturbed_s:.1f} s")
+    tell(f"training again; {disturbance.member} will be disturbed")
+    launcher = Disturbing(
+        inner=make_launcher(spec.launcher), disturbance=disturbance, folder=folder / "hold", tell=tell
+    )
+    started = time.monotonic()
+    error, result = "", None
+    try:
+        result = train_model(dataset, module, folder / "disturbed", launcher=launcher, **options)
+    except TrainwrightError as failure:
+        error = str(failure)
+    if launcher.times.disturbed is None:
+        raise InvalidSetting(
+            f"nobody was disturbed: the training ended before {disturbance.held(spec)} was {disturbance.moment} at "
+            f"step {disturbance.step}{': ' + error if error else ''}"
+        )
+    return _account(
+        disturbance,
+        launcher.times,
+        result,
+        undisturbed,
+        undisturbed_s=undisturbed_s,
+        disturbed_s=time.monotonic() - started,
+        error=error,
+    )
+
+
+def _account(
+    what: Disturbance,
+    times: Times,
+    result: TrainingResult | None,
+    undisturbed: TrainingResult | None,
+    *,
+    undisturbed_s: float | None,
+    disturbed_s: float,
+    error: str,
+) -> DrillResult:
+    resumed = result.course.resumed_at if result is not None else []
+    return DrillResult(
+        member=str(what.member),
+        how=what.how,
+        moment=what.moment,
+        step=times.step,
+        has_survived=result is not None,
+        resumed_at=resumed[-1] if resumed else None,
+        steps_lost=_steps_lost(times, resumed) if result is not None else None,
+        noticed_s=_since(times, times.noticed),
+        back_s=_since(times, times.back),
+        caught_up_s=_since(times, times.caught_up),
+        reasons=tuple(restart.reason for restart in result.restarts) if result is not None else (),
+        largest_difference=_difference(result, undisturbed) if result and undisturbed else None,
+        undisturbed_s=undisturbed_s,
+        disturbed_s=disturbed_s,
+        error=error,
+    )
+
+
+def _steps_lost(times: Times, resumed: list[int]) -> int:
+    """All steps, when members that train started again and found no checkpoint."""
+    if resumed:
+        return max(0, times.step - resumed[-1])
+    have_stopped = any(member.role in ("chief", "ps") for member in times.restarted) or len(times.restarted) > 1
+    return times.step if have_stopped else 0
+
+
+def _since(times: Times, moment: float | None) -> float | None:
+    return moment - times.disturbed if moment is not None and times.disturbed is not None else None
+
+
+def _difference(one: TrainingResult, other: TrainingResult) -> float:
+    import numpy as np
+
+    ours, theirs = (TrainedModel.load(result.model_folder).model.get_weights() for result in (one, other))
+    return max((float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True) if a.size), default=0.0)
+
+
+def _in_words(spec: ClusterSpec) -> str:
+    return ", ".join(f"{count} {role}" for role, count in spec.to_mapping().items())
+
+
+def plan_disturbance(
+    role: str,
+    index: int | None = None,
+    *,
+    how: str = "kill",
+    moment: str = TRAINING,
+    step: int = 0,
+    cluster: Mapping[str, Any] | None = None,
+) -> Disturbance:
+    """The disturbance of a member that `cluster` has; the last of its role when `index` is absent.
+
+    Raises:
+        InvalidSetting: There is no such member.
+    """
+    spec = ClusterSpec.from_mapping(cluster or DEFAULT_CLUSTERS[role])
+    last = max(0, spec.role(role).replicas - 1)
+    member = Member(role=role, index=last if index is None else index)
+    disturbance = Disturbance(member=member, how=how, moment=moment, step=step)
+    disturbance.held(spec)
+    return disturbance

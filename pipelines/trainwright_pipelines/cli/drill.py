@@ -1,0 +1,165 @@
+"""`trainwright drill`: lose a member of a training on purpose, and see what that costs."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainwright_pipelines.cli.lazy import ExampleCommand
+from trainwright_pipelines.cli.options import json_option, parameter_options
+from trainwright_pipelines.home import find_home
+
+if TYPE_CHECKING:
+    from trainwright_components.train_distributed.drill import DrillResult
+
+_ROLES = ("chief", "worker", "ps", "evaluator")
+_HOWS = ("kill", "terminate", "hang")
+_MOMENTS = ("training", "saving", "joining", "finishing")
+_SMALL = {"epochs": 3, "checkpoint_every_steps": 10, "deterministic": True}  # when nobody says how to train
+_DEFAULT_STEP = 25
+
+
+@click.command(
+    cls=ExampleCommand,
+    examples="""\
+trainwright drill                                     kill the second of two workers at step 25
+trainwright drill --role chief --at-step 12 --how hang
+trainwright drill --role worker --while saving --json
+trainwright drill --params my_project/params.yaml --set cluster.worker=3 --index 2
+""",
+)
+@click.option("--role", type=click.Choice(_ROLES), default="worker", show_default=True, help="Whom to disturb.")
+@click.option("--index", type=click.IntRange(min=0), help="Which of the role; the last if not said.")
+@click.option("--at-step", type=click.IntRange(min=0), help=f"The step from which on; {_DEFAULT_STEP} while training.")
+@click.option(
+    "--how",
+    type=click.Choice(_HOWS),
+    default="kill",
+    show_default=True,
+    help="Kill it, ask it to end, or stop it without ending it.",
+)
+@click.option(
+    "--while",
+    "moment",
+    type=click.Choice(_MOMENTS),
+    default="training",
+    show_default=True,
+    help="Between two steps, before a checkpoint, before the members met, or before the model is saved.",
+)
+@click.option("--compare/--no-compare", default=True, help="Train undisturbed too, and compare the weights.")
+@click.option("--keep", metavar="DIR", type=click.Path(path_type=Path), help="Keep both trainings in DIR.")
+@click.option("--logs", is_flag=True, help="Show what the members write.")
+@parameter_options
+@json_option
+def drill(
+    role: str,
+    index: int | None,
+    at_step: int | None,
+    how: str,
+    moment: str,
+    compare: bool,
+    keep: Path | None,
+    logs: bool,
+    settings: tuple[str, ...],
+    params_file: str | None,
+    as_json: bool,
+) -> None:
+    """Disturb one member of a training; tell the steps lost, the times, and how far the weights are off.
+
+    Trains the digits, or what the parameters of train_and_deploy say, on a cluster of this machine: first undisturbed,
+    then disturbed. Exit code 0 when the disturbed training ended with a model, 1 when it did not.
+    """
+    from trainwright_components.train_distributed.drill import plan_disturbance, run_drill
+
+    values = _values(settings, params_file)
+    cluster = values["cluster"] or None
+    step = at_step if at_step is not None else _DEFAULT_STEP if moment == "training" else 0
+    disturbance = plan_disturbance(role, index, how=how, moment=moment, step=step, cluster=cluster)
+    if logs:
+        _show_logs()
+    with _folder(keep) as folder:
+        result = run_drill(
+            _prepare(values, folder / "dataset"),
+            values["module"],
+            folder,
+            disturbance,
+            params=values["params"],
+            training=values["training"] or _SMALL,
+            cluster=cluster,
+            compare=compare,
+            tell=lambda line: click.echo(line, err=True),
+        )
+    _show(result, as_json=as_json)
+    raise click.exceptions.Exit(0 if result.has_survived else 1)
+
+
+def _values(settings: tuple[str, ...], params_file: str | None) -> dict[str, Any]:
+    from trainwright_pipelines.targets.parameters import declared_parameters, split_setting
+    from trainwright_pipelines.targets.preparing import prepare_run
+
+    chosen = [*map(split_setting, settings), ("model_name", "drill")]  # nothing is served under it
+    file = Path(params_file) if params_file else None
+    prepared = prepare_run("train_and_deploy", chosen, home=find_home(), params_file=file)
+    declared = declared_parameters(prepared.pipeline.spec)
+    return {**{name: parameter.default for name, parameter in declared.items()}, **prepared.values}
+
+
+def _prepare(values: dict[str, Any], dataset: Path) -> Path:
+    from dataclasses import fields
+
+    from trainwright_components.prepare_data.prepare import prepare_data
+    from trainwright_components.prepare_data.settings import PrepareSettings
+
+    click.echo(f"preparing {values['source']}", err=True)
+    known = {field.name for field in fields(PrepareSettings)}
+    chosen = {name: value for name, value in values.items() if name in known}
+    prepare_data(values["source"], dataset, PrepareSettings(**{**chosen, "exclude": tuple(values["exclude"])}))
+    return dataset
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="trainwright-drill-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def _show_logs() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+
+def _show(result: "DrillResult", *, as_json: bool) -> None:
+    from trainwright_pipelines.cli.output import print_json, print_table
+
+    if as_json:
+        print_json(result)
+        return
+    rows = [
+        ("disturbed", f"{result.member}: {result.how} while {result.moment}, at step {result.step}"),
+        ("survived", "yes" if result.has_survived else f"no: {result.error}"),
+        ("noticed after", _seconds(result.noticed_s)),
+        ("training again after", _seconds(result.back_s)),
+        ("past the step after", _seconds(result.caught_up_s)),
+        ("went on from step", "-" if result.resumed_at is None else result.resumed_at),
+        ("steps lost", "-" if result.steps_lost is None else result.steps_lost),
+        ("restarts", "; ".join(result.reasons) or "none"),
+        ("largest weight difference", _difference(result.largest_difference)),
+        ("whole training", f"{_seconds(result.disturbed_s)}, undisturbed {_seconds(result.undisturbed_s)}"),
+    ]
+    print_table(rows, header=("DRILL", ""))
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def _difference(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if value else "0 (equal to the last bit)"

@@ -1,0 +1,100 @@
+"""A drill loses a member on purpose and tells what it cost, with the numbers of the training itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainwright_components.cluster.spec import Member
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.train_distributed.disturbing import Disturbance
+from trainwright_components.train_distributed.drill import DrillResult, plan_disturbance, run_drill
+from trainwright_components.training.result import read_result
+
+NET = Path(__file__).parent / "modules" / "net.py"
+TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
+CHIEF, WORKER = Member(role="worker", index=0), Member(role="worker", index=1)
+
+
+def drill(dataset: Path, folder: Path, disturbance: Disturbance, **options: Any) -> DrillResult:
+    return run_drill(dataset, NET, folder, disturbance, **{"training": TRAINING, "compare": False, **options})
+
+
+def test_a_killed_worker_costs_the_steps_since_the_checkpoint(small_dataset: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=10), compare=True, tell=said.append)
+    assert (result.has_survived, result.step, result.resumed_at, result.steps_lost) == (True, 10, 8, 2)
+    assert result.reasons == ("worker-1 ended: killed by signal 9",)
+    assert result.largest_difference == 0.0
+    assert result.noticed_s is not None
+    assert result.back_s is not None
+    assert result.caught_up_s is not None
+    assert 0 < result.noticed_s < result.back_s <= result.caught_up_s < result.disturbed_s
+    assert any(line.startswith("worker-1: kill while training, at step 10") for line in said)
+
+
+def test_a_worker_that_is_asked_to_end_costs_no_step(small_dataset: Path, tmp_path: Path) -> None:
+    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, how="terminate", step=10))
+    assert (result.has_survived, result.resumed_at, result.steps_lost) == (True, 11, 0)
+    assert "terminated (143)" in result.reasons[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "hang"])
+@pytest.mark.parametrize("moment", ["joining", "saving", "finishing", "training"])
+@pytest.mark.parametrize("member", [CHIEF, WORKER])
+def test_no_moment_is_too_bad(small_dataset: Path, tmp_path: Path, member: Member, moment: str, how: str) -> None:
+    cluster = {"worker": 2, "rendezvous_timeout_s": 20.0, "stall_timeout_s": 20.0}
+    result = drill(small_dataset, tmp_path, Disturbance(member=member, how=how, moment=moment), cluster=cluster)
+    assert result.has_survived
+    assert len(result.reasons) == 1
+    assert read_result(tmp_path / "disturbed").steps == 24
+
+
+@pytest.mark.slow
+def test_one_process_that_is_watched_over_survives_too(small_dataset: Path, tmp_path: Path) -> None:
+    chief = Member(role="chief", index=0)
+    training = {**TRAINING, "deterministic": True}
+    result = drill(
+        small_dataset,
+        tmp_path,
+        Disturbance(member=chief, step=7),
+        cluster={"chief": 1},
+        training=training,
+        compare=True,
+    )
+    assert (result.resumed_at, result.steps_lost, result.largest_difference) == (4, 3, 0.0)
+
+
+def test_what_does_not_survive_says_why(small_dataset: Path, tmp_path: Path) -> None:
+    cluster = {"worker": 2, "max_restarts": 0}
+    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=6), cluster=cluster)
+    assert not result.has_survived
+    assert "worker-1 ended: killed by signal 9" in result.error
+    assert result.noticed_s is None
+
+
+def test_a_moment_that_never_comes_is_told(small_dataset: Path, tmp_path: Path) -> None:
+    chief = Member(role="chief", index=0)
+    with pytest.raises(InvalidSetting, match="the training ended before chief-0 was training at step 99"):
+        drill(small_dataset, tmp_path, Disturbance(member=chief, step=99), cluster={"chief": 1})
+
+
+@pytest.mark.parametrize(
+    ("role", "index", "cluster", "member"),
+    [
+        ("worker", None, None, "worker-1"),
+        ("worker", 0, {"worker": 3}, "worker-0"),
+        ("worker", None, {"worker": 3}, "worker-2"),
+        ("chief", None, None, "chief-0"),
+    ],
+)
+def test_the_last_of_a_role_is_disturbed_unless_another_is_named(
+    role: str, index: int | None, cluster: dict[str, Any] | None, member: str
+) -> None:
+    assert str(plan_disturbance(role, index, cluster=cluster).member) == member
+
+
+def test_a_member_that_the_cluster_lacks_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="the cluster has no ps-0; it has worker-0, worker-1"):
+        plan_disturbance("ps", cluster={"worker": 2})
