@@ -14,7 +14,7 @@ from trainwright_components.train_distributed.train import make_launcher, train_
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
 
-STALL_S, RENDEZVOUS_S = 20.0, 60.0  # a drill need not wait as long as a training
+STALL_S, RENDEZVOUS_S = 60.0, 60.0  # a drill need not wait as long as a training
 DEFAULT_CLUSTERS: Mapping[str, Mapping[str, int]] = {
     "chief": {"chief": 1, "worker": 1},
     "worker": {"worker": 2},

@@ -1,6 +1,5 @@
 """One training under one strategy: model, data, checkpoints, callbacks and logs brought together around the loop."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
+from trainwright_components.training.leaving import leave_together
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite
 from trainwright_components.training.module_check import check_kind, check_model
 from trainwright_components.training.place import Place
@@ -97,8 +97,13 @@ class Session:
             self.place.sign_of_life(FINISHING, result.steps)
             self._save(model, result, driver.inputs)
         if self.place.processes > 1:
-            _wait_for_all(self.strategy)
+            self._leave()
         return result
+
+    def _leave(self) -> None:
+        place = self.place
+        others = [str(member) for member in place.cluster.members if not place.cluster.is_chief(member)]
+        leave_together(others, name=str(place.member), is_chief=place.is_chief)
 
     def _build_model(self) -> "keras.Model":
         import keras
@@ -247,19 +252,3 @@ def _watcher(logs: TensorBoardLogs | None, on_epoch_end: OnEpochEnd | None) -> O
         return on_epoch_end is not None and on_epoch_end(epoch, metrics)
 
     return watch
-
-
-def _wait_for_all(strategy: "tf.distribute.Strategy") -> None:
-    """Keep every member until the chief has saved: members that left would look lost to it.
-
-    Whoever leaves first breaks the meeting that the others are still in. That is a second one, which may fail.
-    """
-    import tensorflow as tf
-
-    def meet() -> Any:
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1.0)), axis=None)
-
-    meet_once = tf.function(meet)
-    meet_once()
-    with contextlib.suppress(tf.errors.OpError):
-        meet_once()

@@ -44,7 +44,7 @@ def test_a_worker_that_is_asked_to_end_costs_no_step(small_dataset: Path, tmp_pa
 @pytest.mark.parametrize("moment", ["joining", "saving", "finishing", "training"])
 @pytest.mark.parametrize("member", [CHIEF, WORKER])
 def test_no_moment_is_too_bad(small_dataset: Path, tmp_path: Path, member: Member, moment: str, how: str) -> None:
-    cluster = {"worker": 2, "rendezvous_timeout_s": 20.0, "stall_timeout_s": 20.0}
+    cluster = {"worker": 2, "rendezvous_timeout_s": 30.0, "stall_timeout_s": 45.0}
     result = drill(small_dataset, tmp_path, Disturbance(member=member, how=how, moment=moment), cluster=cluster)
     assert result.has_survived
     assert len(result.reasons) == 1
