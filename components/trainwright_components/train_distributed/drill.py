@@ -9,6 +9,7 @@ from typing import Any
 from trainwright_components.cluster.signs import TRAINING
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.errors import InvalidSetting, TrainwrightError
+from trainwright_components.keras_kind import uses_tf_keras
 from trainwright_components.train_distributed.disturbing import Disturbance, Disturbing, Times
 from trainwright_components.train_distributed.train import make_launcher, train_model
 from trainwright_components.training.result import TrainingResult
@@ -87,6 +88,8 @@ def run_drill(
         InvalidSetting: The moment never came, or the cluster has no such member.
         TrainwrightError: The undisturbed training failed.
     """
+    if uses_tf_keras(module):
+        raise InvalidSetting(f"a drill needs a module for Keras 3; {Path(module).name} is written for tf_keras")
     cluster = {
         "stall_timeout_s": STALL_S,
         "rendezvous_timeout_s": RENDEZVOUS_S,

@@ -71,6 +71,7 @@ def train_model(
         spec=ClusterSpec.from_mapping(cluster or {}),
         log_dir=log_dir,
         report=report,
+        launcher=launcher,
     )
 
 
@@ -84,6 +85,7 @@ def _train(
     spec: ClusterSpec,
     log_dir: Path | None,
     report: Path | None,
+    launcher: Launcher | None,
 ) -> TrainingResult:
     loaded = load_module(module)
     if spec.is_empty:
