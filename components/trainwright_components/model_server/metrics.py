@@ -3,7 +3,7 @@
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 _MAX_CELLS = 2_000  # names of models come from requests; a sender must not fill the memory with them
 _OVERFLOW = "..."
@@ -115,6 +115,11 @@ class ServingMetrics:
         self.request_count.add(model, status)
         if status == "OK":
             self.request_latency.add(model, api, entrypoint, value=seconds * 1e6)
+
+    def totals(self, names: Iterable[str]) -> dict[str, int]:
+        """The sums of the counters among `names`."""
+        counters = {metric.name: metric for metric in self._all if isinstance(metric, Counter)}
+        return {name: counters[name].total() for name in names if name in counters}
 
     def text(self) -> str:
         """The page that Prometheus reads."""

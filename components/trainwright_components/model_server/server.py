@@ -120,7 +120,7 @@ class ModelServer:
             is_health_served=flags.enable_grpc_healthcheck_service,
             api_key=self._api_key,
         )
-        self._grpc_server = GrpcServer(self._predictor, settings)
+        self._grpc_server = GrpcServer(self._predictor, settings, metrics=self._metrics)
         if flags.rest_api_port == flags.port:
             logger.error("REST is off: --rest_api_port and --port are both %d", flags.port)
         elif flags.rest_api_port:
@@ -186,17 +186,19 @@ class ModelServer:
             ).start()
 
     def _follow_config_file(self, path: Path, wait_s: float) -> None:
-        current = self._config
+        current, complaint = self._config, ""
         while not self._is_closing.wait(wait_s):
             try:
                 config = read_config_file(path)
-                if config == current:
-                    continue
-                current = config
-                logger.info("%s changed", path)
-                self._core.reload(config, is_waiting=False)
-            except StatusError as error:
-                logger.error("cannot use %s: %s", path, error)
+                if config != current:
+                    self._core.reload(config, is_waiting=False)
+                    logger.info("%s changed", path)
+                    current = config
+                complaint = ""
+            except StatusError as error:  # tried again: a label may be waiting for its version
+                if str(error) != complaint:
+                    logger.error("cannot use %s: %s", path, error)
+                complaint = str(error)
 
 
 def _session_config(flags: Flags) -> Any:

@@ -7,12 +7,19 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 from tensorflow_serving.config import model_server_config_pb2
 
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings, read_channel_arguments
 from trainwright_components.model_server.manager import Manager
+from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.process import choose_port
 from trainwright_components.model_server.servable import ServableId
@@ -200,6 +207,25 @@ def test_health_tells_whether_every_model_answers(
         core.reload(make_config(tmp_path))
         assert next(changes).status == SERVING
         eventually(lambda: status("PredictionService") == SERVING)
+
+
+def test_calls_are_counted_and_timed(core: ServerCore) -> None:
+    metrics = ServingMetrics()
+    address = f"localhost:{choose_port()}"
+    server = GrpcServer(Predictor(core), GrpcSettings(address=address, threads=1), metrics=metrics)
+    server.start()
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        metadata.model_spec.name = "m"
+        stub.GetModelMetadata(metadata, timeout=20)
+        with pytest.raises(grpc.RpcError):
+            stub.Predict(predict_pb2.PredictRequest(model_spec=metadata.model_spec), timeout=20)
+    server.stop(1)
+    lines = metrics.text().splitlines()
+    assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 1' in lines
+    assert ':tensorflow:serving:request_count{model_name="m",status="FAILED_PRECONDITION"} 1' in lines
+    assert any('API="GetModelMetadata",entrypoint="GRPC"} 1' in line and "_count" in line for line in lines)
 
 
 def test_health_is_switched_off_by_default(listen: Callable[..., str]) -> None:

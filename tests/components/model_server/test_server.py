@@ -97,6 +97,9 @@ def test_the_config_file_is_followed(
     put_version(tmp_path, 1, half)
     models.write(*models.entries, ("third", tmp_path, ""))
     eventually(lambda: several.call("/v1/models/third:predict", {"instances": [2]})[0] == 200)
+    labelled = ("third", tmp_path, "version_labels { key: 'next' value: 2 }")
+    models.write(*models.entries, labelled)
+    eventually(lambda: several.call("/v1/models/third/labels/next:predict", {"instances": [2]})[0] == 404)
     models.config.write_text("model_config_list { config { name: ")
     eventually(lambda: "cannot use" in several.log.read_text())
     assert several.call("/v1/models/third:predict", {"instances": [2]})[0] == 200
@@ -109,8 +112,11 @@ def test_a_reload_answers_when_its_models_do(several: Any, models: Models, tmp_p
     request = model_management_pb2.ReloadConfigRequest()
     for name, base in (("half", models.half), ("reloaded", tmp_path)):
         request.config.model_config_list.config.add(name=name, base_path=str(base), model_platform="tensorflow")
+    loads = "/tensorflow/cc/saved_model/load_attempt_count"
+    request.metric_names.extend([loads, "/no/such/metric"])
     answer = several.models.HandleReloadConfigRequest(request, timeout=60)
     assert answer.status.error_code == 0
+    assert [(metric.name, metric.int64_value_increase) for metric in answer.metric] == [(loads, 1)]
     assert several.json("/v1/models/reloaded:predict", {"instances": [2]}) == {"predictions": [3.0]}
     request.config.model_config_list.config.add(name="half", base_path="relative", model_platform="tensorflow")
     with pytest.raises(grpc.RpcError) as refused:
