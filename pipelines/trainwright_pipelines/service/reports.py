@@ -59,6 +59,7 @@ _ADAPTS = "color-scheme: light dark"
 _TELL_HEIGHT = """
 <script>
 new ResizeObserver(() => {
+  if (!innerWidth) return;  // in a closed part of the page
   const root = document.documentElement;
   const bar = root.scrollWidth > innerWidth ? 20 : 2;
   parent.postMessage({ reportHeight: Math.ceil(root.getBoundingClientRect().height) + bar }, "*");
@@ -66,5 +67,6 @@ new ResizeObserver(() => {
 </script>"""
 _MARKDOWN_STYLE = (
     ":root{color-scheme: light dark}body{font:15px/1.5 system-ui,sans-serif;margin:1rem}table{border-collapse:collapse}"
-    "th,td{padding:.25rem .75rem;border-bottom:1px solid #8884;text-align:left}pre{background:#8881;padding:.75rem}"
+    "table{display:block;overflow-x:auto}th,td{padding:.25rem .75rem;border-bottom:1px solid #8884;text-align:left}"
+    "pre{background:#8881;padding:.75rem;overflow-x:auto}code{overflow-wrap:anywhere}"
 )
