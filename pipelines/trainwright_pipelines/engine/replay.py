@@ -47,7 +47,9 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         InvalidSetting: The step runs no code, or never started.
     """
     run, task = store.run(run_id), store.task(run_id, step)
-    if task.is_group or task.kind == TaskKind.IMPORTER:
+    if task.kind == TaskKind.IMPORTER:
+        raise InvalidSetting(f"{task.label} only names something that is there already; choose a step that runs code")
+    if task.is_group:
         raise InvalidSetting(f"{task.label} is a {task.kind}: it runs no code of its own; choose a step inside it")
     if task.folder is None:
         raise InvalidSetting(f"{task.label} never started, so there are no inputs to run it with")
