@@ -8,6 +8,7 @@ from typing import Any
 
 from trainwright_components.model_server.manager import Manager, ServableHandle
 from trainwright_components.model_server.model_config import ServedModel, served_models
+from trainwright_components.model_server.request_log import RequestLog
 from trainwright_components.model_server.servable import ServableState, State
 from trainwright_components.model_server.source import DEFAULT_POLL_WAIT_S, FileSystemSource
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
@@ -22,12 +23,19 @@ class ServerCore:
         manager: Loads, unloads and lends versions.
         poll_wait_s: Seconds between two looks at the base paths.
         may_label_unavailable: New labels may point to versions that do not answer yet.
+        request_log: Writes down the requests of models whose configuration asks for it.
     """
 
     def __init__(
-        self, manager: Manager, *, poll_wait_s: float = DEFAULT_POLL_WAIT_S, may_label_unavailable: bool = False
+        self,
+        manager: Manager,
+        *,
+        poll_wait_s: float = DEFAULT_POLL_WAIT_S,
+        may_label_unavailable: bool = False,
+        request_log: RequestLog | None = None,
     ) -> None:
         self.manager = manager
+        self.request_log = request_log or RequestLog()
         self._source = FileSystemSource(manager.set_aspired, poll_wait_s=poll_wait_s)
         self._may_label_unavailable = may_label_unavailable
         self._models: list[ServedModel] | None = None
@@ -52,6 +60,7 @@ class ServerCore:
             self._labels = self._checked_labels(models)
             known = {model.source.name for model in self._models or ()}
             self._models = models
+            self.request_log.set_configs({m.source.name: m.logging for m in models if m.logging is not None})
             self._source.set_models(tuple(model.source for model in models))
             if is_waiting:
                 self._wait_until_available([model for model in models if model.source.name not in known])
@@ -101,6 +110,7 @@ class ServerCore:
         """Unload everything."""
         self._source.close()
         self.manager.close()
+        self.request_log.close()
 
     def _wait_until_available(self, models: list[ServedModel]) -> None:
         failed: list[ServableState] = []

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from trainwright_components.model_server.servable import Servable
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
+from trainwright_components.model_server.tensor_codec import array_of, proto_of
 
 DEFAULT_SIGNATURE = "serving_default"
 _METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
@@ -43,38 +43,8 @@ def run_predict(
     response = predict_pb2.PredictResponse()
     response.model_spec.signature_name = name
     for alias, value in values.items():
-        response.outputs[alias].CopyFrom(to_tensor_proto(value, as_tensor_content=as_tensor_content))
+        response.outputs[alias].CopyFrom(proto_of(value, as_tensor_content=as_tensor_content))
     return response
-
-
-def to_tensor_proto(value: Any, *, as_tensor_content: bool = False) -> Any:
-    """A TensorProto of an array; values go into the typed field as TensorFlow Serving sends them by default."""
-    proto = tf.make_tensor_proto(value)
-    if as_tensor_content or not proto.tensor_content:
-        return proto
-    field, convert = _VALUE_FIELDS.get(proto.dtype, ("", None))
-    if not field:
-        return proto
-    proto.ClearField("tensor_content")
-    getattr(proto, field).extend(convert(value).ravel().tolist() if convert else value.ravel().tolist())
-    return proto
-
-
-def _bits_of_half(value: Any) -> Any:
-    return value.view("uint16")
-
-
-_VALUE_FIELDS: Mapping[int, tuple[str, Any]] = {
-    tf.float32.as_datatype_enum: ("float_val", None),
-    tf.float64.as_datatype_enum: ("double_val", None),
-    tf.int64.as_datatype_enum: ("int64_val", None),
-    tf.uint32.as_datatype_enum: ("uint32_val", None),
-    tf.uint64.as_datatype_enum: ("uint64_val", None),
-    tf.bool.as_datatype_enum: ("bool_val", None),
-    tf.float16.as_datatype_enum: ("half_val", _bits_of_half),
-    tf.bfloat16.as_datatype_enum: ("half_val", _bits_of_half),
-    **{dtype.as_datatype_enum: ("int_val", None) for dtype in (tf.int8, tf.int16, tf.int32, tf.uint8, tf.uint16)},
-}
 
 
 def check_predict_method(signature: Any) -> None:
@@ -114,7 +84,7 @@ def _input_arrays(signature: Any, sent: Mapping[str, Any]) -> dict[str, Any]:
 
 def _array(alias: str, proto: Any) -> Any:
     try:
-        return tf.make_ndarray(proto)
+        return array_of(proto)
     except (TypeError, ValueError) as error:
         raise invalid_argument(f"tensor parsing error: {alias}") from error
 

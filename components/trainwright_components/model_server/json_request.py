@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from trainwright_components.model_server.inference import DEFAULT_SIGNATURE
 from trainwright_components.model_server.json_array import Column, is_object, plain_array, read_array
 from trainwright_components.model_server.json_values import shown
 from trainwright_components.model_server.status import StatusError, invalid_argument
@@ -19,6 +21,36 @@ _PARSE_ERRORS = {
     "Invalid \\escape": "Invalid escape character in string.",
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonRequest:
+    """A predict request as read: which signature, its tensors by alias, and whether they came in rows."""
+
+    signature_name: str
+    inputs: dict[str, Any]
+    is_row: bool
+
+
+def read_exactly(body: bytes, signatures: Mapping[str, Any]) -> JsonRequest:
+    """Read a predict request by every rule.
+
+    Args:
+        body: The request.
+        signatures: SignatureDef by name.
+
+    Raises:
+        StatusError: The request does not fit.
+    """
+    document = parse_object(body)
+    name = signature_name(document) or DEFAULT_SIGNATURE
+    signature = signatures.get(name)
+    if signature is None:
+        raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+    if not signature.inputs:
+        raise invalid_argument(f"Failed to get input map for signature: {name}")
+    inputs, is_row = read_predict(document, signature.inputs)
+    return JsonRequest(signature_name=name, inputs=inputs, is_row=is_row)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

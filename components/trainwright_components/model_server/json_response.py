@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from trainwright_components.model_server.json_values import decimal_text, quoted
+from trainwright_components.model_server.json_numbers import decimal_texts, nested_text
+from trainwright_components.model_server.json_values import quoted
 from trainwright_components.model_server.servable import Tensors
 from trainwright_components.model_server.status import invalid_argument
 
@@ -53,6 +54,9 @@ def _check_rows(outputs: Tensors) -> None:
 def _array_text(alias: str, value: Any) -> str:
     if not np.ndim(value):
         return _leaf_texts(alias, np.reshape(value, 1))[0]
+    fast = nested_text(value)
+    if fast is not None:
+        return fast
     return "[" + ", ".join(_element_texts(alias, value)) + "]"
 
 
@@ -68,9 +72,7 @@ def _element_texts(alias: str, value: Any) -> list[str]:
 def _leaf_texts(alias: str, flat: Any) -> list[str]:
     kind = flat.dtype.kind
     if flat.dtype in (np.float32, np.float64):
-        if np.isfinite(flat).all() and (np.abs(flat) < 1e6).all():
-            return list(flat.astype("U32").tolist())
-        return [decimal_text(number, flat.dtype.type) for number in flat]
+        return decimal_texts(flat)
     if kind == "b":
         return ["true" if item else "false" for item in flat.tolist()]
     if kind in "iu":

@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorflow_serving.config import model_server_config_pb2
 
+from trainwright_components.model_server.request_log import check_logging_config
 from trainwright_components.model_server.source import MonitoredModel
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 from trainwright_components.model_server.text_protos import read_text_proto
@@ -17,10 +18,15 @@ PLATFORM = "tensorflow"
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """One entry of the configuration."""
+    """One entry of the configuration.
+
+    Args:
+        logging: `LoggingConfig` where requests are to be written down.
+    """
 
     source: MonitoredModel
     labels: dict[str, int]
+    logging: Any = None
 
 
 def read_config_file(path: Path) -> Any:
@@ -88,7 +94,10 @@ def _served_model(entry: Any) -> ServedModel:
     source = MonitoredModel(
         name=entry.name, base_path=Path(entry.base_path), policy=_version_policy(entry.model_version_policy)
     )
-    return ServedModel(source=source, labels=dict(entry.version_labels))
+    logging = entry.logging_config if entry.HasField("logging_config") else None
+    if logging is not None:
+        check_logging_config(logging)
+    return ServedModel(source=source, labels=dict(entry.version_labels), logging=logging)
 
 
 def _platform(entry: Any) -> str:

@@ -18,7 +18,9 @@ from trainwright_components.model_server.inference import check_predict_method, 
 from trainwright_components.model_server.manager import ServableHandle
 from trainwright_components.model_server.multi_inference import run_multi_inference
 from trainwright_components.model_server.regression import run_regress
+from trainwright_components.model_server.servable import Tensors
 from trainwright_components.model_server.status import invalid_argument
+from trainwright_components.model_server.tensor_codec import proto_of
 
 
 class Predictor:
@@ -50,6 +52,7 @@ class Predictor:
                 is_method_checked=self._is_method_checked,
             )
             _name(response.model_spec, handle)
+            self._log(handle, request, response)
         return response
 
     def classify(self, request: classification_pb2.ClassificationRequest) -> classification_pb2.ClassificationResponse:
@@ -57,6 +60,7 @@ class Predictor:
         with self._handle(request) as handle:
             response = run_classify(handle.servable, request, is_method_checked=self._is_method_checked)
             _name(response.model_spec, handle)
+            self._log(handle, request, response)
         return response
 
     def regress(self, request: regression_pb2.RegressionRequest) -> regression_pb2.RegressionResponse:
@@ -64,6 +68,7 @@ class Predictor:
         with self._handle(request) as handle:
             response = run_regress(handle.servable, request, is_method_checked=self._is_method_checked)
             _name(response.model_spec, handle)
+            self._log(handle, request, response)
         return response
 
     def multi_inference(self, request: inference_pb2.MultiInferenceRequest) -> inference_pb2.MultiInferenceResponse:
@@ -73,7 +78,27 @@ class Predictor:
             response = run_multi_inference(handle.servable, request, is_method_checked=self._is_method_checked)
             for result in response.results:
                 _name(result.model_spec, handle)
+            self._log(handle, request, response)
         return response
+
+    def log_tensors(self, handle: ServableHandle, signature_name: str, inputs: Tensors, outputs: Tensors) -> None:
+        """Write down a Predict that did not come as a message, if it is one to write down."""
+        if not self.core.request_log.wants(handle.id.name):
+            return
+        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+        for spec in (request.model_spec, response.model_spec):
+            _name(spec, handle)
+            spec.signature_name = signature_name
+        for alias, value in inputs.items():
+            request.inputs[alias].CopyFrom(proto_of(value))
+        for alias, value in outputs.items():
+            response.outputs[alias].CopyFrom(proto_of(value))
+        self.core.request_log.add(handle.id.name, request, response)
+
+    def _log(self, handle: ServableHandle, request: Any, response: Any) -> None:
+        log = self.core.request_log
+        if log.wants(handle.id.name):
+            log.add(handle.id.name, request, response)
 
     @contextmanager
     def _handle(

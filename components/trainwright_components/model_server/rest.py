@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,13 +14,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from trainwright_components.model_server.inference import DEFAULT_SIGNATURE
 from trainwright_components.model_server.json_examples import (
     read_examples,
     write_classification,
     write_regression,
 )
-from trainwright_components.model_server.json_request import parse_object, read_predict, signature_name
+from trainwright_components.model_server.json_plain import read_plain
+from trainwright_components.model_server.json_request import parse_object, read_exactly, signature_name
 from trainwright_components.model_server.json_response import write_predict
 from trainwright_components.model_server.metadata import (
     get_model_metadata,
@@ -52,7 +53,7 @@ class RestApi:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._core = predictor.core
-        self._methods = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
+        self._methods = {"classify": self._classify, "regress": self._regress}
 
     def answer(self, method: str, target: str, body: bytes) -> str:
         """The JSON that answers a request.
@@ -81,20 +82,25 @@ class RestApi:
         raise invalid_argument(f"Malformed request: {method} {target}")
 
     def _infer(self, match: re.Match[str], body: bytes) -> str:
-        return self._methods[match["method"].lower()](_model_spec(match), parse_object(body))
+        method = match["method"].lower()
+        if method == "predict":
+            return self._predict(_model_spec(match), body)
+        return self._methods[method](_model_spec(match), parse_object(body))
 
-    def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
-        name = signature_name(document) or DEFAULT_SIGNATURE
-        with self._core.handle(spec) as handle:
-            signature = handle.servable.signatures.get(name)
-            if signature is None:
-                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-            if not signature.inputs:
-                raise invalid_argument(f"Failed to get input map for signature: {name}")
-            inputs, is_row = read_predict(document, signature.inputs)
+    def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
+        with ExitStack() as stack:
+            try:
+                handle = stack.enter_context(self._core.handle(spec))
+            except StatusError:
+                signature_name(parse_object(body))  # what is wrong with the body is said first
+                raise
+            signatures = handle.servable.signatures
+            request = read_plain(body, signatures) or read_exactly(body, signatures)
+            signature = signatures[request.signature_name]
             self._predictor.check_method(signature)
-            outputs = handle.servable.run(name, inputs, sorted(signature.outputs))
-        return write_predict(outputs, is_row=is_row)
+            outputs = handle.servable.run(request.signature_name, request.inputs, sorted(signature.outputs))
+            self._predictor.log_tensors(handle, request.signature_name, request.inputs, outputs)
+        return write_predict(outputs, is_row=request.is_row)
 
     def _classify(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
         spec.signature_name = signature_name(document)

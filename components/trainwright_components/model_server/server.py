@@ -22,6 +22,7 @@ from trainwright_components.model_server.model_config import read_config_file, s
 from trainwright_components.model_server.op_libraries import load_op_libraries
 from trainwright_components.model_server.pages import metrics_pages, operator_pages
 from trainwright_components.model_server.predictor import Predictor
+from trainwright_components.model_server.request_log import RequestLog
 from trainwright_components.model_server.rest import RestApi
 from trainwright_components.model_server.rest_tls import read_ssl_context
 from trainwright_components.model_server.rest_transport import RestTransport
@@ -87,6 +88,7 @@ class ModelServer:
             manager,
             poll_wait_s=flags.file_system_poll_wait_seconds,
             may_label_unavailable=flags.allow_version_labels_for_unavailable_models,
+            request_log=RequestLog(self._metrics.request_log_count.add),
         )
         self._predictor = Predictor(
             self._core,

@@ -1,16 +1,28 @@
 """Replay the requests in `assets.extra/tf_serving_warmup_requests`, so that a version's first request is not slow."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
+from trainwright_components.model_server.classification import run_classify
 from trainwright_components.model_server.inference import run_predict
+from trainwright_components.model_server.multi_inference import run_multi_inference
+from trainwright_components.model_server.regression import run_regress
 from trainwright_components.model_server.servable import Servable
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
+_RUNS: Mapping[str, Callable[[Servable, Any], object]] = {
+    "predict_log": run_predict,
+    "classify_log": run_classify,
+    "regress_log": run_regress,
+    "multi_inference_log": run_multi_inference,
+}
 
 
 def replay_warmup(model: Servable, path: Path, *, iterations: int = 1) -> int:
@@ -28,7 +40,7 @@ def replay_warmup(model: Servable, path: Path, *, iterations: int = 1) -> int:
             count += 1
             if count > MAX_RECORDS:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
-            log = prediction_log_pb2.PredictionLog.FromString(record)
+            log = _parsed(record, file)
             for _ in range(max(1, iterations)):
                 _replay(model, log)
     except tf.errors.OpError as error:
@@ -36,8 +48,15 @@ def replay_warmup(model: Servable, path: Path, *, iterations: int = 1) -> int:
     return count
 
 
+def _parsed(record: bytes, file: Path) -> prediction_log_pb2.PredictionLog:
+    try:
+        return prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError as error:
+        raise invalid_argument(f"Failed to parse warmup record: {record[:100]!r} from {file}") from error
+
+
 def _replay(model: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
-    if kind != "predict_log":
+    if kind not in _RUNS:
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
-    run_predict(model, log.predict_log.request)
+    _RUNS[kind](model, getattr(log, kind).request)
