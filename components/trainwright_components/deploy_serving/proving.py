@@ -8,7 +8,7 @@ from pathlib import Path
 from trainwright_components.deploy_serving.golden import GoldenMismatch, GoldenRequest, GoldenResult, Server, replay
 from trainwright_components.errors import ServingUnavailable
 from trainwright_components.model_server.client import version_states
-from trainwright_components.model_server.control import server_status
+from trainwright_components.model_server.control import server_status, serving_program
 from trainwright_components.model_server.serving_home import ServerInfo
 from trainwright_components.model_server.temporary_server import temporary_server
 
@@ -44,7 +44,8 @@ def rehearse(candidate: Candidate, stage: Path, version: int) -> None:
         Unfit: It cannot be loaded, or answers differently.
     """
     try:
-        with temporary_server(candidate.model_name, stage, timeout_s=candidate.timeout_s) as rehearsal:
+        program = serving_program(candidate.home)
+        with temporary_server(candidate.model_name, stage, program=program, timeout_s=candidate.timeout_s) as rehearsal:
             server = Server(
                 rest_address=rehearsal.rest_address,
                 grpc_address=rehearsal.grpc_address,

@@ -12,6 +12,7 @@ from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.model_server.client import is_answering, version_states
 from trainwright_components.model_server.locks import LockTaken, locked
 from trainwright_components.model_server.process import is_port_free, server_environment
+from trainwright_components.model_server.programs import OURS, program_command
 from trainwright_components.model_server.serving_home import ModelEntry, ServerInfo, ServingHome, check_model
 
 START_TIMEOUT_S = 180.0
@@ -60,7 +61,7 @@ class ServerStatus:
 
 
 def start_server(
-    home: Path, *, rest_port: int = 0, grpc_port: int = 0, timeout_s: float = START_TIMEOUT_S
+    home: Path, *, rest_port: int = 0, grpc_port: int = 0, program: str = "", timeout_s: float = START_TIMEOUT_S
 ) -> ServerInfo:
     """Make sure that the server of `home` runs, and return when it answers.
 
@@ -68,23 +69,33 @@ def start_server(
         home: The folder that TRAINWRIGHT_HOME names.
         rest_port: REST port; 0 = the one of last time, else 8501, else a free one.
         grpc_port: gRPC port; 0 = the one of last time, else 8500, else a free one.
+        program: "trainwright" or "tensorflow_model_server"; empty = the one of last time, else trainwright.
         timeout_s: Seconds until it must answer.
 
     Raises:
-        InvalidSetting: It already runs on other ports than asked for, or the port asked for is taken.
+        InvalidSetting: It already runs as another program or on other ports than asked for, the port asked for is
+            taken, or the program is not installed.
         ServingUnavailable: It cannot be started; the message ends with its log.
     """
     serving = ServingHome(home)
     _make_folder(serving.folder)
     with locked(serving.start_lock):
         if serving.is_supervised:
-            _check_ports(serving.read_info(), rest_port, grpc_port)
+            _check_running(serving.read_info(), rest_port, grpc_port, program)
         else:
+            program = program or serving_program(home)
+            program_command(program)
             for port in (rest_port, grpc_port):
                 if port and not is_port_free(port):
                     raise InvalidSetting(f"port {port} is in use: choose another, or 0 for a free one")
-            _spawn_supervisor(home, serving, rest_port, grpc_port)
+            _spawn_supervisor(home, serving, rest_port, grpc_port, program)
     return _wait_until_running(serving, timeout_s)
+
+
+def serving_program(home: Path) -> str:
+    """The program that serves in `home`, or did last."""
+    info = ServingHome(home).read_info()
+    return info.program if info else OURS
 
 
 def stop_server(home: Path, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
@@ -162,17 +173,19 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _check_ports(info: ServerInfo | None, rest_port: int, grpc_port: int) -> None:
+def _check_running(info: ServerInfo | None, rest_port: int, grpc_port: int, program: str) -> None:
     if info is None:
         return
+    if program not in ("", info.program):
+        raise InvalidSetting(f"{info.program} already serves, not {program}: stop it first")
     for kind, wanted, port in (("REST", rest_port, info.rest_port), ("gRPC", grpc_port, info.grpc_port)):
         if wanted not in (0, port):
             raise InvalidSetting(f"the server already runs with {kind} port {port}, not {wanted}: stop it first")
 
 
-def _spawn_supervisor(home: Path, serving: ServingHome, rest_port: int, grpc_port: int) -> None:
+def _spawn_supervisor(home: Path, serving: ServingHome, rest_port: int, grpc_port: int, program: str) -> None:
     command = [sys.executable, "-m", "trainwright_components.model_server.supervisor"]
-    command += [str(home.absolute()), str(rest_port), str(grpc_port)]
+    command += [str(home.absolute()), str(rest_port), str(grpc_port), program]
     with serving.log_file.open("ab") as log:
         process = subprocess.Popen(
             command,

@@ -16,8 +16,12 @@ _TASK_PREFIXES = ("KFP_",)
 
 def server_command(flags: Mapping[str, object]) -> list[str]:
     """The command line that starts a server with `flags`."""
-    arguments = [f"--{name}={_text(value)}" for name, value in flags.items()]
-    return [sys.executable, "-m", "trainwright_components.model_server.main", *arguments]
+    return [sys.executable, "-m", "trainwright_components.model_server.main", *flag_arguments(flags)]
+
+
+def flag_arguments(flags: Mapping[str, object]) -> list[str]:
+    """`flags` as TensorFlow Serving reads them."""
+    return [f"--{name}={_text(value)}" for name, value in flags.items()]
 
 
 def server_environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_components.model_server.locks import is_locked, locked
+from trainwright_components.model_server.programs import OURS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class ServerInfo:
         state: "starting", "running", "restarting", "stopped" or "failed".
         message: Why the state is what it is; empty when all is well.
         restarts: How often the process was started again because it had died.
+        program: What serves: "trainwright" or "tensorflow_model_server".
     """
 
     state: str
@@ -29,6 +31,7 @@ class ServerInfo:
     restarts: int
     started_at: str
     message: str = ""
+    program: str = OURS
 
     @property
     def rest_address(self) -> str:
@@ -79,8 +82,14 @@ class ServingHome:
         """The server as last written down; None if none was ever started."""
         try:
             content = json.loads(self.server_file.read_text())
-            return ServerInfo(**{item.name: content[item.name] for item in fields(ServerInfo)})
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or from another version of the product
+            known = {item.name for item in fields(ServerInfo)}
+            return ServerInfo(**{name: value for name, value in content.items() if name in known})
+        except (
+            FileNotFoundError,
+            ValueError,
+            AttributeError,
+            TypeError,
+        ):  # none, or another version's
             return None
 
     def write_info(self, info: ServerInfo) -> None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,8 @@ from trainwright_components.model_server.client import is_answering
 from trainwright_components.model_server.flags import LOOPBACK
 from trainwright_components.model_server.locks import LockTaken, acquire
 from trainwright_components.model_server.main import EXIT_PORT_TAKEN, EXIT_USAGE
-from trainwright_components.model_server.process import choose_port, end_process, server_command, server_environment
+from trainwright_components.model_server.process import choose_port, end_process, server_environment
+from trainwright_components.model_server.programs import OURS, Command, program_command
 from trainwright_components.model_server.serving_home import ServerInfo, ServingHome
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class Supervisor:
     Args:
         home: Where state, models and logs are.
         ports: Ports asked for by the person who starts it.
-        command: Command line of the serving process with given flags.
+        program: What serves.
+        command: Command line of the serving process with given flags; that of `program` by default.
         backoff_s: Seconds before the first start anew; each further one in a row waits twice as long.
     """
 
@@ -61,12 +62,14 @@ class Supervisor:
         home: ServingHome,
         ports: PortWish,
         *,
-        command: Callable[[Mapping[str, object]], list[str]] = server_command,
+        program: str = OURS,
+        command: Command | None = None,
         backoff_s: float = DEFAULT_BACKOFF_S,
     ) -> None:
         self._home = home
         self._wish = ports
-        self._command = command
+        self._program = program
+        self._command = command or program_command(program)
         self._backoff_s = backoff_s
         self._stop = threading.Event()
         self._info = self._first_info()
@@ -175,6 +178,7 @@ class Supervisor:
             rest_port=rest,
             grpc_port=grpc,
             restarts=0,
+            program=self._program,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -194,7 +198,7 @@ def main(arguments: list[str]) -> int:
     """Leave the caller's process tree, say "ready" on standard output, and supervise.
 
     Args:
-        arguments: Home, REST port, gRPC port.
+        arguments: Home, REST port, gRPC port, program.
     """
     home = ServingHome(Path(arguments[0]))
     wish = PortWish(rest=int(arguments[1]), grpc=int(arguments[2]))
@@ -206,7 +210,7 @@ def main(arguments: list[str]) -> int:
         acquire(home.supervisor_lock, timeout_s=_LOCK_WAIT_S)
     except LockTaken:
         return 1
-    supervisor = Supervisor(home, wish)
+    supervisor = Supervisor(home, wish, program=arguments[3])
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop()

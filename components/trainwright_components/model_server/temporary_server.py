@@ -13,7 +13,8 @@ from trainwright_components.model_server.client import is_answering
 from trainwright_components.model_server.control import log_tail
 from trainwright_components.model_server.flags import LOOPBACK
 from trainwright_components.model_server.main import EXIT_PORT_TAKEN
-from trainwright_components.model_server.process import choose_port, end_process, server_command, server_environment
+from trainwright_components.model_server.process import choose_port, end_process, server_environment
+from trainwright_components.model_server.programs import OURS, program_command
 
 START_TIMEOUT_S = 180.0
 _ATTEMPTS = 3
@@ -31,9 +32,11 @@ class TemporaryServer:
 
 @contextmanager
 def temporary_server(
-    model_name: str, base_path: Path, *, timeout_s: float = START_TIMEOUT_S
+    model_name: str, base_path: Path, *, program: str = OURS, timeout_s: float = START_TIMEOUT_S
 ) -> Iterator[TemporaryServer]:
     """Serve the versions under `base_path` until the block ends; a version that cannot be loaded is one that ended.
+
+    TensorFlow Serving's own server ends altogether when it can load none.
 
     Raises:
         ServingUnavailable: The process ended, or does not answer within `timeout_s` seconds.
@@ -44,7 +47,7 @@ def temporary_server(
         for attempt in range(_ATTEMPTS):
             rest_port = choose_port()
             grpc_port = choose_port(taken=rest_port)
-            process = _start(model_name, base_path, rest_port, grpc_port, log)
+            process = _start(program, model_name, base_path, rest_port, grpc_port, log)
             try:
                 server = TemporaryServer(
                     rest_address=f"http://{LOOPBACK}:{rest_port}", grpc_address=f"{LOOPBACK}:{grpc_port}"
@@ -56,7 +59,9 @@ def temporary_server(
                 end_process(process, timeout_s=_STOP_S)
 
 
-def _start(model_name: str, base_path: Path, rest_port: int, grpc_port: int, log: Path) -> "subprocess.Popen[bytes]":
+def _start(
+    program: str, model_name: str, base_path: Path, rest_port: int, grpc_port: int, log: Path
+) -> "subprocess.Popen[bytes]":
     flags = {
         "bind_address": LOOPBACK,
         "port": grpc_port,
@@ -69,7 +74,11 @@ def _start(model_name: str, base_path: Path, rest_port: int, grpc_port: int, log
     }
     with log.open("ab") as stream:
         return subprocess.Popen(
-            server_command(flags), stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=server_environment()
+            program_command(program)(flags),
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            env=server_environment(),
         )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainwright_components.model_server.programs import PROGRAMS
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
@@ -41,22 +42,29 @@ def serve() -> None:
     examples="""\
 trainwright serve start
 trainwright serve start --rest-port 8501 --grpc-port 8500
+trainwright serve start --server tensorflow_model_server     TensorFlow Serving's own, if it is on the PATH
 """,
 )
 @click.option("--rest-port", type=click.IntRange(0, 65535), default=0, help="Port of REST; 0 finds one.")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), default=0, help="Port of gRPC; 0 finds one.")
+@click.option(
+    "--server", type=click.Choice(PROGRAMS), default=None, help="What serves, now and by default later. [trainwright]"
+)
 @json_option
-def start(rest_port: int, grpc_port: int, as_json: bool) -> None:
-    """Start the model server, with all models deployed here; nothing happens when it runs already."""
+def start(rest_port: int, grpc_port: int, server: str | None, as_json: bool) -> None:
+    """Start the model server, with all models deployed here; nothing happens when it runs already.
+
+    TensorFlow Serving's own server listens on every address of this machine, not on loopback alone.
+    """
     from trainwright_components.model_server.control import server_status, start_server
 
     home = find_home().root
-    info = start_server(home, rest_port=rest_port, grpc_port=grpc_port)
+    info = start_server(home, rest_port=rest_port, grpc_port=grpc_port, program=server or "")
     status = server_status(home)
     if as_json:
         print_json(_document(status))
         return
-    click.echo(f"serving: {info.rest_address} (REST), {info.grpc_address} (gRPC)")
+    click.echo(f"serving: {info.rest_address} (REST), {info.grpc_address} (gRPC), {info.program}")
     if status is not None:
         _print_models(status)
     click.echo("stop: trainwright serve stop")
@@ -129,6 +137,7 @@ def _document(found: "ServerStatus | None") -> dict[str, Any]:
         "is_answering": found.is_answering,
         "rest_address": found.info.rest_address,
         "grpc_address": found.info.grpc_address,
+        "program": found.info.program,
         "message": found.message,
         "log_file": str(found.log_file),
         "models": [

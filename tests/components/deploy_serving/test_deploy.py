@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,8 @@ from trainwright_components.deploy_serving.record import metadata_of, record_of,
 from trainwright_components.deploy_serving.versions import list_versions
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting, ServingUnavailable
 from trainwright_components.model_server.client import predict
-from trainwright_components.model_server.control import server_status, start_server
+from trainwright_components.model_server.control import server_status, start_server, stop_server
+from trainwright_components.model_server.programs import TENSORFLOW_SERVING
 
 NAME = "line"
 
@@ -296,3 +298,24 @@ def test_the_component_hands_on_what_pages_and_the_command_line_show(
 
 def test_the_server_survives_the_process_that_deployed(home: Path, first: Deployment) -> None:
     assert start_server(home).supervisor_pid == first.server.supervisor_pid
+
+
+@pytest.mark.slow
+def test_the_server_that_the_home_was_told_to_use_rehearses_and_serves(
+    tmp_path: Path, half: Path, half_golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, program, record = tmp_path / "home", tmp_path / "bin" / TENSORFLOW_SERVING, tmp_path / "starts"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho start >> {record}\nexec {sys.executable} -m trainwright_components.model_server.main "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    start_server(home, program=TENSORFLOW_SERVING)
+    try:
+        deployment = deploy_model(half, half_golden, model_name=NAME, home=home)
+        assert deployment.server.program == TENSORFLOW_SERVING
+        assert predict(deployment.server.rest_address, NAME, instances=[4.0]) == [4.0]
+        assert record.read_text().splitlines() == ["start"] * 2
+    finally:
+        stop_server(home)

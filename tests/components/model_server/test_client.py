@@ -53,7 +53,7 @@ def test_a_proxy_of_the_environment_is_not_asked(server: Any, monkeypatch: pytes
 
 
 def test_nothing_heavy_is_imported() -> None:
-    modules = "client control serving_home supervisor process locks temporary_server main"
+    modules = "programs tether client control serving_home supervisor process locks temporary_server main"
     code = "import importlib, sys\n" + "\n".join(
         f"importlib.import_module('trainwright_components.model_server.{name}')" for name in modules.split()
     )

@@ -58,6 +58,7 @@ WRONG_LINES = [
     "runs cancel nonsense",
     "runs delete nonsense --yes",
     "serve start --rest-port 70000",
+    "serve start --server other",
     "serve stop now",
     "predict m",
     "predict m {}",
