@@ -22,12 +22,17 @@ def serialized_examples(examples: input_pb2.Input) -> Any:
     context = b""
     if kind == "example_list_with_context":
         context = examples.example_list_with_context.context.SerializeToString()
-    listed = getattr(examples, kind).examples if kind else ()
-    if not listed:
+    if not count_examples(examples):
         raise invalid_argument("Input is empty.")
-    tensor = np.empty(len(listed), object)
-    tensor[:] = [context + example.SerializeToString() for example in listed]
+    tensor = np.empty(count_examples(examples), object)
+    tensor[:] = [context + example.SerializeToString() for example in getattr(examples, kind).examples]
     return tensor
+
+
+def count_examples(examples: input_pb2.Input) -> int:
+    """How many examples there are."""
+    kind = examples.WhichOneof("kind")
+    return len(getattr(examples, kind).examples) if kind else 0
 
 
 def find_signature(model: Servable, spec: model_pb2.ModelSpec) -> tuple[str, Any]:

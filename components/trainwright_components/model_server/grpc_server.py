@@ -11,7 +11,6 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from trainwright_components.model_server.api_key import ApiKey, ApiKeyInterceptor
 from trainwright_components.model_server.grpc_service import ModelService, PredictionService
 from trainwright_components.model_server.health import Health
-from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.status import invalid_argument
 from trainwright_components.model_server.text_protos import SSLConfig, read_text_proto
@@ -50,7 +49,7 @@ class GrpcServer:
         StatusError: The channel arguments or the TLS configuration cannot be used.
     """
 
-    def __init__(self, predictor: Predictor, settings: GrpcSettings, *, metrics: ServingMetrics | None = None) -> None:
+    def __init__(self, predictor: Predictor, settings: GrpcSettings) -> None:
         options: dict[str, int | str] = {
             "grpc.max_receive_message_length": -1,
             "grpc.max_send_message_length": -1,
@@ -62,10 +61,9 @@ class GrpcServer:
         interceptors = [ApiKeyInterceptor(settings.api_key)] if settings.api_key is not None else []
         self._server = grpc.server(self._pool, options=list(options.items()), interceptors=interceptors)
         core = predictor.core
-        metrics = metrics or ServingMetrics()
-        service = PredictionService(predictor, metrics)
+        service = PredictionService(predictor)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, metrics), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, predictor.metrics), self._server)
         self._health = Health(core, self._server) if settings.is_health_served else None
         if settings.address:
             _bind(self._server, settings.address, credentials)

@@ -36,9 +36,8 @@ _Answer = TypeVar("_Answer")
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped stubs
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, predictor: Predictor, metrics: ServingMetrics) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._metrics = metrics
 
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
@@ -88,7 +87,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             code = Code.INTERNAL
             return _failed(context, error)
         finally:
-            self._metrics.request_done(model, api, "GRPC", code.name, time.perf_counter() - started)
+            self._predictor.metrics.request_done(model, api, "GRPC", code.name, time.perf_counter() - started)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs

@@ -111,7 +111,7 @@ class LoaderHarness:
 
     def is_repaired(self) -> bool:
         """Whether the files of a version that failed have changed since, and have stopped changing."""
-        if self.state is not HarnessState.ERROR or self.failed_files is None:
+        if self.failed_files is None:
             return False
         before, self.seen_files = self.seen_files, Fingerprint.of(self.path)
         return self.seen_files != self.failed_files and self.seen_files == before

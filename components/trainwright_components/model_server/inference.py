@@ -112,4 +112,4 @@ def _output_aliases(signature: Any, wanted: Iterable[str]) -> list[str]:
         if alias in chosen:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
         chosen.append(alias)
-    return chosen or sorted(signature.outputs)
+    return sorted(chosen or signature.outputs)  # one order, since each order asked for would be prepared for itself

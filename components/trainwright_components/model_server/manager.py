@@ -8,7 +8,7 @@ its next attempt without holding a thread, so that other models are not held up.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +82,7 @@ class Manager:
 
         A version that failed is tried anew when it is aspired to again after it was not, or when its files changed.
         """
+        repaired = self._repaired(name, versions)
         with self._changed:
             harnesses = self._models.setdefault(name, {})
             is_changed = False
@@ -92,7 +93,7 @@ class Manager:
             for version, path in versions.items():
                 known = harnesses.get(version)
                 if known is None or (
-                    known.is_ended and (not known.is_aspired or known.path != path or known.is_repaired())
+                    known.is_ended and (not known.is_aspired or known.path != path or version in repaired)
                 ):
                     harnesses[version] = LoaderHarness(ServableId(name, version), path)
                     is_changed = True
@@ -160,6 +161,13 @@ class Manager:
                 if harness.servable is not None:
                     harness.servable.close()
                     harness.servable = None
+
+    def _repaired(self, name: str, versions: Collection[int]) -> set[int]:
+        """Which of `versions` failed and may do better now; requests do not wait while their files are looked at."""
+        with self._changed:
+            known = self._models.get(name, {})
+            failed = [known[v] for v in versions if v in known and known[v].state is HarnessState.ERROR]
+        return {harness.id.version for harness in failed if harness.is_repaired()}
 
     def _notify(self) -> None:
         self._changes += 1

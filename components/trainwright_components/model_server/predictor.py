@@ -14,8 +14,10 @@ from tensorflow_serving.apis import (
 
 from trainwright_components.model_server.classification import run_classify
 from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.examples import count_examples
 from trainwright_components.model_server.inference import check_predict_method, run_predict
 from trainwright_components.model_server.manager import ServableHandle
+from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.multi_inference import run_multi_inference
 from trainwright_components.model_server.regression import run_regress
 from trainwright_components.model_server.servable import Tensors
@@ -30,10 +32,19 @@ class Predictor:
         core: Where models are looked up.
         as_tensor_content: Tensors of answers hold raw bytes instead of typed values.
         is_method_checked: Signatures must name the method they are asked by.
+        metrics: Counts examples.
     """
 
-    def __init__(self, core: ServerCore, *, as_tensor_content: bool = False, is_method_checked: bool = False) -> None:
+    def __init__(
+        self,
+        core: ServerCore,
+        *,
+        as_tensor_content: bool = False,
+        is_method_checked: bool = False,
+        metrics: ServingMetrics | None = None,
+    ) -> None:
         self.core = core
+        self.metrics = metrics or ServingMetrics()
         self._as_tensor_content = as_tensor_content
         self._is_method_checked = is_method_checked
 
@@ -60,6 +71,7 @@ class Predictor:
         with self._handle(request) as handle:
             response = run_classify(handle.servable, request, is_method_checked=self._is_method_checked)
             _name(response.model_spec, handle)
+            self._count_examples(handle, len(response.result.classifications))
             self._log(handle, request, response)
         return response
 
@@ -68,6 +80,7 @@ class Predictor:
         with self._handle(request) as handle:
             response = run_regress(handle.servable, request, is_method_checked=self._is_method_checked)
             _name(response.model_spec, handle)
+            self._count_examples(handle, len(response.result.regressions))
             self._log(handle, request, response)
         return response
 
@@ -78,6 +91,7 @@ class Predictor:
             response = run_multi_inference(handle.servable, request, is_method_checked=self._is_method_checked)
             for result in response.results:
                 _name(result.model_spec, handle)
+            self._count_examples(handle, count_examples(request.input))
             self._log(handle, request, response)
         return response
 
@@ -94,6 +108,10 @@ class Predictor:
         for alias, value in outputs.items():
             response.outputs[alias].CopyFrom(proto_of(value))
         self.core.request_log.add(handle.id.name, request, response)
+
+    def _count_examples(self, handle: ServableHandle, count: int) -> None:
+        self.metrics.example_counts.add(handle.id.name, value=count)
+        self.metrics.example_count_total.add(handle.id.name, count=count)
 
     def _log(self, handle: ServableHandle, request: Any, response: Any) -> None:
         log = self.core.request_log

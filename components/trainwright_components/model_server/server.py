@@ -94,6 +94,7 @@ class ModelServer:
             self._core,
             as_tensor_content=flags.enable_serialization_as_tensor_content,
             is_method_checked=flags.enable_signature_method_name_check,
+            metrics=self._metrics,
         )
 
     def load_models(self) -> None:
@@ -122,7 +123,7 @@ class ModelServer:
             is_health_served=flags.enable_grpc_healthcheck_service,
             api_key=self._api_key,
         )
-        self._grpc_server = GrpcServer(self._predictor, settings, metrics=self._metrics)
+        self._grpc_server = GrpcServer(self._predictor, settings)
         if flags.rest_api_port == flags.port:
             logger.error("REST is off: --rest_api_port and --port are both %d", flags.port)
         elif flags.rest_api_port:

@@ -212,7 +212,7 @@ def test_health_tells_whether_every_model_answers(
 def test_calls_are_counted_and_timed(core: ServerCore) -> None:
     metrics = ServingMetrics()
     address = f"localhost:{choose_port()}"
-    server = GrpcServer(Predictor(core), GrpcSettings(address=address, threads=1), metrics=metrics)
+    server = GrpcServer(Predictor(core, metrics=metrics), GrpcSettings(address=address, threads=1))
     server.start()
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
@@ -104,3 +105,18 @@ def test_method_names_are_checked_where_that_is_asked_for(
     with pytest.raises(StatusError) as refused:
         run(Constant(), request, is_method_checked=True)
     assert (refused.value.code, refused.value.message) == (code, message)
+
+
+def test_outputs_are_computed_in_one_order_whatever_is_asked_for() -> None:
+    model = Constant()
+    for alias in "ab":
+        model.signatures["number"].outputs[alias].name = alias
+    request = predict_pb2.PredictRequest(output_filter=["outputs", "b", "a"])
+    request.model_spec.signature_name = "number"
+    request.inputs["inputs"].CopyFrom(tf.make_tensor_proto([b"x"]))
+    answer = run_predict(model, request)
+    assert {alias: tensor.float_val[0] for alias, tensor in answer.outputs.items()} == {
+        "a": 0.0,
+        "b": 1.0,
+        "outputs": 2.0,
+    }

@@ -131,3 +131,13 @@ def test_a_base_path_that_is_missing_unloads_nothing(tmp_path: Path) -> None:
         assert not seen
     finally:
         source.close()
+
+
+def test_a_base_path_without_versions_unloads_all(tmp_path: Path) -> None:
+    seen: list[Mapping[int, Path]] = []
+    source = FileSystemSource(lambda _, versions: seen.append(versions), poll_wait_s=0)
+    try:
+        source.set_models((MonitoredModel(name="m", base_path=tmp_path),))
+    finally:
+        source.close()
+    assert seen == [{}]

@@ -128,6 +128,26 @@ def test_a_reload_answers_when_its_models_do(several: Any, models: Models, tmp_p
     several.models.HandleReloadConfigRequest(request, timeout=60)
 
 
+def test_a_version_that_is_copied_piece_by_piece_answers_when_it_is_whole(
+    several: Any, models: Models, half: Path, eventually: Eventually
+) -> None:
+    copy = models.half / "20"
+    copy.mkdir()
+
+    def state() -> Any:
+        answer = json.loads(several.call("/v1/models/half/versions/20")[1])
+        return answer.get("model_version_status", [{}])[0].get("state")
+
+    eventually(lambda: state() == "END")
+    (copy / "saved_model.pb").write_bytes((half / "saved_model.pb").read_bytes()[:1000])
+    assert several.json("/v1/models/half:predict", {"instances": [2]})["predictions"] == [8.0]
+    shutil.copytree(half, copy, dirs_exist_ok=True)
+    eventually(lambda: several.json("/v1/models/half:predict", {"instances": [2]})["predictions"] == [3.0])
+    assert state() == "AVAILABLE"
+    shutil.rmtree(copy)
+    eventually(lambda: several.json("/v1/models/half:predict", {"instances": [2]})["predictions"] == [8.0])
+
+
 def test_a_broken_version_leaves_the_one_before_it_serving(
     several: Any, models: Models, eventually: Eventually
 ) -> None:
