@@ -5,7 +5,7 @@ process that was forked after the import can still be set up.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -64,16 +64,26 @@ def replica_devices(settings: TrainingSettings) -> list[str]:
     Raises:
         InvalidSetting: `training.devices.use` names a device that is not there.
     """
-    import tensorflow as tf
-
-    there = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
-    if missing := [name for name in settings.devices.use if name not in there]:
-        raise InvalidSetting(
-            f"training.devices.use: there is no device {missing[0]!r}; there are {', '.join(there)}"
-            " (training.logical_devices divides a device into several)"
-        )
+    there = _logical_devices()
+    check_devices(settings.devices.use, where="training.devices.use")
     gpus = [name for name in there if name.startswith("GPU:")]
     return list(settings.devices.use) or gpus or [name for name in there if name.startswith("CPU:")]
+
+
+def check_devices(names: Iterable[str], *, where: str) -> None:
+    """Refuse names of logical devices that are not there; this starts TensorFlow."""
+    there = _logical_devices()
+    if missing := [name for name in names if name not in there]:
+        raise InvalidSetting(
+            f"{where}: there is no device {missing[0]!r}; there are {', '.join(there)}"
+            " (training.logical_devices divides a device into several)"
+        )
+
+
+def _logical_devices() -> list[str]:
+    import tensorflow as tf
+
+    return [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
 
 
 def _visible_gpus(devices: DeviceSettings) -> "list[tf.config.PhysicalDevice]":

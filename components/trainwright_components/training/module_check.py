@@ -58,6 +58,20 @@ def check_kind(module: ModelModule, model: Any) -> None:
         raise InvalidModule(f"{built} returned a model that is not compiled; call model.compile(optimizer, loss, ...)")
 
 
+def refuse_keras_distribution(module: ModelModule) -> None:
+    """Refuse a `keras.distribution` that the module has set: on TensorFlow it changes nothing, without a word."""
+    import keras
+
+    chosen = keras.distribution.distribution()
+    if chosen is not None:
+        keras.distribution.set_distribution(None)
+        raise InvalidModule(
+            f"{module.location.name} sets keras.distribution to {type(chosen).__name__}, which does nothing on "
+            "TensorFlow: every variable stays whole on one device; leave it out and choose training.strategy, such as "
+            "mirrored, or training.placement"
+        )
+
+
 def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> None:
     if not getattr(model, "inputs", None):
         return  # a subclassed model says what it takes only when called

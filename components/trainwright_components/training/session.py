@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from trainwright_components.cluster.signs import FINISHING
 from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.files import content_digest
 from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.central_storage import refuse_state
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
@@ -19,8 +21,9 @@ from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.leaving import leave_together
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite
-from trainwright_components.training.module_check import check_kind, check_model
+from trainwright_components.training.module_check import check_kind, check_model, refuse_keras_distribution
 from trainwright_components.training.place import Place
+from trainwright_components.training.placement import LayerPlacement
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.roll_back import check_rate, find_way_back, roll_back
@@ -47,6 +50,7 @@ _NO_EFFECT_ON_WEIGHTS = (
     "max_roll_backs",
     "devices",
     "communication",
+    "placement",
 )
 
 
@@ -109,14 +113,20 @@ class Session:
         import keras
 
         keras.utils.set_random_seed(self.context.seed)
-        with self.strategy.scope():
+        placement = LayerPlacement(devices=self.settings.placement) if self.choice.name == "placement" else None
+        with self.strategy.scope(), placement.variables() if placement is not None else nullcontext():
             model = self.module.build_model(self.context)
-            if self.place.cluster.is_empty:
+            if self.place.cluster.is_empty or self.choice.name in ("placement", "central_storage"):
                 check_model(self.module, model, self.context)
             else:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
             if self.settings.jit_compile is not None:
                 model.jit_compile = self.settings.jit_compile
+        refuse_keras_distribution(self.module)
+        if self.choice.name == "central_storage" and self.context.replicas > 1:
+            refuse_state(model)
+        if placement is not None:
+            placement.apply(model)
         return model
 
     def _open_checkpoints(self) -> CheckpointFolder:

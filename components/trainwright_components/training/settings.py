@@ -10,7 +10,16 @@ from trainwright_components.training.typed_settings import check_choice, check_m
 
 DEFAULT_EPOCHS = 20
 DEFAULT_BATCH_SIZE = 64
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server")
+STRATEGIES = (
+    "auto",
+    "one_device",
+    "mirrored",
+    "multi_worker_mirrored",
+    "parameter_server",
+    "central_storage",
+    "tpu",
+    "placement",
+)
 PRECISIONS = ("", "float32", "mixed_float16", "mixed_bfloat16")
 _IMPOSSIBLE = {
     "variable_partitioner": "Keras 3 cannot split a variable over parameter servers; whole variables are spread over "
@@ -29,6 +38,8 @@ class TrainingSettings:
         seed: Of initial weights, shuffling and everything random; the same seed gives the same training.
         strategy: `auto` chooses from the cluster and the devices, and says why.
         logical_devices: Into how many each GPU is divided, or the CPU where there is none; 1 leaves them whole.
+        placement: Devices of layers by patterns of their names, such as `{"block_2_*": "GPU:1"}`.
+        tpu: Name or address of the TPU; `local` is that of this machine.
         devices: Which devices, their memory, threads and placement.
         communication: How replicas add up their gradients.
         precision: The dtype policy that the model is built with; the module's own when empty.
@@ -56,6 +67,8 @@ class TrainingSettings:
     seed: int = 0
     strategy: str = "auto"
     logical_devices: int = 1
+    placement: Mapping[str, str] = field(default_factory=dict)
+    tpu: str = "local"
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     communication: CommunicationSettings = field(default_factory=CommunicationSettings)
     precision: str = ""

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.training.devices import replica_devices
+from trainwright_components.training.central_storage import make_central_storage
+from trainwright_components.training.devices import check_devices, replica_devices
 from trainwright_components.training.servers import prepare_to_connect
 from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.tpu import connect_tpu
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+_OF_ONE_PROCESS = ("one_device", "mirrored", "central_storage", "tpu", "placement")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +47,38 @@ def choose_strategy(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
         return _automatic(settings, trainers)
     if name == "multi_worker_mirrored" and trainers < 2:
         raise InvalidSetting('training.strategy multi_worker_mirrored needs a cluster, such as {"worker": 2}')
-    if name in ("one_device", "mirrored") and trainers > 1:
+    if name in _OF_ONE_PROCESS and trainers > 1:
         raise InvalidSetting(
             f"training.strategy {name} uses one process, but the cluster has {trainers}; "
             "use multi_worker_mirrored or leave the cluster out"
         )
-    if name == "one_device" and len(settings.devices.use) > 1:
-        raise InvalidSetting(
-            f"training.strategy one_device uses one device, but training.devices.use has {len(settings.devices.use)}; "
-            "use mirrored"
-        )
+    _check_alone(name, settings)
     return Choice(name=name, reason="as set")
+
+
+def _check_alone(name: str, settings: TrainingSettings) -> None:
+    used = settings.devices.use
+    if name in ("one_device", "placement") and len(used) > 1:
+        raise InvalidSetting(
+            f"training.strategy {name} takes one device from training.devices.use, which has {len(used)}; use mirrored"
+        )
+    if name == "placement" and not settings.placement:
+        raise InvalidSetting(
+            'training.strategy placement needs training.placement, devices by names of layers: {"block_2_*": "GPU:1"}'
+        )
+    if name != "placement" and settings.placement:
+        raise InvalidSetting(
+            f"training.placement puts the layers of one model on several devices; training.strategy {name} makes "
+            "a whole model for each device: choose one of them"
+        )
 
 
 def _automatic(settings: TrainingSettings, trainers: int) -> Choice:
     if trainers > 1:
+        _check_alone("multi_worker_mirrored", settings)
         return Choice(name="multi_worker_mirrored", reason=f"the cluster has {trainers} training members")
+    if settings.placement:
+        return Choice(name="placement", reason="training.placement puts layers on devices")
     used, parts = settings.devices.use, settings.logical_devices
     if used:
         name = "mirrored" if len(used) > 1 else "one_device"
@@ -95,6 +115,11 @@ def _one_device(settings: TrainingSettings) -> "tf.distribute.Strategy":
     return tf.distribute.get_strategy()
 
 
+def _placement(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    check_devices(settings.placement.values(), where="training.placement")
+    return _one_device(settings)
+
+
 def _mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
@@ -106,6 +131,11 @@ def _mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
     devices, wanted = replica_devices(settings), settings.communication.all_reduce
     is_possible = wanted in kinds and (wanted != "nccl" or devices[0].startswith("GPU:"))
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=kinds[wanted]() if is_possible else None)
+
+
+def _central_storage(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    devices = replica_devices(settings)
+    return make_central_storage(devices, storage=devices[0] if len(devices) == 1 else "CPU:0")
 
 
 def _multi_worker_mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
@@ -134,4 +164,7 @@ _BUILDERS: dict[str, "Callable[[TrainingSettings], tf.distribute.Strategy]"] = {
     "mirrored": _mirrored,
     "multi_worker_mirrored": _multi_worker_mirrored,
     "parameter_server": _parameter_server,
+    "central_storage": _central_storage,
+    "tpu": lambda settings: connect_tpu(settings.tpu),
+    "placement": _placement,
 }

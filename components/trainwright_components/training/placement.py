@@ -1,0 +1,151 @@
+"""Model parallelism by layers: the variables and operations of chosen layers on devices of their choice.
+
+Variables are made on their device, and updated there. Operations follow the name scope in which a layer was called;
+TensorFlow names those of the backward pass after it, and without this would run them all on the first device.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+_BACKWARD = "gradient_tape/"
+
+
+@dataclass(kw_only=True)
+class LayerPlacement:
+    """Layers on devices.
+
+    Args:
+        devices: Devices such as `GPU:1` by patterns of layer names, as in `{"block_2_*": "GPU:1"}`; a layer within a
+            placed one goes along with it.
+    """
+
+    devices: Mapping[str, str]
+    _scopes: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def variables(self) -> Iterator[None]:
+        """Within, variables are made on the devices of their layers."""
+        import tensorflow as tf
+
+        def create(next_creator: Callable[..., Any], **options: Any) -> Any:
+            with tf.device(self._device_of(tf.get_current_name_scope())):
+                return next_creator(**options)
+
+        with tf.variable_creator_scope(create):
+            yield
+
+    def apply(self, model: "keras.Model") -> None:
+        """Have `model`, which has all its layers' variables, train and test with its layers on their devices.
+
+        Raises:
+            InvalidSetting: A pattern that fits no layer, no such device, or a model that TensorFlow cannot place.
+        """
+        _refuse_unplaceable(model)
+        model.jit_compile = False  # XLA compiles for one device
+        layers = {layer: self._device_of(layer.name) for layer in model._flatten_layers(include_self=False)}
+        self._check_patterns([layer.name for layer in layers])
+        for layer, device in layers.items():
+            if device:
+                _move_late_variables(layer, device)
+                layer.call = self._on_device(layer.call, device)
+        for optimizer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", None)):
+            if optimizer is not None:
+                optimizer.update_step = _beside_variable(optimizer.update_step)
+        model.train_step = self._placed(model.train_step)
+        model.test_step = self._placed(model.test_step)
+
+    def _device_of(self, scope: str) -> "str | None":
+        for name in reversed(scope.split("/")):
+            for pattern, device in self.devices.items():
+                if fnmatchcase(name, pattern):
+                    return device
+        return None
+
+    def _check_patterns(self, names: list[str]) -> None:
+        for pattern in self.devices:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise InvalidSetting(
+                    f"training.placement: no layer is called {pattern!r}; there are {', '.join(names)}"
+                )
+
+    def _on_device(self, call: Callable[..., Any], device: str) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        @functools.wraps(call)
+        def placed(*args: Any, **options: Any) -> Any:
+            self._scopes[tf.get_current_name_scope()] = f"/device:{device}"
+            with tf.device(device):
+                return call(*args, **options)
+
+        return placed
+
+    def _placed(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        @functools.wraps(step)
+        def placed(*args: Any) -> Any:
+            with tf.compat.v1.device(self._device_of_operation):  # tf.device takes no function
+                return step(*args)
+
+        return placed
+
+    def _device_of_operation(self, operation: "tf.Operation") -> str:
+        if operation.device:
+            return str(operation.device)
+        scope, _, _ = _full_name(operation).partition(_BACKWARD)[2].rpartition("/")
+        while scope:
+            if scope in self._scopes:
+                return self._scopes[scope]
+            scope, _, _ = scope.rpartition("/")
+        return ""
+
+
+def _full_name(operation: "tf.Operation") -> str:
+    """The name with the scopes of the graphs around it: a loop's body is a graph of its own."""
+    name, graph = str(operation.name), getattr(operation.graph, "outer_graph", None)
+    while graph is not None:
+        name, graph = f"{graph.get_name_scope()}/{name}", getattr(graph, "outer_graph", None)
+    return name
+
+
+def _beside_variable(update: Callable[..., Any]) -> Callable[..., Any]:
+    import keras
+    import tensorflow as tf
+
+    @functools.wraps(update)
+    def placed(gradient: Any, variable: Any, *args: Any) -> Any:
+        with tf.device((variable.value if isinstance(variable, keras.Variable) else variable).device):
+            return update(gradient, variable, *args)
+
+    return placed
+
+
+def _move_late_variables(layer: "keras.Layer", device: str) -> None:
+    """Keras makes the variables of a layer that is built by its first call outside of the layer's name scope."""
+    import tensorflow as tf
+
+    for variable in layer._trainable_variables + layer._non_trainable_variables:
+        if not variable.value.device.endswith(device):
+            with tf.device(device):
+                variable._value = tf.Variable(variable.value, trainable=variable.trainable, name=variable.name)
+
+
+def _refuse_unplaceable(model: "keras.Model") -> None:
+    if model.run_eagerly:
+        raise InvalidSetting(
+            "training.placement needs a graph to place the backward pass; compile the model without run_eagerly"
+        )
+    if model.jit_compile is True:
+        raise InvalidSetting(
+            "training.placement: XLA compiles for one device; set jit_compile to false or leave it out"
+        )

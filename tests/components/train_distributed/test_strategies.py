@@ -1,0 +1,96 @@
+"""Strategies are a setting: each gives what one device gives, and what cannot be is refused before training starts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainwright_components.errors import InvalidModule, InvalidSetting, TrainwrightError
+from trainwright_components.train_distributed.train import train_model
+from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.trained_model import TrainedModel
+
+PLAIN = Path(__file__).parent / "modules" / "plain.py"
+TRAINING = {"epochs": 7, "batch_size": 10, "seed": 2}
+FRESH_PROCESS = {"chief": 1}
+
+
+@pytest.fixture(scope="session")
+def on_one_device(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return train_model(small_dataset, PLAIN, tmp_path_factory.mktemp("plain") / "model", training=TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("training", "strategy", "replicas"),
+    [
+        ({"devices": {"use": ["CPU:1"]}}, "one_device", 1),
+        ({"devices": {"use": ["CPU:1", "CPU:2"]}}, "mirrored", 2),
+        ({"communication": {"all_reduce": "reduction_to_one_device"}}, "mirrored", 3),
+        ({"strategy": "central_storage"}, "central_storage", 3),
+        ({"placement": {"fir*": "CPU:1", "last": "CPU:2"}}, "placement", 1),
+    ],
+)
+def test_42_steps_with_adam_end_with_the_weights_of_one_device(
+    training: dict[str, Any],
+    strategy: str,
+    replicas: int,
+    on_one_device: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+) -> None:
+    settings = {**TRAINING, "logical_devices": 3, **training}
+    result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=FRESH_PROCESS)
+    assert (result.strategy, result.replicas, result.steps) == (strategy, replicas, 42)
+    pairs = zip(_weights(result), _weights(on_one_device), strict=True)
+    assert max(float(np.abs(one - other).max()) for one, other in pairs) <= 1e-6
+    for one, other in zip(result.history, on_one_device.history, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def _weights(result: TrainingResult) -> list[Any]:
+    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("training", "params", "error", "message"),
+    [
+        (
+            {"strategy": "central_storage", "logical_devices": 2},
+            {"dropout": 0.5},
+            InvalidSetting,
+            r"central_storage on several devices does not work with Dropout 'drop': .*; use mirrored, or one device",
+        ),
+        (
+            {},
+            {"keras_distribution": True},
+            InvalidModule,
+            "DataParallel, which does nothing on TensorFlow: .* mirrored",
+        ),
+        (
+            {"placement": {"frist": "CPU:0"}},
+            {},
+            InvalidSetting,
+            "no layer is called 'frist'; there are a, first, second",
+        ),
+        ({"placement": {"first": "CPU:1"}}, {}, InvalidSetting, "no device 'CPU:1'; there are CPU:0"),
+        ({"placement": {"first": "CPU:0"}}, {"eager": True}, InvalidSetting, "compile the model without run_eagerly"),
+        ({"placement": {"first": "CPU:0"}, "strategy": "mirrored"}, {}, InvalidSetting, "choose one of them"),
+        ({"strategy": "placement"}, {}, InvalidSetting, "placement needs training.placement"),
+        ({"devices": {"use": ["GPU:0"]}}, {}, InvalidSetting, "no device 'GPU:0'; there are CPU:0"),
+        ({"strategy": "tpu"}, {}, InvalidSetting, "no TPU 'local' can be used from here .* set training.tpu"),
+        ({"variable_partitioner": "min_size"}, {}, InvalidSetting, "Keras 3 cannot split a variable"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do_instead(
+    training: dict[str, Any],
+    params: dict[str, Any],
+    error: type[TrainwrightError],
+    message: str,
+    small_dataset: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(error, match=message):
+        train_model(small_dataset, PLAIN, tmp_path / "model", params=params, training=training, cluster=FRESH_PROCESS)
+    assert not (tmp_path / "model" / "checkpoints").exists()
