@@ -1,5 +1,11 @@
 """Prepared datasets, trained and exported models on real data, made once for all tests of components."""
 
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_wine
+
+import trainwright_components
+from trainwright_components.cluster.docker_command import docker_version
+from trainwright_components.errors import InvalidSetting
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -118,3 +128,39 @@ def _export(model: Path, dataset: Path, folder: Path) -> Path:
 
     golden, card = folder / "golden.jsonl", folder / "card.md"
     return export_model(model, dataset, folder / "saved_model", golden=golden, card=card).folder
+
+
+def docker_answers() -> bool:
+    try:
+        return bool(docker_version())
+    except InvalidSetting:
+        return False
+
+
+@pytest.fixture(scope="session")
+def this_python() -> tuple[Path, ...]:
+    """What a container needs of this machine to run this Python with all packages."""
+    code = Path(trainwright_components.__file__).parents[2]
+    return tuple(dict.fromkeys((Path("/usr"), Path(sys.base_prefix), Path(sys.prefix), code)))
+
+
+@pytest.fixture(scope="session")
+def docker_image() -> Iterator[str]:
+    """An image with nothing in it but the places where this machine's programs and this Python are mounted."""
+    if not docker_answers():
+        pytest.skip("no Docker daemon answers: clusters of containers are left out")
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name in ("tmp", "usr", "etc", "proc", "dev", "sys", "sbin"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+            archive.addfile(folder)
+        for name in ("bin", "lib", "lib64"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
+            archive.addfile(link)
+    name = f"trainwright-test:{os.getpid()}"
+    path = f"ENV PATH={Path(sys.prefix) / 'bin'}:/usr/bin"
+    subprocess.run(["docker", "import", "--change", path, "-", name], input=content.getvalue(), check=True)
+    yield name
+    subprocess.run(["docker", "rmi", "--force", name], capture_output=True, check=True)

@@ -1,15 +1,25 @@
 """What the exit code of a member says: done, a person has to act, or worth another try."""
 
+import signal
+
 DONE = 0
 FAILED = 1
 INVALID = 2
 PEER_LOST = 138  # above 127, which TFJob and Job policies read as worth a retry
 TERMINATED = 143
+_BY_SIGNAL = tuple(
+    128 + number for number in (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)
+)
 
 
 def is_worth_retry(code: int) -> bool:
     """Whether starting the gang again may help: a signal killed the member, or its peers were gone."""
     return code < 0 or code > 127
+
+
+def from_shell(code: int) -> int:
+    """The exit code behind one that a shell or a container engine gave: 137 is minus 9, but codes of ours stay."""
+    return 128 - code if code in _BY_SIGNAL else code
 
 
 def in_words(code: int) -> str:

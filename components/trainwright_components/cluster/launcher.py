@@ -1,5 +1,6 @@
 """What a launcher of clusters does: start members, say how they are. Deadlines and restarts are the supervisor's."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
 LOGS_FOLDER = "logs"
+THREADS_VARIABLE = "TRAINWRIGHT_THREADS"  # the share of the machine's cores that a member is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,7 @@ class ClusterJob:
         target: `package.module:function`; its integer result is the exit code.
         arguments: Keyword arguments as JSON, the same for all members; URIs where members share no file system.
         folder: Where members leave signs of life, and where logs go.
+        paths: What members read and write beside `folder`, by the paths that their arguments name.
         env: Added to the environment of each member.
     """
 
@@ -26,7 +29,12 @@ class ClusterJob:
     target: str
     arguments: Mapping[str, Any]
     folder: Path
+    paths: tuple[Path, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments_as_json(self) -> str:
+        """The arguments as one text, for a command line."""
+        return json.dumps(dict(self.arguments))
 
 
 class Gang(Protocol):

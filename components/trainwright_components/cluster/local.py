@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from trainwright_components.cluster.launcher import LOGS_FOLDER, ClusterJob, Gang, Launcher
+from trainwright_components.cluster.launcher import LOGS_FOLDER, THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.ports import HeldPorts
 from trainwright_components.cluster.signs import Sign, forget_signs, read_signs
@@ -16,7 +16,6 @@ from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
 from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.cluster.warm_child import WarmChild
 
-THREADS_VARIABLE = "TRAINWRIGHT_THREADS"
 _PRELOAD = ("tensorflow", "keras")
 _POLL_S = 0.2
 

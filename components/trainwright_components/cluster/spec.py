@@ -7,7 +7,10 @@ from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
 
-LAUNCHERS = {"local": "trainwright_components.cluster.local:LocalProcesses"}
+LAUNCHERS = {
+    "local": "trainwright_components.cluster.local:LocalProcesses",
+    "docker": "trainwright_components.cluster.containers:DockerContainers",
+}
 ROLES = ("chief", "worker", "ps", "evaluator")
 DEFAULT_MAX_RESTARTS = 2
 DEFAULT_RENDEZVOUS_S = 120.0
@@ -46,6 +49,7 @@ class ClusterSpec:
     """The roles of a cluster and how it is supervised; no role at all means this process alone.
 
     Args:
+        mounts: Further absolute paths that members in containers may read, such as data outside the dataset.
         max_restarts: How often lost members are answered with a restart before the training fails; the evaluator,
             whose loss fails nothing, is started again as often.
         rendezvous_timeout_s: Seconds until every member must have joined.
@@ -57,6 +61,7 @@ class ClusterSpec:
     ps: RoleSpec = field(default_factory=RoleSpec)
     evaluator: RoleSpec = field(default_factory=RoleSpec)
     launcher: str = "local"
+    mounts: tuple[str, ...] = ()
     max_restarts: int = DEFAULT_MAX_RESTARTS
     rendezvous_timeout_s: float = DEFAULT_RENDEZVOUS_S
     stall_timeout_s: float = DEFAULT_STALL_S
@@ -155,11 +160,19 @@ def _option(name: str, value: Any) -> Any:
         if not isinstance(value, str) or value not in LAUNCHERS:
             raise InvalidSetting(f"cluster.launcher must be one of {', '.join(LAUNCHERS)}; got {value!r}")
         return value
+    if name == "mounts":
+        return _paths(value)
     if name == "max_restarts":
         return _whole(name, value)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return float(value)
     raise InvalidSetting(f"cluster.{name} must be a number above 0, got {value!r}")
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or any(not isinstance(one, str) or not one.startswith("/") for one in value):
+        raise InvalidSetting(f"cluster.mounts must be a list of absolute paths, got {value!r}")
+    return tuple(value)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -141,7 +141,11 @@ def _train_on_cluster(
         "training": settings.to_mapping(),
         "log_dir": str(log_dir.absolute()) if log_dir is not None else "",
     }
-    job = ClusterJob(spec=spec, target=TARGET, arguments=arguments, folder=folder)
+    shared = [module.location, dataset, output, *([log_dir] if log_dir is not None else [])]
+    for path in shared[2:]:
+        path.mkdir(parents=True, exist_ok=True)
+    paths = tuple(path.absolute() for path in shared)
+    job = ClusterJob(spec=spec, target=TARGET, arguments=arguments, folder=folder.absolute(), paths=paths)
     with launcher, catch_sigterm() as interruption:
         outcome = run_cluster(launcher, job, should_stop=lambda: interruption.is_requested)
     if outcome.was_stopped:

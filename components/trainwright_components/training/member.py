@@ -14,7 +14,7 @@ from typing import Any
 from trainwright_components import errors
 from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
 from trainwright_components.cluster.hold import Hold
-from trainwright_components.cluster.local import THREADS_VARIABLE
+from trainwright_components.cluster.launcher import THREADS_VARIABLE
 from trainwright_components.cluster.rules import servers
 from trainwright_components.cluster.signs import JOINING, SaySign, SignOfLife
 from trainwright_components.cluster.spec import Member

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from trainwright_components.cluster.docker_command import docker_version
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_pipelines.cli.hardware import nvidia_gpus, usable_cores
 from trainwright_pipelines.home import make_home
@@ -48,6 +49,7 @@ def check_health(home: Path, *, is_quick: bool) -> Iterator[Finding]:
     state = check_home(home)
     yield state
     yield check_gpu()
+    yield check_docker()
     if state.level != ERROR:
         yield check_ports(home)
         yield check_server(home)
@@ -177,6 +179,15 @@ def check_gpu() -> Finding:
         return Finding(subject="GPU", level=OK, message="none; everything runs on the CPU")
     advice = "trainwright devices shows whether TensorFlow uses it"
     return Finding(subject="GPU", level=OK, message="; ".join(gpus), advice=advice)
+
+
+def check_docker() -> Finding:
+    """Whether clusters of containers can be started; nothing else needs Docker."""
+    try:
+        message = f"{docker_version()} answers: clusters of containers can be used"
+    except InvalidSetting as error:
+        message = f"clusters of containers cannot be used: {error}"
+    return Finding(subject="Docker", level=OK, message=message)
 
 
 def check_ports(home: Path) -> Finding:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trainwright_components.cluster.containers import DockerContainers
+from trainwright_components.cluster.docker_command import OWNER_LABEL, docker, remove_stale
 from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
 from trainwright_components.cluster.local import LocalProcesses
 from trainwright_components.cluster.signs import SignOfLife
@@ -75,6 +79,28 @@ def save_on_sigterm(folder):
     while True:
         signal.pause()
 """
+START_AND_WAIT = """
+import json, signal, sys
+from pathlib import Path
+from trainwright_components.cluster.containers import DockerContainers
+from trainwright_components.cluster.launcher import ClusterJob
+from trainwright_components.cluster.spec import ClusterSpec
+
+folder, mounts, env, image = sys.argv[1:]
+Path(folder).mkdir()
+job = ClusterJob(
+    spec=ClusterSpec.from_mapping({"worker": 2}),
+    target="cluster_targets:show",
+    arguments={"folder": folder, "hang": ["worker-0", "worker-1"]},
+    folder=Path(folder),
+)
+with DockerContainers(mounts=tuple(map(Path, json.loads(mounts))), env=json.loads(env), image=image) as launcher:
+    gang = launcher.start(job)
+    while len(gang.signs()) < 2:
+        gang.wait(0.1)
+    print("started", flush=True)
+    signal.pause()
+"""
 TWO = ClusterSpec.from_mapping({"worker": 2})
 
 
@@ -104,6 +130,11 @@ class LauncherContract:
     def launcher(self) -> Iterator[Launcher]:
         raise NotImplementedError
 
+    def members_left(self, pids: list[int]) -> bool:
+        """Whether anything of a closed gang still runs."""
+        psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
+        return any(psutil.pid_exists(pid) for pid in pids)
+
     def test_each_member_learns_its_place(self, launcher: Launcher, tmp_path: Path) -> None:
         gang = launcher.start(job(tmp_path / "job"))
         assert finish(gang, 2) == {"worker-0": 0, "worker-1": 0}
@@ -131,8 +162,7 @@ class LauncherContract:
             gang.wait(0.1)
         pids = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text())["pid"] for index in (0, 1)]
         gang.close()
-        psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not self.members_left(pids)
 
     def test_a_killed_member_restarts_all_from_the_start(self, launcher: Launcher, tmp_path: Path) -> None:
         outcome = run_cluster(launcher, job(tmp_path / "job", "fail_once", member_to_fail="worker-1"))
@@ -226,6 +256,64 @@ class TestLocalProcesses(LauncherContract):
         gang.close()
         threads = json.loads((tmp_path / "job" / "worker-0.json").read_text())["threads"]
         assert int(threads) == max(1, (os.cpu_count() or 1) // 2)
+
+
+@pytest.fixture(scope="session")
+def containers(
+    docker_image: str, this_python: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory
+) -> DockerContainers:
+    targets = tmp_path_factory.mktemp("containers")
+    (targets / "cluster_targets.py").write_text(TARGETS)
+    env = {"PYTHONPATH": str(targets), "PYTHONDONTWRITEBYTECODE": "1"}
+    return DockerContainers(image=docker_image, mounts=(*this_python, targets), env=env)
+
+
+def containers_of(owner_pid: int) -> list[str]:
+    """Names of containers that a process started."""
+    line = f'{{{{.Names}}}}\t{{{{.Label "{OWNER_LABEL}"}}}}'
+    rows = docker("ps", "--all", "--filter", f"label={OWNER_LABEL}", "--format", line).splitlines()
+    return [name for name, _, owner in (row.partition("\t") for row in rows) if json.loads(owner)[1] == owner_pid]
+
+
+@pytest.mark.slow
+class TestDockerContainers(LauncherContract):
+    @pytest.fixture
+    def launcher(self, containers: DockerContainers) -> Iterator[Launcher]:
+        with containers as launcher:
+            yield launcher
+
+    def members_left(self, pids: list[int]) -> bool:
+        return bool(containers_of(os.getpid()))
+
+    def test_networks_go_with_their_gangs(self, launcher: Launcher, tmp_path: Path) -> None:
+        gang = launcher.start(job(tmp_path / "job"))
+        names = docker("network", "ls", "--filter", f"label={OWNER_LABEL}", "--format", "{{.Name}}").split()
+        finish(gang, 2)
+        gang.close()
+        left = docker("network", "ls", "--filter", f"label={OWNER_LABEL}", "--format", "{{.Name}}").split()
+        assert len(set(names) - set(left)) == 1
+
+    def test_an_image_that_is_not_there_is_told(self, launcher: Launcher, tmp_path: Path) -> None:
+        spec = ClusterSpec.from_mapping({"worker": {"replicas": 1, "image": "no-such-image"}, "max_restarts": 0})
+        outcome = run_cluster(launcher, job(tmp_path / "job", spec=spec))
+        assert (outcome.exit_code, outcome.is_success) == (125, False)
+        assert "No such image: no-such-image" in outcome.end_of_log
+
+    def test_containers_die_with_their_parent_and_the_next_one_clears_up(
+        self, launcher: Launcher, containers: DockerContainers, tmp_path: Path
+    ) -> None:
+        arguments = [json.dumps([*map(str, containers.mounts)]), json.dumps(dict(containers.env)), containers.image]
+        command = [sys.executable, "-c", START_AND_WAIT, str(tmp_path / "job"), *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "started\n"
+            assert len(containers_of(child.pid)) == 2
+            child.kill()
+        deadline = time.monotonic() + 60
+        while containers_of(child.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert containers_of(child.pid) == []
+        assert len(remove_stale()) == 1
 
 
 def test_what_a_member_says_about_joining_is_per_attempt(parent: WarmParent, tmp_path: Path) -> None:

@@ -155,3 +155,26 @@ def test_all_members_go_back_together_when_the_loss_is_no_number(small_dataset: 
     (back,) = cluster.course.roll_backs
     assert (back.step, back.to_step, back.learning_rate) == (6, 4, pytest.approx(0.005))
     assert_same(cluster, alone)
+
+
+@pytest.mark.slow
+def test_containers_give_what_one_process_gives_and_survive_a_kill(
+    alone: TrainingResult, small_dataset: Path, tmp_path: Path, docker_image: str, this_python: tuple[Path, ...]
+) -> None:
+    result = train_model(
+        small_dataset,
+        NET,
+        tmp_path / "model",
+        params={"member": "worker-1", "step": 10, "marker": str(tmp_path / "model" / "marker")},
+        training=TRAINING,
+        cluster={
+            "launcher": "docker",
+            "worker": {"replicas": 2, "image": docker_image},
+            "mounts": [*map(str, this_python)],
+        },
+        log_dir=tmp_path / "logs",
+    )
+    assert [restart.reason for restart in result.restarts] == ["worker-1 ended: killed by signal 9"]
+    assert result.resumed_at == 8
+    assert_same(result, alone)
+    assert len(list((tmp_path / "logs").glob("*/events.*"))) == 4

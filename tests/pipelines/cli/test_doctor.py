@@ -15,7 +15,18 @@ from trainwright_pipelines.cli.health import ERROR, OK, WARNING
 def test_every_finding_is_told_and_nothing_is_wrong_here(trainwright: Callable) -> None:
     outcome = trainwright("doctor", "--quick", "--json")
     findings = {each["subject"]: each for each in json.loads(outcome.out)}
-    assert set(findings) == {"Python", "packages", "bytecode", "disk", "memory", "runs", "GPU", "ports", "model server"}
+    assert set(findings) == {
+        "Python",
+        "packages",
+        "bytecode",
+        "disk",
+        "memory",
+        "runs",
+        "GPU",
+        "Docker",
+        "ports",
+        "model server",
+    }
     assert findings["packages"]["level"] != ERROR, findings["packages"]
     assert findings["runs"]["message"].startswith("none yet")
 
@@ -71,3 +82,10 @@ def test_an_import_that_fails_is_an_error() -> None:
     assert finding.level == ERROR
     assert finding.message == "ModuleNotFoundError: No module named 'no_such_module'"
     assert health.check_import("json").level == OK
+
+
+def test_a_machine_without_docker_lacks_nothing_that_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = health.check_docker()
+    assert (finding.level, finding.subject) == (OK, "Docker")
+    assert "there is no docker command" in finding.message
