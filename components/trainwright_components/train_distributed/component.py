@@ -30,7 +30,7 @@ def train_distributed(
 
     Returns:
         model: The trained model with its module, parameters, schema and checkpoints.
-        metrics: The metrics of the weights that were kept.
+        metrics: The metrics of the weights that were kept, and the difference to one device if asked for.
         tensorboard_logs: Logs for TensorBoard.
         report: A page with curves, throughput, cluster and settings.
     """
@@ -48,7 +48,7 @@ def train_distributed(
         log_dir=Path(tensorboard_logs.path),
         report=Path(report.path),
     )
-    for name, value in result.metrics.items():
+    for name, value in result.numbers.items():
         metrics.log_metric(name, value)
     model.metadata.update(
         framework="keras",

@@ -36,6 +36,7 @@ def write_report(
             "examples per second": result.examples_per_second,
             "strategy": f"{result.strategy}: {result.strategy_reason}",
             "replicas": result.replicas,
+            "difference to one device": _equivalence(result, settings),
             "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items()) or "this process",
             "went on from step": result.resumed_at or None,
             "stopped early": result.stop_reason or None,
@@ -55,6 +56,13 @@ def write_report(
     page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
     page.add_heading("Settings").add_mapping(dict(_dotted(settings.to_mapping())))
     write_whole(path, page.html())
+
+
+def _equivalence(result: TrainingResult, settings: TrainingSettings) -> str | None:
+    if not settings.equivalence_steps:
+        return None
+    found = result.course.equivalence
+    return f"{found.largest_difference:.1e} after {found.steps} steps" if found else "not measured: the log says why"
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> "Figure":

@@ -53,6 +53,14 @@ class RollBack:
     learning_rate: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Equivalence:
+    """How far the weights were from those of one device after the first `steps` steps."""
+
+    steps: int
+    largest_difference: float
+
+
 @dataclass(kw_only=True)
 class Course:
     """The account of one training; plain JSON by `to_json`."""
@@ -61,6 +69,7 @@ class Course:
     checkpoints: list[SavedCheckpoint] = field(default_factory=list)
     roll_backs: list[RollBack] = field(default_factory=list)
     resumed_at: list[int] = field(default_factory=list)
+    equivalence: Equivalence | None = None
 
     def note(self, *, step: int, at_s: float, batch_size: int, learning_rate: float) -> None:
         """Add a point, at most one per second; of too many, every second one goes."""
@@ -84,4 +93,5 @@ class Course:
             checkpoints=[SavedCheckpoint(**one) for one in content["checkpoints"]],
             roll_backs=[RollBack(**one) for one in content["roll_backs"]],
             resumed_at=list(content["resumed_at"]),
+            equivalence=Equivalence(**content["equivalence"]) if content["equivalence"] else None,
         )

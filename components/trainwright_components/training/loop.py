@@ -5,12 +5,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.cluster.signs import SAVING, TRAINING, SaySign
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.checkpoints import Checkpoint
-from trainwright_components.training.course import SavedCheckpoint
+from trainwright_components.training.course import Equivalence, SavedCheckpoint
 from trainwright_components.training.driver import Driver, Signals
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
@@ -45,6 +45,17 @@ class NotFinite(Exception):
     """The loss or a weight is no number any more; the message says which, and where."""
 
 
+class StepWatch(Protocol):
+    """Looks at a model after a step of its choice."""
+
+    @property
+    def step(self) -> int:
+        """After how many steps, over all epochs."""
+
+    def look_at(self, model: "keras.Model") -> Equivalence | None:
+        """What it finds, for the account of the training."""
+
+
 @dataclass(kw_only=True)
 class Loop:
     """Drives one model through its epochs.
@@ -52,6 +63,7 @@ class Loop:
     Args:
         save: Writes a checkpoint and says what it wrote; does nothing on members that are not the chief.
         watch_epoch: Told the number of finished epochs and the metrics of the last; returns True to stop.
+        watch: Looks at the model after one step; every member has to.
         sign_of_life: Called after each call into TensorFlow, and before a checkpoint.
     """
 
@@ -66,6 +78,7 @@ class Loop:
     lines: ProgressLines | None = None
     position: Position = field(default_factory=Position)
     stopping: EarlyStopping | None = None
+    watch: StepWatch | None = None
     sign_of_life: SaySign = say_nothing
     _saved_at: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
@@ -158,7 +171,8 @@ class Loop:
 
     def _run_call(self) -> dict[str, float]:
         position = self.position
-        count = min(self._count, self.steps_per_epoch - position.step_in_epoch, self._steps_to_checkpoint())
+        in_epoch = self.steps_per_epoch - position.step_in_epoch
+        count = min(self._count, in_epoch, self._steps_to_checkpoint(), self._steps_to_watch())
         self.callbacks.on_train_batch_begin(position.step_in_epoch)
         started = time.monotonic()
         due = time.monotonic() - self._saved_at >= self.settings.checkpoint_every_s > 0
@@ -172,6 +186,8 @@ class Loop:
         self._check_loss(metrics, count)
         position.step += count
         position.step_in_epoch += count
+        if self.watch is not None and position.step == self.watch.step:
+            position.course.equivalence = self.watch.look_at(self.model)
         self.callbacks.on_train_batch_end(position.step_in_epoch - 1, metrics)
         every = self.settings.checkpoint_every_steps
         if agreed.stop or agreed.save or (every and position.step % every == 0):
@@ -201,6 +217,10 @@ class Loop:
     def _steps_to_checkpoint(self) -> int:
         every = self.settings.checkpoint_every_steps
         return every - self.position.step % every if every else self.steps_per_epoch
+
+    def _steps_to_watch(self) -> int:
+        left = self.watch.step - self.position.step if self.watch is not None else 0
+        return left if left > 0 else self.steps_per_epoch
 
     def _check_loss(self, metrics: Mapping[str, float], count: int) -> None:
         loss = metrics.get("loss", 0.0)

@@ -44,6 +44,12 @@ class TrainingResult:
     notes: list[str] = field(default_factory=list)
     restarts: tuple[Restart, ...] = ()
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The metrics, and how far the weights were from those of one device if that was measured."""
+        found = self.course.equivalence
+        return self.metrics if found is None else {**self.metrics, "difference_to_one_device": found.largest_difference}
+
 
 def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:
     """What training.json holds."""

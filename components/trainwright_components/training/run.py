@@ -12,13 +12,15 @@ from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.model_module import Context, ModelModule, resolve_params
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.devices import configure_devices
+from trainwright_components.training.equivalence import Comparison, compare_with_one_device
+from trainwright_components.training.loop import StepWatch
 from trainwright_components.training.own_training import run_own_training
 from trainwright_components.training.place import Place
 from trainwright_components.training.precision import dtype_policy
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.settings import TrainingSettings
-from trainwright_components.training.strategies import build_strategy, choose_strategy
+from trainwright_components.training.strategies import Choice, build_strategy, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 
@@ -35,6 +37,7 @@ def run_training(
     log_dir: Path | None = None,
     on_epoch_end: OnEpochEnd | None = None,
     place: Place | None = None,
+    watch: StepWatch | None = None,
 ) -> TrainingResult:
     """Train on the `train` split, validate on `validation`, and write the folder of the trained model to `output`.
 
@@ -49,6 +52,7 @@ def run_training(
         log_dir: Where TensorBoard logs go; none are written when absent.
         on_epoch_end: Called with the number of epochs done and their last metrics; returns True to stop.
         place: Which member of a cluster this process is.
+        watch: Looks at the model after a step; by default what `equivalence_steps` asks for.
 
     Raises:
         InvalidModule: The module cannot be trained on this dataset.
@@ -73,6 +77,8 @@ def run_training(
     for note in notes if place.is_chief else ():
         logger.warning(note)
     choice = choose_strategy(settings, place.cluster)
+    if settings.equivalence_steps and module.train is None:
+        watch = _comparison(choice, module, dataset, params or {}, settings, place)
     with dtype_policy(settings.precision):
         if module.train is not None:
             return run_own_training(module.train, module, context, output, settings, place)
@@ -95,7 +101,24 @@ def run_training(
                 log_dir=log_dir,
                 on_epoch_end=on_epoch_end,
                 notes=notes,
+                watch=watch,
             ).run()
+
+
+def _comparison(
+    choice: Choice,
+    module: ModelModule,
+    dataset: Path,
+    params: Mapping[str, Any],
+    settings: TrainingSettings,
+    place: Place,
+) -> Comparison | None:
+    if choice.name == "parameter_server":
+        logger.warning("equivalence is of replicas that take each step together; parameter servers are not compared")
+        return None
+    if not place.is_chief:
+        return Comparison(step=settings.equivalence_steps)
+    return compare_with_one_device(module.location, dataset, params=params, settings=settings)
 
 
 def prepare_output(output: Path) -> None:

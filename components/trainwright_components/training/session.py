@@ -20,7 +20,7 @@ from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.leaving import leave_together
-from trainwright_components.training.loop import Interrupted, Loop, NotFinite
+from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
 from trainwright_components.training.module_check import check_kind, check_model, refuse_keras_distribution
 from trainwright_components.training.place import Place
 from trainwright_components.training.placement import LayerPlacement
@@ -51,6 +51,7 @@ _NO_EFFECT_ON_WEIGHTS = (
     "devices",
     "communication",
     "placement",
+    "equivalence_steps",
 )
 
 
@@ -62,6 +63,7 @@ class Session:
         log_dir: Where TensorBoard logs go; none are written when absent.
         on_epoch_end: Called with the number of epochs done and their last metrics; returns True to stop.
         notes: What is worth saying about the settings.
+        watch: Looks at the model after a step.
     """
 
     module: ModelModule
@@ -74,6 +76,7 @@ class Session:
     log_dir: Path | None = None
     on_epoch_end: OnEpochEnd | None = None
     notes: tuple[str, ...] = ()
+    watch: StepWatch | None = None
 
     def run(self) -> TrainingResult:
         """Train from the newest checkpoint on, and save the model."""
@@ -160,6 +163,7 @@ class Session:
             steps_per_epoch=steps,
             callbacks=self._callbacks(model, steps),
             save=checkpoints.save,
+            watch=self.watch,
             sign_of_life=self.place.sign_of_life,
             stopping=self._early_stopping(driver),
         )

@@ -57,6 +57,7 @@ class TrainingSettings:
         on_nan: What follows a loss that is no number: `stop`, or `roll_back` to the last checkpoint at a lower rate.
         roll_back_factor: By which each roll back multiplies the learning rate.
         max_roll_backs: Roll backs before the training fails all the same.
+        equivalence_steps: After so many steps, say how far the weights are from those of one device; 0 does not.
         deterministic: Use only operations that give the same bits each time; slower.
         threads: Threads within one operation; 0 leaves it to TensorFlow.
         progress_every_s: Seconds between progress lines.
@@ -87,6 +88,7 @@ class TrainingSettings:
     on_nan: str = "stop"
     roll_back_factor: float = 0.5
     max_roll_backs: int = 3
+    equivalence_steps: int = 0
     deterministic: bool = False
     threads: int = 0
     progress_every_s: float = 5.0

@@ -8,7 +8,7 @@ import pytest
 
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainwrightError
 from trainwright_components.train_distributed.train import train_model
-from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.trained_model import TrainedModel
 
 PLAIN = Path(__file__).parent / "modules" / "plain.py"
@@ -42,15 +42,48 @@ def test_42_steps_with_adam_end_with_the_weights_of_one_device(
     settings = {**TRAINING, "logical_devices": 3, **training}
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=FRESH_PROCESS)
     assert (result.strategy, result.replicas, result.steps) == (strategy, replicas, 42)
-    pairs = zip(_weights(result), _weights(on_one_device), strict=True)
-    assert max(float(np.abs(one - other).max()) for one, other in pairs) <= 1e-6
+    assert _difference(result, on_one_device) <= 1e-6
     for one, other in zip(result.history, on_one_device.history, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
-def _weights(result: TrainingResult) -> list[Any]:
-    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
-    return weights
+def _difference(one: TrainingResult, other: TrainingResult) -> float:
+    """The largest between two weights of the same place."""
+    models = [TrainedModel.load(result.model_folder).model for result in (one, other)]
+    pairs = zip(*(model.get_weights() for model in models), strict=True)
+    return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize(
+    ("training", "cluster"), [({"logical_devices": 2}, FRESH_PROCESS), ({"checkpoint_every_steps": 5}, {"worker": 2})]
+)
+def test_the_difference_to_one_device_is_measured_on_request(
+    training: dict[str, Any],
+    cluster: dict[str, int],
+    on_one_device: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+) -> None:
+    """After the last step it is that of the saved weights, over epochs, checkpoints and calls of several steps."""
+    settings = {**TRAINING, "equivalence_steps": 42, **training}
+    report = tmp_path / "report.html"
+    result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=cluster, report=report)
+    found = result.numbers["difference_to_one_device"]
+    assert 0 < found <= 1e-6
+    assert found == pytest.approx(_difference(result, on_one_device), rel=1e-6)
+    assert f"{found:.1e} after 42 steps" in report.read_text()
+    assert read_result(tmp_path / "model").course.equivalence == result.course.equivalence
+
+
+def test_a_difference_that_cannot_be_measured_is_said_so(
+    small_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = tmp_path / "report.html"
+    training = {**TRAINING, "equivalence_steps": 43}
+    result = train_model(small_dataset, PLAIN, tmp_path / "model", training=training, report=report)
+    assert result.course.equivalence is None
+    assert "equivalence cannot be measured: on one device, the training ended before step 43" in caplog.text
+    assert "not measured: the log says why" in report.read_text()
 
 
 @pytest.mark.parametrize(
