@@ -115,8 +115,13 @@ def _one_device(settings: TrainingSettings) -> "tf.distribute.Strategy":
     return tf.distribute.get_strategy()
 
 
-def _placement(settings: TrainingSettings) -> "tf.distribute.Strategy":
+def check_placement(settings: TrainingSettings) -> None:
+    """Refuse a placement on devices that are not there; this starts TensorFlow."""
     check_devices(settings.placement.values(), where="training.placement")
+
+
+def _placement(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    check_placement(settings)
     return _one_device(settings)
 
 

@@ -40,7 +40,7 @@ class Hardware:
 
 def read_hardware() -> Hardware:
     """Ask TensorFlow, which takes seconds, and the operating system."""
-    with _without_native_messages():
+    with without_native_messages():
         import tensorflow as tf
 
         devices = tuple(
@@ -98,7 +98,7 @@ def nvidia_gpus() -> list[str]:
 
 
 @contextmanager
-def _without_native_messages() -> Iterator[None]:
+def without_native_messages() -> Iterator[None]:
     """Keep what TensorFlow's C++ says while it loads off the screen; TF_CPP_MIN_LOG_LEVEL does not stop all of it."""
     sys.stderr.flush()
     saved = os.dup(2)

@@ -1,7 +1,9 @@
-"""`trainwright doctor` finds what is wrong and says what to do."""
+"""`trainwright doctor` finds what is wrong and says what to do; `devices` shows what a training would use."""
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -89,3 +91,44 @@ def test_a_machine_without_docker_lacks_nothing_that_it_needs(monkeypatch: pytes
     finding = health.check_docker()
     assert (finding.level, finding.subject) == (OK, "Docker")
     assert "there is no docker command" in finding.message
+
+
+def test_devices_shows_what_a_training_would_use_with_settings() -> None:
+    """In a process of its own, as for a person: TensorFlow divides the CPU only before it starts."""
+    settings = ["training.logical_devices=2", "training.threads=1", "training.devices.memory_growth=true"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "trainwright_pipelines.cli.main", "devices", "--json", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert json.loads(done.stdout)["would_use"] == {
+        "strategy": "mirrored",
+        "reason": "the CPU is divided into 2 logical devices",
+        "logical_devices": ["CPU:0", "CPU:1"],
+        "replica_devices": ["CPU:0", "CPU:1"],
+        "processes": 1,
+        "threads_within": 1,
+        "threads_between": 1,
+        "precision": "the module's own",
+        "notes": ["training.devices.memory_growth has no effect: TensorFlow sees no GPU"],
+    }
+
+
+def test_devices_in_words(trainwright: Callable) -> None:
+    outcome = trainwright("devices", "--set", "cluster.worker=2")
+    assert "A training would use: multi_worker_mirrored (the cluster has 2 training members)" in outcome.out
+    assert "on CPU:0 in each of 2 processes, of CPU:0" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.devices.use=GPU:9", "there is no device 'GPU:9'; there are CPU:0"),
+        ("training.devices.growth=true", "no training.devices setting 'growth'"),
+        ("epochs=2", "no parameter 'epochs'; there is: training, cluster"),
+    ],
+)
+def test_devices_refuses_settings_that_a_training_would_refuse(
+    trainwright: Callable, setting: str, message: str
+) -> None:
+    outcome = trainwright("devices", "--set", setting)
+    assert outcome.code == 2
+    assert message in outcome.err
