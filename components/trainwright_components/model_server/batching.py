@@ -66,6 +66,10 @@ class BatchedServable:
             return self._servable.run_together(inputs, outputs)
         return self._batched(inputs, outputs)
 
+    def is_quick(self, signature_name: str) -> bool:  # noqa: ARG002  # of the protocol
+        """See `Servable.is_quick`: requests wait for each other."""
+        return False
+
     def close(self) -> None:
         """See `Servable.close`."""
         for queue in self._queues.values():

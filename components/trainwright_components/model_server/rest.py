@@ -43,6 +43,10 @@ _STATUS = re.compile(
 )
 
 
+class NotQuick(Exception):
+    """The answer may take a while; ask in a thread that may wait."""
+
+
 class RestApi:
     """Answers requests.
 
@@ -55,39 +59,42 @@ class RestApi:
         self._core = predictor.core
         self._methods = {"classify": self._classify, "regress": self._regress}
 
-    def answer(self, method: str, target: str, body: bytes) -> str:
+    def answer(self, method: str, target: str, body: bytes, *, must_be_quick: bool = False) -> str:
         """The JSON that answers a request.
 
         Args:
             method: Such as POST.
             target: Path and query as they came.
             body: Uncompressed.
+            must_be_quick: Raise `NotQuick` instead of computing what may take a while.
 
         Raises:
             StatusError: The request is refused, or failed.
         """
         try:
-            return self._dispatch(method, target, body)
-        except StatusError:
+            return self._dispatch(method, target, body, must_be_quick)
+        except (StatusError, NotQuick):
             raise
         except Exception as error:
             logger.exception("%s %s failed", method, target)
             raise StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
 
-    def _dispatch(self, method: str, target: str, body: bytes) -> str:
+    def _dispatch(self, method: str, target: str, body: bytes, must_be_quick: bool) -> str:
         if method == "POST" and (match := _PREDICTION.fullmatch(target)):
-            return self._infer(match, body)
+            return self._infer(match, body, must_be_quick)
         if method == "GET" and (match := _STATUS.fullmatch(target)):
             return self._describe(match)
         raise invalid_argument(f"Malformed request: {method} {target}")
 
-    def _infer(self, match: re.Match[str], body: bytes) -> str:
+    def _infer(self, match: re.Match[str], body: bytes, must_be_quick: bool) -> str:
         method = match["method"].lower()
         if method == "predict":
-            return self._predict(_model_spec(match), body)
+            return self._predict(_model_spec(match), body, must_be_quick)
+        if must_be_quick:
+            raise NotQuick
         return self._methods[method](_model_spec(match), parse_object(body))
 
-    def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> str:
+    def _predict(self, spec: model_pb2.ModelSpec, body: bytes, must_be_quick: bool) -> str:
         with ExitStack() as stack:
             try:
                 handle = stack.enter_context(self._core.handle(spec))
@@ -96,6 +103,8 @@ class RestApi:
                 raise
             signatures = handle.servable.signatures
             request = read_plain(body, signatures) or read_exactly(body, signatures)
+            if must_be_quick and not handle.servable.is_quick(request.signature_name):
+                raise NotQuick
             signature = signatures[request.signature_name]
             self._predictor.check_method(signature)
             outputs = handle.servable.run(request.signature_name, request.inputs, sorted(signature.outputs))

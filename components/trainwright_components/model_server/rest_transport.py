@@ -17,7 +17,7 @@ from trainwright_components.model_server.api_key import REFUSAL, ApiKey
 from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.pages import OPEN_PATHS, Page
 from trainwright_components.model_server.request_context import computing
-from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.rest import NotQuick, RestApi
 from trainwright_components.model_server.status import HTTP_STATUS, Code, StatusError, invalid_argument
 
 DEFAULT_TIMEOUT_MS = 30_000
@@ -31,6 +31,9 @@ _CORS_HEADERS = [
     (b"access-control-allow-headers", b"Content-Type"),
 ]
 
+_SMALL_BYTES = 64 << 10  # reading more keeps the loop from others
+_PAUSE = 256  # requests of a path that turned out slow, until a quick answer is tried again
+_REMEMBERED_TARGETS = 1024
 _SUBJECT = re.compile(r"/v1/models/(?P<model>[^/:]+)(?:.*?[:/](?P<method>predict|classify|regress|metadata)$)?", re.I)
 _APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress", "metadata": "GetModelMetadata"}
 
@@ -73,6 +76,7 @@ class RestTransport:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._max_body_bytes = max_body_bytes
         self._api_key = api_key
+        self._pauses: dict[str, int] = {}
         self._headers = _CORS_HEADERS if is_cors_enabled else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,22 +111,46 @@ class RestTransport:
         if method == "OPTIONS":
             return _preflight(scope)
         try:
-            body = await self._body(scope, receive)
-            return await self._in_thread(lambda: self._answer(method, target, body))
+            body = await self._body(receive)
+            is_packed = b"gzip" in _header(scope, b"content-encoding")
+            if len(body) <= _SMALL_BYTES and not is_packed and self._may_be_quick(target):
+                page = self._answer_here(method, target, body)
+                if page is not None:
+                    return page
+            return await self._in_thread(lambda: self._answer(method, target, self._plain(body) if is_packed else body))
         except StatusError as error:
             return _error_page(error)
 
-    def _answer(self, method: str, target: str, body: bytes) -> Page:
+    def _may_be_quick(self, target: str) -> bool:
+        """Whether to try an answer in the loop's own thread: never a path's first, seldom after it was slow."""
+        left = self._pauses.get(target)
+        if left is None:
+            if len(self._pauses) >= _REMEMBERED_TARGETS:
+                self._pauses.clear()
+            self._pauses[target] = 0
+            return False
+        if left:
+            self._pauses[target] = left - 1
+        return not left
+
+    def _answer_here(self, method: str, target: str, body: bytes) -> Page | None:
+        try:
+            return self._answer(method, target, body, must_be_quick=True)
+        except NotQuick:
+            self._pauses[target] = _PAUSE
+            return None
+
+    def _answer(self, method: str, target: str, body: bytes, *, must_be_quick: bool = False) -> Page:
         model, api = _subject(target)
-        started, code = time.perf_counter(), Code.OK
+        started = time.perf_counter()
         try:
             with computing(api, self._timeout_s):
-                return Page(status=200, content=self._api.answer(method, target, body).encode())
+                answer = self._api.answer(method, target, body, must_be_quick=must_be_quick)
         except StatusError as error:
-            code = error.code
+            self._metrics.request_done(model, api, "REST", error.code.name, time.perf_counter() - started)
             raise
-        finally:
-            self._metrics.request_done(model, api, "REST", code.name, time.perf_counter() - started)
+        self._metrics.request_done(model, api, "REST", Code.OK.name, time.perf_counter() - started)
+        return Page(status=200, content=answer.encode())
 
     async def _in_thread(self, compute: Callable[[], Page]) -> Page:
         answer = asyncio.get_running_loop().run_in_executor(self._pool, compute)
@@ -131,15 +159,13 @@ class RestTransport:
         except TimeoutError as error:
             raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification") from error
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive) -> bytes:
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
             body = await self._rest_of_body(body, receive)
         if len(body) > self._max_body_bytes:
             raise self._too_large("over")
-        if b"gzip" in _header(scope, b"content-encoding"):
-            return self._plain(body)
         return body
 
     async def _rest_of_body(self, first: bytes, receive: Receive) -> bytes:

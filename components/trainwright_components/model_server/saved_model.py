@@ -1,9 +1,9 @@
 """A SavedModel in a TensorFlow session: fed and fetched by tensor name, as TensorFlow Serving does it."""
 
 import gc
+import re
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from trainwright_components.model_server.request_context import current_request
+from trainwright_components.model_server.runner import Compute, Runner
 from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 DEFAULT_TAGS = ("serve",)
-_TIMEOUTS_MS = tuple(128 * 4**power for power in range(8))  # up to 35 minutes
+_LOOP = re.compile(r"While|^Enter$|^For$|Map(Defun|Fn)|PyFunc|Queue|Barrier|Stage|Recv|Iterator")
 
 
 class SavedModel:
@@ -40,7 +41,8 @@ class SavedModel:
             self._session.close()
             raise _load_error(error, path) from error
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
-        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...], int], Callable[..., list[Any]]] = {}
+        self._has_loops = _has_loops(meta_graph.graph_def)
+        self._runners: dict[tuple[tuple[str, ...], tuple[str, ...]], Runner] = {}
         self._lock = threading.Lock()
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
@@ -58,50 +60,43 @@ class SavedModel:
 
     def close(self) -> None:
         """See `Servable.close`."""
-        self._callables.clear()
+        self._runners.clear()
         self._session.close()
         del self._session
         gc.collect()
 
+    def is_quick(self, signature_name: str) -> bool:
+        """See `Servable.is_quick`."""
+        feeds = tuple(info.name for info in self.signatures[signature_name].inputs.values())
+        quick = [runner.is_quick for key, runner in list(self._runners.items()) if set(key[0]) == set(feeds)]
+        return bool(quick) and all(quick)
+
     def _compute(self, signature: Any, inputs: Tensors, fetches: tuple[str, ...]) -> list[Any]:
         feeds = tuple(signature.inputs[alias].name for alias in inputs)
-        compute = self._callable(feeds, fetches, _timeout_ms(current_request().deadline))
+        runner = self._runners.get((feeds, fetches)) or self._new_runner(feeds, fetches)
         try:
-            return compute(*inputs.values())
+            return runner.run(list(inputs.values()), current_request().deadline)
         except tf.errors.OpError as error:
             raise StatusError(Code(error.error_code), error.message) from error
         except (TypeError, ValueError) as error:
             raise invalid_argument(str(error)) from error
 
-    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...], timeout_ms: int) -> Callable[..., list[Any]]:
-        key = (feeds, fetches, timeout_ms)
-        if key not in self._callables:
-            with self._lock:
-                if key not in self._callables:
-                    self._callables[key] = self._prepared(*key)
-        return self._callables[key]
+    def _new_runner(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Runner:
+        def prepare(options: Any) -> Compute:
+            # Far cheaper per call than Session.run, which resolves the names each time; in TensorFlow since 1.5.
+            prepared: Compute = self._session._make_callable_from_options(
+                config_pb2.CallableOptions(feed=feeds, fetch=fetches, run_options=options)
+            )
+            return prepared
 
-    def _prepared(self, feeds: tuple[str, ...], fetches: tuple[str, ...], timeout_ms: int) -> Callable[..., list[Any]]:
-        options = config_pb2.CallableOptions(
-            feed=feeds, fetch=fetches, run_options=config_pb2.RunOptions(timeout_in_ms=timeout_ms)
-        )
-        # Far cheaper per call than Session.run, which resolves the names each time; in TensorFlow since 1.5.
-        prepared: Callable[..., list[Any]] = self._session._make_callable_from_options(options)
-        return prepared
+        with self._lock:
+            return self._runners.setdefault((feeds, fetches), Runner(prepare, has_loops=self._has_loops))
 
 
-def _timeout_ms(deadline: float | None) -> int:
-    """The next of a few limits on a run, since a callable has its limit for good; 0 for none.
-
-    Raises:
-        StatusError: The deadline is over.
-    """
-    if deadline is None:
-        return 0
-    left_ms = (deadline - time.monotonic()) * 1000
-    if left_ms <= 0:
-        raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
-    return next((limit for limit in _TIMEOUTS_MS if left_ms <= limit), 0)
+def _has_loops(graph: Any) -> bool:
+    """Whether some operation may compute, or wait, for any time."""
+    nodes = [graph.node, *(function.node_def for function in graph.library.function)]
+    return any(_LOOP.search(node.op) for group in nodes for node in group)
 
 
 def _load_error(error: Exception, path: Path) -> StatusError:

@@ -80,5 +80,8 @@ class Servable(Protocol):
             StatusError: The computation failed.
         """
 
+    def is_quick(self, signature_name: str) -> bool:
+        """Whether a computation is known to take less time than to hand it to another thread and back."""
+
     def close(self) -> None:
         """Give the memory back; no run is under way and none follows."""

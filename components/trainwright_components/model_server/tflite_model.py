@@ -56,6 +56,10 @@ class TfliteModel:
         values = self.run(outputs[0].signature, inputs, list(dict.fromkeys(aliases)))
         return [values[alias] for alias in aliases]
 
+    def is_quick(self, signature_name: str) -> bool:  # noqa: ARG002  # of the protocol
+        """See `Servable.is_quick`: it may have to wait for an interpreter."""
+        return False
+
     def close(self) -> None:
         """See `Servable.close`."""
         self._idle.clear()

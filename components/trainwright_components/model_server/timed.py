@@ -35,6 +35,10 @@ class TimedServable:
         with self._timing():
             return self._servable.run_together(inputs, outputs)
 
+    def is_quick(self, signature_name: str) -> bool:
+        """See `Servable.is_quick`."""
+        return self._servable.is_quick(signature_name)
+
     def close(self) -> None:
         """See `Servable.close`."""
         self._servable.close()
