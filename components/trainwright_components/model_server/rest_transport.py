@@ -32,7 +32,7 @@ _CORS_HEADERS = [
 ]
 
 _SMALL_BYTES = 64 << 10  # reading more keeps the loop from others
-_PAUSE = 256  # requests of a path that turned out slow, until a quick answer is tried again
+_PAUSE = 32  # requests of a path that turned out slow, until a quick answer is tried again
 _REMEMBERED_TARGETS = 1024
 _SUBJECT = re.compile(r"/v1/models/(?P<model>[^/:]+)(?:.*?[:/](?P<method>predict|classify|regress|metadata)$)?", re.I)
 _APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress", "metadata": "GetModelMetadata"}

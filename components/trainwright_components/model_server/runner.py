@@ -1,11 +1,10 @@
 """One set of tensors to feed and to fetch, computed in the way that its own measured cost makes the cheapest.
 
-A run in TensorFlow's thread pool, with a limit on its time, costs more than a small model itself. So the first runs are
-timed; where they are quick and the graph has no loops, later ones stay in the caller's thread and have no limit. One
-that then takes long ends this for good.
+A run in TensorFlow's thread pool, with a limit on its time, costs more than a small model itself. So runs are timed;
+once the best of a few is quick, and if the graph has no loops, later ones stay in the caller's thread without a limit.
+One that then takes long ends this for good.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from tensorflow.core.protobuf import config_pb2
 from trainwright_components.model_server.status import Code, StatusError
 
 QUICK_S = 0.5e-3
-"""The median run of what counts as quick."""
+"""The best run of what counts as quick: a busy machine makes runs longer, never shorter."""
 _NO_LONGER_QUICK_S = 50e-3  # far above what a busy machine adds to a quick run
 _TIMED_RUNS = 8
 _TIMEOUTS_MS = tuple(128 * 4**power for power in range(8))  # up to 35 minutes
@@ -37,7 +36,7 @@ class Runner:
         self._limited: dict[int, Compute] = {}
         self._direct: Compute | None = None
         self._seconds: list[float] = []
-        self._is_decided = has_loops
+        self._may_be_quick = not has_loops
 
     @property
     def is_quick(self) -> bool:
@@ -61,8 +60,8 @@ class Runner:
         fetched = compute(*values)
         seconds = time.perf_counter() - started
         if direct is not None and seconds > _NO_LONGER_QUICK_S:
-            self._direct = None
-        elif not self._is_decided:
+            self._direct, self._may_be_quick = None, False
+        elif direct is None and self._may_be_quick:
             self._decide(seconds)
         return fetched
 
@@ -73,10 +72,11 @@ class Runner:
 
     def _decide(self, seconds: float) -> None:
         self._seconds.append(seconds)
-        if len(self._seconds) > _TIMED_RUNS:
-            self._is_decided = True
-            if statistics.median(self._seconds[1:]) < QUICK_S:  # the first run sets things up
-                self._direct = self._prepare(config_pb2.RunOptions(inter_op_thread_pool=_IN_CALLERS_THREAD))
+        if len(self._seconds) < _TIMED_RUNS:
+            return
+        if min(self._seconds) < QUICK_S:
+            self._direct = self._prepare(config_pb2.RunOptions(inter_op_thread_pool=_IN_CALLERS_THREAD))
+        self._seconds.clear()
 
 
 def _timeout_ms(deadline: float | None) -> int:
