@@ -26,11 +26,12 @@ def train_distributed(
         module: The model module: a Python file or a folder.
         params: Overrides of the module's DEFAULT_PARAMS.
         training: Training settings, such as epochs, batch_size, seed and strategy.
-        cluster: Replicas of each role, such as {"worker": 2}; empty for one process.
+        cluster: Replicas of chief, worker, ps and evaluator, such as {"worker": 2}; empty for one process.
 
     Returns:
         model: The trained model with its module, parameters, schema and checkpoints.
-        metrics: The metrics of the weights that were kept, and the difference to one device if asked for.
+        metrics: The metrics of the weights that were kept, the difference to one device if asked for, and those of the
+            evaluator's best checkpoint.
         tensorboard_logs: Logs for TensorBoard.
         report: A page with curves, throughput, cluster and settings.
     """

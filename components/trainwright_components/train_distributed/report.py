@@ -53,6 +53,8 @@ def write_report(
             ],
             header=("after s", "reason", "at step", "started again", "back after s"),
         )
+    if result.evaluations:
+        _add_evaluations(page, result)
     page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
     page.add_heading("Settings").add_mapping(dict(_dotted(settings.to_mapping())))
     write_whole(path, page.html())
@@ -63,6 +65,15 @@ def _equivalence(result: TrainingResult, settings: TrainingSettings) -> str | No
         return None
     found = result.course.equivalence
     return f"{found.largest_difference:.1e} after {found.steps} steps" if found else "not measured: the log says why"
+
+
+def _add_evaluations(page: Report, result: TrainingResult) -> None:
+    names = list(result.evaluations[0].metrics)
+    page.add_heading("Checkpoints, as the evaluator scored them").add_mapping(dict(result.best_checkpoint))
+    page.add_table(
+        [(one.step, one.epoch + 1, *(one.metrics[name] for name in names)) for one in result.evaluations],
+        header=("step", "epoch", *names),
+    )
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> "Figure":

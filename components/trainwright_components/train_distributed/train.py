@@ -10,15 +10,15 @@ from typing import Any
 from trainwright_components.cluster.launcher import ClusterJob, Launcher
 from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
-from trainwright_components.datasets.schema import Schema
-from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.errors import TrainingFailed
+from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.keras_process import call_beside_its_keras
-from trainwright_components.model_module import Context, ModelModule, check_module, load_module, resolve_params
+from trainwright_components.model_module import ModelModule, check_module, load_module
 from trainwright_components.train_distributed.report import write_report
+from trainwright_components.training.contexts import make_context
 from trainwright_components.training.devices import leave_gpus_to_members
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.member import TARGET, read_error
+from trainwright_components.training.precision import dtype_policy
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.settings import TrainingSettings
@@ -106,18 +106,17 @@ def _check(
 ) -> None:
     leave_gpus_to_members()
     choose_strategy(settings, spec)
-    context = Context(
-        params=resolve_params(module, params),
-        schema=Schema.load(dataset),
-        statistics=Statistics.load(dataset),
-        dataset=dataset,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        replicas=1 if spec.has_parameter_servers else spec.trainers,
-    )
-    model = check_module(module, context)
-    if spec.has_parameter_servers and model is not None:
-        check_sharing(module, model, context)
+    if spec.evaluator.replicas and module.train is not None:
+        raise InvalidSetting(
+            f"cluster.evaluator scores checkpoints, but {module.location.name} has its own train(context), which "
+            "writes none; leave one of them out"
+        )
+    replicas = 1 if spec.has_parameter_servers else spec.trainers
+    context = make_context(module, dataset, params, settings, replicas=replicas)
+    with dtype_policy(settings.precision):
+        model = check_module(module, context)
+        if spec.has_parameter_servers and model is not None:
+            check_sharing(module, model, context, settings)
 
 
 def _train_on_cluster(

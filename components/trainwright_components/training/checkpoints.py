@@ -28,6 +28,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _PATTERN = "step-*.npz"
 _PROGRESS = "progress"
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class CheckpointFolder:
         content = io.BytesIO()
         entries: dict[str, Any] = {_PROGRESS: np.frombuffer(text.encode(), np.uint8), **_storable(checkpoint.arrays)}
         np.savez(content, **entries)
-        path = self._folder / f"step-{checkpoint.step:010d}.npz"
+        path = self._folder / checkpoint_name(checkpoint.step)
         try:
             write_whole(path, content.getvalue())
         except OSError as error:
@@ -95,8 +96,8 @@ class CheckpointFolder:
         """The newest checkpoint of this training that can be read."""
         for path in self._paths():
             try:
-                checkpoint, fingerprint = _read(path)
-            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                checkpoint, fingerprint = read_checkpoint(path.read_bytes())
+            except DAMAGED as error:
                 logger.warning("checkpoint %s is damaged (%s); trying the one before", path.name, error)
                 continue
             if fingerprint == self._fingerprint:
@@ -112,11 +113,22 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob(_PATTERN), key=os.fspath, reverse=True)
+        return checkpoint_files(self._folder)
 
 
-def _read(path: Path) -> tuple[Checkpoint, str]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+def checkpoint_name(step: int) -> str:
+    """The name of the file that holds the checkpoint of `step`."""
+    return f"step-{step:010d}.npz"
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files of checkpoints in `folder`, newest first."""
+    return sorted(folder.glob(_PATTERN), key=os.fspath, reverse=True)
+
+
+def read_checkpoint(content: bytes) -> tuple[Checkpoint, str]:
+    """A checkpoint from its file's content, and the fingerprint of its training; one of `DAMAGED` when it is."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     progress = json.loads(arrays.pop(_PROGRESS).tobytes())
     fingerprint = progress.pop("fingerprint")

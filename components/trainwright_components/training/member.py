@@ -15,13 +15,14 @@ from trainwright_components import errors
 from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
 from trainwright_components.cluster.hold import Hold
 from trainwright_components.cluster.launcher import THREADS_VARIABLE
-from trainwright_components.cluster.rules import servers
+from trainwright_components.cluster.rules import EVALUATOR, servers
 from trainwright_components.cluster.signs import JOINING, SaySign, SignOfLife
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.files import write_whole
 from trainwright_components.model_module import load_module
+from trainwright_components.training.evaluator import run_evaluator
 from trainwright_components.training.place import Place
 from trainwright_components.training.run import run_training
 from trainwright_components.training.servers import serve
@@ -41,7 +42,7 @@ def main(
     training: Mapping[str, Any],
     log_dir: str,
 ) -> int:
-    """Train or serve as the member that `TF_CONFIG` names; ends the process with its exit code."""
+    """Train, serve or evaluate as the member that `TF_CONFIG` names; ends the process with its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     os.environ.update(complete_tf_config(os.environ))
     found = read_tf_config(os.environ)
@@ -53,20 +54,24 @@ def main(
     hold = Hold.from_env(os.environ, member)
     say: SaySign = sign_of_life if hold is None else hold.around(sign_of_life)
 
-    def train() -> None:
-        run_training(
+    def run(work: Callable[..., Any], **place: Any) -> None:
+        work(
             load_module(module),
             Path(dataset),
             Path(output),
             params=params,
             settings=TrainingSettings.from_mapping({**training, "threads": threads}),
             log_dir=Path(log_dir) if log_dir else None,
-            place=Place(cluster=cluster, member=member, sign_of_life=say),
+            **place,
         )
 
     say(JOINING)
-    is_server = member in servers(cluster)
-    work = partial(serve, threads=threads, sign_of_life=say) if is_server else train
+    if member in servers(cluster):
+        work = partial(serve, threads=threads, sign_of_life=say)
+    elif member == EVALUATOR:
+        work = partial(run, run_evaluator, sign_of_life=say)
+    else:
+        work = partial(run, run_training, place=Place(cluster=cluster, member=member, sign_of_life=say))
     code = _guarded(work, folder=Path(folder), member=member)
     with contextlib.suppress(OSError):  # a full disk must not change the exit code
         sys.stdout.flush()

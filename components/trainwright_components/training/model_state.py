@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 _MODEL = "model"
+MODEL_PREFIX = f"{_MODEL}."
 
 
 def read_state(model: "keras.Model") -> Arrays:

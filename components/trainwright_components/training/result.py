@@ -7,9 +7,10 @@ from typing import Any
 
 from trainwright_components.cluster.supervisor import Restart
 from trainwright_components.training.course import Course
+from trainwright_components.training.evaluations import Evaluation, best_evaluation, read_evaluations
 from trainwright_components.training.trained_model import TRAINING_FILE
 
-_NOT_STORED = ("model_folder", "restarts")
+_NOT_STORED = ("model_folder", "restarts", "evaluations", "best_checkpoint")
 _BESIDE = ("settings", "cluster", "inputs")  # in training.json, but no part of the result
 
 
@@ -25,6 +26,8 @@ class TrainingResult:
         stop_reason: Why it ended before its last epoch; empty otherwise.
         resumed_at: The step that this process began with.
         course: What happened along the way.
+        evaluations: What the evaluator found, where there was one.
+        best_checkpoint: The step and the metrics of the checkpoint that it found best, as `best_checkpoint_NAME`.
         notes: What is worth saying about the settings, such as those without effect.
         restarts: Members of the cluster that started again; only whoever watches over them knows, not training.json.
     """
@@ -43,6 +46,8 @@ class TrainingResult:
     course: Course = field(default_factory=Course)
     notes: list[str] = field(default_factory=list)
     restarts: tuple[Restart, ...] = ()
+    evaluations: list[Evaluation] = field(default_factory=list)
+    best_checkpoint: dict[str, float] = field(default_factory=dict)
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -61,4 +66,16 @@ def read_result(model_folder: Path) -> TrainingResult:
     """The result that a training in another process recorded."""
     record = json.loads((model_folder / TRAINING_FILE).read_text())
     values = {name: value for name, value in record.items() if name not in _BESIDE}
-    return TrainingResult(**{**values, "course": Course.from_json(values["course"])}, model_folder=model_folder)
+    evaluations = read_evaluations(model_folder)
+    best = best_evaluation(evaluations, record["settings"]["monitor"])
+    return TrainingResult(
+        **{**values, "course": Course.from_json(values["course"])},
+        model_folder=model_folder,
+        evaluations=evaluations,
+        best_checkpoint=_as_metrics(best) if best is not None else {},
+    )
+
+
+def _as_metrics(evaluation: Evaluation) -> dict[str, float]:
+    values = {"step": evaluation.step, **evaluation.metrics}
+    return {f"best_checkpoint_{name}": value for name, value in values.items()}

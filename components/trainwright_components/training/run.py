@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.signs import JOINED
-from trainwright_components.datasets.schema import Schema
-from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.model_module import Context, ModelModule, resolve_params
+from trainwright_components.model_module import ModelModule
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.training.contexts import make_context
 from trainwright_components.training.devices import configure_devices
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
+from trainwright_components.training.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.loop import StepWatch
 from trainwright_components.training.own_training import run_own_training
 from trainwright_components.training.place import Place
@@ -63,16 +63,7 @@ def run_training(
     settings, place = settings or TrainingSettings(), place or Place()
     if place.cluster.is_empty:
         prepare_output(output)
-    context = Context(
-        params=resolve_params(module, params or {}),
-        schema=Schema.load(dataset),
-        statistics=Statistics.load(dataset),
-        dataset=dataset,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        role=place.role,
-        role_index=place.member.index,
-    )
+    context = make_context(module, dataset, params or {}, settings, role=place.role, role_index=place.member.index)
     notes = configure_devices(settings)
     for note in notes if place.is_chief else ():
         logger.warning(note)
@@ -124,6 +115,7 @@ def _comparison(
 def prepare_output(output: Path) -> None:
     """Make the folder; a training that ended there counts for nothing, one that was cut off can go on."""
     if (output / TRAINING_FILE).is_file():
-        shutil.rmtree(output / CHECKPOINTS_FOLDER, ignore_errors=True)
+        for folder in (CHECKPOINTS_FOLDER, EVALUATOR_FOLDER):
+            shutil.rmtree(output / folder, ignore_errors=True)
         (output / TRAINING_FILE).unlink()
     output.mkdir(parents=True, exist_ok=True)

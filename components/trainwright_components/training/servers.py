@@ -4,17 +4,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 
 from trainwright_components.cluster.exit_codes import TERMINATED
+from trainwright_components.cluster.signs import JOINED, SaySign
 
 _BEAT_S = 1.0
 _GRACE_S = 20.0  # the chief still needs the variables to save them
 _LEAST_THREADS = 4  # with fewer, TensorFlow's server can wait for itself
 
 
-def serve(*, threads: int, sign_of_life: Callable[[], None]) -> None:
+def serve(*, threads: int, sign_of_life: SaySign) -> None:
     """Serve as the member that `TF_CONFIG` names, until SIGTERM and the seconds in which the chief saves are over.
 
     Raises:
@@ -42,7 +42,7 @@ def serve(*, threads: int, sign_of_life: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, note)
     while not asked.is_set():
-        sign_of_life()
+        sign_of_life(JOINED)
         asked.wait(_BEAT_S)
     until = time.monotonic() + _GRACE_S
     while time.monotonic() < until:

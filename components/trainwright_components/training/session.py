@@ -1,7 +1,5 @@
 """One training under one strategy: model, data, checkpoints, callbacks and logs brought together around the loop."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -11,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.cluster.signs import FINISHING
 from trainwright_components.errors import InvalidModule, InvalidSetting
-from trainwright_components.files import content_digest
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.central_storage import refuse_state
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
+from trainwright_components.training.fingerprint import fingerprint_of
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.leaving import leave_together
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
@@ -39,20 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnEpochEnd = Callable[[int, Mapping[str, float]], bool]
-_NO_EFFECT_ON_WEIGHTS = (
-    "epochs",
-    "keep_checkpoints",
-    "progress_every_s",
-    "threads",
-    "steps_per_call",
-    "on_nan",
-    "roll_back_factor",
-    "max_roll_backs",
-    "devices",
-    "communication",
-    "placement",
-    "equivalence_steps",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +120,7 @@ class Session:
         return CheckpointFolder(
             self.output / CHECKPOINTS_FOLDER,
             keep=self.settings.keep_checkpoints,
-            fingerprint=self._fingerprint(),
+            fingerprint=fingerprint_of(self.module, self.context, self.settings),
             is_writer=self.place.is_chief,
         )
 
@@ -243,20 +227,6 @@ class Session:
     def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:
         record = record_of(result, settings=self.settings.to_mapping(), cluster=self.place.cluster.to_mapping())
         save_trained(self.output, model=model, module=self.module, context=self.context, training=record, inputs=inputs)
-
-    def _fingerprint(self) -> str:
-        """What decides the weights: a checkpoint is used only by the training that wrote it."""
-        settings = self.settings.to_mapping()
-        deciding = {name: value for name, value in settings.items() if name not in _NO_EFFECT_ON_WEIGHTS}
-        parts = [
-            content_digest(self.module.location),
-            json.dumps(dict(self.context.params), sort_keys=True, default=str),
-            json.dumps(deciding, sort_keys=True),
-            self.context.schema.to_json(),
-            self.context.statistics.to_json(),
-            str(self.context.replicas),
-        ]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _watcher(logs: TensorBoardLogs | None, on_epoch_end: OnEpochEnd | None) -> OnEpochEnd:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule
 from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
@@ -14,7 +15,7 @@ _TOLERANCE = 1e-3
 _INSTEAD = "use a synchronous strategy, such as multi_worker_mirrored"
 
 
-def check_sharing(module: ModelModule, model: "keras.Model", context: Context) -> None:
+def check_sharing(module: ModelModule, model: "keras.Model", context: Context, settings: TrainingSettings) -> None:
     """Try whether the compiled `model` can be trained by workers that do not wait for each other.
 
     Raises:
@@ -24,7 +25,7 @@ def check_sharing(module: ModelModule, model: "keras.Model", context: Context) -
 
     reasons = {
         "run_eagerly": model.run_eagerly,
-        "jit_compile=True": model.jit_compile,
+        "jit_compile=True": model.jit_compile if settings.jit_compile is None else settings.jit_compile,
         "gradient_accumulation_steps; a larger batch_size does the same": model.optimizer.gradient_accumulation_steps,
         "loss scaling; mixed_bfloat16 needs none": isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer),
     }

@@ -33,8 +33,6 @@ def choose_strategy(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
         InvalidSetting: The strategy cannot run on such a cluster.
     """
     trainers = cluster.trainers
-    if cluster.evaluator.replicas:
-        raise InvalidSetting("cluster.evaluator is not supported yet; use chief, worker and ps")
     name = settings.strategy
     if cluster.has_parameter_servers:
         if name not in ("auto", "parameter_server"):

@@ -65,6 +65,20 @@ class OwnStep(keras.Model):
         return {**super().train_step(data), "answer": keras.ops.convert_to_tensor(42.0)}
 
 
+class DiesAtSecondScore(keras.Model):
+    """Ends its process when its metrics begin anew for the second time, once."""
+
+    resets = 0
+    marker = Path()
+
+    def reset_metrics(self) -> None:
+        super().reset_metrics()
+        self.resets += 1
+        if self.resets == 2 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def slope(kind: Any, prediction: Any) -> Any:
     return prediction[:, 0] * (keras.ops.cast(keras.ops.reshape(kind, (-1,)), "float32") - 0.7)
 
@@ -72,7 +86,10 @@ def slope(kind: Any, prediction: Any) -> Any:
 def build_model(context: Context) -> keras.Model:
     name = context.params["compiled_with"]
     a = keras.Input((6,), name="a")
-    kind = OwnStep if context.params["own"] == "step" else keras.Model
+    DiesAtSecondScore.marker = Path(context.params["marker"])
+    kind: Any = OwnStep if context.params["own"] == "step" else keras.Model
+    if context.role == "evaluator" and context.params["victims"] == "evaluator-0":
+        kind = DiesAtSecondScore
     model = kind({"a": a}, keras.layers.Dense(1)(CountRows()(a)))
     optimizer: Any = keras.optimizers.SGD(
         0.05, gradient_accumulation_steps=2 if name == "gradient_accumulation_steps" else None
@@ -121,4 +138,4 @@ def _process_at(member: str) -> int:
 
 
 def callbacks(context: Context) -> list[keras.callbacks.Callback]:
-    return [Strike(context)] if context.params["victims"] else []
+    return [Strike(context)] if context.params["victims"] and context.params["step"] else []

@@ -1,0 +1,38 @@
+"""What a training tells the user's module."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.model_module import Context, ModelModule, resolve_params
+from trainwright_components.training.settings import TrainingSettings
+
+
+def make_context(
+    module: ModelModule,
+    dataset: Path,
+    params: Mapping[str, Any],
+    settings: TrainingSettings,
+    *,
+    role: str = "chief",
+    role_index: int = 0,
+    replicas: int = 1,
+) -> Context:
+    """The context of a training on `dataset` with `params`.
+
+    Raises:
+        InvalidSetting: The module has no such parameter.
+    """
+    return Context(
+        params=resolve_params(module, params),
+        schema=Schema.load(dataset),
+        statistics=Statistics.load(dataset),
+        dataset=dataset,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        role=role,
+        role_index=role_index,
+        replicas=replicas,
+    )
