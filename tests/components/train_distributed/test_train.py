@@ -136,7 +136,6 @@ def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Pat
     [
         ({"strategy": "multi_worker_mirrored"}, {}, "needs a cluster"),
         ({"strategy": "mirrored"}, {"worker": 2}, "uses one process, but the cluster has 2"),
-        ({}, {"worker": 2, "evaluator": 1}, r"cluster\.evaluator is not supported yet"),
         ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local; got 'slurm'"),
     ],
 )
