@@ -1,5 +1,6 @@
 """A cluster of processes on this machine, forked from a warm parent: it starts at once and dies with whoever asked."""
 
+import contextlib
 import os
 import selectors
 import time
@@ -18,6 +19,7 @@ from trainwright_components.cluster.warm_child import WarmChild
 
 _PRELOAD = ("tensorflow", "keras")
 _POLL_S = 0.2
+_END_S = 5.0
 
 
 @dataclass(kw_only=True)
@@ -117,8 +119,12 @@ class LocalGang:
             child.terminate()
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what still runs, and wait until it is gone: a member that lives on would go on writing."""
         for child in self.children.values():
+            child.kill()
+        for child in self.children.values():
+            with contextlib.suppress(TimeoutError):
+                child.wait(_END_S)
             child.close()
         self.ports.close()
         self.logs.forward(is_last=True)
