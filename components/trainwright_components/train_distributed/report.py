@@ -1,19 +1,18 @@
-"""The page about a training: curves, throughput, cluster, restarts, settings."""
+"""The page about a training: curves, speed, cluster, checkpoints, restarts, settings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.files import write_whole
 from trainwright_components.reports import Report
+from trainwright_components.train_distributed.figures import draw_course, draw_metrics
+from trainwright_components.training.course import Course
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_VALIDATION = "val_"
+_MOST_CHECKPOINTS = 50
 
 
 def write_report(
@@ -27,7 +26,7 @@ def write_report(
     """Write the page to `path`."""
     page = Report("Training")
     page.add_heading("Result").add_mapping(dict(result.metrics))
-    page.add_heading("Curves").add_figure(_curves(result.history), caption="Metrics after each epoch")
+    page.add_heading("Curves").add_figure(draw_metrics(result.history), caption="Metrics after each epoch")
     page.add_heading("Course").add_mapping(
         {
             "epochs": len(result.history),
@@ -38,10 +37,11 @@ def write_report(
             "replicas": result.replicas,
             "difference to one device": _equivalence(result, settings),
             "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items()) or "this process",
-            "went on from step": result.resumed_at or None,
+            "went on from step": ", ".join(map(str, result.course.resumed_at)) or None,
             "stopped early": result.stop_reason or None,
         }
     )
+    _add_course(page, result.course)
     for note in result.notes:
         page.add_text(f"Note: {note}.")
     if result.restarts:
@@ -76,25 +76,28 @@ def _add_evaluations(page: Report, result: TrainingResult) -> None:
     )
 
 
-def _curves(history: Sequence[Mapping[str, float]]) -> "Figure":
-    from matplotlib.figure import Figure
-
-    names = [name for name in history[0] if not name.startswith(_VALIDATION)] if history else []
-    names += [
-        name.removeprefix(_VALIDATION) for name in (history[0] if history else ()) if name.startswith(_VALIDATION)
-    ]
-    names = list(dict.fromkeys(names))
-    figure = Figure(figsize=(5 * max(1, len(names)), 3.5))
-    epochs = range(1, len(history) + 1)
-    for number, name in enumerate(names, start=1):
-        axes = figure.add_subplot(1, len(names), number)
-        for key, label in ((name, "training"), (_VALIDATION + name, "validation")):
-            if history and key in history[0]:
-                axes.plot(epochs, [metrics[key] for metrics in history], marker=".", label=label)
-        axes.set_title(name)
-        axes.set_xlabel("epoch")
-        axes.legend()
-    return figure
+def _add_course(page: Report, course: Course) -> None:
+    """Speed, checkpoints and returns to them, as far as there were any."""
+    if len(course.points) > 1:
+        page.add_figure(
+            draw_course(course),
+            caption="Triangles are checkpoints; dashed lines are steps from which the training went on after an "
+            "interruption, dotted ones those it went back to.",
+        )
+    if course.roll_backs:
+        page.add_heading("Went back to a checkpoint")
+        page.add_table(
+            [(one.step, one.to_step, one.learning_rate, one.reason) for one in course.roll_backs],
+            header=("from step", "to step", "learning rate", "reason"),
+        )
+    if course.checkpoints:
+        shown = course.checkpoints[-_MOST_CHECKPOINTS:]
+        page.add_heading("Checkpoints")
+        page.add_text(f"{len(course.checkpoints)} were written" + (", the last of them:" if shown else "."))
+        page.add_table(
+            [(one.step, round(one.at_s, 3), one.size_bytes, round(one.took_s, 3)) for one in shown],
+            header=("step", "after s", "bytes", "seconds to write"),
+        )
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | bool | None]]:

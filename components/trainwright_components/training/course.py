@@ -13,7 +13,7 @@ class Point:
 
     Args:
         at_s: Seconds of training, over all processes that took part in it one after another.
-        examples_per_second: Since the point before.
+        examples_per_second: Over the seconds just before.
     """
 
     step: int
@@ -79,7 +79,7 @@ class Course:
         rate = (step - last.step) * batch_size / (at_s - last.at_s)
         self.points.append(Point(step=step, at_s=at_s, examples_per_second=rate, learning_rate=learning_rate))
         if len(self.points) > _MOST_POINTS:
-            del self.points[::2]
+            del self.points[:-1:2]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain JSON."""

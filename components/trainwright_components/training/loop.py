@@ -243,6 +243,12 @@ class Loop:
             learning_rate=read_rate(self.model),
         )
 
+    def measurements(self) -> dict[str, float]:
+        """What is no metric of the model, but belongs beside them: the learning rate, and the last known speed."""
+        points = self.position.course.points
+        speed = {"examples_per_second": points[-1].examples_per_second} if points else {}
+        return {"learning_rate": read_rate(self.model), **speed}
+
     def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:
         reasons = []
         epoch = self.position.epoch

@@ -74,7 +74,7 @@ class Session:
         if start is not None:
             loop.position.course.resumed_at.append(start.step)
         logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.place.is_chief else None
-        watch = _watcher(logs, self.on_epoch_end)
+        watch = _watcher(logs, self.on_epoch_end, lambda: loop.measurements())
         try:
             while error := self._train(loop, watch):
                 failed, back = loop, find_way_back(error, loop, checkpoints)
@@ -229,10 +229,12 @@ class Session:
         save_trained(self.output, model=model, module=self.module, context=self.context, training=record, inputs=inputs)
 
 
-def _watcher(logs: TensorBoardLogs | None, on_epoch_end: OnEpochEnd | None) -> OnEpochEnd:
+def _watcher(
+    logs: TensorBoardLogs | None, on_epoch_end: OnEpochEnd | None, read_more: Callable[[], Mapping[str, float]]
+) -> OnEpochEnd:
     def watch(epoch: int, metrics: Mapping[str, float]) -> bool:
         if logs is not None:
-            logs.write(epoch, metrics)
+            logs.write(epoch, {**metrics, **read_more()})
         return on_epoch_end is not None and on_epoch_end(epoch, metrics)
 
     return watch

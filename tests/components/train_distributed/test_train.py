@@ -136,7 +136,7 @@ def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Pat
     [
         ({"strategy": "multi_worker_mirrored"}, {}, "needs a cluster"),
         ({"strategy": "mirrored"}, {"worker": 2}, "uses one process, but the cluster has 2"),
-        ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local; got 'slurm'"),
+        ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local, docker; got 'slurm'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

@@ -1,0 +1,67 @@
+"""The page about a training shows what happened along its way."""
+
+import re
+from pathlib import Path
+
+from trainwright_components.cluster.spec import ClusterSpec
+from trainwright_components.cluster.supervisor import Restart
+from trainwright_components.train_distributed.figures import draw_course
+from trainwright_components.train_distributed.report import write_report
+from trainwright_components.training.course import Course, Point, RollBack, SavedCheckpoint
+from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.settings import TrainingSettings
+
+COURSE = Course(
+    points=[
+        Point(step=10, at_s=1.0, examples_per_second=640.0, learning_rate=0.1),
+        Point(step=30, at_s=2.0, examples_per_second=1280.0, learning_rate=0.05),
+    ],
+    checkpoints=[SavedCheckpoint(step=20, size_bytes=4321, took_s=0.25, at_s=1.5)],
+    roll_backs=[RollBack(step=25, to_step=20, reason="the loss became nan", learning_rate=0.05)],
+    resumed_at=[10],
+)
+
+
+def test_the_page_tells_speed_checkpoints_returns_and_restarts(tmp_path: Path) -> None:
+    result = TrainingResult(
+        history=[{"loss": 2.0, "val_loss": 2.5}, {"loss": 1.0, "val_loss": 1.5}],
+        metrics={"loss": 1.0},
+        steps=30,
+        seconds=2.0,
+        model_folder=tmp_path,
+        strategy="multi_worker_mirrored",
+        strategy_reason="the cluster has 2 training members",
+        replicas=2,
+        course=COURSE,
+        restarts=(Restart(reason="worker-1 ended: killed by signal 9", after_s=1.25, step=12, took_s=3.5),),
+    )
+    cluster = ClusterSpec.from_mapping({"worker": 2})
+    write_report(tmp_path / "page.html", result, settings=TrainingSettings(), params={"units": 8}, cluster=cluster)
+    page = (tmp_path / "page.html").read_text()
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    for expected in (
+        ["25", "20", "0.05", "the loss became nan"],
+        ["20", "1.5", "4,321", "0.25"],
+        ["1.25", "worker-1 ended: killed by signal 9", "12"],
+        ["cluster", "worker 2"],
+        ["strategy", "multi_worker_mirrored: the cluster has 2 training members"],
+        ["units", "8"],
+    ):
+        assert any(cells[start : start + len(expected)] == expected for start in range(len(cells))), expected
+    assert page.count("<svg") == 2
+
+
+def test_speed_and_rate_are_drawn_over_the_steps() -> None:
+    speed, rate = draw_course(COURSE).axes
+    assert speed.lines[0].get_xydata().tolist() == [[10, 640], [30, 1280]]
+    assert rate.lines[0].get_xydata().tolist() == [[10, 0.1], [30, 0.05]]
+
+
+def test_a_course_keeps_a_bounded_number_of_points_with_the_speed_between_them() -> None:
+    course = Course()
+    for second in range(1, 2000):
+        course.note(step=10 * second, at_s=float(second), batch_size=32, learning_rate=0.1)
+        course.note(step=10 * second + 1, at_s=second + 0.5, batch_size=32, learning_rate=0.1)
+    assert 200 <= len(course.points) <= 400
+    assert {point.examples_per_second for point in course.points} == {320.0}
+    assert Course.from_json(course.to_json()) == course
