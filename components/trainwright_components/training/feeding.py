@@ -1,9 +1,11 @@
 """Bring rows, order and strategy together: the driver that trains a model on the splits of a dataset."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.batches import Order, Rows, Sharing, count_steps, endless_batches
+from trainwright_components.training.class_weights import class_weighting
 from trainwright_components.training.driver import Driver
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.splits import open_split
@@ -44,7 +46,8 @@ def open_driver(
     steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
     validation = _validation_rows(module, context)
     stored = Order(batch_size=settings.batch_size)
-    train_batches = _feed(rows, order, module, context, first_step=first_step)
+    weigh = class_weighting(settings.class_weights, context.schema) if settings.class_weights else None
+    train_batches = _feed(rows, order, module, context, first_step=first_step, weigh=weigh)
     validation_batches = None if validation is None else _feed(validation, stored, module, context)
     validation_steps = 0 if validation is None else count_steps(validation, stored, split=VALIDATION)
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
@@ -80,10 +83,19 @@ def _validation_rows(module: ModelModule, context: Context) -> Rows | None:
     return open_split(VALIDATION, module, context)
 
 
-def _feed(rows: Rows, order: Order, module: ModelModule, context: Context, *, first_step: int = 0) -> MakeBatches:
+def _feed(
+    rows: Rows,
+    order: Order,
+    module: ModelModule,
+    context: Context,
+    *,
+    first_step: int = 0,
+    weigh: Callable[[Any], Any] | None = None,
+) -> MakeBatches:
     def transform(batch: Any) -> Any:
         features, *rest = batch
-        return (module.preprocess(features, context), *rest)
+        data = (module.preprocess(features, context), *rest)
+        return data if weigh is None else weigh(data)
 
     def make(pipeline: "tf.distribute.InputContext") -> "tf.data.Dataset":
         replicas = pipeline.num_replicas_in_sync

@@ -49,6 +49,7 @@ class TrainingSettings:
         restore_best_weights: Whether early stopping ends with the weights of its best epoch.
         shuffle_buffer: Rows that are shuffled together when a split is too large to hold in memory.
         drop_remainder: Leave out the last partial batch of an epoch instead of training on it.
+        class_weights: What a row of a class counts in the training loss, by the class's name; 1 for those not named.
         steps_per_epoch: Steps that count as an epoch; 0 is one pass over the data.
         steps_per_call: Steps in one call into TensorFlow; 0 chooses for about two calls per second.
         checkpoint_every_steps: Steps between checkpoints; 0 leaves it to `checkpoint_every_s`.
@@ -80,6 +81,7 @@ class TrainingSettings:
     shuffle: bool = True
     shuffle_buffer: int = 10_000
     drop_remainder: bool = False
+    class_weights: Mapping[str, float] = field(default_factory=dict)
     steps_per_epoch: int = 0
     steps_per_call: int = 0
     checkpoint_every_steps: int = 0
@@ -99,6 +101,9 @@ class TrainingSettings:
         check_choice(self.strategy, STRATEGIES, where="training.strategy")
         check_choice(self.precision, PRECISIONS, where="training.precision")
         check_choice(self.on_nan, (STOP, ROLL_BACK), where="training.on_nan")
+        for name, weight in self.class_weights.items():
+            if weight < 0:
+                raise InvalidSetting(f"training.class_weights.{name} must be at least 0, got {weight}")
         if not 0 < self.roll_back_factor < 1:
             raise InvalidSetting(
                 f"training.roll_back_factor must be between 0 and 1, got {self.roll_back_factor}; it lowers the rate"
