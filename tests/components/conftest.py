@@ -16,6 +16,7 @@ from sklearn.datasets import load_wine
 
 import trainwright_components
 from trainwright_components.cluster.docker_command import docker_version
+from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
 from trainwright_components.errors import InvalidSetting
 
 MODULES = Path(__file__).parent / "modules"
@@ -26,6 +27,14 @@ _KERAS_AND_NUMPY = "ignore:__array__ implementation doesn't accept a copy keywor
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", _KERAS_AND_NUMPY)
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[WarmParent]:
+    """Starts processes that have imported TensorFlow and run no operation; clusters find it as a step's do."""
+    with pytest.MonkeyPatch.context() as patch, WarmParent.start(("tensorflow", "keras")) as parent:
+        patch.setenv(SOCKET_VARIABLE, str(parent.address))
+        yield parent
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ checkpoint, a metric or a callback sees one state.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.training.driver import Driver, Signals
+from trainwright_components.training.driver import Driver, Signals, as_numbers
+from trainwright_components.training.keras_internals import build_variables
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +52,7 @@ class AsynchronousDriver:
         batch = symbols_of(train_batches.element_spec)
         self._inputs = batch[0]
         with strategy.scope():
-            model._symbolic_build(data_batch=batch)  # all variables: of model, loss, metrics and optimizer
+            build_variables(model, batch)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self._train = _Work(model, strategy, model.train_step, batch_size)
         self._test = _Work(model, strategy, model.test_step, batch_size)
@@ -85,7 +86,7 @@ class AsynchronousDriver:
         counts, logs = zip(*(result.get() for result in results), strict=True)
         metrics = work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)])
         users = logs[-1] if isinstance(logs[-1], dict) else {}
-        return {name: float(value) for name, value in {**users, **metrics}.items()}
+        return as_numbers({**users, **metrics})
 
     def _portions(self, batches: Iterator[Any], count: int) -> Iterator[Any]:
         """`count` batches as the rows of several, one after the other; only the last of a portion may be partial."""

@@ -1,7 +1,10 @@
 """What runs the steps of a training: the Protocol between the loop and a kind of strategy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +43,15 @@ class Driver(Protocol):
 
     def reset_metrics(self) -> None:
         """Begin to count metrics from nothing."""
+
+
+def as_numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Logs of a step as plain numbers; a metric of several numbers, such as one per class, becomes `name_0` and on."""
+    numbers: dict[str, float] = {}
+    for name, value in logs.items():
+        values = np.asarray(value, np.float64)
+        if values.ndim == 0:
+            numbers[name] = float(values)
+        else:
+            numbers.update({f"{name}_{place}": float(one) for place, one in enumerate(values.ravel())})
+    return numbers

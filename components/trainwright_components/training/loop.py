@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.cluster.signs import SAVING, TRAINING, SaySign
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
+from trainwright_components.training.callbacks import watch_batches
 from trainwright_components.training.checkpoints import Checkpoint
 from trainwright_components.training.course import Equivalence, SavedCheckpoint
-from trainwright_components.training.driver import Driver, Signals
+from trainwright_components.training.driver import Driver, Signals, as_numbers
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.interruption import Interruption
 from trainwright_components.training.model_state import (
@@ -98,7 +99,7 @@ class Loop:
         """
         self._began, self._seconds_before = time.monotonic(), self.position.seconds
         self._wanted_count = self._fixed_count() or 1
-        self._wants_each_batch = not self._fixed_count() and _watch_batches(self.callbacks)
+        self._wants_each_batch = not self._fixed_count() and watch_batches(self.callbacks.callbacks)
         self.model.stop_training = False
         self.callbacks.on_train_begin()
         restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
@@ -157,10 +158,10 @@ class Loop:
         while position.step_in_epoch < self.steps_per_epoch and not self.model.stop_training:
             metrics = self._run_call()
         if not metrics:
-            metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
-        validation = self.driver.evaluate()
-        metrics = {**metrics, **{f"val_{name}": value for name, value in validation.items()}}
+            metrics = as_numbers(self.model.get_metrics_result())
+        metrics = {**metrics, **self._validate()}
         self.callbacks.on_epoch_end(position.epoch, metrics)
+        metrics = self._with_additions(metrics)
         position.history.append(metrics)
         self._decide_on_stop(metrics)
         position.epoch += 1
@@ -168,6 +169,19 @@ class Loop:
         if self.lines is not None:
             is_last = position.epoch == self.settings.epochs or bool(position.stop_reason)
             self.lines.report(position.step, metrics, is_last=is_last)
+
+    def _validate(self) -> dict[str, float]:
+        if not self.driver.has_validation:
+            return {}
+        self.callbacks.on_test_begin()
+        metrics = self.driver.evaluate()
+        self.callbacks.on_test_end(metrics)
+        return {f"val_{name}": value for name, value in metrics.items()}
+
+    def _with_additions(self, metrics: dict[str, float]) -> dict[str, float]:
+        """`metrics` with what callbacks such as LearningRateScheduler added to them, as Keras' history has it."""
+        added = {name: values[-1] for name, values in self.model.history.history.items() if name not in metrics}
+        return {**metrics, **{name: float(value) for name, value in added.items()}}
 
     def _run_call(self) -> dict[str, float]:
         position = self.position
@@ -267,14 +281,3 @@ class Loop:
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
-
-
-def _watch_batches(callbacks: "keras.callbacks.CallbackList") -> bool:
-    import keras
-
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-    return any(
-        getattr(type(callback), hook, None) is not getattr(keras.callbacks.Callback, hook, None)
-        for callback in callbacks.callbacks
-        for hook in hooks
-    )

@@ -1,5 +1,6 @@
 """All variables of a model under training as arrays, and back: weights, optimizer, metrics, random state."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,12 +8,14 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.training.checkpoints import Arrays
+from trainwright_components.training.keras_internals import optimizers_of
 
 if TYPE_CHECKING:
     import keras
 
 _MODEL = "model"
 MODEL_PREFIX = f"{_MODEL}."
+_MOST_SHOWN = 3
 
 
 def read_state(model: "keras.Model") -> Arrays:
@@ -29,12 +32,11 @@ def write_state(model: "keras.Model", arrays: Arrays) -> None:
         InvalidModule: The model has other variables than the one that was read.
     """
     variables = _variables(model)
-    for name, variable in variables.items():
-        if name not in arrays or arrays[name].shape != tuple(variable.shape):
-            raise InvalidModule(
-                f"the checkpoint does not fit the model that build_model gives now: variable {variable.path} differs; "
-                "train into a new folder"
-            )
+    if differing := _differences(variables, arrays):
+        shown = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
+        raise InvalidModule(
+            f"the checkpoint does not fit the model that build_model gives now: {shown}; train into a new folder"
+        )
     for name, variable in variables.items():
         _assign(variable, arrays[name])
 
@@ -68,12 +70,31 @@ def write_weights(model: "keras.Model", weights: Arrays) -> None:
 
 def _variables(model: "keras.Model") -> dict[str, Any]:
     """By place, not by name: Keras numbers the layers of a process through, so that the same model gets other names."""
-    groups = {_MODEL: model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    groups = {_MODEL: model.variables, "metrics": model.metrics_variables}
+    for number, optimizer in enumerate(optimizers_of(model)):
+        groups[f"optimizer{number or ''}"] = optimizer.variables
     return {
         f"{group}.{number}": variable
         for group, variables in groups.items()
         for number, variable in enumerate(variables)
     }
+
+
+def _differences(variables: Mapping[str, Any], arrays: Arrays) -> list[str]:
+    """In words, each variable that the checkpoint has not, or of another shape, and those that only it has."""
+    found = []
+    for name, variable in variables.items():
+        shape = tuple(variable.shape)
+        if name not in arrays:
+            found.append(f"variable {variable.path} of shape {shape} is not in it")
+        elif arrays[name].shape != shape:
+            found.append(f"variable {variable.path} has shape {shape}, there {arrays[name].shape}")
+    groups = {name.partition(".")[0] for name in variables}
+    for name in arrays:
+        if name not in variables and name.partition(".")[0] in groups:
+            group, _, number = name.partition(".")
+            found.append(f"it holds variable {number} of the {group}, of shape {arrays[name].shape}, which is gone")
+    return found
 
 
 def _assign(variable: Any, value: NDArray[Any]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 _ROWS = 2
+_NOT_CALLED = ("fit", "evaluate", "make_train_function", "make_test_function")
 
 
 def check_model(module: ModelModule, model: Any, context: Context) -> None:
@@ -22,6 +23,7 @@ def check_model(module: ModelModule, model: Any, context: Context) -> None:
         UserCodeError: The user's code raised.
     """
     check_kind(module, model)
+    check_overrides(module, model)
     rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
     batch = next(iter(rows.take(_ROWS).batch(_ROWS)))
     inputs = module.preprocess(batch[0], context)
@@ -70,6 +72,17 @@ def refuse_keras_distribution(module: ModelModule) -> None:
             "TensorFlow: every variable stays whole on one device; leave it out and choose training.strategy, such as "
             "mirrored, or training.placement"
         )
+
+
+def check_overrides(module: ModelModule, model: Any) -> None:
+    """Refuse a model class with a method of its own in place of one of Keras' that this training does not call."""
+    for name in _NOT_CALLED:
+        owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
+        if not owner.__module__.startswith("keras."):
+            raise InvalidModule(
+                f"{owner.__name__} of {module.location.name} overrides {name}, which this training does not call; "
+                "override train_step, test_step, compute_loss or compute_metrics, or call it in train(context)"
+            )
 
 
 def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> None:

@@ -1,112 +1,191 @@
-"""One step of one replica among several: Keras' own train_step and test_step, made exact for shares of unequal size.
+"""One step of one replica among several: the model's own train_step and test_step, as they are on one device.
 
 A replica's share of a global batch may be a row shorter than another's, or empty: then it holds one row that counts for
-nothing. Each row's weight is scaled so that the mean over the replicas of their mean losses is the mean over the batch;
-metrics see each row once.
+nothing. The model sees its share as if it were alone; what replicas give is brought together so that the sum is that
+of the global batch: gradients weighted by the rows of their shares, before an optimizer scales, clips or accumulates
+them, and losses with the divisor of the global batch where they do not divide by rows.
 """
 
-import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from trainwright_components.training.keras_internals import (
+    Meeting,
+    Reduce,
+    meeting,
+    optimizers_of,
+    reduced_by,
+    state_variables,
+    weighing_losses,
+)
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-logger = logging.getLogger(__name__)
+_current = threading.local()  # every replica is traced in a thread of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What of a global batch is this replica's.
+
+    Args:
+        part: Own rows as a fraction of all, float32.
+        upscale: `1 / part`, or 0 for an empty share.
+        is_empty: Whether there is no own row.
+    """
+
+    part: "tf.Tensor"
+    upscale: "tf.Tensor"
+    is_empty: "tf.Tensor"
 
 
 class ReplicaSteps:
     """The train and test step of `model`, to be run on each replica with `(data, global_rows, own_rows)`."""
 
-    def __init__(self, model: "keras.Model", replicas: int) -> None:
-        import keras
+    def __init__(self, model: "keras.Model") -> None:
+        self._model = model
+        self._optimizers = optimizers_of(model)
+        self._state = [one for one in state_variables(model) if one.dtype.startswith(("float", "bfloat"))]
 
-        self._model, self._replicas = model, replicas
-        self._users_train = type(model).train_step is not keras.Model.train_step
-        self._users_test = type(model).test_step is not keras.Model.test_step
-        if self._users_train or self._users_test:
-            logger.warning(
-                "the model has its own train_step or test_step: on several replicas, shares of unequal size count alike"
-            )
-        else:
-            self._reduces_itself = _stop_second_reduction(model.optimizer)
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Enter around `strategy.run` of a step."""
+        with (
+            reduced_by(_over_replicas),
+            weighing_losses(self._model, lambda: _current.share.part),
+            meeting(self._optimizers, _GlobalBatch()),
+        ):
+            yield
 
-    def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> None:
-        """Take one optimizer step on this replica's share."""
+    def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
+        """Take one optimizer step; returns this replica's part of the logs that are no metric."""
         import tensorflow as tf
 
-        if self._users_train:
-            self._model.train_step(data)
-            return
-        model = self._model
-        with tf.GradientTape() as tape:
-            loss = self._forward(data, global_rows, own_rows, training=True)
-            loss = model.optimizer.scale_loss(loss)
-        variables = model.trainable_variables
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        if self._reduces_itself:
-            gradients = _sum_over_replicas(gradients)
-        model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._average_state()
+        before = [tf.identity(variable.value) for variable in self._state]
+        with self._counting(global_rows, own_rows):
+            logs = self._model.train_step(data)
+            self._average_state(before)
+            return self._own_logs(logs)
 
-    def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> None:
-        """Count this replica's share in the metrics."""
-        if self._users_test:
-            self._model.test_step(data)
-        else:
-            self._forward(data, global_rows, own_rows, training=False)
+    def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
+        """Count this replica's share in the metrics; returns its part of the logs that are no metric."""
+        with self._counting(global_rows, own_rows):
+            return self._own_logs(self._model.test_step(data))
 
-    def _forward(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor", *, training: bool) -> "tf.Tensor":
-        import keras
+    @contextmanager
+    def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:
+        """Within it losses and gradients know the share; after it an empty share has left no trace in the metrics."""
         import tensorflow as tf
 
-        model = self._model
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        prediction = model(x, training=training)
-        held = tf.shape(tf.nest.flatten(x)[0])[0]
-        scale = tf.cast(held * self._replicas, tf.float32) / tf.cast(global_rows, tf.float32)
-        counts = tf.cast(tf.range(held) < own_rows, tf.float32) * scale
-        scaled = counts if weight is None else _times(tf.cast(weight, tf.float32), counts)
-        loss = model.compute_loss(x, y, prediction, scaled, training=training)
-        # Keras divides losses by the replicas; the tracker wants means over rows, to which each replica adds equally.
-        rows = tf.cast(global_rows, tf.float32) / self._replicas
-        model._loss_tracker.update_state(loss * self._replicas, sample_weight=rows)
-        own_x, own_y, own_prediction, own_weight = tf.nest.map_structure(
-            lambda part: None if part is None else part[:own_rows], (x, y, prediction, weight)
-        )
-        model.compute_metrics(own_x, own_y, own_prediction, own_weight)
-        return loss
+        own, rows = tf.cast(own_rows, tf.float32), tf.cast(global_rows, tf.float32)
+        share = Share(part=own / rows, upscale=tf.math.divide_no_nan(rows, own), is_empty=own_rows == 0)
+        metrics = self._model.metrics_variables
+        before = [tf.identity(variable.value) for variable in metrics]
+        _current.share, _current.is_weighed = share, False
+        try:
+            yield
+        finally:
+            _current.share = None
+        for variable, value in zip(metrics, before, strict=True):
+            variable.assign(tf.where(share.is_empty, value, variable.value))
 
-    def _average_state(self) -> None:
+    def _own_logs(self, logs: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        part = _current.share.part
+        return {name: part * tf.cast(value, tf.float32) for name, value in logs.items()}
+
+    def _average_state(self, before: Sequence[Any]) -> None:
         """Give all replicas the same BatchNorm averages; Keras leaves each replica with its own."""
         import tensorflow as tf
 
-        floats = [v.value for v in self._model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
-        if floats:
-            context = tf.distribute.get_replica_context()
-            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(v) for v in floats])
-            for variable, mean in zip(floats, means, strict=True):
-                variable.assign(mean)
+        if not self._state:
+            return
+        part = _current.share.part
+        changes = [
+            tf.cast(part, value.dtype) * (variable.value - value)
+            for variable, value in zip(self._state, before, strict=True)
+        ]
+        changes = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, changes)
+        for variable, value, change in zip(self._state, before, changes, strict=True):
+            variable.assign(value + change)
 
 
-def _sum_over_replicas(gradients: list[Any]) -> list[Any]:
+class _GlobalBatch:
+    """Losses and gradients of replicas, weighted by the rows of their shares and summed.
+
+    Weighting the loss, where the step lets it through, also gets synchronized BatchNorm right, whose gradients cross
+    from replica to replica.
+    """
+
+    def weigh(self, loss: Any) -> Any:
+        import tensorflow as tf
+
+        _current.is_weighed = True
+        return loss * tf.cast(_current.share.part, loss.dtype)
+
+    def combine(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        import tensorflow as tf
+
+        present = [gradient for gradient in gradients if gradient is not None]
+        if not _current.is_weighed:
+            part = _current.share.part
+            present = [tf.math.scalar_mul(tf.cast(part, one.dtype), one) for one in present]
+        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
+        return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+if TYPE_CHECKING:
+    _meeting: type[Meeting] = _GlobalBatch
+
+
+def _over_replicas(reduce: Reduce) -> Reduce:
+    """Keras' reduction of a loss over rows, with the divisor that the global batch would give.
+
+    A mean over rows needs nothing, since gradients are weighted by rows. A sum, and means over what a mask leaves or
+    over weights, are brought into that form.
+    """
+
+    def reduced(
+        values: Any,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> Any:
+        import tensorflow as tf
+
+        loss = reduce(values, sample_weight=sample_weight, mask=mask, reduction=reduction, dtype=dtype)
+        share: Share | None = getattr(_current, "share", None)
+        if share is None:
+            return loss
+        if reduction in (None, "none", "sum"):
+            return loss * tf.cast(share.upscale, loss.dtype)
+        divisor = _divisor(sample_weight, mask, reduction)
+        if divisor is None:
+            return loss
+        own = tf.where(share.is_empty, 0.0, tf.stop_gradient(divisor))
+        of_all = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+        return loss * tf.cast(tf.math.divide_no_nan(own, of_all) * share.upscale, loss.dtype)
+
+    return reduced
+
+
+def _divisor(sample_weight: Any, mask: Any, reduction: str) -> "tf.Tensor | None":
+    """What Keras 3 divides a loss by; None when it is the number of values."""
     import tensorflow as tf
 
-    present = [gradient for gradient in gradients if gradient is not None]
-    summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
-    return [None if gradient is None else next(summed) for gradient in gradients]
-
-
-def _times(weight: "tf.Tensor", counts: "tf.Tensor") -> "tf.Tensor":
-    import tensorflow as tf
-
-    return weight * tf.reshape(counts, [-1, *[1] * (len(weight.shape) - 1)])
-
-
-def _stop_second_reduction(optimizer: Any) -> bool:
-    """Have gradients summed before they are clipped, as on one device; Keras 3.15 clips each replica's first."""
-    inner = [optimizer, getattr(optimizer, "inner_optimizer", None)]
-    reducing = [one for one in inner if hasattr(one, "_all_reduce_sum_gradients")]
-    for one in reducing:
-        one._all_reduce_sum_gradients = list
-    return bool(reducing)
+    counted = None if mask is None else tf.cast(mask, tf.float32)
+    if reduction == "mean_with_sample_weight" and sample_weight is not None:
+        weight = tf.cast(sample_weight, tf.float32)
+        if counted is None:
+            counted = weight
+        else:
+            missing = len(counted.shape) - len(weight.shape)
+            counted *= tf.reshape(weight, [*tf.unstack(tf.shape(weight)), *[1] * missing]) if missing else weight
+    return None if counted is None else tf.reduce_sum(counted)

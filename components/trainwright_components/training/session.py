@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.cluster.signs import FINISHING
-from trainwright_components.errors import InvalidModule, InvalidSetting
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.callbacks import open_callbacks
 from trainwright_components.training.central_storage import refuse_state
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.driver import Driver
@@ -145,7 +146,14 @@ class Session:
             driver=driver,
             settings=self.settings,
             steps_per_epoch=steps,
-            callbacks=self._callbacks(model, steps),
+            callbacks=open_callbacks(
+                self.module,
+                self.context,
+                model,
+                epochs=self.settings.epochs,
+                steps=steps,
+                is_chief=self.place.is_chief,
+            ),
             save=checkpoints.save,
             watch=self.watch,
             sign_of_life=self.place.sign_of_life,
@@ -172,17 +180,6 @@ class Session:
                 logger.warning("asked to end: saved a checkpoint at step %d", loop.position.step)
                 raise SystemExit(TERMINATED_EXIT_CODE) from None
         return None
-
-    def _callbacks(self, model: "keras.Model", steps: int) -> "keras.callbacks.CallbackList":
-        import keras
-
-        users = list(self.module.callbacks(self.context)) if self.module.callbacks is not None else []
-        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in users):
-            raise InvalidModule(
-                f"callbacks of {self.module.location.name} returned BackupAndRestore, which repeats steps; leave it "
-                "out: training saves checkpoints and goes on from them at the exact step"
-            )
-        return keras.callbacks.CallbackList(users, model=model, epochs=self.settings.epochs, steps=steps, verbose=0)
 
     def _early_stopping(self, driver: Driver) -> EarlyStopping | None:
         patience, monitor = self.settings.early_stopping_patience, self.settings.monitor

@@ -1,15 +1,20 @@
 """The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.training.driver import Driver, Signals
+from trainwright_components.training.driver import Driver, Signals, as_numbers
+from trainwright_components.training.keras_internals import build_variables, check_keras
 from trainwright_components.training.replica_steps import ReplicaSteps
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+logger = logging.getLogger(__name__)
+
+Step = Callable[[Any], Any]
 MakeBatches = Callable[[Any], "tf.data.Dataset"]
 
 
@@ -46,11 +51,12 @@ class SynchronousDriver:
         self._validation_steps = validation_steps
         batch = symbols_of(self._train_iterator.element_spec, self._replicas)
         self._inputs = batch[0]
+        check_keras()
         with strategy.scope():
-            model._symbolic_build(data_batch=batch)  # all variables: of model, loss, metrics and optimizer
-        steps = ReplicaSteps(model, self._replicas) if self._replicas > 1 else None
-        self._train_many = self._make_many(steps.train if steps else model.train_step)
-        self._test_many = self._make_many(steps.test if steps else model.test_step)
+            build_variables(model, batch)
+        steps = ReplicaSteps(model) if self._replicas > 1 else None
+        self._train_many = self._make_many(steps.train if steps else model.train_step, steps)
+        self._test_many = self._make_many(steps.test if steps else model.test_step, steps)
 
     @property
     def inputs(self) -> Any:
@@ -76,17 +82,49 @@ class SynchronousDriver:
     def reset_metrics(self) -> None:
         self._model.reset_metrics()
 
-    def _make_many(self, step: Callable[..., Any]) -> Callable[..., tuple[dict[str, float], Signals]]:
+    def _one(self, step: Callable[..., Any], steps: ReplicaSteps | None) -> Step:
+        """A function that runs `step` on every replica, once."""
+        import tensorflow as tf
+
+        def one(batch: Any) -> Any:
+            if steps is None:
+                return self._strategy.run(step, args=(batch,))
+            with steps.together():
+                return self._strategy.run(step, args=batch)
+
+        if self._model.run_eagerly:
+            return one
+        is_xla = bool(self._model.jit_compile) and self._supports_xla()
+        compiled: Step = tf.function(one, jit_compile=is_xla, reduce_retracing=True, autograph=False)
+        return compiled
+
+    def _supports_xla(self) -> bool:
+        """TensorFlow 2.21 cannot put what replicas send each other into one XLA program, except between GPUs."""
+        if self._replicas == 1 or all("GPU" in device for device in self._strategy.extended.worker_devices):
+            return True
+        logger.warning("jit_compile has no effect on several replicas without GPUs; the step runs uncompiled")
+        return False
+
+    def _logs(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """What replicas returned, over all of them: metrics as they are, other numbers as means over rows."""
+        import tensorflow as tf
+
+        metrics = self._model.get_metrics_result()
+
+        def over_all(name: str, part: Any) -> Any:
+            if name in metrics:
+                return metrics[name]
+            return self._strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
+
+        return {name: over_all(name, part) for name, part in parts.items()}
+
+    def _make_many(
+        self, step: Callable[..., Any], steps: ReplicaSteps | None
+    ) -> Callable[..., tuple[dict[str, float], Signals]]:
         """A function that runs `step` many times and gives the metrics after the last."""
         import tensorflow as tf
 
-        model, strategy = self._model, self._strategy
-
-        def one(batch: Any) -> Any:
-            return strategy.run(step, args=batch if self._replicas > 1 else (batch,))
-
-        if not model.run_eagerly:
-            one = tf.function(one, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)
+        model, strategy, one = self._model, self._strategy, self._one(step, steps)
 
         def many(iterator: Any, count: "tf.Tensor", signals: "tf.Tensor") -> Any:
             if tf.executing_eagerly():
@@ -99,7 +137,7 @@ class SynchronousDriver:
             if self._processes > 1:
                 agreed = strategy.run(_sum, args=(signals,))
                 agreed = strategy.experimental_local_results(agreed)[0]
-            return logs if isinstance(logs, dict) else model.get_metrics_result(), agreed
+            return logs if steps is None else self._logs(logs), agreed
 
         compiled = many if model.run_eagerly else tf.function(many, reduce_retracing=True, autograph=False)
 
@@ -111,7 +149,7 @@ class SynchronousDriver:
                 stop, one_by_one, save, next_count = (float(value) for value in agreed)
                 next_count /= self._replicas // self._processes  # each replica of the chief added its own
                 signals = Signals(stop=stop > 0, one_by_one=one_by_one > 0, save=save > 0, count=round(next_count))
-            return {name: float(value) for name, value in logs.items()}, signals
+            return as_numbers(logs), signals
 
         return call
 

@@ -1,22 +1,18 @@
-"""A warm process for all clusters of these tests, and the tiny dataset and modules of the training tests."""
+"""The tiny dataset and modules of the training tests."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
+from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_parent() -> Iterator[None]:
-    """Clusters find it as they find the process that a pipeline step came from."""
-    with pytest.MonkeyPatch.context() as patch, WarmParent.start(("tensorflow", "keras")) as parent:
-        patch.setenv(SOCKET_VARIABLE, str(parent.address))
-        yield
+def warm_clusters(warm_parent: WarmParent) -> None:
+    """All clusters of these tests come from one process."""
 
 
 @pytest.fixture(scope="session")

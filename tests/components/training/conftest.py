@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 
@@ -72,10 +71,3 @@ def limited_files() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
-
-
-@pytest.fixture(scope="session")
-def warm_parent() -> Iterator[WarmParent]:
-    """Starts processes that have imported TensorFlow and run no operation."""
-    with WarmParent.start(("tensorflow", "keras")) as parent:
-        yield parent

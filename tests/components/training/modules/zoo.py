@@ -57,7 +57,7 @@ def batch_norm(context: Context) -> keras.Model:
 
 def synchronized_batch_norm(context: Context) -> keras.Model:
     a = keras.Input((6,), name="a")
-    hidden = keras.layers.BatchNormalization(synchronized=True)(keras.layers.Dense(4)(a))
+    hidden = keras.layers.BatchNormalization(synchronized=True)(keras.layers.Dense(4, use_bias=False)(a))
     return _compiled(_model(keras.layers.Dense(3, activation="softmax")(hidden), a=a), context)
 
 
@@ -65,6 +65,105 @@ def recurrent(context: Context) -> keras.Model:
     tokens = keras.Input((5,), dtype="int64", name="tokens")
     hidden = keras.layers.LSTM(4)(keras.layers.Embedding(12, 3)(tokens))
     return _compiled(_model(keras.layers.Dense(3, activation="softmax")(hidden), tokens=tokens), context)
+
+
+def softmax(hidden: Any) -> Any:
+    return keras.layers.Dense(3, activation="softmax")(hidden)
+
+
+def convolution(context: Context) -> keras.Model:
+    a = keras.Input((6,), name="a")
+    hidden = keras.layers.Conv2D(4, 2, use_bias=False)(keras.layers.Reshape((3, 2, 1))(a))
+    hidden = keras.layers.BatchNormalization(synchronized=True, momentum=0.8)(hidden)
+    return _compiled(_model(softmax(keras.layers.Flatten()(hidden)), a=a), context)
+
+
+def attention(context: Context) -> keras.Model:
+    tokens = keras.Input((5,), dtype="int64", name="tokens")
+    hidden = keras.layers.Embedding(12, 4)(tokens)
+    hidden = hidden + keras.layers.MultiHeadAttention(2, 2, use_bias=False)(hidden, hidden)
+    hidden = keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(hidden))
+    return _compiled(_model(softmax(hidden), tokens=tokens), context)
+
+
+class Picky(keras.layers.Layer):
+    """Leaves rows out of the loss and the metrics by what was predicted for them."""
+
+    def call(self, prediction: Any) -> Any:
+        return prediction
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return inputs[:, 0] > 0.3
+
+
+def masked(context: Context) -> keras.Model:
+    tokens = keras.Input((5,), dtype="int64", name="tokens")
+    hidden = keras.layers.GRU(4)(keras.layers.Embedding(12, 3, mask_zero=True)(tokens))
+    return _compiled(_model(Picky()(softmax(hidden)), tokens=tokens), context)
+
+
+def plain(context: Context, **options: Any) -> keras.Model:
+    a = keras.Input((6,), name="a")
+    hidden = keras.layers.Dense(6, activation="tanh")(a)
+    return _compiled(_model(softmax(hidden), a=a), context, **options)
+
+
+def optimized(**options: Any) -> Callable[[Context], keras.Model]:
+    return lambda context: plain(context, optimizer=keras.optimizers.Adam(context.params["learning_rate"], **options))
+
+
+def reduced(reduction: str) -> Callable[[Context], keras.Model]:
+    return lambda context: plain(context, loss=keras.losses.SparseCategoricalCrossentropy(reduction=reduction))
+
+
+def scaled(context: Context) -> keras.Model:
+    inner = keras.optimizers.SGD(context.params["learning_rate"], momentum=0.9, clipnorm=0.1)
+    return plain(
+        context, optimizer=keras.optimizers.LossScaleOptimizer(inner, initial_scale=1e38, dynamic_growth_steps=3)
+    )
+
+
+def constrained(context: Context) -> keras.Model:
+    a = keras.Input((6,), name="a")
+    hidden = keras.layers.Dense(6, activation="relu", kernel_constraint=keras.constraints.MaxNorm(0.5))(a)
+    hidden = keras.layers.ActivityRegularization(l2=0.01)(hidden)
+    return _compiled(_model(softmax(hidden), a=a), context)
+
+
+def mixed(policy: str) -> Callable[[Context], keras.Model]:
+    def build(context: Context) -> keras.Model:
+        a = keras.Input((6,), name="a")
+        hidden = keras.layers.Dense(6, activation="tanh", dtype=policy)(a)
+        output = keras.layers.Activation("softmax", dtype="float32")(keras.layers.Dense(3, dtype=policy)(hidden))
+        return _compiled(_model(output, a=a), context)
+
+    return build
+
+
+class OfFirst(keras.metrics.AUC):
+    """The area under the curve of the first class."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        super().update_state(keras.ops.equal(y_true, 0), y_pred[:, 0], sample_weight)
+
+
+def measured(context: Context) -> keras.Model:
+    metrics = [keras.metrics.SparseTopKCategoricalAccuracy(k=2), OfFirst(num_thresholds=20), Spread()]
+    return plain(context, metrics=metrics, weighted_metrics=[OfFirst(num_thresholds=20, name="weighted")])
+
+
+class Spread(keras.metrics.Metric):
+    """A metric with a state that is no mean."""
+
+    def __init__(self) -> None:
+        super().__init__(name="spread")
+        self.squares = self.add_variable((), initializer="zeros", name="squares")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.squares.assign_add(keras.ops.sum(keras.ops.square(y_pred - 0.3)))
+
+    def result(self) -> Any:
+        return keras.ops.sqrt(self.squares)
 
 
 class Subclassed(keras.Model):
@@ -88,10 +187,79 @@ class OwnStep(Subclassed):
         return {**self.compute_metrics(x, y, prediction, weight), "twice": 2 * loss}
 
 
+class OwnLoss(Subclassed):
+    """Means over rows, of this model's own making."""
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss + 0.1 * keras.ops.mean(keras.ops.square(y_pred - 0.3))
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        return {**super().compute_metrics(x, y, y_pred, sample_weight), "largest": keras.ops.mean(y_pred)}
+
+
+class AddsLoss(Subclassed):
+    def call(self, features: dict[str, Any]) -> Any:
+        hidden = self.hidden(features["a"])
+        self.add_loss(0.01 * keras.ops.mean(keras.ops.square(hidden)))
+        return self.head(hidden)
+
+
+class TwoOptimizers(Subclassed):
+    """Like a GAN: two parts, each with its optimizer, within one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden.build((None, 6))
+        self.head.build((None, 5))
+        self.second = keras.optimizers.SGD(0.05, momentum=0.9)
+        self.second.build(self.head.trainable_variables)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape(persistent=True) as tape:
+            prediction = self(x, training=True)
+            loss = self.compute_loss(x, y, prediction, weight)
+        for optimizer, part in ((self.optimizer, self.hidden), (self.second, self.head)):
+            variables = part.trainable_variables
+            optimizer.apply(tape.gradient(loss, [one.value for one in variables]), variables)
+        return self.compute_metrics(x, y, prediction, weight)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        prediction = self(x, training=False)
+        self.compute_loss(x, y, prediction, weight)
+        return {**self.compute_metrics(x, y, prediction, weight)}
+
+
 BUILDERS: dict[str, Callable[[Context], keras.Model]] = {
     "dense": dense,
     "batch_norm": batch_norm,
     "synchronized_batch_norm": synchronized_batch_norm,
+    "convolution": convolution,
+    "attention": attention,
+    "masked": masked,
+    "own_loss": lambda context: _compiled(OwnLoss(), context),
+    "adds_loss": lambda context: _compiled(AddsLoss(), context),
+    "two_optimizers": lambda context: _compiled(TwoOptimizers(), context),
+    "constrained": constrained,
+    "measured": measured,
+    "sum": reduced("sum"),
+    "mean_of_weights": reduced("mean_with_sample_weight"),
+    "scalar_loss": lambda context: plain(context, loss=lambda y, p: keras.ops.mean(p**2), weighted_metrics=[]),
+    "clipvalue": optimized(clipvalue=0.001),
+    "global_clipnorm": optimized(global_clipnorm=0.01),
+    "accumulation": optimized(gradient_accumulation_steps=3, clipnorm=0.1),
+    "ema": optimized(use_ema=True, ema_momentum=0.8),
+    "ema_overwrite": optimized(use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=4),
+    "weight_decay": optimized(weight_decay=0.01),
+    "loss_scale_factor": optimized(loss_scale_factor=8.0),
+    "loss_scale": scaled,
+    "bfloat16": mixed("mixed_bfloat16"),
+    "float16": mixed("mixed_float16"),
+    "xla": lambda context: plain(context, jit_compile=True),
     "recurrent": recurrent,
     "subclassed": lambda context: _compiled(Subclassed(), context),
     "own_step": lambda context: _compiled(OwnStep(), context),

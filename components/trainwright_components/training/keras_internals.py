@@ -1,0 +1,181 @@
+"""All that training uses of Keras beyond its public interface, in one place.
+
+Checked with Keras 3.12 and 3.15. A version that lacks a part is refused by name before anything runs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trainwright_components.errors import InvalidModule
+
+if TYPE_CHECKING:
+    import keras
+
+_SCALING = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
+_REDUCTION = "reduce_weighted_values"
+_OF_OPTIMIZERS = ("_all_reduce_sum_gradients", "apply", "scale_loss")
+
+Reduce = Callable[..., Any]
+
+
+class Meeting(Protocol):
+    """How what replicas compute comes together around one optimizer."""
+
+    def weigh(self, loss: Any) -> Any:
+        """The replica's part of the loss of the global batch; Keras' own train_step asks for it, others may not."""
+
+    def combine(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        """Gradients of the global batch."""
+
+
+def check_keras() -> None:
+    """Refuse a Keras that lacks what this module uses.
+
+    Raises:
+        InvalidModule: It does; the message says which part.
+    """
+    import keras
+    from keras.src.losses import loss
+    from keras.src.optimizers import base_optimizer
+
+    optimizer = keras.optimizers.Optimizer
+    wanted = [
+        *((loss, "keras.src.losses.loss", name) for name in (*_SCALING, _REDUCTION)),
+        (base_optimizer, "keras.src.optimizers.base_optimizer", "ops"),
+        *((keras.Model, "keras.Model", name) for name in ("_symbolic_build", "_flatten_layers")),
+        *(
+            (optimizer, "keras.optimizers.Optimizer", name)
+            for name in ("_all_reduce_sum_gradients", "apply", "scale_loss")
+        ),
+    ]
+    missing = [f"{where}.{name}" for holder, where, name in wanted if not hasattr(holder, name)]
+    if missing:
+        raise InvalidModule(
+            f"Keras {keras.__version__} has no {', '.join(missing)}, which training relies on; "
+            "install a version within this package's range: pip install 'keras>=3.12,<3.16'"
+        )
+
+
+def build_variables(model: "keras.Model", batch: Any) -> None:
+    """Make all variables of model, loss, metrics and optimizer for symbolic `batch`, as `fit` does before it starts."""
+    model._symbolic_build(data_batch=batch)
+
+
+def state_variables(model: "keras.Model") -> list[Any]:
+    """Variables that layers change as they are called, such as BatchNorm's averages; no frozen weights."""
+    return [variable for layer in model._flatten_layers() for variable in layer._non_trainable_variables]
+
+
+def optimizers_of(model: "keras.Model") -> list[Any]:
+    """The compiled optimizer first, then those that the model holds in attributes, each once."""
+    import keras
+
+    held: list[Any] = [model.optimizer]
+    for value in vars(model).values():
+        held += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+    return list({id(one): one for one in held if isinstance(one, keras.optimizers.Optimizer)}.values())
+
+
+def inner_optimizers(optimizer: Any) -> Iterable[Any]:
+    """`optimizer` and those that it wraps."""
+    yield optimizer
+    inner = getattr(optimizer, "inner_optimizer", None)
+    for one in [inner] if inner is not None else getattr(optimizer, "optimizers", ()):
+        yield from inner_optimizers(one)
+
+
+@contextmanager
+def reduced_by(reduce: Callable[[Reduce], Reduce]) -> Iterator[None]:
+    """Have losses not divided by the number of replicas, and reduced by what `reduce` makes of Keras' own reduction."""
+    from keras.src.losses import loss
+
+    with ExitStack() as stack:
+        for name in _SCALING:
+            stack.enter_context(_replaced(loss, name, _unchanged))
+        stack.enter_context(_replaced(loss, _REDUCTION, reduce(getattr(loss, _REDUCTION))))
+        yield
+
+
+@contextmanager
+def meeting(optimizers: Iterable[Any], meeting: Meeting) -> Iterator[None]:
+    """Have losses and gradients pass through `meeting` before an optimizer scales, clips or accumulates gradients.
+
+    What an optimizer does only at some steps works over replicas too, which it does not in Keras 3.15.
+    """
+    from keras.src.optimizers import base_optimizer
+
+    with ExitStack() as stack:
+        stack.enter_context(_replaced(base_optimizer, "ops", _OpsOverReplicas()))
+        for optimizer in optimizers:
+            stack.enter_context(_replaced(optimizer, "apply", _combined(optimizer.apply, meeting)))
+            stack.enter_context(_replaced(optimizer, "scale_loss", _weighed(optimizer.scale_loss, meeting)))
+            for one in inner_optimizers(optimizer):
+                stack.enter_context(_replaced(one, "_all_reduce_sum_gradients", list))
+        yield
+
+
+class _OpsOverReplicas:
+    """`keras.ops`, but a condition is taken once for all replicas: only there TensorFlow lets them meet in a branch."""
+
+    def __getattr__(self, name: str) -> Any:
+        import keras
+
+        return getattr(keras.ops, name)
+
+    def cond(self, condition: Any, when_true: Callable[[], Any], when_false: Callable[[], Any]) -> None:
+        import tensorflow as tf
+
+        def meet(strategy: Any, condition: Any, when_true: Any, when_false: Any) -> None:
+            def on_each(branch: Any) -> Callable[[], None]:
+                def run() -> None:
+                    strategy.extended.call_for_each_replica(lambda own: own(), args=(branch,))
+
+                return run
+
+            first = strategy.experimental_local_results(condition)[0]
+            tf.cond(first, on_each(when_true), on_each(when_false))
+
+        context = tf.distribute.get_replica_context()
+        context.merge_call(meet, args=(condition, when_true, when_false))
+
+
+@contextmanager
+def weighing_losses(model: "keras.Model", weight: Callable[[], Any]) -> Iterator[None]:
+    """Have the losses of single outputs, which Keras counts alike for each batch, counted with `weight()`."""
+    compiled = getattr(model, "_compile_loss", None)
+    with ExitStack() as stack:
+        for metric in compiled.metrics if compiled is not None else ():
+            stack.enter_context(_replaced(metric, "update_state", _counted(metric.update_state, weight)))
+        yield
+
+
+def _counted(update: Callable[..., Any], weight: Callable[[], Any]) -> Callable[..., Any]:
+    return lambda value, sample_weight=None: update(value, weight() if sample_weight is None else sample_weight)
+
+
+def _combined(apply: Callable[..., Any], meeting: Meeting) -> Callable[..., Any]:
+    def combine_and_apply(gradients: Sequence[Any], trainable_variables: Any = None) -> Any:
+        return apply(meeting.combine(gradients), trainable_variables)
+
+    return combine_and_apply
+
+
+def _weighed(scale_loss: Callable[[Any], Any], meeting: Meeting) -> Callable[[Any], Any]:
+    return lambda loss: scale_loss(meeting.weigh(loss))
+
+
+@contextmanager
+def _replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+    """`holder.name` is `value` for a while; what an instance has of its class it has again afterwards."""
+    was_own = name in vars(holder)
+    before = getattr(holder, name)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        setattr(holder, name, before) if was_own else delattr(holder, name)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
