@@ -8,7 +8,7 @@ from trainwright_components.cluster.rules import CHIEF, EVALUATOR, servers, trai
 from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
-SILENT_S = 15.0  # servers say every second that they are alive
+_SILENT_S = 15.0  # servers say every second that they are alive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,8 @@ def loss_by_silence(signs: Mapping[Member, Sign], spec: ClusterSpec) -> Loss | N
     limit = spec.stall_timeout_s
     who_steps = {CHIEF} if spec.has_parameter_servers else trainers(spec)
     if who_steps <= set(signs) and min(signs[member].age_s for member in who_steps) > limit:
-        silent = {member for member in servers(spec) & set(signs) if signs[member].age_s > SILENT_S}
+        expected_s = min(_SILENT_S, limit / 2)
+        silent = {member for member in servers(spec) & set(signs) if signs[member].age_s > expected_s}
         names = f": {', '.join(sorted(map(str, silent)))} hangs" if silent else ""
         return Loss(members=silent or trainers(spec), reason=f"no member has made a step for {limit:g} s{names}")
     if EVALUATOR in signs and signs[EVALUATOR].age_s > limit:

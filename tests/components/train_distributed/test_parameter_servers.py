@@ -1,9 +1,15 @@
 """Parameter servers lose no example, no count and no update, whichever order the workers' steps come in."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from trainwright_components.errors import InvalidModule, InvalidSetting
@@ -156,3 +162,59 @@ def test_members_killed_in_the_midst_of_steps_cost_no_example(
         assert name in page
     if has_lost_steps:  # else at most one step for each lost worker was taken twice
         assert_same(result, counted_alone)
+
+
+def test_a_worker_that_hangs_starts_again(
+    small_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = {"victims": "worker-1", "step": 10, "marker": str(tmp_path / "marker"), "signal": int(signal.SIGSTOP)}
+    result = train(
+        small_dataset,
+        tmp_path,
+        params=stop,
+        training={"steps_per_call": 6},
+        cluster={"worker": 2, "ps": 1, "stall_timeout_s": 8},
+    )
+    assert "no member has made a step for 8 s: worker-1 hangs; restart 1 of 2" in caplog.messages
+    assert (result.steps, result.resumed_at) == (STEPS, 0)
+    assert [epoch["rows"] for epoch in result.history] == [ROWS] * EPOCHS
+
+
+@pytest.mark.slow
+def test_sigterm_saves_before_the_servers_go_and_the_training_goes_on(small_dataset: Path, tmp_path: Path) -> None:
+    ask = {"step": 10, "victims": str(os.getpid()), "signal": int(signal.SIGTERM), "marker": str(tmp_path / "marker")}
+    cluster = {"worker": 2, "ps": 1}
+    with pytest.raises(SystemExit) as ended:
+        train(small_dataset, tmp_path, params=ask, training={"epochs": 10_000, "steps_per_call": 6}, cluster=cluster)
+    assert ended.value.code == 143
+    saved = max(int(path.stem.partition("-")[2]) for path in (tmp_path / "model" / "checkpoints").iterdir())
+    epochs = {"epochs": saved // (STEPS // EPOCHS) + 2}
+    result = train(small_dataset, tmp_path, params=ask, training={**epochs, "steps_per_call": 6}, cluster=cluster)
+    alone = train(small_dataset, tmp_path / "alone", training=epochs)
+    assert result.resumed_at == saved >= 10
+    assert [epoch["rows"] for epoch in result.history] == [ROWS] * epochs["epochs"]
+    assert difference(result, alone) < 1e-4 * epochs["epochs"]
+
+
+@pytest.mark.slow
+def test_no_server_outlives_a_parent_that_is_killed(small_dataset: Path, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "from trainwright_components.train_distributed.train import train_model\n"
+        f"train_model(Path({str(small_dataset)!r}), {str(COUNTING)!r}, Path({str(tmp_path / 'model')!r}),"
+        " training={'epochs': 10_000_000, 'batch_size': 10}, cluster={'worker': 2, 'ps': 1, 'evaluator': 1})\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "TRAINWRIGHT_WARM_SOCKET"}
+    with subprocess.Popen([sys.executable, str(script)], env=environ) as parent:
+        signs = tmp_path / "model" / "cluster" / "signs"
+        deadline = time.monotonic() + 200
+        while not (tmp_path / "model" / "evaluator" / "best.npz").exists() and time.monotonic() < deadline:
+            assert parent.poll() is None
+            time.sleep(0.1)
+        assert len(list(signs.glob("*-*"))) >= 5
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert len(family) >= 6
+        parent.kill()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []

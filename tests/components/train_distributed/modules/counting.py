@@ -107,7 +107,7 @@ def build_model(context: Context) -> keras.Model:
 
 
 class Strike(keras.callbacks.Callback):
-    """Sends a signal to servers while a step of a given number is under way, once."""
+    """Sends a signal to members, or processes by number, while a step of a given number is under way, once."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -129,6 +129,8 @@ class Strike(keras.callbacks.Callback):
 
 
 def _process_at(member: str) -> int:
+    if member.isdecimal():
+        return int(member)
     role, _, index = member.partition("-")
     if role == "chief":
         return os.getpid()
