@@ -69,7 +69,7 @@ def measure(process: "subprocess.Popen[bytes]", address: str, model: Path, base:
     rows = [[1.0] * 512] * 8
     resident = [psutil.Process(process.pid).memory_info().rss]
     predict(address, "default", instances=rows)
-    print("| cycle | resident MB |\n|---|---|")
+    print(f"| cycle | resident MB |\n|---|---|\n| 0 | {resident[0] / (1 << 20):.0f} |")
     for cycle in range(1, cycles + 1):
         shutil.copytree(model, base / "staged")
         (base / "staged").rename(base / str(cycle + 1))
@@ -80,6 +80,9 @@ def measure(process: "subprocess.Popen[bytes]", address: str, model: Path, base:
         resident.append(psutil.Process(process.pid).memory_info().rss)
         if cycle in {1, 2, 5} or cycle % 10 == 0:
             print(f"| {cycle} | {resident[-1] / (1 << 20):.0f} |", flush=True)
+    shutil.rmtree(base / str(cycles + 1))
+    wait_for(lambda: (version_states(address, "default") or {})[cycles + 1] == ("END", ""))
+    print(f"| unloaded | {psutil.Process(process.pid).memory_info().rss / (1 << 20):.0f} |")
     growth = (resident[-1] - resident[min(5, cycles)]) / (1 << 20) / max(1, cycles - 5)
     print(f"growth per cycle after the fifth: {growth:.2f} MB")
 

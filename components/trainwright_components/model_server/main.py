@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
+from trainwright_components.model_server.memory import prepare_memory
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.server import ModelServer
@@ -63,6 +64,7 @@ def serve(flags: Flags) -> NoReturn:
 
 
 def _serve(flags: Flags) -> int:
+    prepare_memory()
     _import_tensorflow_alone()
     from trainwright_components.model_server.server import ModelServer
     from trainwright_components.model_server.status import StatusError

@@ -8,7 +8,7 @@ its next attempt without holding a thread, so that other models are not held up.
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +52,7 @@ class Manager:
         unload_threads: Unloads that may run at once.
         max_load_retries: Further attempts after a load failed.
         retry_interval_s: Seconds between two attempts.
+        after_unload: Called after each unload, in its thread.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class Manager:
         unload_threads: int = DEFAULT_LOAD_THREADS,
         max_load_retries: int = DEFAULT_MAX_LOAD_RETRIES,
         retry_interval_s: float = DEFAULT_RETRY_INTERVAL_S,
+        after_unload: Callable[[], None] = lambda: None,
     ) -> None:
         self._loader = loader
         self._policy = policy or AvailabilityPreserving()
         self._max_load_retries = max_load_retries
         self._retry_interval_s = retry_interval_s
+        self._after_unload = after_unload
         self._changed = threading.Condition()
         self._models: dict[str, dict[int, LoaderHarness]] = {}
         self._is_closing = False
@@ -298,6 +301,8 @@ class Manager:
             servable, harness.servable = harness.servable, None
         if servable is not None:
             servable.close()
+            del servable
+            self._after_unload()
         with self._changed:
             harness.state = HarnessState.DISABLED
             self._notify()

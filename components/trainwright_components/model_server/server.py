@@ -17,6 +17,7 @@ from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
 from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings
 from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
+from trainwright_components.model_server.memory import give_back_memory
 from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.model_config import read_config_file, single_model_config
 from trainwright_components.model_server.op_libraries import load_op_libraries
@@ -83,6 +84,7 @@ class ModelServer:
             unload_threads=flags.num_unload_threads or DEFAULT_LOAD_THREADS,
             max_load_retries=flags.max_num_load_retries,
             retry_interval_s=max(0.0, flags.load_retry_interval_micros / 1e6),
+            after_unload=give_back_memory,
         )
         self._core = ServerCore(
             manager,
