@@ -12,6 +12,7 @@ from trainwright_components.model_server.json_array import Column, is_object, pl
 from trainwright_components.model_server.json_values import shown
 from trainwright_components.model_server.status import StatusError, invalid_argument
 
+_MAX_CONTAINERS = 4 << 20  # each takes thirty times the memory of its two characters
 _PARSE_ERRORS = {
     "Expecting value": "Invalid value.",
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
@@ -61,6 +62,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
+    if len(body) > _MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS:
+        raise invalid_argument(f"JSON Parse error: more than {_MAX_CONTAINERS} lists and objects")
     try:
         text = body.decode()
         document, _ = _DECODER.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))

@@ -18,11 +18,16 @@ _JSON = b"application/json"
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """An answer as HTTP sends it."""
+    """An answer as HTTP sends it.
+
+    Args:
+        is_last: The connection ends with it.
+    """
 
     status: int
     content: bytes
     media_type: bytes = _JSON
+    is_last: bool = False
 
 
 def operator_pages(core: ServerCore) -> dict[str, Callable[[], Page]]:

@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -76,6 +77,8 @@ class RestTransport:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._max_body_bytes = max_body_bytes
         self._api_key = api_key
+        self._held_bytes = 0
+        self._max_held_bytes = 2 * max_body_bytes
         self._pauses: dict[str, int] = {}
         self._headers = _CORS_HEADERS if is_cors_enabled else []
 
@@ -87,6 +90,8 @@ class RestTransport:
             (b"content-length", str(len(page.content)).encode()),
             *self._headers,
         ]
+        if page.is_last:
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": page.status, "headers": headers})
         await send({"type": "http.response.body", "body": page.content})
 
@@ -112,6 +117,10 @@ class RestTransport:
             return _preflight(scope)
         try:
             body = await self._body(receive)
+        except StatusError as error:  # what follows of the body is not read
+            return replace(_error_page(error), is_last=True)
+        self._held_bytes += len(body)
+        try:
             is_packed = b"gzip" in _header(scope, b"content-encoding")
             if len(body) <= _SMALL_BYTES and not is_packed and self._may_be_quick(target):
                 page = self._answer_here(method, target, body)
@@ -120,6 +129,8 @@ class RestTransport:
             return await self._in_thread(lambda: self._answer(method, target, self._plain(body) if is_packed else body))
         except StatusError as error:
             return _error_page(error)
+        finally:
+            self._held_bytes -= len(body)
 
     def _may_be_quick(self, target: str) -> bool:
         """Whether to try an answer in the loop's own thread: never a path's first, seldom after it was slow."""
@@ -170,17 +181,24 @@ class RestTransport:
 
     async def _rest_of_body(self, first: bytes, receive: Receive) -> bytes:
         chunks, size, has_more = [first], len(first), True
-        while has_more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise StatusError(Code.CANCELLED, "The client went away")
-            chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise self._too_large("over")
-            chunks.append(chunk)
-            has_more = message.get("more_body", False)
-        return b"".join(chunks)
+        self._held_bytes += size
+        try:
+            while has_more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise StatusError(Code.CANCELLED, "The client went away")
+                chunk: bytes = message.get("body", b"")
+                chunks.append(chunk)
+                size += len(chunk)
+                self._held_bytes += len(chunk)
+                if size > self._max_body_bytes:
+                    raise self._too_large("over")
+                if self._held_bytes > self._max_held_bytes:
+                    raise StatusError(Code.RESOURCE_EXHAUSTED, "The server holds as many bytes of requests as it may")
+                has_more = message.get("more_body", False)
+            return b"".join(chunks)
+        finally:
+            self._held_bytes -= size
 
     def _plain(self, body: bytes) -> bytes:
         try:

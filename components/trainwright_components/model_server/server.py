@@ -1,6 +1,7 @@
 """One serving process put together from flags: core, REST, gRPC, and the poller of the model config file."""
 
 import asyncio
+import functools
 import logging
 import socket
 import threading
@@ -12,6 +13,12 @@ import uvicorn
 
 from trainwright_components.model_server.api_key import read_api_key
 from trainwright_components.model_server.batching_setup import Batching
+from trainwright_components.model_server.connections import (
+    ConnectionGuard,
+    ConnectionLimits,
+    GuardedProtocol,
+    connections_that_files_allow,
+)
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
 from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings
@@ -166,7 +173,7 @@ class ModelServer:
         config = uvicorn.Config(
             transport,
             loop="asyncio",
-            http="httptools",
+            http=_guarded_protocol(),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -232,6 +239,12 @@ def _tflite_interpreters(flags: Flags) -> int:
     if not flags.prefer_tflite_model:
         return 0
     return max(1, flags.num_tflite_pools) * max(1, flags.num_tflite_interpreters_per_pool)
+
+
+def _guarded_protocol() -> Any:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # or each malformed request fills the log by a line
+    limits = ConnectionLimits(connections=connections_that_files_allow())
+    return functools.partial(GuardedProtocol, ConnectionGuard(limits))
 
 
 def _listen(address: str, port: int) -> socket.socket:

@@ -78,7 +78,10 @@ def several(start_server: Callable[..., Any], models: Models) -> Any:
     )
 
 
-def test_several_models_are_served_by_their_policies(several: Any) -> None:
+def test_several_models_are_served_by_their_policies(several: Any, eventually: Eventually) -> None:
+    # The ports open when the newest version of each model answers; the others may take longer.
+    eventually(lambda: several.call("/v1/models/half/versions/1:predict", {"instances": [2]})[0] == 200)
+
     def ask(path: str) -> Any:
         return several.json(f"/v1/models/{path}:predict", {"instances": [2]})["predictions"]
 
