@@ -19,7 +19,7 @@ MAX_REPEATED_BYTES = 256 << 20
 _PACKED = {types_pb2.DT_FLOAT: ("float_val", "<f4"), types_pb2.DT_DOUBLE: ("double_val", "<f8")}
 _FIELD_NUMBERS = {"float_val": 5, "double_val": 6}
 _CONTENT_FIELD = 4
-_WORTH_IT = 16  # numbers from which the detour through bytes is the shorter way
+_WORTH_IT = 4  # numbers from which the detour through bytes is the shorter way
 
 
 def _raw_tensor() -> Any:
@@ -66,7 +66,7 @@ def proto_of(value: Any, *, as_tensor_content: bool = False) -> Any:
     """A TensorProto of an array; values go into the typed field as TensorFlow Serving sends them by default."""
     array = np.asarray(value)
     packed = _PACKED_BY_KIND.get(array.dtype.str)
-    if packed is not None and array.size >= _WORTH_IT:
+    if packed is not None and array.size:
         dtype, name = packed
         proto = tensor_pb2.TensorProto(dtype=dtype)
         for size in array.shape:
