@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.keras_internals import stateful_layers
 
 if TYPE_CHECKING:
     import keras
@@ -36,11 +37,7 @@ def refuse_state(model: "keras.Model") -> None:
     Raises:
         InvalidSetting: With the names of such layers.
     """
-    stateful = [
-        f"{type(layer).__name__} {layer.name!r}"
-        for layer in model._flatten_layers(include_self=False)
-        if layer._non_trainable_variables or (layer._seed_generators and getattr(layer, "dropout", 1))
-    ]
+    stateful = [f"{type(layer).__name__} {layer.name!r}" for layer in stateful_layers(model)]
     if stateful:
         raise InvalidSetting(
             f"training.strategy central_storage on several devices does not work with {', '.join(stateful)}: Keras 3 "

@@ -1,16 +1,18 @@
 """All that training uses of Keras beyond its public interface, in one place.
 
-Checked with Keras 3.12 and 3.15. A version that lacks a part is refused by name before anything runs.
+A Keras that lacks a part is refused by name before anything runs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainwright_components.errors import InvalidModule
+from trainwright_components.errors import TrainingFailed
 
 if TYPE_CHECKING:
     import keras
+
+CHECKED = ("3.12", "3.15")  # the oldest and the newest release that all of this was tried with
 
 _SCALING = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
 _REDUCTION = "reduce_weighted_values"
@@ -33,7 +35,7 @@ def check_keras() -> None:
     """Refuse a Keras that lacks what this module uses.
 
     Raises:
-        InvalidModule: It does; the message says which part.
+        TrainingFailed: It does; the message says which part.
     """
     import keras
     from keras.src.losses import loss
@@ -44,6 +46,7 @@ def check_keras() -> None:
         *((loss, "keras.src.losses.loss", name) for name in (*_SCALING, _REDUCTION)),
         (base_optimizer, "keras.src.optimizers.base_optimizer", "ops"),
         *((keras.Model, "keras.Model", name) for name in ("_symbolic_build", "_flatten_layers")),
+        (keras.Variable, "keras.Variable", "_direct_assign"),
         *(
             (optimizer, "keras.optimizers.Optimizer", name)
             for name in ("_all_reduce_sum_gradients", "apply", "scale_loss")
@@ -51,9 +54,9 @@ def check_keras() -> None:
     ]
     missing = [f"{where}.{name}" for holder, where, name in wanted if not hasattr(holder, name)]
     if missing:
-        raise InvalidModule(
+        raise TrainingFailed(
             f"Keras {keras.__version__} has no {', '.join(missing)}, which training relies on; "
-            "install a version within this package's range: pip install 'keras>=3.12,<3.16'"
+            f"install a version that it was tried with: pip install 'keras~={CHECKED[-1]}.0'"
         )
 
 
@@ -65,6 +68,25 @@ def build_variables(model: "keras.Model", batch: Any) -> None:
 def state_variables(model: "keras.Model") -> list[Any]:
     """Variables that layers change as they are called, such as BatchNorm's averages; no frozen weights."""
     return [variable for layer in model._flatten_layers() for variable in layer._non_trainable_variables]
+
+
+def stateful_layers(model: "keras.Model") -> list[Any]:
+    """Layers that change variables while they compute: those of `state_variables`, and those that draw numbers."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if layer._non_trainable_variables or (layer._seed_generators and getattr(layer, "dropout", 1))
+    ]
+
+
+def stored_value(variable: "keras.Variable") -> Any:
+    """What `variable` holds, whatever scope stands before it."""
+    return variable._value
+
+
+def store_value(variable: "keras.Variable", value: Any) -> None:
+    """Have `variable` hold `value`, whatever scope stands before it."""
+    variable._direct_assign(value)
 
 
 def optimizers_of(model: "keras.Model") -> list[Any]:

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from trainwright_components.errors import InvalidModule
+from trainwright_components.training.keras_internals import store_value, stored_value
 
 Step = Callable[[Any], Any]
 
@@ -72,12 +73,12 @@ class _StepScope(keras.StatelessScope):  # type: ignore[misc]  # Keras has no ty
         self._graph = tf.compat.v1.get_default_graph()
 
     def get_current_value(self, variable: Any) -> Any:
-        return self.state_mapping.get(id(variable), variable._value)
+        return self.state_mapping.get(id(variable), stored_value(variable))
 
     def add_update(self, update: tuple[Any, tf.Tensor]) -> None:
         variable, value = update
         if id(variable) not in self.state_mapping:
-            variable._direct_assign(value)
+            store_value(variable, value)
         elif value.graph is self._graph:
             self.state_mapping[id(variable)] = value
         else:

@@ -271,6 +271,17 @@ def test_a_callback_that_repeats_steps_is_refused(write_module: Write, tiny_data
         run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
 
 
+@pytest.mark.parametrize("name", ["fit", "evaluate", "make_train_function"])
+def test_a_method_that_would_not_be_called_is_refused(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, name: str
+) -> None:
+    text = MODULE.replace("keras.Model({", "Mine({").replace(
+        "DEFAULT", f"class Mine(keras.Model):\n    def {name}(self, *args, **options): pass\n\nDEFAULT", 1
+    )
+    with pytest.raises(InvalidModule, match=rf"Mine of net\.py overrides {name}, which this training does not call; "):
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+
+
 def test_callbacks_see_what_fit_would_show_them(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
     text = (
         MODULE
