@@ -17,7 +17,7 @@ from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.fingerprint import fingerprint_of
-from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
+from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
 from trainwright_components.training.leaving import leave_together
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
 from trainwright_components.training.module_check import check_kind, check_model, refuse_keras_distribution
@@ -65,13 +65,17 @@ class Session:
 
     def run(self) -> TrainingResult:
         """Train from the newest checkpoint on, and save the model."""
+        with catch_sigterm() as interruption:  # from the start: TensorFlow took the signal when it made the strategy
+            return self._run(interruption)
+
+    def _run(self, interruption: Interruption) -> TrainingResult:
         model = self._build_model()
         checkpoints = self._open_checkpoints()
         checkpoints.remove_leftovers()
         start = checkpoints.newest()
         if start is None:
             checkpoints.clear()
-        driver, loop = self._assemble(model, checkpoints, start)
+        driver, loop = self._assemble(model, checkpoints, start, interruption)
         if start is not None:
             loop.position.course.resumed_at.append(start.step)
         logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.place.is_chief else None
@@ -79,7 +83,7 @@ class Session:
         try:
             while error := self._train(loop, watch):
                 failed, back = loop, find_way_back(error, loop, checkpoints)
-                driver, loop = self._assemble(model, checkpoints, back)
+                driver, loop = self._assemble(model, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
         finally:
             if logs is not None:
@@ -126,7 +130,11 @@ class Session:
         )
 
     def _assemble(
-        self, model: "keras.Model", checkpoints: CheckpointFolder, start: Checkpoint | None
+        self,
+        model: "keras.Model",
+        checkpoints: CheckpointFolder,
+        start: Checkpoint | None,
+        interruption: Interruption,
     ) -> tuple[Driver, Loop]:
         first_step = start.step if start is not None else 0
         with self.module.user_code("reading the data"):
@@ -156,6 +164,7 @@ class Session:
             ),
             save=checkpoints.save,
             watch=self.watch,
+            interruption=interruption,
             sign_of_life=self.place.sign_of_life,
             stopping=self._early_stopping(driver),
         )
@@ -171,7 +180,7 @@ class Session:
     def _train(self, loop: Loop, watch: OnEpochEnd) -> NotFinite | None:
         """Train to the end, or to the step where something was no number any more."""
         loop.watch_epoch = watch
-        with self.module.user_code("training"), catch_sigterm() as loop.interruption:
+        with self.module.user_code("training"):
             try:
                 loop.run()
             except NotFinite as error:

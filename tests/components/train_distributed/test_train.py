@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainwright_components.errors import InvalidSetting, UserCodeError
+from trainwright_components.errors import InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
@@ -177,3 +177,17 @@ def test_containers_give_what_one_process_gives_and_survive_a_kill(
     assert result.resumed_at == 8
     assert_same(result, alone)
     assert len(list((tmp_path / "logs").glob("*/events.*"))) == 4
+
+
+def test_a_full_disk_ends_a_cluster_clearly_and_leaves_what_was_saved(
+    two_workers: TrainingResult, small_dataset: Path, tmp_path: Path
+) -> None:
+    """From step 6 on, no file of the chief may grow beyond 1,000 bytes: its log is cut off too."""
+    marker = tmp_path / "marker"
+    params = {"member": "chief-0", "step": 6, "marker": str(marker), "file_limit": 1_000}
+    with pytest.raises(TrainingFailed, match=r"the checkpoint of step 8 .* step-0000000004\.npz is still there: make"):
+        train_model(small_dataset, NET, tmp_path / "model", params=params, training=TRAINING, cluster=TWO_WORKERS)
+    assert [path.name for path in (tmp_path / "model" / "checkpoints").iterdir()] == ["step-0000000004.npz"]
+    result = train_model(small_dataset, NET, tmp_path / "model", params=params, training=TRAINING, cluster=TWO_WORKERS)
+    assert result.resumed_at == 4
+    assert difference(result, two_workers) == 0.0

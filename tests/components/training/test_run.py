@@ -77,6 +77,18 @@ def callbacks(context):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_signal_to_end_that_comes_before_the_first_step_is_not_lost(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    text = MODULE.replace("    model.compile(", "    os.kill(os.getpid(), signal.SIGTERM)\n    model.compile(").replace(
+        "import keras", "import os\nimport signal\nimport keras", 1
+    )
+    with pytest.raises(SystemExit) as ended:
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    assert ended.value.code == 143
+    assert [path.name for path in (tmp_path / "model" / "checkpoints").iterdir()] == ["step-0000000001.npz"]
+
+
 def test_a_training_that_ended_starts_anew(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
     module = load_module(write_module(MODULE))
     first = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)

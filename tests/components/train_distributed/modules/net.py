@@ -1,6 +1,7 @@
 """A small model, and a callback that disturbs its training on request."""
 
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ DEFAULT_PARAMS = {
     "pid": 0,
     "marker": "",
     "error": False,
+    "file_limit": 0,
     "nan_above": 1.0,
     "nan_from": 0,
 }
@@ -61,6 +63,10 @@ class Disturb(keras.callbacks.Callback):
         if int(self.model.optimizer.iterations.numpy()) != params["step"] or marker.exists():
             return
         marker.touch()
+        if params["file_limit"]:
+            hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (params["file_limit"], hard))
+            return
         if params["error"]:
             raise RuntimeError("wrong on purpose")
         os.kill(params["pid"] or os.getpid(), params["signal"] or signal.SIGKILL)
