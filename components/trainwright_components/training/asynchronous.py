@@ -54,8 +54,9 @@ class AsynchronousDriver:
         with strategy.scope():
             build_variables(model, batch)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-        self._train = _Work(model, strategy, model.train_step, batch_size)
-        self._test = _Work(model, strategy, model.test_step, batch_size)
+        self._train = _Work(model, strategy, model.train_step, batch_size, train_batches.element_spec)
+        if validation_batches is not None:
+            self._test = _Work(model, strategy, model.test_step, batch_size, validation_batches.element_spec)
 
     @property
     def inputs(self) -> Any:
@@ -107,7 +108,12 @@ class _Work:
     """One kind of step, for training or for validation."""
 
     def __init__(
-        self, model: "keras.Model", strategy: "tf.distribute.Strategy", step: Callable[[Any], Any], batch_size: int
+        self,
+        model: "keras.Model",
+        strategy: "tf.distribute.Strategy",
+        step: Callable[[Any], Any],
+        batch_size: int,
+        batch_spec: Any,
     ) -> None:
         import tensorflow as tf
 
@@ -115,7 +121,9 @@ class _Work:
 
         self._strategy, self._step, self._size = strategy, step, batch_size
         self._state = SharedState(model)
-        self.on_worker = tf.function(self._take_portion, reduce_retracing=True, autograph=False)
+        self.on_worker = tf.function(
+            self._take_portion, input_signature=[_any_rows(batch_spec)], reduce_retracing=True, autograph=False
+        )
         self.on_chief = tf.function(self._state.count, autograph=False)
 
     def _take_portion(self, rows: Any) -> Any:
@@ -140,6 +148,13 @@ class _Work:
 
     def _take_step(self, batch: Any, counts: Any) -> Any:
         return self._state.run(self._step, batch, counts)
+
+
+def _any_rows(batch_spec: Any) -> Any:
+    """What portions of any number of rows look like, so that their function is traced once."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype), batch_spec)
 
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def choose_strategy(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
     if cluster.has_parameter_servers:
         if name not in ("auto", "parameter_server"):
             raise InvalidSetting(f"training.strategy {name} has no parameter servers; leave cluster.ps out")
-        reason = "as set" if name != "auto" else f"the cluster has {cluster.ps.replicas} parameter servers"
+        reason = "as set" if name != "auto" else "the cluster has parameter servers"
         return Choice(name="parameter_server", reason=reason)
     if name == "parameter_server":
         raise InvalidSetting('training.strategy parameter_server needs a cluster such as {"worker": 2, "ps": 1}')

@@ -75,7 +75,7 @@ def test_one_worker_gives_what_one_process_gives(small_dataset: Path, tmp_path: 
     """Adam, clipping, BatchNorm, regularisation, weights, a partial last batch."""
     alone = train(small_dataset, tmp_path / "alone", NET)
     served = train(small_dataset, tmp_path / "served", NET, cluster={"worker": 1, "ps": 1})
-    assert (served.strategy, served.strategy_reason) == ("parameter_server", "the cluster has 1 parameter servers")
+    assert (served.strategy, served.strategy_reason) == ("parameter_server", "the cluster has parameter servers")
     assert difference(served, alone) < 1e-6
     for ours, theirs in zip(served.history, alone.history, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
@@ -95,7 +95,7 @@ def test_the_chief_leaves_model_logs_and_report(counted: TrainingResult) -> None
     assert {path.name for path in folder.iterdir()} == names
     assert len(list((folder.parent / "logs").glob("*/events.*"))) == 2
     page = (folder.parent / "report.html").read_text()
-    for text in ("parameter_server: the cluster has 2 parameter servers", "chief 1, worker 2, ps 2", "val_loss"):
+    for text in ("parameter_server: the cluster has parameter servers", "chief 1, worker 2, ps 2", "val_loss"):
         assert text in page
 
 
