@@ -1,7 +1,12 @@
 """Names that a TensorFlow graph accepts, for features whose own names it refuses. Imports no TensorFlow."""
 
+import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def graph_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -9,8 +14,44 @@ def graph_names(names: Iterable[str]) -> tuple[str, ...]:
     taken: list[str] = []
     for name in names:
         safe = re.sub(r"[^A-Za-z0-9_]", "_", name)
-        safe = safe if re.match(r"[A-Za-z]", safe) else f"input_{safe}"
+        if _is_pythons(safe) or not re.match(r"[A-Za-z]", safe):
+            safe = f"input_{safe}"
         while safe.lower() in (each.lower() for each in taken):
             safe += "_"
         taken.append(safe)
     return tuple(taken)
+
+
+def argument_names(names: Iterable[str]) -> dict[str, str]:
+    """What TensorFlow can call an argument of a loaded signature: each of `names` itself, or its graph name."""
+    names = tuple(names)
+    made = ["".join(sign if sign.isalnum() else "_" for sign in name) for name in names]  # by TensorFlow, on loading
+    return {
+        name: safe if _is_pythons(name) or made.count(argument) > 1 else name
+        for name, argument, safe in zip(names, made, graph_names(names), strict=True)
+    }
+
+
+def input_specs(signature: Any) -> "Mapping[str, tf.TensorSpec]":
+    """The inputs of a loaded signature under the names that clients use, sorted."""
+    return dict(sorted((name, spec) for name, _, spec in _inputs(signature)))
+
+
+def call_signature(signature: Any, inputs: "Mapping[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+    """What a loaded signature answers to `inputs`, which are under the names that clients use.
+
+    Raises:
+        KeyError: An input is missing.
+    """
+    answers: dict[str, tf.Tensor] = signature(**{argument: inputs[name] for name, argument, _ in _inputs(signature)})
+    return answers
+
+
+def _inputs(signature: Any) -> "list[tuple[str, str, tf.TensorSpec]]":
+    arguments: Mapping[str, tf.TensorSpec] = signature.structured_input_signature[1]
+    return [(spec.name or argument, argument, spec) for argument, spec in arguments.items()]
+
+
+def _is_pythons(name: str) -> bool:
+    """Whether Python, or the method of TensorFlow that takes the arguments, keeps `name` for itself."""
+    return keyword.iskeyword(name) or name == "self"

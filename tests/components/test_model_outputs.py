@@ -8,7 +8,7 @@ import pytest
 
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidModule
-from trainwright_components.graph_names import graph_names
+from trainwright_components.graph_names import argument_names, graph_names
 from trainwright_components.model_outputs import OutputReader, puts_out_logits
 
 PIXELS = Feature(name="pixels", kind="numeric", dtype="float32", shape=(4,))
@@ -93,3 +93,22 @@ def test_without_a_label_nothing_is_known() -> None:
 def test_graph_names_are_accepted_and_differ() -> None:
     names = graph_names(["age", "mean radius (cm)", "mean_radius__cm_", "größe", "3d", "Age"])
     assert names == ("age", "mean_radius__cm_", "mean_radius__cm__", "gr__e", "input_3d", "Age_")
+
+
+def test_names_that_python_keeps_for_itself_are_changed() -> None:
+    assert graph_names(["class", "self", "None", "cls", "Class"]) == (
+        "input_class",
+        "input_self",
+        "input_None",
+        "cls",
+        "Class",
+    )
+
+
+def test_a_loaded_signature_has_clients_names_but_where_python_would_refuse_them() -> None:
+    assert argument_names(["age", "größe (cm)", "class"]) == {
+        "age": "age",
+        "größe (cm)": "größe (cm)",
+        "class": "input_class",
+    }
+    assert argument_names(["a b", "a_b"]) == {"a b": "a_b", "a_b": "a_b_"}

@@ -7,6 +7,8 @@ from typing import Any, Self
 from trainwright_components.datasets.chunks import Column
 from trainwright_components.datasets.schema import SCHEMA_FILE, Feature, Schema, suggest
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.graph_names import call_signature, input_specs
+from trainwright_components.quiet import quiet_loggers
 
 ASSETS = "assets.extra"
 
@@ -35,7 +37,8 @@ class ServedModel:
         if not (folder / "saved_model.pb").is_file():
             raise InvalidSetting(f"{folder} holds no SavedModel; give the folder with saved_model.pb")
         try:
-            loaded = tf.saved_model.load(str(folder))
+            with quiet_loggers():
+                loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise InvalidSetting(f"the SavedModel in {folder} cannot be loaded: {error}") from error
         if signature not in loaded.signatures:
@@ -51,21 +54,16 @@ class ServedModel:
         """What the model says about rows; every output as `(rows, ...)`."""
         import tensorflow as tf
 
-        specs = self._inputs
+        specs = input_specs(self._function)
         tensors = {name: tf.cast(tf.constant(columns[name]), spec.dtype) for name, spec in specs.items()}
-        return {name: tensor.numpy() for name, tensor in self._function(**tensors).items()}
-
-    @property
-    def _inputs(self) -> dict[str, Any]:
-        inputs: dict[str, Any] = self._function.structured_input_signature[1]
-        return inputs
+        return {name: tensor.numpy() for name, tensor in call_signature(self._function, tensors).items()}
 
 
 def _schema_for(function: Any, written: Schema | None) -> Schema:
-    inputs = function.structured_input_signature[1]
+    inputs = input_specs(function)
     if written and set(written.feature_names) == set(inputs):
         return written
-    features = tuple(_feature_of(name, spec) for name, spec in sorted(inputs.items()))
+    features = tuple(_feature_of(name, spec) for name, spec in inputs.items())
     return Schema(features=features, label=written.label if written else None)
 
 

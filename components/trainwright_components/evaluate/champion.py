@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
 from trainwright_components.errors import InvalidData
 from trainwright_components.evaluate.blessing import NotComparable
+from trainwright_components.graph_names import call_signature, input_specs
 from trainwright_components.model_outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
 from trainwright_components.quiet import quiet_loggers
 
@@ -72,9 +73,11 @@ class Champion:
         """
         import tensorflow as tf
 
-        specs = _input_specs(self.signature)
+        specs = input_specs(self.signature)
         try:
-            outputs = self.signature(**{name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()})
+            outputs = call_signature(
+                self.signature, {name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()}
+            )
         except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
             raise NotComparable(f"it fails on these rows: {_first_line(error)}") from error
         is_classifier = task_of(self.schema) is Task.CLASSIFICATION
@@ -139,12 +142,8 @@ def _check_same_question(own: Schema | None, schema: Schema) -> None:
         raise NotComparable("it knows none of this dataset's classes")
 
 
-def _input_specs(signature: Any) -> "Mapping[str, tf.TensorSpec]":
-    return dict(signature.structured_input_signature[1])
-
-
 def _check_inputs(signature: Any, schema: Schema) -> None:
-    for name, spec in _input_specs(signature).items():
+    for name, spec in input_specs(signature).items():
         if name not in schema.feature_names:
             raise NotComparable(f"it takes {name!r}, which this dataset does not have")
         feature = schema.feature(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
+from trainwright_components.graph_names import argument_names
 from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
@@ -102,10 +103,12 @@ def _rename_functions(objects: Any, aliases: Mapping[str, Mapping[str, str]]) ->
         function.ClearField("function_spec")  # it would hold the call to the graph's names
         concrete = objects.concrete_functions[function.concrete_function_name]
         fields = concrete.canonicalized_input_signature.tuple_value.values[1].dict_value.fields
+        arguments = argument_names(function.argument_keywords)
         for safe, real in names.items():
-            fields[real].CopyFrom(fields[safe])
-            fields[real].tensor_spec_value.name = real
-            del fields[safe]
+            fields[safe].tensor_spec_value.name = real
+            if arguments[real] == real:
+                fields[real].CopyFrom(fields[safe])
+                del fields[safe]
 
 
 def _refuse_python(graph: Any) -> None:

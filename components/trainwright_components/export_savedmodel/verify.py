@@ -21,6 +21,8 @@ from trainwright_components.export_savedmodel.signatures import (
     SERVING_DEFAULT,
     SERVING_EXAMPLES,
 )
+from trainwright_components.graph_names import call_signature
+from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.trained_model import TrainedModel
 
 MAX_ROWS = 1_000
@@ -50,7 +52,8 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
     """
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(folder))
+    with quiet_loggers():
+        loaded = tf.saved_model.load(str(folder))
     differences = [0.0]
     for request in requests:
         for name, answers in _ask_all(loaded.signatures, request):
@@ -111,7 +114,7 @@ def _ask_all(signatures: Any, request: Request) -> list[tuple[str, Arrays]]:
 def _ask(signature: Any, inputs: Arrays) -> Arrays:
     import tensorflow as tf
 
-    outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    outputs = call_signature(signature, {name: tf.constant(value) for name, value in inputs.items()})
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 

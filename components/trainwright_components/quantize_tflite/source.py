@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.graph_names import graph_names
+from trainwright_components.graph_names import call_signature, graph_names, input_specs
 from trainwright_components.quantize_tflite.convert import TFLITE_SIGNATURE
 from trainwright_components.quiet import quiet_loggers
 
@@ -52,25 +52,25 @@ class Source:
         """A batch of raw features as inputs of the TFLite model."""
         tensors = features
         if not self.takes_raw_features:
-            tensors = self.saved_model.signatures[PREPROCESS](**_needed(features, self._signature(PREPROCESS)))
+            tensors = call_signature(self._signature(PREPROCESS), features)
         return {safe: tensors[name].numpy() for name, safe in self.names.items()}
 
     def answer(self, features: "Mapping[str, tf.Tensor]") -> NDArray[np.float32]:
         """What the float model itself says to a batch of raw features."""
         asked = self._signature(SERVING_DEFAULT)
-        answer: NDArray[np.float32] = asked(**_needed(features, asked))[self.output_name].numpy()
+        answer: NDArray[np.float32] = call_signature(asked, features)[self.output_name].numpy()
         return answer
 
     def write(self, folder: Path, *, batch_size: int | None) -> None:
         """Write the signature alone as a SavedModel whose batches have `batch_size` rows, or any number."""
         import tensorflow as tf
 
-        specs = _input_specs(self.signature)
+        specs = input_specs(self.signature)
         signature, output_name, names = self.signature, self.output_name, dict(self.names)
 
         def answer(*tensors: Any) -> dict[str, Any]:
             asked = dict(zip(names, tensors, strict=True))
-            return {output_name: signature(**asked)[output_name]}
+            return {output_name: call_signature(signature, asked)[output_name]}
 
         holder = tf.Module()
         holder.saved_model = self.saved_model
@@ -97,7 +97,8 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
     import tensorflow as tf
 
     try:
-        loaded = tf.saved_model.load(str(saved_model))
+        with quiet_loggers():
+            loaded = tf.saved_model.load(str(saved_model))
     except (OSError, ValueError) as error:
         raise InvalidModule(f"{saved_model} is no SavedModel: {error}") from error
     if SERVING_DEFAULT not in loaded.signatures:
@@ -115,7 +116,7 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
 
 
 def _source(loaded: Any, name: str) -> Source:
-    specs = _input_specs(loaded.signatures[name])
+    specs = input_specs(loaded.signatures[name])
     return Source(
         saved_model=loaded,
         signature_name=name,
@@ -124,12 +125,8 @@ def _source(loaded: Any, name: str) -> Source:
     )
 
 
-def _input_specs(signature: Any) -> "dict[str, tf.TensorSpec]":
-    return dict(sorted(signature.structured_input_signature[1].items()))
-
-
 def _takes_numbers(signature: Any) -> bool:
-    return all(spec.dtype.name != "string" for spec in _input_specs(signature).values())
+    return all(spec.dtype.name != "string" for spec in input_specs(signature).values())
 
 
 def _number_output(signature: Any) -> str:
@@ -137,7 +134,3 @@ def _number_output(signature: Any) -> str:
     if len(outputs) != 1:
         raise InvalidModule(f"TFLite conversion needs one output of numbers; {SERVING_DEFAULT} has {len(outputs)}")
     return outputs[0]
-
-
-def _needed(features: "Mapping[str, tf.Tensor]", signature: Any) -> "dict[str, tf.Tensor]":
-    return {name: features[name] for name in _input_specs(signature)}

@@ -20,6 +20,7 @@ from trainwright_components.datasets.reader import count_rows, read_split, split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidModule, UserCodeError
 from trainwright_components.export_savedmodel.export import ExportedModel, export_model
+from trainwright_components.graph_names import call_signature, input_specs
 from trainwright_components.model_module import load_module
 from trainwright_components.training.trained_model import TrainedModel, save_trained
 
@@ -216,7 +217,7 @@ def preprocess(features, context):
     return tf.stack([tf.cast(features[f.name], tf.float32) for f in context.schema.features], axis=-1)
 
 def build_model(context):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="sigmoid")])
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, activation="sigmoid")])
     model.compile("adam", "binary_crossentropy")
     return model
 """
@@ -224,13 +225,16 @@ def build_model(context):
 
 @pytest.fixture(scope="session")
 def awkward_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Names that no graph accepts, and two classes."""
+    """Names that no graph or no Python function accepts or that graphs see as one, and two classes."""
     from trainwright_components.prepare_data.prepare import prepare_data
     from trainwright_components.prepare_data.settings import PrepareSettings
 
     folder = tmp_path_factory.mktemp("awkward")
-    rows = [f"{index / 10},{index},{'yes' if index % 3 else 'no'}" for index in range(60)]
-    (folder / "data.csv").write_text("\n".join(["mean radius (cm),größe/x,is it?", *rows]))
+    rows = [
+        f"{index / 10},{index},{index % 7},{index % 5},{index % 3},{'yes' if index % 3 else 'no'}"
+        for index in range(60)
+    ]
+    (folder / "data.csv").write_text("\n".join(["mean radius (cm),größe/x,class,a b,a_b,is it?", *rows]))
     return prepare_data(folder / "data.csv", folder / "dataset", PrepareSettings(label="is it?")).dataset
 
 
@@ -255,13 +259,14 @@ def export_module(source: str, dataset: Path, folder: Path) -> ExportedModel:
 def test_feature_names_reach_clients_unchanged(awkward_dataset: Path, tmp_path: Path) -> None:
     exported = export_module(AWKWARD, awkward_dataset, tmp_path)
     assert exported.verified.largest_difference < 1e-5
-    features = {"mean radius (cm)": [0.5, 1.5], "größe/x": [1, 2]}
+    features = {"mean radius (cm)": [0.5, 1.5], "größe/x": [1, 2], "class": [3, 4], "a b": [0, 1], "a_b": [2, 0]}
     assert set(golden_requests(exported.folder)[0]["inputs"]) == set(features)
     loaded = tf.saved_model.load(str(exported.folder))
     signature = loaded.signatures["serving_default"]
-    assert set(signature.structured_input_signature[1]) == set(features)
+    assert set(input_specs(signature)) == set(features)
+    assert {"mean radius (cm)", "größe/x"} < set(signature.structured_input_signature[1])
     dtypes = {feature.name: feature.dtype for feature in Schema.load(awkward_dataset).features}
-    got = signature(**{name: tf.constant(value, dtypes[name]) for name, value in features.items()})
+    got = call_signature(signature, {name: tf.constant(value, dtypes[name]) for name, value in features.items()})
     assert got["probabilities"].shape == (2, 2)
     assert set(got["classes"].numpy().tolist()) <= {b"yes", b"no"}
     definition = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())

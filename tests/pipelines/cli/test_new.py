@@ -71,6 +71,19 @@ def test_the_written_module_fits_the_table_and_builds(
     assert np.isfinite(row["columns"].numpy()).all()
 
 
+def test_the_written_module_takes_what_is_left_when_columns_are_kept_out(
+    trainwright: Callable, table: Path, tmp_path: Path
+) -> None:
+    folder, dataset = tmp_path / "project", tmp_path / "dataset"
+    assert trainwright("new", str(folder), "--source", str(table), "--label", "kind").code == 0
+    prepare_data(table, dataset, PrepareSettings(label="kind", key_column="rooms", exclude=("city", "price")))
+    module = load_module(folder / "model.py")
+    schema, statistics = Schema.load(dataset), Statistics.load(dataset)
+    context = Context(params=resolve_params(module, {}), schema=schema, statistics=statistics, dataset=dataset)
+    check_module(module, context)
+    assert module.build_model(context).input_shape == (None, 2 * len(schema.features))
+
+
 def test_a_project_without_data_starts_from_the_digits(trainwright: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "first_steps"
     assert trainwright("new", str(folder)).code == 0
