@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,14 +22,17 @@ def graph_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(taken)
 
 
-def argument_names(names: Iterable[str]) -> dict[str, str]:
-    """What TensorFlow can call an argument of a loaded signature: each of `names` itself, or its graph name."""
-    names = tuple(names)
-    made = ["".join(sign if sign.isalnum() else "_" for sign in name) for name in names]  # by TensorFlow, on loading
-    return {
-        name: safe if _is_pythons(name) or made.count(argument) > 1 else name
-        for name, argument, safe in zip(names, made, graph_names(names), strict=True)
-    }
+def can_be_arguments(names: Sequence[str], safe_names: Sequence[str]) -> bool:
+    """Whether a loaded signature can take its arguments under `names`, which are `safe_names` in the graph.
+
+    TensorFlow makes Python names of them and passes the arguments in the order of these, which has to be the one that
+    the graph was made with.
+    """
+    made = ["".join(sign if sign.isalnum() else "_" for sign in name) for name in names]
+    made = [name if name[:1].isalpha() else f"arg_{name}" for name in made]
+    indices = range(len(made))
+    is_in_order = sorted(indices, key=made.__getitem__) == sorted(indices, key=safe_names.__getitem__)
+    return is_in_order and len(set(made)) == len(made) and not any(_is_pythons(name) for name in made)
 
 
 def input_specs(signature: Any) -> "Mapping[str, tf.TensorSpec]":

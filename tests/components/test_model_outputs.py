@@ -8,7 +8,7 @@ import pytest
 
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidModule
-from trainwright_components.graph_names import argument_names, graph_names
+from trainwright_components.graph_names import can_be_arguments, graph_names
 from trainwright_components.model_outputs import OutputReader, puts_out_logits
 
 PIXELS = Feature(name="pixels", kind="numeric", dtype="float32", shape=(4,))
@@ -105,10 +105,18 @@ def test_names_that_python_keeps_for_itself_are_changed() -> None:
     )
 
 
-def test_a_loaded_signature_has_clients_names_but_where_python_would_refuse_them() -> None:
-    assert argument_names(["age", "größe (cm)", "class"]) == {
-        "age": "age",
-        "größe (cm)": "größe (cm)",
-        "class": "input_class",
-    }
-    assert argument_names(["a b", "a_b"]) == {"a b": "a_b", "a_b": "a_b_"}
+@pytest.mark.parametrize(
+    ("names", "is_possible"),
+    [
+        (["age", "größe (cm)"], True),
+        (["Age", "age"], True),
+        (["age", "größe (cm)", "class"], False),
+        (["a b", "a_b"], False),
+        (["grz", "größe"], False),  # gr__e comes before grz
+        (["3d", "b"], False),  # input_3d comes after b, arg_3d before
+    ],
+)
+def test_a_loaded_signature_has_clients_names_if_python_takes_them_in_the_same_order(
+    names: list[str], is_possible: bool
+) -> None:
+    assert can_be_arguments(names, graph_names(names)) == is_possible

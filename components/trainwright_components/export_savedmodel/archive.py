@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
-from trainwright_components.graph_names import argument_names
+from trainwright_components.graph_names import can_be_arguments
 from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
@@ -99,14 +99,15 @@ def _rename_functions(objects: Any, aliases: Mapping[str, Mapping[str, str]]) ->
         if not names:
             continue
         function = nodes[child.node_id].bare_concrete_function
-        function.argument_keywords[:] = [names.get(name, name) for name in function.argument_keywords]
+        safe_names = tuple(function.argument_keywords)
+        function.argument_keywords[:] = [names.get(name, name) for name in safe_names]
         function.ClearField("function_spec")  # it would hold the call to the graph's names
         concrete = objects.concrete_functions[function.concrete_function_name]
         fields = concrete.canonicalized_input_signature.tuple_value.values[1].dict_value.fields
-        arguments = argument_names(function.argument_keywords)
+        is_renamed = can_be_arguments(function.argument_keywords, safe_names)
         for safe, real in names.items():
             fields[safe].tensor_spec_value.name = real
-            if arguments[real] == real:
+            if is_renamed:
                 fields[real].CopyFrom(fields[safe])
                 del fields[safe]
 
