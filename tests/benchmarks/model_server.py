@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -344,35 +344,35 @@ def floor_us(base: Path, case: Case) -> float:
 def compare(case: Case, base: Path, names: list[str], arguments: argparse.Namespace) -> None:
     """Print one row per server."""
     floor = floor_us(base, case)
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    paced: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    with_servers(names, base, arguments, lambda s: results[s.name].append(measure(s, case, arguments.seconds)))
-    slowest = min(statistics.median(r["rate"] for r in rounds) for rounds in results.values())
-    rate = max(1.0, slowest / 2)
-    with_servers(names, base, arguments, lambda s: paced[s.name].append(measure(s, case, arguments.seconds, rate)))
-    ours = median(results["trainwright"], "cpu_us")
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running(name, base, arguments)) for name in names]
+        full = take_turns(servers, arguments.rounds, lambda server: measure(server, case, arguments.seconds))
+        rate = max(1.0, min(median(rounds, "rate") for rounds in full.values()) / 2)
+        paced = take_turns(servers, arguments.rounds, lambda server: measure(server, case, arguments.seconds, rate))
+    ours = median(full["trainwright"], "cpu_us")
     for name in names:
-        cpu = median(results[name], "cpu_us")
+        cpu = median(full[name], "cpu_us")
         print(
-            f"{case.model:5} {case.batch:3} {case.api:4} {name:24} {cpu:9.0f} {floor:8.0f} "
-            f"{median(results[name], 'rate'):8.0f} {cpu / ours:6.2f} "
-            f"{median(paced[name], 'p50_ms'):8.2f} {median(paced[name], 'p99_ms'):8.2f} {rate:7.0f}",
+            f"{case.model:5} {case.batch:5} {case.api:4} {name:24} {cpu:9.0f} {floor:8.0f} "
+            f"{median(full[name], 'rate'):8.0f} {cpu / ours:7.2f} "
+            f"{median(paced[name], 'p50_ms'):8.2f} {median(paced[name], 'p99_ms'):8.2f} {rate:9.0f}",
             flush=True,
         )
 
 
-def with_servers(names: list[str], base: Path, arguments: argparse.Namespace, use: Callable[[Running], None]) -> None:
-    """Give each server its turn in each round; all live throughout."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        servers = [stack.enter_context(running(name, base, arguments)) for name in names]
-        for _ in range(arguments.rounds):
-            for server in servers:
-                use(server)
+def take_turns(
+    servers: list[Running], rounds: int, use: Callable[[Running], dict[str, float]]
+) -> dict[str, list[dict[str, float]]]:
+    """Measure each server once in each round."""
+    found: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
+    for _ in range(rounds):
+        for server in servers:
+            found[server.name].append(use(server))
+    return found
 
 
 def median(rounds: list[dict[str, float]], key: str) -> float:
+    """The median of one figure."""
     return statistics.median(found[key] for found in rounds)
 
 

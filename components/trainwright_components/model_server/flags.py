@@ -84,6 +84,8 @@ class Flags:
     api_key_file: str = _ours("", "file that holds the key that requests must carry")
     rest_api_ssl_config_file: str = _ours("", "text proto SSLConfig: key and certificate for REST over TLS")
     custom_op_libraries: str = _ours("", "shared libraries with operations that models need, comma-separated")
+    workers: int = _ours(1, "processes on the same ports, each with all models; reloads then come by the config file")
+    shares_ports: bool = _ours(False, "listen beside other processes on the same ports, as one of the workers")
     resource_preserving: bool = _ours(False, "unload before loading: less memory, and no answers in between")
     require_models: bool = _ours(True, "leave when a model cannot be loaded; false: serve the others")
     exit_when_stdin_closes: bool = _ours(False, "end with the process that started it")
@@ -179,6 +181,10 @@ def _check(flags: Flags) -> None:
         raise InvalidSetting("give --model_base_path=FOLDER or --model_config_file=FILE")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise InvalidSetting("--batching_parameters_file is set without setting --enable_batching to true")
+    if flags.workers < 1:
+        raise InvalidSetting(f"--workers must be at least 1, got {flags.workers}")
+    if flags.workers > 1:
+        _check_workers(flags)
     if flags.per_process_gpu_memory_fraction > 1:
         raise InvalidSetting(
             f"--per_process_gpu_memory_fraction must be at most 1, got {flags.per_process_gpu_memory_fraction}"
@@ -190,3 +196,10 @@ def _check(flags: Flags) -> None:
             "--tensorflow_session_parallelism already sets both --tensorflow_intra_op_parallelism and "
             "--tensorflow_inter_op_parallelism: give one or the other"
         )
+
+
+def _check_workers(flags: Flags) -> None:
+    if flags.monitoring_config_file:
+        raise InvalidSetting("--workers over 1 and --monitoring_config_file: each read would show one of the workers")
+    if flags.grpc_socket_path:
+        raise InvalidSetting("--workers over 1 and --grpc_socket_path: processes cannot share a Unix socket")

@@ -30,6 +30,7 @@ class GrpcSettings:
         ssl_config_file: Text proto SSLConfig; none for plain text.
         is_health_served: Answer `grpc.health.v1.Health`.
         api_key: What calls must carry; none for all to be answered.
+        shares_ports: Other processes listen on the same address.
     """
 
     address: str
@@ -39,6 +40,7 @@ class GrpcSettings:
     ssl_config_file: Path | None = None
     is_health_served: bool = False
     api_key: ApiKey | None = None
+    shares_ports: bool = False
 
 
 class GrpcServer:
@@ -53,7 +55,7 @@ class GrpcServer:
         options: dict[str, int | str] = {
             "grpc.max_receive_message_length": -1,
             "grpc.max_send_message_length": -1,
-            "grpc.so_reuseport": 0,  # a taken port must be an error, not a share
+            "grpc.so_reuseport": int(settings.shares_ports),  # or a taken port would be no error
         }
         options |= read_channel_arguments(settings.channel_arguments)
         credentials = _credentials(settings.ssl_config_file) if settings.ssl_config_file else None
@@ -63,7 +65,9 @@ class GrpcServer:
         core = predictor.core
         service = PredictionService(predictor)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, predictor.metrics), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(core, predictor.metrics, may_reload=not settings.shares_ports), self._server
+        )
         self._health = Health(core, self._server) if settings.is_health_served else None
         if settings.address:
             _bind(self._server, settings.address, credentials)

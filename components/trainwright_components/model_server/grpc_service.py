@@ -93,9 +93,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs
     """GetModelStatus and HandleReloadConfigRequest."""
 
-    def __init__(self, core: ServerCore, metrics: ServingMetrics) -> None:
+    def __init__(self, core: ServerCore, metrics: ServingMetrics, *, may_reload: bool = True) -> None:
         self._core = core
         self._metrics = metrics
+        self._may_reload = may_reload
 
     def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
@@ -111,6 +112,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
 
     def _reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
         response = model_management_pb2.ReloadConfigResponse()
+        if not self._may_reload:
+            raise StatusError(
+                Code.FAILED_PRECONDITION,
+                "This server has several workers, of which a reload would reach one: change the file of "
+                "--model_config_file, which all of them poll with --model_config_file_poll_wait_seconds",
+            )
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
 from trainwright_components.model_server.memory import prepare_memory
+from trainwright_components.model_server.workers import Workers
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.server import ModelServer
@@ -45,22 +46,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe_unknown(argument))
     if command_line.unknown:
         print(usage(), flush=True)
-    return serve(command_line.flags)
+    return serve(command_line.flags, arguments)
 
 
-def serve(flags: Flags) -> NoReturn:
+def serve(flags: Flags, arguments: Sequence[str]) -> NoReturn:
     """Load the models, open the ports and answer until SIGTERM or SIGINT; then drain and leave the process."""
     _leave_on_signal()
     if flags.exit_when_stdin_closes:
         _when_stdin_closes(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        code = _serve(flags)
+        code = _serve(flags) if flags.workers == 1 else _have_workers_serve(flags, arguments)
     except SystemExit:  # of the signal
         code = 0
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # the interpreter takes two seconds to tear TensorFlow down
+
+
+def _have_workers_serve(flags: Flags, arguments: Sequence[str]) -> int:
+    workers = Workers(arguments, flags)
+    port = workers.taken_port()
+    if port:
+        print(f"cannot listen on {flags.bind_address}:{port}: it is in use", file=sys.stderr)
+        return EXIT_PORT_TAKEN
+    try:
+        return workers.run()
+    finally:
+        workers.close()
 
 
 def _serve(flags: Flags) -> int:

@@ -131,12 +131,13 @@ class ModelServer:
             ssl_config_file=Path(flags.ssl_config_file) if flags.ssl_config_file else None,
             is_health_served=flags.enable_grpc_healthcheck_service,
             api_key=self._api_key,
+            shares_ports=flags.shares_ports,
         )
         self._grpc_server = GrpcServer(self._predictor, settings)
         if flags.rest_api_port == flags.port:
             logger.error("REST is off: --rest_api_port and --port are both %d", flags.port)
         elif flags.rest_api_port:
-            self._rest_socket = _listen(flags.bind_address, flags.rest_api_port)
+            self._rest_socket = _listen(flags.bind_address, flags.rest_api_port, is_shared=flags.shares_ports)
 
     def run(self) -> None:
         """Answer until a signal; then finish the requests under way."""
@@ -247,9 +248,9 @@ def _guarded_protocol() -> Any:
     return functools.partial(GuardedProtocol, ConnectionGuard(limits))
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def _listen(address: str, port: int, *, is_shared: bool) -> socket.socket:
     try:
-        listening = socket.create_server((address, port), backlog=_BACKLOG)
+        listening = socket.create_server((address, port), backlog=_BACKLOG, reuse_port=is_shared)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}:{port}: {error.strerror}") from error
     # Connections inherit it. Without, each answer waits 40 ms for the client's delayed acknowledgement of its headers.
