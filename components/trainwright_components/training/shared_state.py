@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.training.keras_internals import store_value, stored_value
+from trainwright_components.training.keras_internals import inner_optimizers, optimizers_of, store_value, stored_value
 
 Step = Callable[[Any], Any]
 
@@ -27,9 +27,11 @@ class SharedState:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self.counted: list[Any] = list(model.metrics_variables)
-        counters = [model.optimizer.iterations, *model.non_trainable_variables]
+        optimizers = [inner for optimizer in optimizers_of(model) for inner in inner_optimizers(optimizer)]
+        counters = [*(optimizer.iterations for optimizer in optimizers), *model.non_trainable_variables]
         self._changed: set[int] = set()
-        self._added = [variable for variable in counters if tf.as_dtype(variable.dtype) in _ADDABLE]
+        distinct = {id(variable): variable for variable in counters}.values()
+        self._added = [variable for variable in distinct if tf.as_dtype(variable.dtype) in _ADDABLE]
 
     def zeros(self) -> list[tf.Tensor]:
         """What the metrics' variables hold before the first step."""

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule
+from trainwright_components.keras_kind import is_tf_keras
 from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.keras_internals import build_variables, inner_optimizers, optimizers_of
 from trainwright_components.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -23,11 +25,21 @@ def check_sharing(module: ModelModule, model: "keras.Model", context: Context, s
     """
     import keras
 
+    if is_tf_keras(model):
+        raise InvalidModule(
+            f"{module.location.name} is written for tf_keras, which trains here on one device, mirrored and "
+            "multi_worker_mirrored; parameter servers need a model of Keras 3"
+        )
+    optimizers = [inner for optimizer in optimizers_of(model) for inner in inner_optimizers(optimizer)]
     reasons = {
         "run_eagerly": model.run_eagerly,
         "jit_compile=True": model.jit_compile if settings.jit_compile is None else settings.jit_compile,
-        "gradient_accumulation_steps; a larger batch_size does the same": model.optimizer.gradient_accumulation_steps,
-        "loss scaling; mixed_bfloat16 needs none": isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer),
+        "gradient_accumulation_steps; a larger batch_size does the same": any(
+            optimizer.gradient_accumulation_steps for optimizer in optimizers
+        ),
+        "loss scaling; mixed_bfloat16 needs none": any(
+            isinstance(optimizer, keras.optimizers.LossScaleOptimizer) for optimizer in optimizers_of(model)
+        ),
     }
     for name, is_used in reasons.items():
         if is_used:
@@ -48,7 +60,7 @@ def _check_metrics(module: ModelModule, model: "keras.Model", context: Context) 
 
     rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
     batches = rows.repeat().batch(_ROWS).map(lambda *batch: (module.preprocess(batch[0], context), *batch[1:]))
-    model._symbolic_build(data_batch=symbols_of(batches.element_spec))
+    build_variables(model, symbols_of(batches.element_spec))
     users = [metric for metric in _each_metric(model) if not type(metric).__module__.startswith("keras.")]
     if not users:
         return
