@@ -30,14 +30,19 @@ class Loss:
         return set(self.members) == {EVALUATOR}
 
 
-def loss_by_end(codes: Mapping[Member, int]) -> Loss:
-    """Of members that ended with `codes`; one that only lost a peer is not to blame while another can say more."""
+def loss_by_end(codes: Mapping[Member, int], running: Collection[Member] = ()) -> Loss:
+    """Of members that ended with `codes`; one that only lost a peer is not to blame while another can say more.
+
+    When all that ended lost a peer, it hangs among those that are `running`.
+    """
     training = {member: code for member, code in codes.items() if member != EVALUATOR}
     codes = training or codes
     causes = sorted(codes, key=lambda member: _rank(codes[member]))
     first = causes[0]
     same = [member for member in causes if is_worth_retry(codes[first]) and _rank(codes[member]) == _rank(codes[first])]
     reason = ", ".join(f"{member} ended: {in_words(codes[member])}" for member in same or [first])
+    if running and codes[first] == PEER_LOST:
+        reason += f"; still there, perhaps hanging: {', '.join(sorted(map(str, running)))}"
     return Loss(members=set(codes), reason=reason, exit_code=codes[first], member=first)
 
 

@@ -136,7 +136,8 @@ class _Watch:
         settled = time.monotonic() + _SETTLE_S
         while len(ended) < len(self.expected) and time.monotonic() < settled:
             ended = self.gang.wait(max(0.0, settled - time.monotonic()))
-        return loss_by_end(self._lost(ended)) if self._lost(ended) else None
+        running = self.expected - set(ended) - {EVALUATOR} - servers(self.job.spec)
+        return loss_by_end(self._lost(ended), running) if self._lost(ended) else None
 
     def _lost(self, ended: Mapping[Member, int]) -> dict[Member, int]:
         """Members that ended and should not have, with their exit codes; servers should not before the training."""

@@ -91,11 +91,10 @@ class Disturbing:
 
     def start(self, job: ClusterJob) -> Gang:
         """Start the members, one of which will stop at the moment."""
-        what = self.disturbance
-        hold = Hold(
-            member=str(what.held(job.spec)), doing=what.moment, step=what.step, folder=str(self.folder.absolute())
-        )
-        gang = self.inner.start(replace(job, env={**job.env, **hold.to_env()}))
+        what, folder = self.disturbance, self.folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        hold = Hold(member=str(what.held(job.spec)), doing=what.moment, step=what.step, folder=str(folder))
+        gang = self.inner.start(replace(job, env={**job.env, **hold.to_env()}, paths=(*job.paths, folder)))
         return DisturbedGang(inner=gang, spec=job.spec, hold=hold, what=what, times=self.times, tell=self.tell)
 
 

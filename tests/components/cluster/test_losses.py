@@ -48,6 +48,13 @@ def test_who_only_lost_a_peer_is_not_to_blame() -> None:
     assert set(loss.members) == {chief, ps}
 
 
+def test_a_lost_peer_that_did_not_end_is_named() -> None:
+    ended, running = members("worker-0").pop(), members("worker-1")
+    said = loss_by_end({ended: 138}, running).reason
+    assert said == "worker-0 ended: lost a peer (138); still there, perhaps hanging: worker-1"
+    assert loss_by_end({ended: -9}, running).reason == "worker-0 ended: killed by signal 9"
+
+
 def test_the_training_comes_before_the_evaluator() -> None:
     worker, evaluator = members("worker-0").pop(), members("evaluator-0").pop()
     assert set(loss_by_end({evaluator: 1, worker: -9}).members) == {worker}
