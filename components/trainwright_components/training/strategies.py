@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from trainwright_components.cluster.spec import ClusterSpec
@@ -124,6 +125,12 @@ def _placement(settings: TrainingSettings) -> "tf.distribute.Strategy":
 
 
 def _mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    return _mirrored_on(tuple(replica_devices(settings)), settings.communication.all_reduce)
+
+
+@cache
+def _mirrored_on(devices: tuple[str, ...], wanted: str) -> "tf.distribute.Strategy":
+    """One for all trainings of a process: TensorFlow 2.21 takes the collectives of a second for those of the first."""
     import tensorflow as tf
 
     kinds = {
@@ -131,9 +138,8 @@ def _mirrored(settings: TrainingSettings) -> "tf.distribute.Strategy":
         "hierarchical_copy": tf.distribute.HierarchicalCopyAllReduce,
         "reduction_to_one_device": tf.distribute.ReductionToOneDevice,
     }
-    devices, wanted = replica_devices(settings), settings.communication.all_reduce
     is_possible = wanted in kinds and (wanted != "nccl" or devices[0].startswith("GPU:"))
-    return tf.distribute.MirroredStrategy(devices, cross_device_ops=kinds[wanted]() if is_possible else None)
+    return tf.distribute.MirroredStrategy(list(devices), cross_device_ops=kinds[wanted]() if is_possible else None)
 
 
 def _central_storage(settings: TrainingSettings) -> "tf.distribute.Strategy":

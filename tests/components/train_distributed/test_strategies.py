@@ -9,6 +9,8 @@ import pytest
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainwrightError
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult, read_result
+from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.strategies import Choice, build_strategy
 from trainwright_components.training.trained_model import TrainedModel
 
 PLAIN = Path(__file__).parent / "modules" / "plain.py"
@@ -19,6 +21,11 @@ FRESH_PROCESS = {"chief": 1}
 @pytest.fixture(scope="session")
 def on_one_device(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     return train_model(small_dataset, PLAIN, tmp_path_factory.mktemp("plain") / "model", training=TRAINING)
+
+
+def test_trainings_of_one_process_share_a_mirrored_strategy() -> None:
+    choice, settings = Choice(name="mirrored", reason="as set"), TrainingSettings(strategy="mirrored")
+    assert build_strategy(choice, settings) is build_strategy(choice, settings)
 
 
 @pytest.mark.parametrize(
