@@ -8,7 +8,7 @@ import ctypes
 import gc
 import os
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _LARGEST_INT = (1 << 31) - 1
 _HEAP_STEP_BYTES = 64 << 20
 
@@ -19,6 +19,7 @@ def prepare_memory() -> None:
     libc = _glibc()
     if libc is None or any(name.startswith("MALLOC_") for name in os.environ):
         return
+    libc.mallopt(_M_ARENA_MAX, 1)  # with more, each swap of versions leaves other gaps behind
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
     libc.mallopt(_M_TOP_PAD, _HEAP_STEP_BYTES)
