@@ -7,17 +7,18 @@ import pytest
 
 from trainwright_components.cluster.spec import Member
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.train_distributed.disturbing import Disturbance
+from trainwright_components.train_distributed.disturbing import MOMENTS, Disturbance
 from trainwright_components.train_distributed.drill import DrillResult, plan_disturbance, run_drill
 from trainwright_components.training.result import read_result
 
 NET = Path(__file__).parent / "modules" / "net.py"
+PLAIN = NET.with_name("plain.py")
 TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
 CHIEF, WORKER = Member(role="worker", index=0), Member(role="worker", index=1)
 
 
-def drill(dataset: Path, folder: Path, disturbance: Disturbance, **options: Any) -> DrillResult:
-    return run_drill(dataset, NET, folder, disturbance, **{"training": TRAINING, "compare": False, **options})
+def drill(dataset: Path, folder: Path, disturbance: Disturbance, *, module: Path = NET, **options: Any) -> DrillResult:
+    return run_drill(dataset, module, folder, disturbance, **{"training": TRAINING, "compare": False, **options})
 
 
 def test_a_killed_worker_costs_the_steps_since_the_checkpoint(small_dataset: Path, tmp_path: Path) -> None:
@@ -33,6 +34,7 @@ def test_a_killed_worker_costs_the_steps_since_the_checkpoint(small_dataset: Pat
     assert any(line.startswith("worker-1: kill while training, at step 10") for line in said)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_asked_to_end_costs_no_step(small_dataset: Path, tmp_path: Path) -> None:
     result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, how="terminate", step=10))
     assert (result.has_survived, result.resumed_at, result.steps_lost) == (True, 11, 0)
@@ -40,15 +42,40 @@ def test_a_worker_that_is_asked_to_end_costs_no_step(small_dataset: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["kill", "hang"])
-@pytest.mark.parametrize("moment", ["joining", "saving", "finishing", "training"])
-@pytest.mark.parametrize("member", [CHIEF, WORKER])
+@pytest.mark.parametrize(
+    ("member", "moment", "how"),
+    [
+        *((CHIEF, moment, "kill") for moment in MOMENTS),
+        (WORKER, "joining", "kill"),
+        (WORKER, "finishing", "kill"),
+        (WORKER, "training", "hang"),
+    ],
+)
 def test_no_moment_is_too_bad(small_dataset: Path, tmp_path: Path, member: Member, moment: str, how: str) -> None:
-    cluster = {"worker": 2, "rendezvous_timeout_s": 30.0, "stall_timeout_s": 45.0}
-    result = drill(small_dataset, tmp_path, Disturbance(member=member, how=how, moment=moment), cluster=cluster)
+    result = drill(small_dataset, tmp_path, Disturbance(member=member, how=how, moment=moment))
     assert result.has_survived
     assert len(result.reasons) == 1
     assert read_result(tmp_path / "disturbed").steps == 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("role", "cluster", "resumed_at"),
+    [
+        ("ps", {"worker": 1, "ps": 1}, 8),
+        ("worker", {"worker": 1, "ps": 1}, None),
+        ("evaluator", {"evaluator": 1}, None),
+    ],
+)
+def test_members_beside_the_chief_cost_what_they_hold(
+    small_dataset: Path, tmp_path: Path, role: str, cluster: dict[str, int], resumed_at: int | None
+) -> None:
+    """A parameter server costs the steps since the checkpoint, a worker that serves and an evaluator cost none."""
+    disturbance = plan_disturbance(role, step=10, cluster=cluster)
+    result = drill(small_dataset, tmp_path, disturbance, cluster=cluster, module=PLAIN)
+    assert (result.has_survived, result.step, result.resumed_at) == (True, 10, resumed_at)
+    assert result.reasons == (f"{role}-0 ended: killed by signal 9",)
+    assert result.steps_lost == (2 if resumed_at else 0)
 
 
 @pytest.mark.slow

@@ -26,7 +26,16 @@ def test_the_drill_tells_what_a_loss_cost(trainwright: Callable, tmp_path: Path)
 @pytest.mark.slow
 def test_a_training_that_does_not_survive_is_an_exit_code(trainwright: Callable) -> None:
     outcome = trainwright(
-        "drill", "--no-compare", "--at-step", "3", "--set", "cluster.worker=2", "--set", "cluster.max_restarts=0"
+        "drill",
+        "--no-compare",
+        "--at-step",
+        "3",
+        "--role",
+        "chief",
+        "--set",
+        "cluster.chief=1",
+        "--set",
+        "cluster.max_restarts=0",
     )
     assert outcome.code == 1
-    assert "no: worker-1 ended: killed by signal 9" in outcome.out
+    assert "no: chief-0 ended: killed by signal 9" in outcome.out
