@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 CHUNK_ROWS = 4_096
 CHUNK_BYTES = 4 << 20
-MISSING_TEXTS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"})
+MISSING_TEXTS = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?"})
 _CODE = re.compile(r"\n0\d")
 
 Column = NDArray[Any]

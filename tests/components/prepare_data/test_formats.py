@@ -216,3 +216,13 @@ def test_an_output_folder_made_before_is_replaced(patients: pd.DataFrame, tmp_pa
         "train",
         "validation",
     ]
+
+
+@pytest.mark.parametrize("gap", ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "null", "?"])
+def test_a_csv_column_of_numbers_stays_one_with_usual_signs_for_gaps(gap: str, tmp_path: Path) -> None:
+    rows = "".join(f"{gap if row % 6 == 0 else row},{'ab'[row % 2]}\n" for row in range(60))
+    (tmp_path / "gaps.csv").write_text(f"size,label\n{rows}")
+    prepared = prepare_data(tmp_path / "gaps.csv", tmp_path / "dataset", PrepareSettings(label="label"))
+    (size,) = prepared.schema.features
+    assert (size.kind, size.dtype) == ("numeric", "float32")
+    assert sum(split.column("size").missing for split in prepared.statistics.splits.values()) == 10
