@@ -4,6 +4,7 @@ The same training runs on one device for these steps, in a process of its own an
 """
 
 import logging
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.cluster.tf_config import VARIABLE
 from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.errors import TrainingFailed
 from trainwright_components.training.course import Equivalence
 from trainwright_components.training.device_settings import CommunicationSettings
 from trainwright_components.training.model_state import read_weights
@@ -33,18 +35,31 @@ class Comparison:
 
     Args:
         reference: The weights of one device, as `read_weights` gives them; empty where nothing is compared.
+        limit: A difference above it ends the training.
     """
 
     step: int
+    limit: float = math.inf
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def look_at(self, model: "keras.Model") -> Equivalence | None:
-        """The largest difference of any weight; None without a reference."""
+        """The largest difference of any weight; None without a reference.
+
+        Raises:
+            TrainingFailed: It is above the limit.
+        """
         weights = read_weights(model)
         if not self.reference:
             return None
         differences = [_difference(weights[name], value) for name, value in self.reference.items() if _is_float(value)]
-        return Equivalence(steps=self.step, largest_difference=max(differences))
+        largest = max(differences)
+        if not largest <= self.limit:
+            raise TrainingFailed(
+                f"after {self.step} steps a weight differs by {largest:.1e} from what one device computes, more than "
+                f"{self.limit:g}: DTensor treats an operation of this model otherwise (random layers such as Dropout "
+                "draw other numbers there); cut other weights, or use training.placement or mirrored"
+            )
+        return Equivalence(steps=self.step, largest_difference=largest)
 
 
 class ReferenceFailed(Exception):
@@ -64,6 +79,7 @@ def train_on_one_device(
         strategy="one_device",
         logical_devices=1,
         placement={},
+        layout={},
         devices=replace(settings.devices, use=()),
         communication=CommunicationSettings(),
         equivalence_steps=0,
@@ -95,7 +111,7 @@ def train_on_one_device(
 
 
 def compare_with_one_device(
-    module: Path, dataset: Path, *, params: Mapping[str, Any], settings: TrainingSettings
+    module: Path, dataset: Path, *, params: Mapping[str, Any], settings: TrainingSettings, limit: float = math.inf
 ) -> Comparison:
     """What the chief compares with; one device's training that fails leaves a line in the log, and no comparison."""
     step = settings.equivalence_steps
@@ -105,7 +121,7 @@ def compare_with_one_device(
     except ReferenceFailed as error:
         logging.getLogger(__name__).warning("equivalence cannot be measured: on one device, %s", error)
         return Comparison(step=step)
-    return Comparison(step=step, reference=reference)
+    return Comparison(step=step, reference=reference, limit=limit)
 
 
 def _is_float(value: NDArray[Any]) -> bool:

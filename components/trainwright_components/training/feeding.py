@@ -8,6 +8,8 @@ from trainwright_components.training.batches import Order, Rows, Sharing, count_
 from trainwright_components.training.class_weights import class_weighting
 from trainwright_components.training.driver import Driver
 from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.sharded_driver import ShardedDriver
+from trainwright_components.training.sharding import VariableSharding
 from trainwright_components.training.splits import open_split
 from trainwright_components.training.synchronous import MakeBatches, SynchronousDriver
 
@@ -29,10 +31,12 @@ def open_driver(
     is_chief: bool = True,
     first_step: int = 0,
     workers: int = 0,
+    sharding: VariableSharding | None = None,
 ) -> tuple[Driver, int]:
     """The driver that begins with step `first_step`, and the steps in an epoch.
 
-    `processes` members take each step together; with parameter servers `workers` take steps by themselves.
+    `processes` members take each step together; with parameter servers `workers` take steps by themselves. With a
+    `sharding`, whose variables the model has, one process takes each step on all of its devices.
     """
     import tensorflow as tf
 
@@ -50,6 +54,14 @@ def open_driver(
     train_batches = _feed(rows, order, module, context, first_step=first_step, weigh=weigh)
     validation_batches = None if validation is None else _feed(validation, stored, module, context)
     validation_steps = 0 if validation is None else count_steps(validation, stored, split=VALIDATION)
+    if sharding is not None:
+        return ShardedDriver(
+            model,
+            sharding,
+            train_batches=train_batches(tf.distribute.InputContext()),
+            validation_batches=None if validation_batches is None else validation_batches(tf.distribute.InputContext()),
+            validation_steps=validation_steps,
+        ), steps
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
         from trainwright_components.training.asynchronous import AsynchronousDriver
 

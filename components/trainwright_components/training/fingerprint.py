@@ -19,6 +19,7 @@ _NO_EFFECT_ON_WEIGHTS = (
     "devices",
     "communication",
     "placement",
+    "layout",
     "equivalence_steps",
 )
 

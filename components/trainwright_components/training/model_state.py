@@ -20,9 +20,7 @@ _MOST_SHOWN = 3
 
 def read_state(model: "keras.Model") -> Arrays:
     """Every variable's value. Metrics are summed over the replicas, so every member of a cluster has to call this."""
-    import tensorflow as tf
-
-    return {name: tf.convert_to_tensor(variable.value).numpy() for name, variable in _variables(model).items()}
+    return {name: _array(variable.value) for name, variable in _variables(model).items()}
 
 
 def write_state(model: "keras.Model", arrays: Arrays) -> None:
@@ -95,6 +93,14 @@ def _differences(variables: Mapping[str, Any], arrays: Arrays) -> list[str]:
             group, _, number = name.partition(".")
             found.append(f"it holds variable {number} of the {group}, of shape {arrays[name].shape}, which is gone")
     return found
+
+
+def _array(value: Any) -> NDArray[Any]:
+    import tensorflow as tf
+
+    is_sharded = hasattr(value, "layout")  # such a variable itself brings its parts together, a tensor of it does not
+    array: NDArray[Any] = (value if is_sharded else tf.convert_to_tensor(value)).numpy()
+    return array
 
 
 def _assign(variable: Any, value: NDArray[Any]) -> None:

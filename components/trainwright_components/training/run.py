@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from trainwright_components.training.tensorflow_errors import in_words_of_traini
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 
 logger = logging.getLogger(__name__)
+
+_PROOF_STEPS = 3  # DTensor may compute wrong numbers and say nothing: each training proves its first steps
+_LIMIT, _MIXED_LIMIT = 1e-4, 1e-2
 
 
 def run_training(
@@ -68,7 +72,7 @@ def run_training(
     for note in notes if place.is_chief else ():
         logger.warning(note)
     choice = choose_strategy(settings, place.cluster)
-    if settings.equivalence_steps and module.train is None:
+    if (settings.equivalence_steps or choice.name == "dtensor") and module.train is None:
         watch = _comparison(choice, module, dataset, params or {}, settings, place)
     with dtype_policy(settings.precision):
         if module.train is not None:
@@ -107,6 +111,11 @@ def _comparison(
     if choice.name == "parameter_server":
         logger.warning("equivalence is of replicas that take each step together; parameter servers are not compared")
         return None
+    if choice.name == "dtensor":
+        steps = settings.equivalence_steps or _PROOF_STEPS
+        limit = _MIXED_LIMIT if settings.precision.startswith("mixed") else _LIMIT
+        proven = replace(settings, equivalence_steps=steps)
+        return compare_with_one_device(module.location, dataset, params=params, settings=proven, limit=limit)
     if not place.is_chief:
         return Comparison(step=settings.equivalence_steps)
     return compare_with_one_device(module.location, dataset, params=params, settings=settings)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.callbacks import open_callbacks
 from trainwright_components.training.central_storage import refuse_state
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
+from trainwright_components.training.devices import replica_devices
 from trainwright_components.training.driver import Driver
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.feeding import open_driver
@@ -27,6 +29,7 @@ from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.roll_back import check_rate, find_way_back, roll_back
 from trainwright_components.training.settings import ROLL_BACK, TrainingSettings
+from trainwright_components.training.sharding import VariableSharding
 from trainwright_components.training.strategies import Choice
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
@@ -101,14 +104,23 @@ class Session:
         others = [str(member) for member in place.cluster.members if not place.cluster.is_chief(member)]
         leave_together(others, name=str(place.member), is_chief=place.is_chief)
 
+    @cached_property
+    def _sharding(self) -> VariableSharding | None:
+        if self.choice.name != "dtensor":
+            return None
+        return VariableSharding(devices=replica_devices(self.settings), axes=self.settings.layout)
+
     def _build_model(self) -> "keras.Model":
         import keras
 
         keras.utils.set_random_seed(self.context.seed)
         placement = LayerPlacement(devices=self.settings.placement) if self.choice.name == "placement" else None
-        with self.strategy.scope(), placement.variables() if placement is not None else nullcontext():
+        spread = placement or self._sharding
+        with self.strategy.scope(), spread.variables() if spread is not None else nullcontext():
             model = self.module.build_model(self.context)
-            if self.place.cluster.is_empty or self.choice.name in ("placement", "central_storage"):
+            if self._sharding is not None:
+                check_kind(self.module, model)  # such a model takes no plain batch
+            elif self.place.cluster.is_empty or self.choice.name in ("placement", "central_storage"):
                 check_model(self.module, model, self.context)
             else:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
@@ -148,6 +160,7 @@ class Session:
                 is_chief=self.place.is_chief,
                 first_step=first_step,
                 workers=self.place.cluster.worker.replicas,
+                sharding=self._sharding,
             )
         loop = Loop(
             model=model,

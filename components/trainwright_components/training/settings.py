@@ -19,6 +19,7 @@ STRATEGIES = (
     "central_storage",
     "tpu",
     "placement",
+    "dtensor",
 )
 PRECISIONS = ("", "float32", "mixed_float16", "mixed_bfloat16")
 _IMPOSSIBLE = {
@@ -39,6 +40,7 @@ class TrainingSettings:
         strategy: `auto` chooses from the cluster and the devices, and says why.
         logical_devices: Into how many each GPU is divided, or the CPU where there is none; 1 leaves them whole.
         placement: Devices of layers by patterns of their names, such as `{"block_2_*": "GPU:1"}`.
+        layout: Axes along which weights are cut over the devices, by ends of their paths: `{"dense/kernel": 1}`.
         tpu: Name or address of the TPU; `local` is that of this machine.
         devices: Which devices, their memory, threads and placement.
         communication: How replicas add up their gradients.
@@ -70,6 +72,7 @@ class TrainingSettings:
     strategy: str = "auto"
     logical_devices: int = 1
     placement: Mapping[str, str] = field(default_factory=dict)
+    layout: Mapping[str, int] = field(default_factory=dict)
     tpu: str = "local"
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     communication: CommunicationSettings = field(default_factory=CommunicationSettings)

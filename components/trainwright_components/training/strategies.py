@@ -16,7 +16,11 @@ from trainwright_components.training.tpu import connect_tpu
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_OF_ONE_PROCESS = ("one_device", "mirrored", "central_storage", "tpu", "placement")
+_OF_ONE_PROCESS = ("one_device", "mirrored", "central_storage", "tpu", "placement", "dtensor")
+_MODEL_PARALLEL = (
+    ("placement", "placement", '{"block_2_*": "GPU:1"}'),
+    ("dtensor", "layout", '{"dense/kernel": 1}'),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +65,25 @@ def _check_alone(name: str, settings: TrainingSettings) -> None:
         raise InvalidSetting(
             f"training.strategy {name} takes one device from training.devices.use, which has {len(used)}; use mirrored"
         )
-    if name == "placement" and not settings.placement:
-        raise InvalidSetting(
-            'training.strategy placement needs training.placement, devices by names of layers: {"block_2_*": "GPU:1"}'
-        )
-    if name != "placement" and settings.placement:
-        raise InvalidSetting(
-            f"training.placement puts the layers of one model on several devices; training.strategy {name} makes "
-            "a whole model for each device: choose one of them"
-        )
+    for strategy, setting, example in _MODEL_PARALLEL:
+        is_given = bool(getattr(settings, setting))
+        if name == strategy and not is_given:
+            raise InvalidSetting(f"training.strategy {name} needs training.{setting}, such as {example}")
+        if name != strategy and is_given:
+            raise InvalidSetting(
+                f"training.{setting} spreads one model over devices, which is training.strategy {strategy}; {name} "
+                "does it otherwise: choose one of them"
+            )
 
 
 def _automatic(settings: TrainingSettings, trainers: int) -> Choice:
     if trainers > 1:
         _check_alone("multi_worker_mirrored", settings)
         return Choice(name="multi_worker_mirrored", reason=f"the cluster has {trainers} training members")
-    if settings.placement:
-        return Choice(name="placement", reason="training.placement puts layers on devices")
+    for name, setting, _ in _MODEL_PARALLEL:
+        if getattr(settings, setting):
+            _check_alone(name, settings)
+            return Choice(name=name, reason=f"training.{setting} spreads the model over devices")
     used, parts = settings.devices.use, settings.logical_devices
     if used:
         name = "mirrored" if len(used) > 1 else "one_device"
@@ -111,6 +117,12 @@ def _one_device(settings: TrainingSettings) -> "tf.distribute.Strategy":
 
     if settings.devices.use:
         return tf.distribute.OneDeviceStrategy(replica_devices(settings)[0])
+    return _default()
+
+
+def _default() -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
     return tf.distribute.get_strategy()
 
 
@@ -176,4 +188,5 @@ _BUILDERS: dict[str, "Callable[[TrainingSettings], tf.distribute.Strategy]"] = {
     "central_storage": _central_storage,
     "tpu": lambda settings: connect_tpu(settings.tpu),
     "placement": _placement,
+    "dtensor": lambda _: _default(),
 }

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainwright_components.errors import InvalidModule, InvalidSetting, TrainwrightError
+from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, TrainwrightError
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.settings import TrainingSettings
@@ -82,6 +82,34 @@ def test_the_difference_to_one_device_is_measured_on_request(
     assert read_result(tmp_path / "model").course.equivalence == result.course.equivalence
 
 
+LAYOUT = {"logical_devices": 2, "layout": {"first/kernel": 1, "first/bias": 0, "last/kernel": 0}}
+
+
+def test_sharded_weights_end_as_those_of_one_device(
+    on_one_device: TrainingResult, small_dataset: Path, tmp_path: Path
+) -> None:
+    """Also over a checkpoint: the second training goes on from the first one's."""
+    settings = {**TRAINING, **LAYOUT, "equivalence_steps": 40}
+    training = {**settings, "epochs": 3, "equivalence_steps": 0}
+    cut_off = train_model(small_dataset, PLAIN, tmp_path / "model", training=training, cluster=FRESH_PROCESS)
+    assert (cut_off.strategy, cut_off.steps) == ("dtensor", 18)
+    (tmp_path / "model" / "training.json").unlink()  # what a training leaves that was cut off
+    result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=FRESH_PROCESS)
+    assert (result.resumed_at, result.steps) == (18, 42)
+    assert result.numbers["difference_to_one_device"] <= 1e-6
+    assert _difference(result, on_one_device) <= 1e-6
+    for one, other in zip(result.history, on_one_device.history, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_sharded_weights_that_go_their_own_way_end_the_training(small_dataset: Path, tmp_path: Path) -> None:
+    """Dropout draws other numbers for the parts of a tensor."""
+    message = "after 3 steps a weight differs by .* from what one device computes, more than 0.0001: DTensor"
+    settings, dropout = {**TRAINING, **LAYOUT}, {"dropout": 0.5}
+    with pytest.raises(TrainingFailed, match=message):
+        train_model(small_dataset, PLAIN, tmp_path / "model", params=dropout, training=settings, cluster=FRESH_PROCESS)
+
+
 def test_a_difference_that_cannot_be_measured_is_said_so(
     small_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,7 +145,19 @@ def test_a_difference_that_cannot_be_measured_is_said_so(
         ({"placement": {"first": "CPU:1"}}, {}, InvalidSetting, "no device 'CPU:1'; there are CPU:0"),
         ({"placement": {"first": "CPU:0"}}, {"eager": True}, InvalidSetting, "compile the model without run_eagerly"),
         ({"placement": {"first": "CPU:0"}, "strategy": "mirrored"}, {}, InvalidSetting, "choose one of them"),
-        ({"strategy": "placement"}, {}, InvalidSetting, "placement needs training.placement"),
+        ({"strategy": "placement"}, {}, InvalidSetting, "placement needs training.placement, such as"),
+        (
+            {"layout": {"frist/kernel": 1}},
+            {},
+            InvalidSetting,
+            "no weight is called 'frist/kernel'; there are first/kernel",
+        ),
+        (
+            {"layout": {"first/kernel": 2}},
+            {},
+            InvalidSetting,
+            r"first/kernel of shape \(6, 8\) cannot be cut along axis 2",
+        ),
         ({"devices": {"use": ["GPU:0"]}}, {}, InvalidSetting, "no device 'GPU:0'; there are CPU:0"),
         ({"strategy": "tpu"}, {}, InvalidSetting, "no TPU 'local' can be used from here .* set training.tpu"),
         ({"variable_partitioner": "min_size"}, {}, InvalidSetting, "Keras 3 cannot split a variable"),
