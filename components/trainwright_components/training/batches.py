@@ -154,7 +154,8 @@ def endless_batches(
 
     Returns:
         With one replica: elements `(x,)`, `(x, y)` or `(x, y, weight)`. With several: `(those, global_rows, own_rows)`,
-        where a share without a row of its own holds one row of another, to be given no weight.
+        where a share without a row of its own holds one row of another, to be given no weight. Without a partial batch,
+        and when the replicas divide the batch, the number of rows is part of the shapes.
     """
     import tensorflow as tf
 
@@ -165,7 +166,12 @@ def endless_batches(
         start = tf.where(number == first_pass, tf.constant(offset, tf.int64), tf.constant(0, tf.int64))
         return rows.shares(number, start, order, sharing)
 
+    has_equal_shares = order.drop_remainder and order.batch_size % sharing.replicas == 0
+    share_rows = order.batch_size // sharing.replicas
+
     def finish(batch: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Any:
+        if has_equal_shares:  # XLA and TPUs compile for shapes
+            batch = tf.nest.map_structure(lambda part: tf.ensure_shape(part, (share_rows, *part.shape[1:])), batch)
         data = transform(batch)
         return data if sharing.replicas == 1 else (data, global_rows, own_rows)
 

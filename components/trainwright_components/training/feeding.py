@@ -12,6 +12,7 @@ from trainwright_components.training.sharded_driver import ShardedDriver
 from trainwright_components.training.sharding import VariableSharding
 from trainwright_components.training.splits import open_split
 from trainwright_components.training.synchronous import MakeBatches, SynchronousDriver
+from trainwright_components.training.tpu import check_fixed_shapes
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +50,10 @@ def open_driver(
     rows = open_split(TRAIN, module, context)
     steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
     validation = _validation_rows(module, context)
-    stored = Order(batch_size=settings.batch_size)
+    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if is_tpu:
+        check_fixed_shapes(settings, strategy.num_replicas_in_sync)
+    stored = Order(batch_size=settings.batch_size, drop_remainder=is_tpu)
     weigh = class_weighting(settings.class_weights, context.schema) if settings.class_weights else None
     train_batches = _feed(rows, order, module, context, first_step=first_step, weigh=weigh)
     validation_batches = None if validation is None else _feed(validation, stored, module, context)

@@ -1,11 +1,15 @@
 """Reach a TPU and set it up. Built from TensorFlow's documentation; no TPU was there to run it on."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+logger = logging.getLogger(__name__)
 
 LOCAL = "local"  # the TPU of this virtual machine
 
@@ -30,3 +34,17 @@ def connect_tpu(name: str) -> "tf.distribute.Strategy":
             f"training.strategy tpu: no TPU {name!r} can be used from here ({reason}); set training.tpu to its name or "
             "grpc:// address, run on a TPU machine, or use another strategy"
         ) from error
+
+
+def check_fixed_shapes(settings: TrainingSettings, cores: int) -> None:
+    """Refuse batches of changing shape, since a TPU compiles for one.
+
+    Raises:
+        InvalidSetting: Partial batches, or a batch that `cores` replicas cannot share equally.
+    """
+    if not settings.drop_remainder or settings.batch_size % cores:
+        raise InvalidSetting(
+            f"training.strategy tpu needs shares of one size: set training.drop_remainder, and a training.batch_size "
+            f"that its {cores} cores divide; got {settings.batch_size}"
+        )
+    logger.warning("tpu: the last partial batch of the validation split is left out")

@@ -103,6 +103,17 @@ def test_the_partial_batch_can_be_left_out(rows_of: Any) -> None:
 
 
 @both
+def test_equal_shares_have_fixed_shapes(rows_of: Any) -> None:
+    """As a TPU needs them; else the number of rows is open."""
+    for batch_size, drop_remainder, expected in [(8, True, 4), (8, False, None), (9, True, None)]:
+        order = Order(batch_size=batch_size, drop_remainder=drop_remainder)
+        dataset = endless_batches(rows_of(20), order, Sharing(replicas=2), transform=lambda batch: batch)
+        features, labels = dataset.element_spec[0]
+        assert features["n"].shape.as_list() == labels.shape.as_list() == [expected]
+        assert len(next(iter(dataset))[0][1]) == -(-batch_size // 2)
+
+
+@both
 def test_two_replicas_of_one_process_take_turns(rows_of: Any) -> None:
     dataset = endless_batches(
         rows_of(5), Order(batch_size=3), Sharing(replicas=2, first=0, local=2), transform=lambda batch: batch
