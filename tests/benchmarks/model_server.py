@@ -220,15 +220,32 @@ def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Any
 # The load: closed loops on a few connections, or requests at a fixed rate.
 
 
-async def rest_asker(port: int, case: Case) -> Callable[[], Any]:
+def request_bytes(case: Case) -> bytes:
+    """What every request of a case sends."""
+    images = image_batch(case)
+    if case.api == REST:
+        body = json.dumps({"instances": images.tolist()}).encode()
+        head = f"POST /v1/models/{case.model}:predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        return head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    from tensorflow.core.framework import types_pb2
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = case.model
+    tensor = request.inputs["image"]
+    tensor.dtype = types_pb2.DT_FLOAT
+    for size in images.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.float_val.extend(images.ravel().tolist())
+    return bytes(request.SerializeToString())
+
+
+async def rest_asker(port: int, content: bytes) -> Callable[[], Any]:
     """A kept connection that asks over REST."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
-    body = json.dumps({"instances": image_batch(case).tolist()}).encode()
-    head = f"POST /v1/models/{case.model}:predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-    request = head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     async def ask() -> None:
-        writer.write(request)
+        writer.write(content)
         response = (await reader.readuntil(b"\r\n\r\n")).lower()
         assert response.startswith(b"http/1.1 200"), response
         length = int(response.partition(b"content-length:")[2].split(b"\r\n")[0])
@@ -237,21 +254,10 @@ async def rest_asker(port: int, case: Case) -> Callable[[], Any]:
     return ask
 
 
-async def grpc_asker(port: int, case: Case) -> Callable[[], Any]:
-    """A channel that asks over gRPC, with the bytes of a request made once."""
+async def grpc_asker(port: int, content: bytes) -> Callable[[], Any]:
+    """A channel that asks over gRPC."""
     import grpc
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
 
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = case.model
-    tensor = request.inputs["image"]
-    images = image_batch(case)
-    tensor.dtype = tf.float32.as_datatype_enum
-    for size in images.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    tensor.float_val.extend(images.ravel().tolist())
-    content = request.SerializeToString()
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
     call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
@@ -262,10 +268,10 @@ async def grpc_asker(port: int, case: Case) -> Callable[[], Any]:
     return ask
 
 
-async def generate_load(port: int, case: Case, seconds: float, rate: float) -> dict[str, Any]:
+async def generate_load(port: int, api: str, content: bytes, seconds: float, rate: float) -> dict[str, Any]:
     """Ask for `seconds`; at `rate` requests per second, or as fast as answers come if it is 0."""
-    make = rest_asker if case.api == REST else grpc_asker
-    askers = [await make(port, case) for _ in range(CONNECTIONS if not rate else 2 * CONNECTIONS)]
+    make = rest_asker if api == REST else grpc_asker
+    askers = [await make(port, content) for _ in range(CONNECTIONS if not rate else 2 * CONNECTIONS)]
     for _ in range(12):
         await asyncio.gather(*(ask() for ask in askers))
     latencies: list[float] = []
@@ -298,12 +304,24 @@ def measure(server: Running, case: Case, seconds: float, rate: float = 0) -> dic
     """Have another process ask a server, and count what that cost the server."""
     import psutil
 
-    order = json.dumps([server.ports[case.api], vars(case), seconds, rate])
-    with subprocess.Popen(
-        [sys.executable, __file__, "--load", order], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as load:
+    with (
+        tempfile.NamedTemporaryFile() as request,
+        subprocess.Popen(
+            [
+                *(sys.executable, __file__, "--load"),
+                json.dumps([server.ports[case.api], case.api, request.name, seconds, rate]),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as load,
+    ):
         assert load.stdin is not None
         assert load.stdout is not None
+        request.write(request_bytes(case))
+        request.flush()
+        load.stdin.write("ready\n")
+        load.stdin.flush()
         lines = (line.removeprefix(RESULT) for line in load.stdout if line.startswith(RESULT))
         next(lines)
         process = psutil.Process(server.process.pid)
@@ -391,9 +409,10 @@ def main() -> None:
         SERVERS[name](Path(base), int(port))
         return
     if arguments.load:
-        port, case, seconds, rate = json.loads(arguments.load)
-        case["shape"] = tuple(case["shape"])
-        print(RESULT + json.dumps(asyncio.run(generate_load(port, Case(**case), seconds, rate))), flush=True)
+        port, api, file, seconds, rate = json.loads(arguments.load)
+        sys.stdin.readline()
+        found = asyncio.run(generate_load(port, api, Path(file).read_bytes(), seconds, rate))
+        print(RESULT + json.dumps(found), flush=True)
         return
     others = ["tensorflow_model_server"] if shutil.which("tensorflow_model_server") else []
     for skipped, reason in (

@@ -83,6 +83,7 @@ class Flags:
     api_key: str = _ours("", "key that requests must carry; a file or TRAINWRIGHT_API_KEY keep it off the process list")
     api_key_file: str = _ours("", "file that holds the key that requests must carry")
     rest_api_ssl_config_file: str = _ours("", "text proto SSLConfig: key and certificate for REST over TLS")
+    rest_api_max_request_bytes: int = _ours(100 << 20, "largest REST body, as sent and unpacked")
     custom_op_libraries: str = _ours("", "shared libraries with operations that models need, comma-separated")
     workers: int = _ours(1, "processes on the same ports, each with all models; reloads then come by the config file")
     shares_ports: bool = _ours(False, "listen beside other processes on the same ports, as one of the workers")

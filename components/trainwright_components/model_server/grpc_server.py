@@ -15,6 +15,9 @@ from trainwright_components.model_server.predictor import Predictor
 from trainwright_components.model_server.status import invalid_argument
 from trainwright_components.model_server.text_protos import SSLConfig, read_text_proto
 
+MAX_MESSAGE_BYTES = 512 << 20
+"""The largest request, as sent and unpacked; a packed one of two megabytes could otherwise take two gigabytes."""
+
 _INT32_LIMIT = 1 << 31
 
 
@@ -53,7 +56,7 @@ class GrpcServer:
 
     def __init__(self, predictor: Predictor, settings: GrpcSettings) -> None:
         options: dict[str, int | str] = {
-            "grpc.max_receive_message_length": -1,
+            "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
             "grpc.max_send_message_length": -1,
             "grpc.so_reuseport": int(settings.shares_ports),  # or a taken port would be no error
         }

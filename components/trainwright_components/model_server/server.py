@@ -169,12 +169,13 @@ class ModelServer:
             metrics=self._metrics,
             pages=operator_pages(self._core) | metrics_pages(self._metrics, self._monitoring),
             api_key=self._api_key,
+            max_body_bytes=flags.rest_api_max_request_bytes,
             is_cors_enabled=flags.rest_api_enable_cors_support,
         )
         config = uvicorn.Config(
             transport,
             loop="asyncio",
-            http=_guarded_protocol(),
+            http=_guarded_protocol(flags.rest_api_max_request_bytes),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -242,9 +243,12 @@ def _tflite_interpreters(flags: Flags) -> int:
     return max(1, flags.num_tflite_pools) * max(1, flags.num_tflite_interpreters_per_pool)
 
 
-def _guarded_protocol() -> Any:
+def _guarded_protocol(max_body_bytes: int) -> Any:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # or each malformed request fills the log by a line
-    limits = ConnectionLimits(connections=connections_that_files_allow())
+    limits = ConnectionLimits(
+        sent_bytes=2 * max_body_bytes + (1 << 20),  # a body in small chunks is sent with as much around it
+        connections=connections_that_files_allow(),
+    )
     return functools.partial(GuardedProtocol, ConnectionGuard(limits))
 
 
