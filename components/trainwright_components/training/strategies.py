@@ -65,6 +65,11 @@ def _check_alone(name: str, settings: TrainingSettings) -> None:
         raise InvalidSetting(
             f"training.strategy {name} takes one device from training.devices.use, which has {len(used)}; use mirrored"
         )
+    if name == "multi_worker_mirrored" and used:
+        raise InvalidSetting(
+            "training.devices.use is for one process: each member of a cluster takes all its GPUs, or its CPU; choose "
+            "them with training.devices.visible_gpus"
+        )
     for strategy, setting, example in _MODEL_PARALLEL:
         is_given = bool(getattr(settings, setting))
         if name == strategy and not is_given:

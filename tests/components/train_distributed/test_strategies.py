@@ -102,6 +102,7 @@ def test_sharded_weights_end_as_those_of_one_device(
         assert one == pytest.approx(other, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_sharded_weights_that_go_their_own_way_end_the_training(small_dataset: Path, tmp_path: Path) -> None:
     """Dropout draws other numbers for the parts of a tensor."""
     message = "after 3 steps a weight differs by .* from what one device computes, more than 0.0001: DTensor"

@@ -136,6 +136,8 @@ def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Pat
     [
         ({"strategy": "multi_worker_mirrored"}, {}, "needs a cluster"),
         ({"strategy": "mirrored"}, {"worker": 2}, "uses one process, but the cluster has 2"),
+        ({"devices": {"use": ["CPU:0"]}}, {"worker": 2}, "use is for one process: each member of a cluster takes all"),
+        ({"placement": {"dense": "CPU:0"}}, {"worker": 2}, "spreads one model over devices.*choose one of them"),
         ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local, docker; got 'slurm'"),
     ],
 )
