@@ -97,20 +97,17 @@ STEPS = "own_step own_loss adds_loss two_optimizers eager several_steps xla"
 LOSSES = "masked constrained measured sum mean_of_weights scalar_loss"
 OPTIMIZERS = "accumulation clipvalue global_clipnorm ema ema_overwrite weight_decay loss_scale loss_scale_factor"
 NUMBERS = "bfloat16 float16"
-KINDS = [*MODELS.split(), *STEPS.split(), *LOSSES.split(), *OPTIMIZERS.split(), *NUMBERS.split()]
+KINDS = f"{MODELS} {STEPS} {LOSSES} {OPTIMIZERS} {NUMBERS}"
 
 
-def kinds(often: str, *, without: str = "") -> Any:
-    """All kinds of models, those that are not tried `often` marked as slow."""
-    marks = {kind: () if kind in often.split() else (pytest.mark.slow,) for kind in KINDS}
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=marks[kind]) for kind in KINDS if kind not in without.split()]
-    )
+def kinds(often: str, *, of: str = KINDS, without: str = "") -> Any:
+    """Kinds of models, those that are not tried `often` marked as slow."""
+    chosen = [kind for kind in of.split() if kind not in without.split()]
+    marks = {kind: () if kind in often.split() else (pytest.mark.slow,) for kind in chosen}
+    return pytest.mark.parametrize("kind", [pytest.param(kind, marks=marks[kind]) for kind in chosen])
 
 
-@kinds(
-    "dense batch_norm convolution recurrent attention several own_step own_loss eager several_steps measured loss_scale"
-)
+@kinds("dense batch_norm recurrent attention several own_step eager several_steps")
 def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     module, params = module_of(kind)
     result = run_training(load_module(module), tiny_dataset, tmp_path / "model", params=params, settings=SETTINGS)
@@ -119,13 +116,15 @@ def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset:
 
 # On replicas the same holds, except for Dropout, which draws for the rows of one replica, and for BatchNorm that is not
 # synchronized, which sees the rows of one.
-@kinds("own_loss two_optimizers masked accumulation several", without="batch_norm")
+@kinds("own_loss masked accumulation", without="batch_norm subclassed clipvalue global_clipnorm loss_scale_factor")
 @pytest.mark.usefixtures("warm_parent")
 def test_on_two_logical_devices(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     assert_like_on(kind, {"chief": 1}, {"logical_devices": 2}, fitted, tiny_dataset, tmp_path)
 
 
-@kinds("convolution accumulation own_step", without="batch_norm")
+@kinds(
+    "convolution own_step", of=f"{MODELS} {STEPS} masked accumulation loss_scale", without="batch_norm subclassed xla"
+)
 @pytest.mark.usefixtures("warm_parent")
 def test_on_two_workers(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     assert_like_on(kind, {"worker": 2}, {}, fitted, tiny_dataset, tmp_path)
@@ -181,8 +180,12 @@ def test_callbacks_of_keras_do_what_they_do_in_fit(tiny_dataset: Path, tmp_path:
 
 @pytest.mark.parametrize(
     ("cluster", "options"),
-    [({}, {}), ({"chief": 1}, {"logical_devices": 3}), ({"worker": 2}, {}), ({"worker": 2}, {"drop_remainder": True})],
-    ids=["one_device", "mirrored", "two_workers", "two_workers_without_remainder"],
+    [
+        pytest.param({}, {}, id="one_device"),
+        pytest.param({"chief": 1}, {"logical_devices": 3}, id="three_logical_devices"),
+        pytest.param({"worker": 2}, {}, id="two_workers"),
+        pytest.param({"worker": 2}, {"drop_remainder": True}, id="without_remainder", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("batch_size", [26, pytest.param(10, marks=pytest.mark.slow)])
 def test_each_example_is_seen_once_in_each_epoch(
