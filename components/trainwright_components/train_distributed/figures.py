@@ -37,16 +37,16 @@ def draw_course(course: Course) -> "Figure":
     from matplotlib.figure import Figure
 
     steps = [point.step for point in course.points]
-    figure = Figure(figsize=(2 * _WIDTH, _HEIGHT))
+    figure = Figure(figsize=(2 * _WIDTH, _HEIGHT), layout="constrained")
     speed = figure.add_subplot(1, 2, 1)
     speed.plot(steps, [point.examples_per_second for point in course.points], marker=".")
     speed.set_title("examples per second")
-    speed.set_ylim(bottom=0)
     rate = figure.add_subplot(1, 2, 2)
     rate.plot(steps, [point.learning_rate for point in course.points], marker=".")
     rate.set_title("learning rate")
     for axes in (speed, rate):
         axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
         _mark(axes, course)
     return figure
 
@@ -56,6 +56,5 @@ def _mark(axes: "Axes", course: Course) -> None:
         axes.axvline(step, color="tab:orange", linestyle="--", linewidth=1)
     for one in course.roll_backs:
         axes.axvline(one.to_step, color="tab:red", linestyle=":", linewidth=1)
-    bottom = axes.get_ylim()[0]
     saved = [one.step for one in course.checkpoints]
-    axes.plot(saved, [bottom] * len(saved), linestyle="none", marker="^", color="gray", clip_on=False)
+    axes.plot(saved, [0] * len(saved), linestyle="none", marker="^", color="gray", clip_on=False)

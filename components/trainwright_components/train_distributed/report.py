@@ -95,7 +95,7 @@ def _add_course(page: Report, course: Course) -> None:
         page.add_heading("Checkpoints")
         page.add_text(f"{len(course.checkpoints)} were written" + (", the last of them:" if shown else "."))
         page.add_table(
-            [(one.step, round(one.at_s, 3), one.size_bytes, round(one.took_s, 3)) for one in shown],
+            [(one.step, round(one.at_s, 3), one.size_bytes, one.took_s and round(one.took_s, 3)) for one in shown],
             header=("step", "after s", "bytes", "seconds to write"),
         )
 

@@ -39,11 +39,13 @@ class Checkpoint:
         arrays: Values of variables by name.
         progress: Where the training stands; plain JSON.
         step: Optimizer steps taken.
+        size_bytes: Of the file that it was read from; 0 before it was written.
     """
 
     arrays: Arrays
     progress: Mapping[str, Any]
     step: int
+    size_bytes: int = 0
 
 
 class CheckpointFolder:
@@ -132,7 +134,8 @@ def read_checkpoint(content: bytes) -> tuple[Checkpoint, str]:
         arrays = {name: archive[name] for name in archive.files}
     progress = json.loads(arrays.pop(_PROGRESS).tobytes())
     fingerprint = progress.pop("fingerprint")
-    return Checkpoint(arrays=arrays, step=progress.pop("step"), progress=progress), fingerprint
+    step = progress.pop("step")
+    return Checkpoint(arrays=arrays, step=step, progress=progress, size_bytes=len(content)), fingerprint
 
 
 def _storable(arrays: Arrays) -> dict[str, NDArray[Any]]:

@@ -28,12 +28,12 @@ class SavedCheckpoint:
 
     Args:
         at_s: As in `Point`.
-        took_s: Seconds that writing took.
+        took_s: Seconds that writing took; None of one that was read again.
     """
 
     step: int
     size_bytes: int
-    took_s: float
+    took_s: float | None
     at_s: float = 0.0
 
 
@@ -71,12 +71,13 @@ class Course:
     resumed_at: list[int] = field(default_factory=list)
     equivalence: Equivalence | None = None
 
-    def note(self, *, step: int, at_s: float, batch_size: int, learning_rate: float) -> None:
-        """Add a point, at most one per second; of too many, every second one goes."""
+    def note(self, *, step: int, at_s: float, batch_size: int, learning_rate: float, is_last: bool = False) -> None:
+        """Add a point, at most one per second and the last; of too many, every second one goes."""
         last = self.points[-1] if self.points else Point(step=0, at_s=0.0, examples_per_second=0.0, learning_rate=0.0)
-        if at_s - last.at_s < _LEAST_S or step <= last.step:
+        took_s = at_s - last.at_s
+        if step <= last.step or took_s <= 0 or (took_s < _LEAST_S and not is_last):
             return
-        rate = (step - last.step) * batch_size / (at_s - last.at_s)
+        rate = (step - last.step) * batch_size / took_s
         self.points.append(Point(step=step, at_s=at_s, examples_per_second=rate, learning_rate=learning_rate))
         if len(self.points) > _MOST_POINTS:
             del self.points[:-1:2]

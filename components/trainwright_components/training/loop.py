@@ -105,6 +105,8 @@ class Loop:
         restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
         while self.position.epoch < self.settings.epochs and not self.position.stop_reason:
             self._run_epoch()
+        if self.lines is not None:
+            self._note_course(is_last=True)
         self.save_checkpoint()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         if self.stopping is not None and self.stopping.best_weights:
@@ -129,6 +131,10 @@ class Loop:
         """Go on from `checkpoint`."""
         write_state(self.model, checkpoint.arrays)
         self.position = Position.from_json(checkpoint.progress["position"])
+        again = SavedCheckpoint(
+            step=checkpoint.step, size_bytes=checkpoint.size_bytes, took_s=None, at_s=self.position.seconds
+        )
+        self.position.course.checkpoints.append(again)  # a checkpoint cannot tell of itself
         self._restored_callbacks = checkpoint.progress["callbacks"]
         if self.stopping is not None and "stopping" in checkpoint.progress:
             best = {name.removeprefix(_BEST): v for name, v in checkpoint.arrays.items() if name.startswith(_BEST)}
@@ -249,12 +255,13 @@ class Loop:
         rate = read_rate(self.model)
         return f", at learning rate {rate:.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
 
-    def _note_course(self) -> None:
+    def _note_course(self, *, is_last: bool = False) -> None:
         self.position.course.note(
             step=self.position.step,
             at_s=self._elapsed(),
             batch_size=self.settings.batch_size,
             learning_rate=read_rate(self.model),
+            is_last=is_last,
         )
 
     def measurements(self) -> dict[str, float]:
