@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from trainwright_components.errors import InvalidData
 from trainwright_components.model_module import Context
 
 DEFAULT_PARAMS = {"filters": 32, "units": 64, "dropout": 0.2, "learning_rate": 3e-3}
@@ -27,7 +28,9 @@ def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
 def build_model(context: Context) -> keras.Model:
     """Two strided convolutions and one hidden layer."""
     params = context.params
-    (feature,) = context.schema.features
+    feature, *others = context.schema.features
+    if others or len(feature.shape) != 2:
+        raise InvalidData("digits takes one column of grey images; for a table say module=tabular_classifier")
     image = keras.Input(shape=(*feature.shape, 1), name="image")
     x = keras.layers.Conv2D(params["filters"], 3, padding="same", activation="relu")(image)
     x = keras.layers.Conv2D(params["filters"], 3, strides=2, padding="same", activation="relu")(x)

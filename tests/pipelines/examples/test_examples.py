@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.errors import UserCodeError
+from trainwright_components.errors import InvalidData, UserCodeError
 from trainwright_components.model_module import load_module
 from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_components.training.run import run_training
@@ -62,3 +62,9 @@ def test_the_wrong_kind_of_label_is_told(example: str, source: str, tmp_path: Pa
     with pytest.raises(Exception, match="use tabular_") as caught:
         run_training(load_module(file_of(example)), dataset, tmp_path / "model")
     assert not isinstance(caught.value, UserCodeError)
+
+
+def test_a_table_for_the_digits_is_told_which_module_takes_it(tmp_path: Path) -> None:
+    dataset = prepare_data("iris", tmp_path / "dataset").dataset
+    with pytest.raises(InvalidData, match="module=tabular_classifier"):
+        run_training(load_module(file_of("digits")), dataset, tmp_path / "model")
