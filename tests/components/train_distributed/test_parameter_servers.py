@@ -197,6 +197,29 @@ def test_sigterm_saves_before_the_servers_go_and_the_training_goes_on(small_data
 
 
 @pytest.mark.slow
+def test_containers_serve_like_processes(
+    counted_alone: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+    docker_image: str,
+    this_python: tuple[Path, ...],
+) -> None:
+    image = {"replicas": 1, "image": docker_image}
+    result = train(
+        small_dataset,
+        tmp_path,
+        params={"victims": "chief-0", "step": 10, "marker": str(tmp_path / "model" / "marker")},
+        cluster={
+            "launcher": "docker",
+            "mounts": [str(path) for path in this_python],
+            **dict.fromkeys(("chief", "worker", "ps"), image),
+        },
+    )
+    assert result.resumed_at == 8
+    assert_same(result, counted_alone)
+
+
+@pytest.mark.slow
 def test_no_server_outlives_a_parent_that_is_killed(small_dataset: Path, tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
