@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _PORTIONS_PER_WORKER = 4  # enough for a fast worker to take over from a slow one
-_MOST_STEPS = 64  # of a portion, whose rows travel to the worker together
+_MOST_STEPS, _MOST_BYTES = 64, 16 << 20  # of a portion, whose rows travel to the worker together
 
 
 class AsynchronousDriver:
@@ -43,7 +43,7 @@ class AsynchronousDriver:
 
         from trainwright_components.training.synchronous import symbols_of
 
-        self._model, self._batch_size, self._workers = model, batch_size, workers
+        self._model, self._batch_size, self._in_flight = model, batch_size, workers * _PORTIONS_PER_WORKER
         self._train_batches, self._validation_batches = iter(train_batches), None
         if validation_batches is not None:
             self._validation_batches = iter(validation_batches)
@@ -82,7 +82,11 @@ class AsynchronousDriver:
         """Hand out `count` batches, wait for all, and count what came back; a step that was repeated counts once."""
         import tensorflow as tf
 
-        results = [self._coordinator.schedule(work.on_worker, (portion,)) for portion in self._portions(batches, count)]
+        results: list[Any] = []
+        for portion in self._portions(batches, count):
+            results.append(self._coordinator.schedule(work.on_worker, (portion,)))
+            if len(results) > self._in_flight:
+                results[-1 - self._in_flight].get()  # waits, so that the rows of a few portions are held, not of all
         self._coordinator.join()
         counts, logs = zip(*(result.get() for result in results), strict=True)
         metrics = work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)])
@@ -93,13 +97,15 @@ class AsynchronousDriver:
         """`count` batches as the rows of several, one after the other; only the last of a portion may be partial."""
         import tensorflow as tf
 
-        most = max(1, min(count // (self._workers * _PORTIONS_PER_WORKER), _MOST_STEPS)) if self._can_join else 1
+        most = max(1, min(count // self._in_flight, _MOST_STEPS)) if self._can_join else 1
         held: list[Any] = []
         for number in range(count):
             batch = next(batches)
             held.append(batch)
-            rows = int(tf.nest.flatten(batch)[0].shape[0])
-            if len(held) == most or rows < self._batch_size or number == count - 1:
+            columns = tf.nest.flatten(batch)
+            rows, size = int(columns[0].shape[0]), sum(int(tf.size(one)) * one.dtype.size for one in columns)
+            is_full = len(held) == most or len(held) * size >= _MOST_BYTES
+            if is_full or rows < self._batch_size or number == count - 1:
                 yield held[0] if len(held) == 1 else tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *held)
                 held = []
 
