@@ -69,6 +69,7 @@ def proto_of(value: Any, *, as_tensor_content: bool = False) -> Any:
     if packed is not None and array.size:
         dtype, name = packed
         proto = tensor_pb2.TensorProto(dtype=dtype)
+        proto.tensor_shape.SetInParent()  # a scalar's shape is there and empty
         for size in array.shape:
             proto.tensor_shape.dim.add(size=size)
         number = _CONTENT_FIELD if as_tensor_content else _FIELD_NUMBERS[name]

@@ -127,6 +127,8 @@ def test_tensors_go_both_ways_as_tensorflow_has_them(kind: Any, shape: tuple[int
     array = (np.random.default_rng(1).normal(size=shape) * 3).astype(kind)
     for as_tensor_content in (False, True):
         proto = proto_of(array, as_tensor_content=as_tensor_content)
+        assert proto.tensor_shape == tf.make_tensor_proto(array).tensor_shape
+        assert proto.HasField("tensor_shape")
         np.testing.assert_array_equal(tf.make_ndarray(proto), array)
         np.testing.assert_array_equal(array_of(proto), array)
         assert array_of(proto).shape == array.shape
