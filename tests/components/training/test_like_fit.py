@@ -115,8 +115,8 @@ def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset:
 
 
 # On replicas the same holds, except for Dropout, which draws for the rows of one replica, and for BatchNorm that is not
-# synchronized, which sees the rows of one.
-@kinds("own_loss masked accumulation", without="batch_norm subclassed clipvalue global_clipnorm loss_scale_factor")
+# synchronized, which sees the rows of one, and for a loss that is one number, which takes the mean weight of its rows.
+@kinds("own_loss masked accumulation", without="batch_norm scalar_loss subclassed clipvalue global_clipnorm")
 @pytest.mark.usefixtures("warm_parent")
 def test_on_two_logical_devices(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     assert_like_on(kind, {"chief": 1}, {"logical_devices": 2}, fitted, tiny_dataset, tmp_path)
