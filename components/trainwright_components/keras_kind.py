@@ -6,10 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import keras
+from typing import Any
 
 LEGACY_VARIABLE = "TF_USE_LEGACY_KERAS"  # makes tf.keras mean tf_keras; TensorFlow reads it on import
 TF_KERAS = "tf_keras"
@@ -20,14 +17,32 @@ def uses_tf_keras(location: str | Path) -> bool:
     return any(_asks_for_tf_keras(file) for file in _sources(location))
 
 
-def keras_of(model: Any) -> Any:
-    """The package that `model` was built with: `keras` or `tf_keras`."""
-    return importlib.import_module(TF_KERAS if is_tf_keras(model) else "keras")
+def keras_for(location: str | Path) -> Any:
+    """The package that the module at `location` is written for: `keras` or `tf_keras`."""
+    return importlib.import_module(TF_KERAS if uses_tf_keras(location) else "keras")
 
 
-def is_tf_keras(model: "keras.Model") -> bool:
-    """Whether `model`, or the class that it comes from, is one of tf_keras."""
-    return any(kind.__module__.split(".")[0] == TF_KERAS for kind in type(model).__mro__)
+def set_random_seed(location: str | Path, seed: int) -> None:
+    """Seed what is random in the module at `location`; tf_keras then keeps its random state where it can be read."""
+    package = keras_for(location)
+    if package.__name__ == TF_KERAS:
+        package.backend.experimental.enable_tf_random_generator()
+    package.utils.set_random_seed(seed)
+
+
+def keras_of(thing: Any) -> Any:
+    """The package that a model or a callback was made with: `keras` or `tf_keras`."""
+    return importlib.import_module(TF_KERAS if is_tf_keras(thing) else "keras")
+
+
+def is_tf_keras(thing: Any) -> bool:
+    """Whether a model or a callback, or the class that its own comes from, is one of tf_keras."""
+    return any(kind.__module__.split(".")[0] == TF_KERAS for kind in type(thing).__mro__)
+
+
+def is_compiled(model: Any) -> bool:
+    """Whether `model.compile` was called."""
+    return bool(getattr(model, "compiled", False) or getattr(model, "_is_compiled", False))
 
 
 def _sources(location: str | Path) -> Iterator[Path]:

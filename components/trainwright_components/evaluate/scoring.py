@@ -13,6 +13,7 @@ from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import KERAS_PREFIX
+from trainwright_components.keras_kind import is_compiled, is_tf_keras, keras_of
 from trainwright_components.model_outputs import OutputReader
 from trainwright_components.training.trained_model import TrainedModel
 
@@ -34,11 +35,10 @@ class Scorer:
     """The model, its preprocessing and its compiled Keras metrics as one graph function."""
 
     def __init__(self, trained: TrainedModel, dataset: Path, split: str, *, batch_size: int) -> None:
-        import keras
         import tensorflow as tf
 
         self._model = trained.model
-        self._loss = keras.metrics.Mean()
+        self._loss = keras_of(self._model).metrics.Mean()
         self._rows = _read_rows(trained, dataset, split).batch(batch_size)
         self._reader = OutputReader.for_model(self._model, trained.schema)
         self._label = self._reader.label.name
@@ -46,8 +46,9 @@ class Scorer:
 
         def score(features: Any, label: Any, weight: Any = None) -> Any:
             outputs = self._model(module.preprocess(features, context), training=False)
-            if self._model.compiled:
-                loss = self._model.compute_loss(features, label, outputs, sample_weight=weight, training=False)
+            if is_compiled(self._model):
+                mode = {} if is_tf_keras(self._model) else {"training": False}
+                loss = self._model.compute_loss(features, label, outputs, sample_weight=weight, **mode)
                 self._loss.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(label)[0])[0])
                 self._model.compute_metrics(x=features, y=label, y_pred=outputs, sample_weight=weight)
             return self._reader.read(outputs)
@@ -59,7 +60,7 @@ class Scorer:
         """Score one batch and forget it: shows mistakes early, and Keras makes its metrics' variables."""
         for row in self._rows.take(1):
             self._score(*row)
-        if self._model.compiled:
+        if is_compiled(self._model):
             self._model.reset_metrics()
             self._loss.reset_state()
 
@@ -75,7 +76,7 @@ class Scorer:
 
     def keras_metrics(self) -> dict[str, float]:
         """The compiled metrics and the loss over the rows scored so far, under `keras_` names."""
-        if not self._model.compiled:
+        if not is_compiled(self._model):
             return {}
         values = self._model.get_metrics_result() | {"loss": self._loss.result()}
         return {f"{KERAS_PREFIX}{name}": float(value) for name, value in values.items() if np.ndim(value) == 0}

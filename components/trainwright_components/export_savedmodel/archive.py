@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
 from trainwright_components.graph_names import can_be_arguments
+from trainwright_components.keras_variables import tensorflow_variable
 from trainwright_components.quiet import quiet_loggers
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_archive(model: "keras.Model", signatures: Iterable[Signature], tables:
 
 def _in_stable_order(model: "keras.Model", variables: Iterable[Any]) -> list[Any]:
     """Each variable once, in the model's order; those of `preprocess` follow by name."""
-    order = {id(variable.value): index for index, variable in enumerate(model.variables)}
+    order = {id(tensorflow_variable(variable)): index for index, variable in enumerate(model.variables)}
     once = {id(variable): variable for variable in variables}
     return sorted(once.values(), key=lambda variable: (order.get(id(variable), len(order)), variable.name))
 

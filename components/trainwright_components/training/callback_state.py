@@ -22,7 +22,7 @@ def restore_callbacks(callbacks: Sequence[Any], states: States) -> None:
 
 
 def _state(callback: Any) -> dict[str, Any]:
-    is_of_keras = type(callback).__module__.startswith("keras.")
+    is_of_keras = type(callback).__module__.startswith(("keras.", "tf_keras."))
     return {
         name: value
         for name, value in vars(callback).items()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
+from trainwright_components.keras_kind import keras_of
 from trainwright_components.model_module import Context, ModelModule
 
 if TYPE_CHECKING:
@@ -26,17 +27,16 @@ def open_callbacks(
     Raises:
         InvalidModule: There is one that cannot work here.
     """
-    import keras
-
+    keras_callbacks = keras_of(model).callbacks
     users = list(module.callbacks(context)) if module.callbacks is not None else []
-    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in users):
+    if any(isinstance(callback, keras_callbacks.BackupAndRestore) for callback in users):
         raise InvalidModule(
             f"callbacks of {module.location.name} returned BackupAndRestore, which repeats steps; leave it "
             "out: training saves checkpoints and goes on from them at the exact step"
         )
-    writers = tuple(getattr(keras.callbacks, name) for name in _WRITERS)
-    own = [keras.callbacks.Callback() if isinstance(one, writers) and not is_chief else one for one in users]
-    return keras.callbacks.CallbackList(own, add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
+    writers = tuple(getattr(keras_callbacks, name) for name in _WRITERS)
+    own = [keras_callbacks.Callback() if isinstance(one, writers) and not is_chief else one for one in users]
+    return keras_callbacks.CallbackList(own, add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
 
 
 def watch_batches(callbacks: Sequence[Any]) -> bool:
@@ -45,13 +45,11 @@ def watch_batches(callbacks: Sequence[Any]) -> bool:
 
 
 def _watches_batches(callback: Any) -> bool:
-    import keras
-
     kind = type(callback)
     idle = _IDLE_IN_BATCHES.get(kind.__name__)
-    if idle is not None and kind.__module__.startswith("keras.") and idle(callback):
+    if idle is not None and kind.__module__.startswith(("keras.", "tf_keras.")) and idle(callback):
         return False
-    base = keras.callbacks.Callback
+    base = keras_of(callback).callbacks.Callback
     return any(
         hook in vars(callback) or getattr(kind, hook, None) is not getattr(base, hook, None) for hook in _BATCH_HOOKS
     )

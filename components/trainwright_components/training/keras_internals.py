@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.errors import TrainingFailed
+from trainwright_components.keras_kind import keras_of
+from trainwright_components.training.replaced import replaced
 
 if TYPE_CHECKING:
     import keras
@@ -91,12 +93,12 @@ def store_value(variable: "keras.Variable", value: Any) -> None:
 
 def optimizers_of(model: "keras.Model") -> list[Any]:
     """The compiled optimizer first, then those that the model holds in attributes, each once."""
-    import keras
-
+    package = keras_of(model)
+    kinds = (package.optimizers.Optimizer, package.mixed_precision.LossScaleOptimizer)
     held: list[Any] = [model.optimizer]
     for value in vars(model).values():
         held += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-    return list({id(one): one for one in held if isinstance(one, keras.optimizers.Optimizer)}.values())
+    return list({id(one): one for one in held if isinstance(one, kinds)}.values())
 
 
 def inner_optimizers(optimizer: Any) -> Iterable[Any]:
@@ -114,8 +116,8 @@ def reduced_by(reduce: Callable[[Reduce], Reduce]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for name in _SCALING:
-            stack.enter_context(_replaced(loss, name, _unchanged))
-        stack.enter_context(_replaced(loss, _REDUCTION, reduce(getattr(loss, _REDUCTION))))
+            stack.enter_context(replaced(loss, name, _unchanged))
+        stack.enter_context(replaced(loss, _REDUCTION, reduce(getattr(loss, _REDUCTION))))
         yield
 
 
@@ -128,12 +130,12 @@ def meeting(optimizers: Iterable[Any], meeting: Meeting) -> Iterator[None]:
     from keras.src.optimizers import base_optimizer
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(base_optimizer, "ops", _OpsOverReplicas()))
+        stack.enter_context(replaced(base_optimizer, "ops", _OpsOverReplicas()))
         for optimizer in optimizers:
-            stack.enter_context(_replaced(optimizer, "apply", _combined(optimizer.apply, meeting)))
-            stack.enter_context(_replaced(optimizer, "scale_loss", _weighed(optimizer.scale_loss, meeting)))
+            stack.enter_context(replaced(optimizer, "apply", _combined(optimizer.apply, meeting)))
+            stack.enter_context(replaced(optimizer, "scale_loss", _weighed(optimizer.scale_loss, meeting)))
             for one in inner_optimizers(optimizer):
-                stack.enter_context(_replaced(one, "_all_reduce_sum_gradients", list))
+                stack.enter_context(replaced(one, "_all_reduce_sum_gradients", list))
         yield
 
 
@@ -168,7 +170,7 @@ def weighing_losses(model: "keras.Model", weight: Callable[[], Any]) -> Iterator
     compiled = getattr(model, "_compile_loss", None)
     with ExitStack() as stack:
         for metric in compiled.metrics if compiled is not None else ():
-            stack.enter_context(_replaced(metric, "update_state", _counted(metric.update_state, weight)))
+            stack.enter_context(replaced(metric, "update_state", _counted(metric.update_state, weight)))
         yield
 
 
@@ -185,18 +187,6 @@ def _combined(apply: Callable[..., Any], meeting: Meeting) -> Callable[..., Any]
 
 def _weighed(scale_loss: Callable[[Any], Any], meeting: Meeting) -> Callable[[Any], Any]:
     return lambda loss: scale_loss(meeting.weigh(loss))
-
-
-@contextmanager
-def _replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
-    """`holder.name` is `value` for a while; what an instance has of its class it has again afterwards."""
-    was_own = name in vars(holder)
-    before = getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        setattr(holder, name, before) if was_own else delattr(holder, name)
 
 
 def _unchanged(value: Any) -> Any:

@@ -7,6 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
+from trainwright_components.keras_variables import (
+    metric_variables,
+    path_of,
+    random_variables,
+    tensorflow_variable,
+    value_of,
+)
 from trainwright_components.training.checkpoints import Arrays
 from trainwright_components.training.keras_internals import optimizers_of
 
@@ -20,7 +27,7 @@ _MOST_SHOWN = 3
 
 def read_state(model: "keras.Model") -> Arrays:
     """Every variable's value. Metrics are summed over the replicas, so every member of a cluster has to call this."""
-    return {name: _array(variable.value) for name, variable in _variables(model).items()}
+    return {name: _array(tensorflow_variable(variable)) for name, variable in _variables(model).items()}
 
 
 def write_state(model: "keras.Model", arrays: Arrays) -> None:
@@ -43,7 +50,7 @@ def find_not_finite(model: "keras.Model", arrays: Arrays) -> str:
     """The path of a trainable weight that holds NaN or infinity among what `read_state` gave; empty if none does."""
     for number, variable in enumerate(model.variables):
         if variable.trainable and not np.isfinite(arrays[f"{_MODEL}.{number}"]).all():
-            return str(variable.path)
+            return path_of(variable)
     return ""
 
 
@@ -52,12 +59,12 @@ def read_rate(model: "keras.Model") -> float:
     import tensorflow as tf
 
     rate = model.optimizer.learning_rate
-    return float(tf.convert_to_tensor(getattr(rate, "value", rate)))
+    return float(rate if isinstance(rate, tf.Tensor) else value_of(rate))
 
 
 def read_weights(model: "keras.Model") -> Arrays:
     """The values that a prediction depends on."""
-    return {str(number): variable.numpy() for number, variable in enumerate(model.variables)}
+    return {str(number): _array(tensorflow_variable(variable)) for number, variable in enumerate(model.variables)}
 
 
 def write_weights(model: "keras.Model", weights: Arrays) -> None:
@@ -68,7 +75,7 @@ def write_weights(model: "keras.Model", weights: Arrays) -> None:
 
 def _variables(model: "keras.Model") -> dict[str, Any]:
     """By place, not by name: Keras numbers the layers of a process through, so that the same model gets other names."""
-    groups = {_MODEL: model.variables, "metrics": model.metrics_variables}
+    groups = {_MODEL: model.variables, "metrics": metric_variables(model), "random": random_variables(model)}
     for number, optimizer in enumerate(optimizers_of(model)):
         groups[f"optimizer{number or ''}"] = optimizer.variables
     return {
@@ -84,9 +91,9 @@ def _differences(variables: Mapping[str, Any], arrays: Arrays) -> list[str]:
     for name, variable in variables.items():
         shape = tuple(variable.shape)
         if name not in arrays:
-            found.append(f"variable {variable.path} of shape {shape} is not in it")
+            found.append(f"variable {path_of(variable)} of shape {shape} is not in it")
         elif arrays[name].shape != shape:
-            found.append(f"variable {variable.path} has shape {shape}, there {arrays[name].shape}")
+            found.append(f"variable {path_of(variable)} has shape {shape}, there {arrays[name].shape}")
     groups = {name.partition(".")[0] for name in variables}
     for name in arrays:
         if name not in variables and name.partition(".")[0] in groups:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule, TrainwrightError
+from trainwright_components.keras_kind import is_compiled, is_tf_keras, keras_for
 from trainwright_components.model_module import Context, ModelModule
 
 if TYPE_CHECKING:
@@ -31,9 +32,16 @@ def check_model(module: ModelModule, model: Any, context: Context) -> None:
     with _refused(module, "calling the model on a few rows"):
         outputs = model(inputs, training=False)
     _check_outputs(module, model, outputs, context)
-    if len(batch) > 1:
+    if len(batch) > 1 and not _counts_on_replicas_only(model):
         with _refused(module, "computing the loss on a few rows"):
             model.compute_loss(inputs, batch[1], outputs, batch[2] if len(batch) > 2 else None)
+
+
+def _counts_on_replicas_only(model: Any) -> bool:
+    """Whether computing the loss outside of a replica fails, since tf_keras then also counts it."""
+    import tensorflow as tf
+
+    return is_tf_keras(model) and tf.distribute.get_strategy().num_replicas_in_sync > 1
 
 
 @contextmanager
@@ -49,14 +57,13 @@ def _refused(module: ModelModule, what: str) -> Iterator[None]:
 
 def check_kind(module: ModelModule, model: Any) -> None:
     """Refuse what is no compiled Keras model."""
-    import keras
-
+    package = keras_for(module.location)
     built = f"build_model of {module.location.name}"
-    if not isinstance(model, keras.Model):
-        kind = type(model)
-        legacy = "; build it with `import keras`, not tf_keras" if kind.__module__.startswith("tf_keras") else ""
-        raise InvalidModule(f"{built} must return a keras.Model, got {kind.__module__}.{kind.__qualname__}{legacy}")
-    if not model.compiled:
+    if not isinstance(model, package.Model):
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        hint = "; import one of keras and tf_keras, not both" if kind.startswith(("keras.", "tf_keras.")) else ""
+        raise InvalidModule(f"{built} must return a {package.__name__}.Model, got {kind}{hint}")
+    if not is_compiled(model):
         raise InvalidModule(f"{built} returned a model that is not compiled; call model.compile(optimizer, loss, ...)")
 
 
@@ -78,7 +85,7 @@ def check_overrides(module: ModelModule, model: Any) -> None:
     """Refuse a model class with a method of its own in place of one of Keras' that this training does not call."""
     for name in _NOT_CALLED:
         owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
-        if not owner.__module__.startswith("keras."):
+        if not owner.__module__.startswith(("keras.", "tf_keras.")):
             raise InvalidModule(
                 f"{owner.__name__} of {module.location.name} overrides {name}, which this training does not call; "
                 "override train_step, test_step, compute_loss or compute_metrics, or call it in train(context)"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.cluster.signs import JOINED
+from trainwright_components.keras_kind import set_random_seed
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.module_check import check_kind
@@ -27,11 +28,10 @@ def run_own_training(
     place: Place,
 ) -> TrainingResult:
     """Call `train`, score its model on the validation split, and save it."""
-    import keras
     import tensorflow as tf
 
     started = time.monotonic()
-    keras.utils.set_random_seed(context.seed)
+    set_random_seed(module.location, context.seed)
     place.sign_of_life(JOINED)
     model = train(context)
     check_kind(module, model)

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting, TrainingFailed
+from trainwright_components.keras_kind import keras_of
 from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.course import RollBack
 from trainwright_components.training.loop import Loop, NotFinite
@@ -26,11 +27,9 @@ def check_rate(model: "keras.Model", settings: TrainingSettings) -> None:
     Raises:
         InvalidSetting: `on_nan` is `roll_back`, and the rate cannot be set.
     """
-    import keras
-
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     schedule = optimizer._learning_rate
-    if settings.on_nan == ROLL_BACK and isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+    if settings.on_nan == ROLL_BACK and isinstance(schedule, keras_of(model).optimizers.schedules.LearningRateSchedule):
         raise InvalidSetting(
             "training.on_nan roll_back lowers the learning rate, but that of the optimizer follows "
             f"{type(schedule).__name__}; compile with a number, or set on_nan to stop"

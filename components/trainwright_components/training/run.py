@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.signs import JOINED
+from trainwright_components.keras_kind import uses_tf_keras
 from trainwright_components.model_module import ModelModule
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.contexts import make_context
@@ -23,6 +24,7 @@ from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.strategies import Choice, build_strategy, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
+from trainwright_components.training.tf_keras_steps import check_settings
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,8 @@ def run_training(
     for note in notes if place.is_chief else ():
         logger.warning(note)
     choice = choose_strategy(settings, place.cluster)
+    if uses_tf_keras(module.location):
+        check_settings(settings, strategy=choice.name)
     if (settings.equivalence_steps or choice.name == "dtensor") and module.train is None:
         watch = _comparison(choice, module, dataset, params or {}, settings, place)
     with dtype_policy(settings.precision):

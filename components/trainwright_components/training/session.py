@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.cluster.signs import FINISHING
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.keras_kind import is_tf_keras, set_random_seed
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.callbacks import open_callbacks
 from trainwright_components.training.central_storage import refuse_state
@@ -32,6 +33,7 @@ from trainwright_components.training.settings import ROLL_BACK, TrainingSettings
 from trainwright_components.training.sharding import VariableSharding
 from trainwright_components.training.strategies import Choice
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
+from trainwright_components.training.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ class Session:
         if self.place.is_chief:
             self.place.sign_of_life(FINISHING, result.steps)
             self._save(model, result, driver.inputs)
+        elif is_tf_keras(model):
+            save_with_the_chief(model)
         if self.place.processes > 1:
             self._leave()
         return result
@@ -111,9 +115,7 @@ class Session:
         return VariableSharding(devices=replica_devices(self.settings), axes=self.settings.layout)
 
     def _build_model(self) -> "keras.Model":
-        import keras
-
-        keras.utils.set_random_seed(self.context.seed)
+        set_random_seed(self.module.location, self.context.seed)
         placement = LayerPlacement(devices=self.settings.placement) if self.choice.name == "placement" else None
         spread = placement or self._sharding
         with self.strategy.scope(), spread.variables() if spread is not None else nullcontext():

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.keras_kind import is_tf_keras
 from trainwright_components.training.driver import Driver, Signals, as_numbers
 from trainwright_components.training.keras_internals import build_variables, check_keras
 from trainwright_components.training.replica_steps import ReplicaSteps
+from trainwright_components.training.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
 
 if TYPE_CHECKING:
     import keras
@@ -51,10 +53,13 @@ class SynchronousDriver:
         self._validation_steps = validation_steps
         batch = symbols_of(self._train_iterator.element_spec, self._replicas)
         self._inputs = batch[0]
-        check_keras()
         with strategy.scope():
-            build_variables(model, batch)
-        steps = ReplicaSteps(model) if self._replicas > 1 else None
+            if is_tf_keras(model):
+                build_tf_keras_variables(model, batch)
+            else:
+                check_keras()
+                build_variables(model, batch)
+        steps = _replica_steps(model) if self._replicas > 1 else None
         self._train_many = self._make_many(steps.train if steps else model.train_step, steps)
         self._test_many = self._make_many(steps.test if steps else model.test_step, steps)
 
@@ -82,7 +87,7 @@ class SynchronousDriver:
     def reset_metrics(self) -> None:
         self._model.reset_metrics()
 
-    def _one(self, step: Callable[..., Any], steps: ReplicaSteps | None) -> Step:
+    def _one(self, step: Callable[..., Any], steps: ReplicaSteps | TfKerasSteps | None) -> Step:
         """A function that runs `step` on every replica, once."""
         import tensorflow as tf
 
@@ -119,7 +124,7 @@ class SynchronousDriver:
         return {name: over_all(name, part) for name, part in parts.items()}
 
     def _make_many(
-        self, step: Callable[..., Any], steps: ReplicaSteps | None
+        self, step: Callable[..., Any], steps: ReplicaSteps | TfKerasSteps | None
     ) -> Callable[..., tuple[dict[str, float], Signals]]:
         """A function that runs `step` many times and gives the metrics after the last."""
         import tensorflow as tf
@@ -156,6 +161,10 @@ class SynchronousDriver:
 
 if TYPE_CHECKING:
     _driver: type[Driver] = SynchronousDriver
+
+
+def _replica_steps(model: "keras.Model") -> ReplicaSteps | TfKerasSteps:
+    return TfKerasSteps(model) if is_tf_keras(model) else ReplicaSteps(model)
 
 
 def _after(_: Any, counter: "tf.Tensor") -> "tuple[tf.Tensor]":

@@ -14,7 +14,9 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, TrainingFailed
 from trainwright_components.files import write_whole
+from trainwright_components.keras_kind import is_tf_keras, keras_for
 from trainwright_components.model_module import Context, ModelModule, load_module
+from trainwright_components.training.tf_keras_steps import rows_like
 
 if TYPE_CHECKING:
     import keras
@@ -68,12 +70,10 @@ class TrainedModel:
     @cached_property
     def model(self) -> "keras.Model":
         """The compiled Keras model with its trained weights."""
-        import keras
-
         module = self.module
         with module.user_code("loading the model"):
             try:
-                return keras.models.load_model(
+                return keras_for(module.location).models.load_model(
                     self.folder / MODEL_FILE, custom_objects=module.custom_objects(), safe_mode=False
                 )
             except (TypeError, ValueError):
@@ -82,7 +82,8 @@ class TrainedModel:
     def _rebuilt(self) -> "keras.Model":
         model = self.module.build_model(self.context)
         if not model.built and self.training.get("inputs"):
-            model(_symbols(self.training["inputs"]))
+            inputs = _symbols(self.training["inputs"])
+            model(rows_like(inputs) if is_tf_keras(model) else inputs)
         model.optimizer.build(model.trainable_variables)
         model.load_weights(self.folder / MODEL_FILE)
         return model
