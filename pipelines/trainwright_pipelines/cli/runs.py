@@ -32,6 +32,7 @@ RUNS_COMMANDS = {
 _INTERRUPTED = "INTERRUPTED"
 _STATES = ("pending", "running", "succeeded", "failed", "canceling", "canceled", "interrupted")
 _PAGE_OF_RUNS = 100
+_RESUMABLE = ("FAILED", "CANCELED", _INTERRUPTED)
 _RUN = click.argument("run", default="latest", metavar="[RUN]")
 
 
@@ -174,18 +175,19 @@ def open_page(run: str) -> None:
 @click.command(
     cls=ExampleCommand,
     examples="""\
-trainwright runs resume
+trainwright runs resume                      the newest run that can go on
 trainwright runs resume RUN --json
 """,
 )
-@_RUN
+@click.argument("run", required=False)
 @json_option
-def resume(run: str, as_json: bool) -> None:
+def resume(run: str | None, as_json: bool) -> None:
     """Go on with a run that was stopped, killed or failed; finished steps are not repeated."""
     from trainwright_pipelines.cli.local_run import execute_and_tell
 
     with _store() as store:
-        code = execute_and_tell(store.run(run), store=store, as_json=as_json, is_resumed=True)
+        found = store.run(run) if run else _newest_to_resume(store)
+        code = execute_and_tell(found, store=store, as_json=as_json, is_resumed=True)
     raise click.exceptions.Exit(code)
 
 
@@ -276,6 +278,15 @@ def _live_state(store: "Store", run: "Run") -> str:
     from trainwright_pipelines.engine.runs import is_abandoned
 
     return _INTERRUPTED if is_abandoned(run, store=store) else str(run.state)
+
+
+def _newest_to_resume(store: "Store") -> "Run":
+    from trainwright_components.errors import RunNotFound
+
+    for run, state in _runs_and_states(store, None, ""):
+        if state in _RESUMABLE:
+            return run
+    raise RunNotFound("no run can go on: none failed, was canceled or interrupted")
 
 
 def _runs_and_states(store: "Store", pipeline: str | None, wanted: str) -> "Iterator[tuple[Run, str]]":

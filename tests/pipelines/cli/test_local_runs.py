@@ -164,9 +164,16 @@ def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home:
     assert "trainwright runs resume" in shown.err
     assert ["wait", "INTERRUPTED"] in [line.split()[:2] for line in shown.out.splitlines()]
     (meeting / "go").touch()
+    cut_short = json.loads(trainwright("runs", "show", "--json").out)["id"]
+    other = meeting / "other"
+    other.mkdir()
+    (other / "go").touch()
+    newer = json.loads(trainwright("run", WAITING, "--set", f"folder={other}", "--json").out)
     resumed = json.loads(trainwright("runs", "resume", "--json").out)
-    assert resumed["state"] == "SUCCEEDED"
+    assert (resumed["id"], resumed["state"]) == (cut_short, "SUCCEEDED"), "not the newer one, which needs nothing"
+    assert newer["id"] != cut_short
     assert [step["state"] for step in resumed["steps"]] == ["SUCCEEDED", "SUCCEEDED"]
+    assert "no run can go on" in trainwright("runs", "resume").err
 
 
 def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable, meeting: Path) -> None:
