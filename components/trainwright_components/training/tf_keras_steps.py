@@ -86,7 +86,8 @@ class TfKerasSteps:
     """The train and test step of a tf_keras `model` on each of several replicas; the face of `ReplicaSteps`.
 
     A replica's share of a global batch may be a row shorter than another's, or empty: then it holds one row that
-    counts for nothing. Gradients are weighted by the rows of the shares before an optimizer clips them.
+    counts for nothing. Losses are weighted by the rows of the shares, so that what layers compute over replicas has the
+    right gradients; where a train_step does not call `minimize`, gradients are.
     """
 
     def __init__(self, model: "keras.Model") -> None:
@@ -106,6 +107,9 @@ class TfKerasSteps:
             for optimizer in optimizers_of(self._model):
                 sees_gradients = getattr(optimizer, "inner_optimizer", optimizer)
                 stack.enter_context(replaced(sees_gradients, "aggregate_gradients", _sum_over_replicas))
+                stack.enter_context(
+                    replaced(sees_gradients, "compute_gradients", _weighing(sees_gradients.compute_gradients))
+                )
             yield
 
     def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
@@ -128,7 +132,7 @@ class TfKerasSteps:
 
         variables = metric_variables(self._model)
         before = _values(variables)
-        _current.part = tf.cast(own_rows, tf.float32) / tf.cast(global_rows, tf.float32)
+        _current.part, _current.is_weighed = tf.cast(own_rows, tf.float32) / tf.cast(global_rows, tf.float32), False
         try:
             yield
         finally:
@@ -172,9 +176,24 @@ def _sum_over_replicas(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]
     import tensorflow as tf
 
     pairs = list(pairs)
-    present = [tf.math.scalar_mul(tf.cast(_current.part, one.dtype), one) for one, _ in pairs if one is not None]
+    part = tf.constant(1.0) if _current.is_weighed else _current.part
+    present = [tf.math.scalar_mul(tf.cast(part, one.dtype), one) for one, _ in pairs if one is not None]
     summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
     return [(None if gradient is None else next(summed), variable) for gradient, variable in pairs]
+
+
+def _weighing(compute: Any) -> Any:
+    def compute_gradients(loss: Any, var_list: Any, tape: Any = None) -> list[tuple[Any, Any]]:
+        import tensorflow as tf
+
+        if tape is None or callable(loss) or callable(var_list):
+            pairs: list[tuple[Any, Any]] = compute(loss, var_list, tape)
+            return pairs
+        _current.is_weighed = True
+        gradients = tape.gradient(loss, var_list, output_gradients=tf.cast(_current.part, loss.dtype))
+        return list(zip(gradients, var_list, strict=True))
+
+    return compute_gradients
 
 
 def _refusing_sums(compute: Any) -> Any:
