@@ -65,9 +65,10 @@ def check_kind(module: ModelModule, model: Any) -> None:
         raise InvalidModule(f"{built} must return a {package.__name__}.Model, got {kind}{hint}")
     if not is_compiled(model):
         raise InvalidModule(f"{built} returned a model that is not compiled; call model.compile(optimizer, loss, ...)")
+    _refuse_keras_distribution(module)
 
 
-def refuse_keras_distribution(module: ModelModule) -> None:
+def _refuse_keras_distribution(module: ModelModule) -> None:
     """Refuse a `keras.distribution` that the module has set: on TensorFlow it changes nothing, without a word."""
     import keras
 

@@ -23,7 +23,7 @@ from trainwright_components.training.fingerprint import fingerprint_of
 from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
 from trainwright_components.training.leaving import leave_together
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
-from trainwright_components.training.module_check import check_kind, check_model, refuse_keras_distribution
+from trainwright_components.training.module_check import check_kind, check_model
 from trainwright_components.training.place import Place
 from trainwright_components.training.placement import LayerPlacement
 from trainwright_components.training.progress import ProgressLines
@@ -128,7 +128,6 @@ class Session:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
             if self.settings.jit_compile is not None:
                 model.jit_compile = self.settings.jit_compile
-        refuse_keras_distribution(self.module)
         if self.choice.name == "central_storage" and self.context.replicas > 1:
             refuse_state(model)
         if placement is not None:
