@@ -56,6 +56,7 @@ def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project
         "categorical": tuple(each.name for each in usable if each.kind == "categorical"),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
+        "excluded": [each.name for each in schema.features if each not in usable],
     }
     return _write(folder, _render("table_model.py.j2", **values), values)
 
@@ -67,7 +68,7 @@ def write_digits_project(folder: Path) -> Project:
         InvalidSetting: `folder` holds one of the files already.
     """
     model = files("trainwright_pipelines.examples").joinpath("digits.py").read_text()
-    values = {"source": "digits", "label": "", "columns": (), "left_out": (), "is_classification": True}
+    values = {"source": "digits", "label": "", "columns": (), "left_out": (), "excluded": [], "is_classification": True}
     return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
 
 

@@ -132,7 +132,19 @@ def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable, t
     (tmp_path / "table.csv").write_text(f"path,size,label\n{rows}")
     outcome = trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "table.csv"), "--label", "label")
     assert "not used by model.py: path (image)" in outcome.out
-    assert "Not used by `model.py` until you change it: path (image)" in (tmp_path / "p" / "README.md").read_text()
+    assert "Not used by `model.py`" in (tmp_path / "p" / "README.md").read_text()
+
+
+def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Callable, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    rows = "".join(f"a.png,{number},{number % 2},a.png\n" for number in range(20))
+    (tmp_path / "table.csv").write_text(f"photo: front,size,label,null\n{rows}")
+    trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "table.csv"), "--label", "label")
+    params = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())
+    assert params["exclude"] == ["photo: front", "null"]
+    settings = PrepareSettings(label="label", exclude=tuple(params["exclude"]))
+    prepare_data(tmp_path / "table.csv", tmp_path / "dataset", settings)
+    assert Schema.load(tmp_path / "dataset").feature_names == ("size",)
 
 
 def test_images_alone_are_refused_with_what_to_do(trainwright: Callable, tmp_path: Path) -> None:
