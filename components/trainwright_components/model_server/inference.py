@@ -85,7 +85,7 @@ def _input_arrays(signature: Any, sent: Mapping[str, Any]) -> dict[str, Any]:
 def _array(alias: str, proto: Any) -> Any:
     try:
         return array_of(proto)
-    except (TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 

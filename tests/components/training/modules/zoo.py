@@ -146,8 +146,12 @@ class OfFirst(keras.metrics.AUC):
 
 
 def measured(context: Context) -> keras.Model:
-    metrics = [keras.metrics.SparseTopKCategoricalAccuracy(k=2), OfFirst(num_thresholds=20), Spread()]
+    metrics = [keras.metrics.SparseTopKCategoricalAccuracy(k=2), OfFirst(num_thresholds=20, name="of_first"), Spread()]
     return plain(context, metrics=metrics, weighted_metrics=[OfFirst(num_thresholds=20, name="weighted")])
+
+
+def mean_square(y_true: Any, y_pred: Any) -> Any:
+    return keras.ops.mean(y_pred**2)
 
 
 class Spread(keras.metrics.Metric):
@@ -246,7 +250,7 @@ BUILDERS: dict[str, Callable[[Context], keras.Model]] = {
     "measured": measured,
     "sum": reduced("sum"),
     "mean_of_weights": reduced("mean_with_sample_weight"),
-    "scalar_loss": lambda context: plain(context, loss=lambda y, p: keras.ops.mean(p**2), weighted_metrics=[]),
+    "scalar_loss": lambda context: plain(context, loss=mean_square, weighted_metrics=[]),
     "clipvalue": optimized(clipvalue=0.001),
     "global_clipnorm": optimized(global_clipnorm=0.01),
     "accumulation": optimized(gradient_accumulation_steps=3, clipnorm=0.1),
