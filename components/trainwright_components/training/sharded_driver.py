@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.training.driver import Driver, Signals
+from trainwright_components.training.keras_internals import build_variables
 from trainwright_components.training.sharding import VariableSharding
 from trainwright_components.training.synchronous import symbols_of
 
@@ -35,7 +36,7 @@ class ShardedDriver:
         batch = symbols_of(train_batches.element_spec, 1)
         self._inputs = batch[0]
         with sharding.variables():
-            model._symbolic_build(data_batch=batch)
+            build_variables(model, batch)
         sharding.check_all_found()
         self._train_step = tf.function(lambda data: model.train_step(data), reduce_retracing=True, autograph=False)
         self._test_step = tf.function(lambda data: model.test_step(data), reduce_retracing=True, autograph=False)
