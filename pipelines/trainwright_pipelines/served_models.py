@@ -10,8 +10,8 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.deploy_serving.history import golden_requests_file
 from trainwright_components.deploy_serving.versions import list_versions, version_folder
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.control import server_status
-from trainwright_components.model_server.serving_home import ServingHome
+from trainwright_components.model_server.operation.control import server_status
+from trainwright_components.model_server.operation.serving_home import ServingHome
 from trainwright_pipelines.suggestions import did_you_mean
 
 DEFAULT_SIGNATURE = "serving_default"

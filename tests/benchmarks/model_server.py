@@ -174,7 +174,7 @@ class Running:
 @contextmanager
 def running(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[Running]:
     """Start a server and end it after the block."""
-    from trainwright_components.model_server.process import choose_port, end_process, server_environment
+    from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
 
     rest = choose_port()
     grpc = choose_port(taken=rest)
@@ -342,7 +342,7 @@ def measure(server: Running, case: Case, seconds: float, rate: float = 0) -> dic
 
 def floor_us(base: Path, case: Case) -> float:
     """Microseconds of processor time of one computation in this process, without any server."""
-    from trainwright_components.model_server.saved_model import SavedModel
+    from trainwright_components.model_server.models.saved_model import SavedModel
 
     model, images = SavedModel(base / "1"), image_batch(case)
     for _ in range(20):

@@ -14,8 +14,13 @@ from pathlib import Path
 import psutil
 import tensorflow as tf
 
-from trainwright_components.model_server.client import is_answering, predict, version_states
-from trainwright_components.model_server.process import choose_port, end_process, server_command, server_environment
+from trainwright_components.model_server.operation.client import is_answering, predict, version_states
+from trainwright_components.model_server.operation.process import (
+    choose_port,
+    end_process,
+    server_command,
+    server_environment,
+)
 
 
 def save_deep_model(folder: Path, *, megabytes: int) -> None:

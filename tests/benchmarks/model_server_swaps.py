@@ -25,8 +25,13 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from trainwright_components.model_server.client import is_answering, version_states
-from trainwright_components.model_server.process import choose_port, end_process, server_command, server_environment
+from trainwright_components.model_server.operation.client import is_answering, version_states
+from trainwright_components.model_server.operation.process import (
+    choose_port,
+    end_process,
+    server_command,
+    server_environment,
+)
 
 MODEL = "swapped"
 

@@ -124,8 +124,8 @@ def train_with_fit(module: Path, dataset: Path, case: Case, steps: int, epochs: 
 def train_with_loop(module: Path, dataset: Path, case: Case, steps: int, epochs: int, times: Epochs) -> None:
     """Train with ours in this process."""
     from trainwright_components.model_module import load_module
+    from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.training.run import run_training
-    from trainwright_components.training.settings import TrainingSettings
 
     def note(_epoch: int, _metrics: Any) -> bool:
         times.note()

@@ -84,8 +84,8 @@ def regression_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _train(module: str | Path, dataset: Path, folder: Path, **options: Any) -> Path:
     from trainwright_components.model_module import load_module
+    from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.training.run import run_training
-    from trainwright_components.training.settings import TrainingSettings
 
     params = options.pop("params", {})
     settings = TrainingSettings(batch_size=32, **options)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainwright_components.model_server.client import jsonable
+from trainwright_components.model_server.operation.client import jsonable
 from trainwright_components.short_floats import plain_list
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from trainwright_components.deploy_serving.history import golden_requests_file
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.control import add_model
+from trainwright_components.model_server.operation.control import add_model
 from trainwright_pipelines.served_models import Example, ServedModel, find_served_model
 
 

@@ -28,9 +28,9 @@ from trainwright_components.deploy_serving.versions import (
 )
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting
 from trainwright_components.files import content_digest, write_whole
-from trainwright_components.model_server.control import add_model, remove_model, start_server
-from trainwright_components.model_server.locks import locked
-from trainwright_components.model_server.serving_home import ServerInfo, check_model
+from trainwright_components.model_server.operation.control import add_model, remove_model, start_server
+from trainwright_components.model_server.operation.locks import locked
+from trainwright_components.model_server.operation.serving_home import ServerInfo, check_model
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from trainwright_components.errors import InvalidData, ServingUnavailable
-from trainwright_components.model_server.client import predict
+from trainwright_components.model_server.operation.client import predict
 
 DEFAULT_TOLERANCE = 1e-5
 DEFAULT_TIMEOUT_S = 60.0

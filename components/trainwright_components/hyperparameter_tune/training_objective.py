@@ -8,8 +8,8 @@ from trainwright_components.errors import InvalidModule, TrainwrightError
 from trainwright_components.files import write_whole
 from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER, TrialContext
 from trainwright_components.model_module import load_module
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.run import run_training
-from trainwright_components.training.settings import TrainingSettings
 
 
 def train(

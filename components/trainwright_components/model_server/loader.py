@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainwright_components.model_server.batching_setup import Batching
-from trainwright_components.model_server.made_up_warmup import warm_up_from_signatures
+from trainwright_components.model_server.batching.setup import Batching
 from trainwright_components.model_server.metrics import ServingMetrics
-from trainwright_components.model_server.saved_model import DEFAULT_TAGS, SavedModel
+from trainwright_components.model_server.models.made_up_warmup import warm_up_from_signatures
+from trainwright_components.model_server.models.saved_model import DEFAULT_TAGS, SavedModel
+from trainwright_components.model_server.models.tflite_model import FILE_NAME as TFLITE_FILE
+from trainwright_components.model_server.models.tflite_model import TfliteModel
+from trainwright_components.model_server.models.timed import TimedServable
+from trainwright_components.model_server.models.warmup import WARMUP_FILE, replay_warmup
 from trainwright_components.model_server.servable import Servable, ServableId
 from trainwright_components.model_server.status import Code, StatusError
-from trainwright_components.model_server.tflite_model import FILE_NAME as TFLITE_FILE
-from trainwright_components.model_server.tflite_model import TfliteModel
-from trainwright_components.model_server.timed import TimedServable
-from trainwright_components.model_server.warmup import WARMUP_FILE, replay_warmup
 
 logger = logging.getLogger(__name__)
 

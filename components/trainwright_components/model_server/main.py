@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
-from trainwright_components.model_server.memory import prepare_memory
-from trainwright_components.model_server.workers import Workers
+from trainwright_components.model_server.models.memory import prepare_memory
+from trainwright_components.model_server.operation.workers import Workers
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.server import ModelServer

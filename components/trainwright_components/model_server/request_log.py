@@ -16,8 +16,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from trainwright_components.model_server.models.warmup import MAX_RECORDS
 from trainwright_components.model_server.status import Code, invalid_argument
-from trainwright_components.model_server.warmup import MAX_RECORDS
 
 logger = logging.getLogger(__name__)
 

@@ -12,28 +12,28 @@ import tensorflow as tf
 import uvicorn
 
 from trainwright_components.model_server.api_key import read_api_key
-from trainwright_components.model_server.batching_setup import Batching
-from trainwright_components.model_server.connections import (
+from trainwright_components.model_server.batching.setup import Batching
+from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
+from trainwright_components.model_server.grpc_api.server import GrpcServer, GrpcSettings
+from trainwright_components.model_server.loader import SavedModelLoader
+from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
+from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.metrics import ServingMetrics
+from trainwright_components.model_server.model_config import read_config_file, single_model_config
+from trainwright_components.model_server.models.memory import give_back_memory
+from trainwright_components.model_server.models.op_libraries import load_op_libraries
+from trainwright_components.model_server.request_log import RequestLog
+from trainwright_components.model_server.rest.api import RestApi
+from trainwright_components.model_server.rest.connections import (
     ConnectionGuard,
     ConnectionLimits,
     GuardedProtocol,
     connections_that_files_allow,
 )
-from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
-from trainwright_components.model_server.grpc_server import GrpcServer, GrpcSettings
-from trainwright_components.model_server.loader import SavedModelLoader
-from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
-from trainwright_components.model_server.memory import give_back_memory
-from trainwright_components.model_server.metrics import ServingMetrics
-from trainwright_components.model_server.model_config import read_config_file, single_model_config
-from trainwright_components.model_server.op_libraries import load_op_libraries
-from trainwright_components.model_server.pages import metrics_pages, operator_pages
-from trainwright_components.model_server.predictor import Predictor
-from trainwright_components.model_server.request_log import RequestLog
-from trainwright_components.model_server.rest import RestApi
-from trainwright_components.model_server.rest_tls import read_ssl_context
-from trainwright_components.model_server.rest_transport import RestTransport
+from trainwright_components.model_server.rest.pages import metrics_pages, operator_pages
+from trainwright_components.model_server.rest.tls import read_ssl_context
+from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import StatusError
 from trainwright_components.model_server.text_protos import MonitoringConfig, read_text_proto
 from trainwright_components.model_server.transition_policy import AvailabilityPreserving, ResourcePreserving

@@ -8,9 +8,9 @@ from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.files import write_whole
 from trainwright_components.reports import Report
 from trainwright_components.train_distributed.figures import draw_course, draw_metrics
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.course import Course
 from trainwright_components.training.result import TrainingResult
-from trainwright_components.training.settings import TrainingSettings
 
 _MOST_CHECKPOINTS = 50
 

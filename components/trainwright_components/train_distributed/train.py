@@ -14,16 +14,16 @@ from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import ModelModule, check_module, load_module
 from trainwright_components.train_distributed.report import write_report
+from trainwright_components.training.configuration.devices import leave_gpus_to_members
+from trainwright_components.training.configuration.precision import dtype_policy
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
-from trainwright_components.training.devices import leave_gpus_to_members
-from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, catch_sigterm
-from trainwright_components.training.member import TARGET, read_error
-from trainwright_components.training.precision import dtype_policy
+from trainwright_components.training.drivers.sharing_check import check_sharing
+from trainwright_components.training.members.member import TARGET, read_error
+from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
-from trainwright_components.training.settings import TrainingSettings
-from trainwright_components.training.sharing_check import check_sharing
-from trainwright_components.training.strategies import choose_strategy
+from trainwright_components.training.strategies.choice import choose_strategy
 
 CLUSTER_FOLDER = "cluster"  # logs of the members; stays when training fails
 _LAST_LINES = 20

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.training.checkpoints import Arrays
+from trainwright_components.training.recovery.checkpoints import Arrays
 
 _HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "dice", "similarity")
 

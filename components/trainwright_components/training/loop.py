@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trainwright_components.cluster.signs import SAVING, TRAINING, SaySign
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.callbacks import watch_batches
-from trainwright_components.training.checkpoints import Checkpoint
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.course import Equivalence, SavedCheckpoint
-from trainwright_components.training.driver import Driver, Signals, as_numbers
+from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.early_stopping import EarlyStopping
-from trainwright_components.training.interruption import Interruption
-from trainwright_components.training.model_state import (
+from trainwright_components.training.members.place import say_nothing
+from trainwright_components.training.progress import ProgressLines
+from trainwright_components.training.recovery.checkpoints import Checkpoint
+from trainwright_components.training.recovery.interruption import Interruption
+from trainwright_components.training.recovery.model_state import (
     find_not_finite,
     read_rate,
     read_state,
@@ -23,10 +26,7 @@ from trainwright_components.training.model_state import (
     write_state,
     write_weights,
 )
-from trainwright_components.training.place import say_nothing
-from trainwright_components.training.position import Position
-from trainwright_components.training.progress import ProgressLines
-from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.recovery.position import Position
 
 if TYPE_CHECKING:
     import keras

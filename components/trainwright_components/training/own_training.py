@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.cluster.signs import JOINED
 from trainwright_components.keras_kind import set_random_seed
 from trainwright_components.model_module import Context, ModelModule
-from trainwright_components.training.feeding import open_driver
+from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.drivers.feeding import open_driver
+from trainwright_components.training.members.place import Place
 from trainwright_components.training.module_check import check_kind
-from trainwright_components.training.place import Place
 from trainwright_components.training.result import TrainingResult, record_of
-from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.trained_model import save_trained
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import numpy as np
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_components.model_module import load_module
-from trainwright_components.training.checkpoints import Arrays
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.course import Equivalence
-from trainwright_components.training.model_state import read_weights
+from trainwright_components.training.recovery.checkpoints import Arrays
+from trainwright_components.training.recovery.model_state import read_weights
 from trainwright_components.training.run import run_training
-from trainwright_components.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras

@@ -11,20 +11,20 @@ from trainwright_components.cluster.signs import JOINED
 from trainwright_components.keras_kind import uses_tf_keras
 from trainwright_components.model_module import ModelModule
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.training.configuration.devices import configure_devices
+from trainwright_components.training.configuration.precision import dtype_policy
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
-from trainwright_components.training.devices import configure_devices
+from trainwright_components.training.drivers.tf_keras_steps import check_settings
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
-from trainwright_components.training.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.loop import StepWatch
+from trainwright_components.training.members.evaluations import EVALUATOR_FOLDER
+from trainwright_components.training.members.place import Place
 from trainwright_components.training.own_training import run_own_training
-from trainwright_components.training.place import Place
-from trainwright_components.training.precision import dtype_policy
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
-from trainwright_components.training.settings import TrainingSettings
-from trainwright_components.training.strategies import Choice, build_strategy, choose_strategy
+from trainwright_components.training.strategies.choice import Choice, build_strategy, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
-from trainwright_components.training.tf_keras_steps import check_settings
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 
 logger = logging.getLogger(__name__)

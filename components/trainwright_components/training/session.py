@@ -13,27 +13,27 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_components.keras_kind import is_tf_keras, set_random_seed
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.callbacks import open_callbacks
-from trainwright_components.training.central_storage import refuse_state
-from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
-from trainwright_components.training.devices import replica_devices
-from trainwright_components.training.driver import Driver
+from trainwright_components.training.configuration.devices import replica_devices
+from trainwright_components.training.configuration.settings import ROLL_BACK, TrainingSettings
+from trainwright_components.training.drivers.driver import Driver
+from trainwright_components.training.drivers.feeding import open_driver
+from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.early_stopping import EarlyStopping
-from trainwright_components.training.feeding import open_driver
-from trainwright_components.training.fingerprint import fingerprint_of
-from trainwright_components.training.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
-from trainwright_components.training.leaving import leave_together
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
+from trainwright_components.training.members.leaving import leave_together
+from trainwright_components.training.members.place import Place
 from trainwright_components.training.module_check import check_kind, check_model
-from trainwright_components.training.place import Place
-from trainwright_components.training.placement import LayerPlacement
 from trainwright_components.training.progress import ProgressLines
+from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
+from trainwright_components.training.recovery.fingerprint import fingerprint_of
+from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
+from trainwright_components.training.recovery.roll_back import check_rate, find_way_back, roll_back
 from trainwright_components.training.result import TrainingResult, record_of
-from trainwright_components.training.roll_back import check_rate, find_way_back, roll_back
-from trainwright_components.training.settings import ROLL_BACK, TrainingSettings
-from trainwright_components.training.sharding import VariableSharding
-from trainwright_components.training.strategies import Choice
+from trainwright_components.training.strategies.central_storage import refuse_state
+from trainwright_components.training.strategies.choice import Choice
+from trainwright_components.training.strategies.placement import LayerPlacement
+from trainwright_components.training.strategies.sharding import VariableSharding
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
-from trainwright_components.training.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from trainwright_components.errors import InvalidData, TrainingFailed
 from trainwright_components.files import write_whole
 from trainwright_components.keras_kind import is_tf_keras, keras_for
 from trainwright_components.model_module import Context, ModelModule, load_module
-from trainwright_components.training.tf_keras_steps import rows_like
+from trainwright_components.training.drivers.tf_keras_steps import rows_like
 
 if TYPE_CHECKING:
     import keras

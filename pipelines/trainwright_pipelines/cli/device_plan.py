@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainwright_components.cluster.spec import ClusterSpec
-from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.configuration.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ def plan_devices(training: Mapping[str, Any], cluster: Mapping[str, Any]) -> Dev
     """
     import tensorflow as tf
 
-    from trainwright_components.training.devices import configure_devices, replica_devices
-    from trainwright_components.training.strategies import check_placement, choose_strategy
+    from trainwright_components.training.configuration.devices import configure_devices, replica_devices
+    from trainwright_components.training.strategies.choice import check_placement, choose_strategy
 
     settings, spec = TrainingSettings.from_mapping(training), ClusterSpec.from_mapping(cluster)
     notes = configure_devices(settings)

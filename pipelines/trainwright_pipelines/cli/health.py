@@ -192,7 +192,7 @@ def check_docker() -> Finding:
 
 def check_ports(home: Path) -> Finding:
     """Whether the usual ports of a model server are free, or ours."""
-    from trainwright_components.model_server.serving_home import ServingHome
+    from trainwright_components.model_server.operation.serving_home import ServingHome
 
     info = ServingHome(home).read_info()
     own = {info.rest_port, info.grpc_port} if info and ServingHome(home).is_supervised else set()
@@ -205,7 +205,7 @@ def check_ports(home: Path) -> Finding:
 
 def check_server(home: Path) -> Finding:
     """Whether the model server answers, if it should."""
-    from trainwright_components.model_server.control import server_status
+    from trainwright_components.model_server.operation.control import server_status
 
     try:
         status = server_status(home)

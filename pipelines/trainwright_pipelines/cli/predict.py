@@ -49,7 +49,7 @@ def predict(
 
     A row names the features as they are in the data; the served model does the preprocessing.
     """
-    from trainwright_components.model_server.client import predict as ask
+    from trainwright_components.model_server.operation.client import predict as ask
     from trainwright_pipelines.cli.rows import parse_rows
 
     if sum((rows is not None, file is not None, use_example)) != 1:
@@ -71,7 +71,7 @@ def predict(
 
 def _ask_example(model: str, signature: str, version: int | None, *, as_json: bool) -> None:
     """Ask the served version itself, lest another one takes over between the choice of the row and the answer."""
-    from trainwright_components.model_server.client import predict as ask
+    from trainwright_components.model_server.operation.client import predict as ask
     from trainwright_pipelines.served_models import DEFAULT_SIGNATURE
 
     served = _deployed(model, version)
@@ -100,7 +100,7 @@ def _read_file(file: str, schema: "Schema | None") -> list[object]:
 
 
 def _server_address() -> str:
-    from trainwright_components.model_server.control import server_status
+    from trainwright_components.model_server.operation.control import server_status
 
     found = server_status(find_home().root)
     if found is None or not found.is_answering:

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainwright_components.model_server.programs import PROGRAMS
+from trainwright_components.model_server.operation.programs import PROGRAMS
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
 from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
-    from trainwright_components.model_server.control import ServerStatus
+    from trainwright_components.model_server.operation.control import ServerStatus
 
 _HERE = "trainwright_pipelines.cli.serve"
 SERVE_COMMANDS = {
@@ -56,7 +56,7 @@ def start(rest_port: int, grpc_port: int, server: str | None, as_json: bool) -> 
 
     TensorFlow Serving's own server listens on every address of this machine, not on loopback alone.
     """
-    from trainwright_components.model_server.control import server_status, start_server
+    from trainwright_components.model_server.operation.control import server_status, start_server
 
     home = find_home().root
     info = start_server(home, rest_port=rest_port, grpc_port=grpc_port, program=server or "")
@@ -74,7 +74,7 @@ def start(rest_port: int, grpc_port: int, server: str | None, as_json: bool) -> 
 @json_option
 def stop(as_json: bool) -> None:
     """Stop the model server; models and versions stay on disk."""
-    from trainwright_components.model_server.control import stop_server
+    from trainwright_components.model_server.operation.control import stop_server
 
     was_running = stop_server(find_home().root)
     if as_json:
@@ -93,7 +93,7 @@ trainwright serve status --json
 @json_option
 def status(as_json: bool) -> None:
     """Show the server, its models and their versions; exit code 3 when it does not run."""
-    from trainwright_components.model_server.control import server_status
+    from trainwright_components.model_server.operation.control import server_status
 
     found = server_status(find_home().root)
     if as_json:

@@ -46,7 +46,7 @@ def check_place(values: Mapping[str, Any], home: Path) -> None:
         InvalidSetting: Says which.
     """
     from trainwright_components.deploy_serving.versions import check_base_path
-    from trainwright_components.model_server.serving_home import check_model
+    from trainwright_components.model_server.operation.serving_home import check_model
 
     base_path = values.get("model_base_path", "")
     if not base_path or "://" in base_path or not values["deploy"]:
@@ -57,12 +57,12 @@ def check_place(values: Mapping[str, Any], home: Path) -> None:
 
 def _check_training(values: Mapping[str, Any]) -> None:
     from trainwright_components.cluster.spec import ClusterSpec
-    from trainwright_components.training.settings import TrainingSettings
+    from trainwright_components.training.configuration.settings import TrainingSettings
 
     training = TrainingSettings.from_mapping(values.get("training", {}))
     cluster = ClusterSpec.from_mapping(values.get("cluster", {}))
     if training.strategy != "auto":  # which asks TensorFlow for devices
-        from trainwright_components.training.strategies import choose_strategy
+        from trainwright_components.training.strategies.choice import choose_strategy
 
         choose_strategy(training, cluster)
 

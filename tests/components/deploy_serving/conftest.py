@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from trainwright_components.model_server.control import stop_server
+from trainwright_components.model_server.operation.control import stop_server
 
 
 class Line(tf.Module):

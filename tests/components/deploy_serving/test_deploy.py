@@ -21,9 +21,9 @@ from trainwright_components.deploy_serving.history import golden_requests_file, 
 from trainwright_components.deploy_serving.record import metadata_of, record_of, write_record
 from trainwright_components.deploy_serving.versions import list_versions
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting, ServingUnavailable
-from trainwright_components.model_server.client import predict
-from trainwright_components.model_server.control import server_status, start_server, stop_server
-from trainwright_components.model_server.programs import TENSORFLOW_SERVING
+from trainwright_components.model_server.operation.client import predict
+from trainwright_components.model_server.operation.control import server_status, start_server, stop_server
+from trainwright_components.model_server.operation.programs import TENSORFLOW_SERVING
 
 NAME = "line"
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from trainwright_components.model_server.process import choose_port, server_command, server_environment
+from trainwright_components.model_server.operation.process import choose_port, server_command, server_environment
 
 Eventually = Callable[..., None]
 

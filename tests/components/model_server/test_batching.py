@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from trainwright_components.model_server.batch_scheduler import BatchScheduler
-from trainwright_components.model_server.batching import BatchedServable, why_not_batched
-from trainwright_components.model_server.batching_parameters import BatchingParameters
+from trainwright_components.model_server.batching.parameters import BatchingParameters
+from trainwright_components.model_server.batching.scheduler import BatchScheduler
+from trainwright_components.model_server.batching.servable import BatchedServable, why_not_batched
 from trainwright_components.model_server.request_context import computing
 from trainwright_components.model_server.status import Code, StatusError
 

@@ -1,5 +1,7 @@
 """The client asks with the standard library alone, and says what went wrong."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from typing import Any
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
-from trainwright_components.model_server.client import is_answering, predict, version_states
-from trainwright_components.model_server.process import choose_port
+from trainwright_components.model_server.operation.client import is_answering, predict, version_states
+from trainwright_components.model_server.operation.process import choose_port
 
 
 def test_rows_and_columns_are_asked(server: Any) -> None:
@@ -53,9 +55,10 @@ def test_a_proxy_of_the_environment_is_not_asked(server: Any, monkeypatch: pytes
 
 
 def test_nothing_heavy_is_imported() -> None:
-    modules = "programs tether client control serving_home supervisor process locks temporary_server main"
-    code = "import importlib, sys\n" + "\n".join(
-        f"importlib.import_module('trainwright_components.model_server.{name}')" for name in modules.split()
-    )
-    code += "\nprint(sorted({'tensorflow', 'numpy', 'grpc', 'uvicorn'} & set(sys.modules)))"
+    package = importlib.import_module("trainwright_components.model_server.operation")
+    modules = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    assert len(modules) == 10
+    code = f"import importlib, sys\nfor name in {[*modules, 'trainwright_components.model_server.main']}:\n"
+    code += "    importlib.import_module(name)\n"
+    code += "print(sorted({'tensorflow', 'numpy', 'grpc', 'uvicorn'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

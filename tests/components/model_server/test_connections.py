@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from trainwright_components.model_server.connections import ConnectionGuard, ConnectionLimits, GuardedProtocol
+from trainwright_components.model_server.rest.connections import ConnectionGuard, ConnectionLimits, GuardedProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HUGE_ANSWER = b"x" * (32 << 20)

@@ -10,12 +10,12 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from trainwright_components.model_server.json_numbers import decimal_texts, nested_text
-from trainwright_components.model_server.json_plain import read_plain
-from trainwright_components.model_server.json_request import read_exactly
-from trainwright_components.model_server.json_values import decimal_text
+from trainwright_components.model_server.methods.tensor_codec import MAX_REPEATED_BYTES, array_of, proto_of
+from trainwright_components.model_server.rest.json_numbers import decimal_texts, nested_text
+from trainwright_components.model_server.rest.json_plain import read_plain
+from trainwright_components.model_server.rest.json_request import read_exactly
+from trainwright_components.model_server.rest.json_values import decimal_text
 from trainwright_components.model_server.status import StatusError
-from trainwright_components.model_server.tensor_codec import MAX_REPEATED_BYTES, array_of, proto_of
 
 TYPES = [tf.float32, tf.float64, tf.int32, tf.int64, tf.uint32, tf.uint8, tf.string]
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from trainwright_components.model_server.models.saved_model import SavedModel
 from trainwright_components.model_server.request_context import computing
-from trainwright_components.model_server.saved_model import SavedModel
 from trainwright_components.model_server.status import Code, StatusError
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainwright_components.model_server.json_array import Column, plain_array, read_array
-from trainwright_components.model_server.json_request import parse_object
-from trainwright_components.model_server.json_response import write_predict
-from trainwright_components.model_server.json_values import decimal_text
+from trainwright_components.model_server.rest.json_array import Column, plain_array, read_array
+from trainwright_components.model_server.rest.json_request import parse_object
+from trainwright_components.model_server.rest.json_response import write_predict
+from trainwright_components.model_server.rest.json_values import decimal_text
 from trainwright_components.model_server.status import StatusError
 
 DTYPES = [tf.float32, tf.float64, tf.int32, tf.int64, tf.uint32, tf.uint64, tf.int8, tf.uint8]

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from trainwright_components.model_server.client import version_states
+from trainwright_components.model_server.operation.client import version_states
 
 MEGABYTES = 256
 

@@ -10,10 +10,10 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
 
-from trainwright_components.model_server.classification import run_classify
-from trainwright_components.model_server.inference import run_predict
-from trainwright_components.model_server.multi_inference import run_multi_inference
-from trainwright_components.model_server.regression import run_regress
+from trainwright_components.model_server.methods.classification import run_classify
+from trainwright_components.model_server.methods.inference import run_predict
+from trainwright_components.model_server.methods.multi_inference import run_multi_inference
+from trainwright_components.model_server.methods.regression import run_regress
 from trainwright_components.model_server.servable import OutputOf
 from trainwright_components.model_server.status import Code, StatusError
 

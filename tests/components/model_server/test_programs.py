@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
-from trainwright_components.model_server.client import predict, version_states
-from trainwright_components.model_server.control import add_model, serving_program, start_server, stop_server
-from trainwright_components.model_server.programs import TENSORFLOW_SERVING, program_command
-from trainwright_components.model_server.serving_home import ServingHome
-from trainwright_components.model_server.temporary_server import temporary_server
+from trainwright_components.model_server.operation.client import predict, version_states
+from trainwright_components.model_server.operation.control import add_model, serving_program, start_server, stop_server
+from trainwright_components.model_server.operation.programs import TENSORFLOW_SERVING, program_command
+from trainwright_components.model_server.operation.serving_home import ServingHome
+from trainwright_components.model_server.operation.temporary_server import temporary_server
 
 Eventually = Callable[..., None]
 
@@ -93,7 +93,7 @@ def test_one_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_tethered_program_whose_parent_is_gone_does_not_start() -> None:
-    command = [sys.executable, "-m", "trainwright_components.model_server.tether", "0", "echo", "started"]
+    command = [sys.executable, "-m", "trainwright_components.model_server.operation.tether", "0", "echo", "started"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert "the process that wanted the server is gone" in done.stderr

@@ -14,13 +14,13 @@ from trainwright_components.model_server import request_log as request_log_modul
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import Manager
+from trainwright_components.model_server.methods.predictor import Predictor
 from trainwright_components.model_server.metrics import ServingMetrics
-from trainwright_components.model_server.predictor import Predictor
+from trainwright_components.model_server.models.warmup import WARMUP_FILE, replay_warmup
 from trainwright_components.model_server.request_log import RequestLog
-from trainwright_components.model_server.rest import RestApi
+from trainwright_components.model_server.rest.api import RestApi
 from trainwright_components.model_server.servable import ServableId
 from trainwright_components.model_server.status import StatusError
-from trainwright_components.model_server.warmup import WARMUP_FILE, replay_warmup
 
 
 def make_config(base: Path, prefix: Path | str, *, rate: float = 1.0, kind: str = "tfrecord") -> Any:

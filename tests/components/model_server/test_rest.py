@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainwright_components.model_server.predictor import Predictor
-from trainwright_components.model_server.rest import RestApi
-from trainwright_components.model_server.rest_transport import RestTransport
+from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.rest.api import RestApi
+from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import Code, StatusError
 
 PREDICT = "/v1/models/linear:predict"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainwright_components.model_server import runner as runner_module
-from trainwright_components.model_server.runner import QUICK_S, Runner
-from trainwright_components.model_server.saved_model import SavedModel
+from trainwright_components.model_server.models import runner as runner_module
+from trainwright_components.model_server.models.runner import QUICK_S, Runner
+from trainwright_components.model_server.models.saved_model import SavedModel
 from trainwright_components.model_server.status import StatusError
 
 

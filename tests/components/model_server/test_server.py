@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2, predict_pb2, prediction_log_pb2
 
-from trainwright_components.model_server.process import server_command, server_environment
+from trainwright_components.model_server.operation.process import server_command, server_environment
 
 Eventually = Callable[..., None]
 

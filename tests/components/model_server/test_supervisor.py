@@ -16,25 +16,25 @@ import psutil
 import pytest
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
-from trainwright_components.model_server.client import predict, version_states
-from trainwright_components.model_server.control import (
+from trainwright_components.model_server.main import EXIT_PORT_TAKEN
+from trainwright_components.model_server.operation.client import predict, version_states
+from trainwright_components.model_server.operation.control import (
     add_model,
     remove_model,
     server_status,
     start_server,
     stop_server,
 )
-from trainwright_components.model_server.main import EXIT_PORT_TAKEN
-from trainwright_components.model_server.process import choose_port
-from trainwright_components.model_server.serving_home import ModelEntry, ServerInfo, ServingHome, config_text
-from trainwright_components.model_server.supervisor import MAX_FAILURES, PortWish, Supervisor
+from trainwright_components.model_server.operation.process import choose_port
+from trainwright_components.model_server.operation.serving_home import ModelEntry, ServerInfo, ServingHome, config_text
+from trainwright_components.model_server.operation.supervisor import MAX_FAILURES, PortWish, Supervisor
 
 Eventually = Callable[..., None]
 
 STARTER = """
 import sys
 from pathlib import Path
-from trainwright_components.model_server.control import start_server
+from trainwright_components.model_server.operation.control import start_server
 print(start_server(Path(sys.argv[1])).supervisor_pid, flush=True)
 sys.stdin.read()
 """

@@ -12,8 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder, flexbuffers
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from trainwright_components.model_server.models.tflite_model import TfliteModel
 from trainwright_components.model_server.status import StatusError
-from trainwright_components.model_server.tflite_model import TfliteModel
 
 X, Y, TOTAL = "serving_default_x:0", "PartitionedCall:1", "PartitionedCall:0"
 

@@ -9,8 +9,8 @@ import pytest
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from trainwright_components.model_server.made_up_warmup import warm_up_from_signatures, zeros_for
-from trainwright_components.model_server.saved_model import SavedModel
+from trainwright_components.model_server.models.made_up_warmup import warm_up_from_signatures, zeros_for
+from trainwright_components.model_server.models.saved_model import SavedModel
 
 
 def test_every_signature_of_a_model_is_computed_on_zeros(half: Path) -> None:

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import model_management_pb2
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_server.flags import parse_flags
 from trainwright_components.model_server.main import EXIT_PORT_TAKEN
-from trainwright_components.model_server.process import server_command, server_environment
+from trainwright_components.model_server.operation.process import server_command, server_environment
 
 
 def worker_pids(server: Any) -> set[int]:

@@ -5,8 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from trainwright_components import train_distributed
-from trainwright_components.training.device_settings import CommunicationSettings, DeviceSettings
-from trainwright_components.training.settings import STRATEGIES, TrainingSettings
+from trainwright_components.training.configuration.device_settings import CommunicationSettings, DeviceSettings
+from trainwright_components.training.configuration.settings import STRATEGIES, TrainingSettings
 
 README = (Path(train_distributed.__path__[0]) / "README.md").read_text()
 GROUPS = {"devices": DeviceSettings, "communication": CommunicationSettings}

@@ -8,9 +8,9 @@ import pytest
 
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, TrainwrightError
 from trainwright_components.train_distributed.train import train_model
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult, read_result
-from trainwright_components.training.settings import TrainingSettings
-from trainwright_components.training.strategies import Choice, build_strategy
+from trainwright_components.training.strategies.choice import Choice, build_strategy
 from trainwright_components.training.trained_model import TrainedModel
 
 PLAIN = Path(__file__).parent / "modules" / "plain.py"

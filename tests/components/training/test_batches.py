@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.training.batches import (
+from trainwright_components.training.data.batches import (
     Order,
     Rows,
     RowsInMemory,

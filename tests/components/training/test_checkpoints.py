@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trainwright_components.errors import TrainingFailed
-from trainwright_components.training.checkpoints import Checkpoint, CheckpointFolder
+from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
 
 
 def checkpoint(step: int) -> Checkpoint:

@@ -18,9 +18,9 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.model_module import Context, ModelModule, load_module, resolve_params
 from trainwright_components.train_distributed.train import train_model
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
-from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.trained_model import TrainedModel
 
 MODULES = Path(__file__).parent / "modules"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.training.driver import as_numbers
-from trainwright_components.training.model_state import read_state, write_state
+from trainwright_components.training.drivers.driver import as_numbers
+from trainwright_components.training.recovery.model_state import read_state, write_state
 
 
 def model_with(*units: int, momentum: float = 0.9) -> keras.Model:

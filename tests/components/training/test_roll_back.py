@@ -9,9 +9,9 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.model_module import load_module
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import read_result
 from trainwright_components.training.run import run_training
-from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.trained_model import TrainedModel
 
 # The loss is no number as long as the rate is above a limit and 7 steps were taken.

@@ -13,9 +13,9 @@ import pytest
 
 from trainwright_components.errors import InvalidData, InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.model_module import load_module
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
-from trainwright_components.training.settings import TrainingSettings
 from trainwright_components.training.trained_model import TrainedModel
 
 MODULE = """
@@ -230,7 +230,7 @@ def test_a_damaged_shard_is_named(
     shard = sorted((dataset / "train").iterdir())[1]
     text = MODULE
     if is_streamed:
-        monkeypatch.setattr("trainwright_components.training.splits.MEMORY_LIMIT_BYTES", 0)
+        monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
         text += (
             "\nfrom pathlib import Path\nclass Cut(keras.callbacks.Callback):\n"
             "    def on_train_batch_end(self, batch, logs=None):\n"
@@ -250,7 +250,7 @@ def test_a_damaged_shard_is_named(
 def test_a_shard_without_all_its_rows_is_no_shorter_epoch(
     write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainwright_components.training.splits.MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
     dataset = tmp_path / "dataset"
     shutil.copytree(tiny_dataset, dataset)
     sorted((dataset / "train").iterdir())[1].write_bytes(b"")
@@ -332,7 +332,7 @@ def test_rows_too_many_for_memory_are_streamed_alike(
 ) -> None:
     module, settings = load_module(write_module(MODULE)), TrainingSettings(epochs=2, batch_size=10, shuffle=False)
     in_memory = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
-    monkeypatch.setattr("trainwright_components.training.splits.MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
     streamed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
     assert streamed.history == in_memory.history
 

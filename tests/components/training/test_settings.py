@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.training.device_settings import DeviceSettings
-from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.configuration.device_settings import DeviceSettings
+from trainwright_components.training.configuration.settings import TrainingSettings
 
 
 def test_values_of_a_pipeline_take_their_types() -> None:

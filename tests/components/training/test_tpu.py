@@ -3,8 +3,8 @@
 import pytest
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.training.settings import TrainingSettings
-from trainwright_components.training.tpu import check_fixed_shapes, connect_tpu
+from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.strategies.tpu import check_fixed_shapes, connect_tpu
 
 
 @pytest.mark.parametrize("name", ["", "local"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainwright_components.model_server.control import add_model
+from trainwright_components.model_server.operation.control import add_model
 from trainwright_pipelines.cli import main as main_module
 
 

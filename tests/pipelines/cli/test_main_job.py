@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainwright_components.model_server.control import stop_server
+from trainwright_components.model_server.operation.control import stop_server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.errors import InvalidData
-from trainwright_components.model_server.control import add_model
+from trainwright_components.model_server.operation.control import add_model
 from trainwright_pipelines.cli.rows import parse_rows, read_rows_file
 
 SCHEMA = Schema(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.control import add_model
+from trainwright_components.model_server.operation.control import add_model
 from trainwright_pipelines.targets.catalogue import shipped_pipelines
 from trainwright_pipelines.targets.compiling import load_pipeline
 from trainwright_pipelines.targets.named_models import find_named_models, refuse_named_models

@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from trainwright_components.model_server.client import is_answering
-from trainwright_components.model_server.process import choose_port, server_command, server_environment
+from trainwright_components.model_server.operation.client import is_answering
+from trainwright_components.model_server.operation.process import choose_port, server_command, server_environment
 
 REAL_SERVER = "tensorflow_model_server"
 VERSION = 123

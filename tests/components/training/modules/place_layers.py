@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from trainwright_components.training.placement import LayerPlacement
+from trainwright_components.training.strategies.placement import LayerPlacement
 
 PLACEMENT = {"lstm": "CPU:2", "first": "CPU:1", "lazy": "CPU:1"}
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from trainwright_components.errors import TrainwrightError
-from trainwright_components.training.devices import configure_devices
-from trainwright_components.training.settings import TrainingSettings
+from trainwright_components.training.configuration.devices import configure_devices
+from trainwright_components.training.configuration.settings import TrainingSettings
 
 
 def add_gpus(count: int) -> None:

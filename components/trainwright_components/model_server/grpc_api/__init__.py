@@ -1,0 +1,1 @@
+"""The gRPC API: services, and the server that they are on."""

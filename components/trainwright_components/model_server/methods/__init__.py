@@ -1,0 +1,1 @@
+"""The methods of PredictionService and ModelService on messages, however they came."""

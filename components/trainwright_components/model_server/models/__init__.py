@@ -1,0 +1,1 @@
+"""What a loaded version computes with: SavedModels, TFLite models, and their warm-up."""

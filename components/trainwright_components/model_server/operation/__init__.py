@@ -1,0 +1,1 @@
+"""Serving processes from outside: start, watch, ask and stop them."""

@@ -1,0 +1,1 @@
+"""The REST API: paths, JSON, and HTTP around them."""

@@ -1,0 +1,1 @@
+"""Settings of a training and of its devices, checked where they enter."""

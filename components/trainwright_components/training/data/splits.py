@@ -1,0 +1,59 @@
+"""Where the rows of a split come from: the prepared dataset, in memory or streamed, or the user's `make_dataset`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.datasets.reader import count_rows, parse_examples, split_files
+from trainwright_components.datasets.schema import Schema
+from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.data.batches import Rows, RowsInMemory, StreamedRows
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MEMORY_LIMIT_BYTES = 256 << 20
+_RECORDS_PER_READ = 1024
+
+
+def open_split(split: str, module: ModelModule, context: Context) -> Rows:
+    """The rows of `split`, as `(features, label)` or `(features, label, weight)`."""
+    if module.make_dataset is not None:
+        return _users_rows(module.make_dataset(split, context))
+    files = split_files(context.dataset, split)
+    if sum(file.stat().st_size for file in files) <= MEMORY_LIMIT_BYTES:
+        return _read_all(files, context.schema)
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset([str(file) for file in files])
+    count = count_rows(context.dataset, split)
+    return StreamedRows(
+        elements=records.apply(tf.data.experimental.assert_cardinality(count)),
+        decode=lambda batch: parse_examples(batch, context.schema),
+        count=count,
+    )
+
+
+def _read_all(files: Sequence[Path], schema: Schema) -> RowsInMemory:
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset([str(file) for file in files]).batch(_RECORDS_PER_READ)
+    parts = list(records)
+    columns = parse_examples(tf.concat(parts, 0) if parts else tf.zeros([0], tf.string), schema)
+    return RowsInMemory(columns=columns, count=int(tf.nest.flatten(columns)[0].shape[0]))
+
+
+def _users_rows(dataset: "tf.data.Dataset") -> StreamedRows:
+    import tensorflow as tf
+
+    cardinality = int(dataset.cardinality())
+    count: int | None = cardinality
+    if cardinality == tf.data.INFINITE_CARDINALITY:
+        count = None
+    elif cardinality == tf.data.UNKNOWN_CARDINALITY:
+        count = int(dataset.reduce(tf.constant(0, tf.int64), lambda total, *_: total + 1))
+    return StreamedRows(elements=dataset, decode=_unchanged, count=count)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,1 @@
+"""Drivers run the steps of a training, one for each kind of strategy."""

@@ -1,0 +1,122 @@
+"""Bring rows, order and strategy together: the driver that trains a model on the splits of a dataset."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.data.batches import Order, Rows, Sharing, count_steps, endless_batches
+from trainwright_components.training.data.class_weights import class_weighting
+from trainwright_components.training.data.splits import open_split
+from trainwright_components.training.drivers.driver import Driver
+from trainwright_components.training.drivers.sharded import ShardedDriver
+from trainwright_components.training.drivers.synchronous import MakeBatches, SynchronousDriver
+from trainwright_components.training.strategies.sharding import VariableSharding
+from trainwright_components.training.strategies.tpu import check_fixed_shapes
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TRAIN, VALIDATION = "train", "validation"
+
+
+def open_driver(
+    model: "keras.Model",
+    strategy: "tf.distribute.Strategy",
+    module: ModelModule,
+    context: Context,
+    settings: TrainingSettings,
+    *,
+    processes: int = 1,
+    is_chief: bool = True,
+    first_step: int = 0,
+    workers: int = 0,
+    sharding: VariableSharding | None = None,
+) -> tuple[Driver, int]:
+    """The driver that begins with step `first_step`, and the steps in an epoch.
+
+    `processes` members take each step together; with parameter servers `workers` take steps by themselves. With a
+    `sharding`, whose variables the model has, one process takes each step on all of its devices.
+    """
+    import tensorflow as tf
+
+    order = Order(
+        batch_size=settings.batch_size,
+        seed=settings.seed if settings.shuffle else None,
+        shuffle_buffer=settings.shuffle_buffer,
+        drop_remainder=settings.drop_remainder,
+    )
+    rows = open_split(TRAIN, module, context)
+    steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
+    validation = _validation_rows(module, context)
+    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if is_tpu:
+        check_fixed_shapes(settings, strategy.num_replicas_in_sync)
+    stored = Order(batch_size=settings.batch_size, drop_remainder=is_tpu)
+    weigh = class_weighting(settings.class_weights, context.schema) if settings.class_weights else None
+    train_batches = _feed(rows, order, module, context, first_step=first_step, weigh=weigh)
+    validation_batches = None if validation is None else _feed(validation, stored, module, context)
+    validation_steps = 0 if validation is None else count_steps(validation, stored, split=VALIDATION)
+    if sharding is not None:
+        return ShardedDriver(
+            model,
+            sharding,
+            train_batches=train_batches(tf.distribute.InputContext()),
+            validation_batches=None if validation_batches is None else validation_batches(tf.distribute.InputContext()),
+            validation_steps=validation_steps,
+        ), steps
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        from trainwright_components.training.drivers.asynchronous import AsynchronousDriver
+
+        all_rows = tf.distribute.InputContext()
+        return AsynchronousDriver(
+            model,
+            strategy,
+            train_batches=train_batches(all_rows),
+            validation_batches=validation_batches(all_rows) if validation_batches is not None else None,
+            validation_steps=validation_steps,
+            batch_size=settings.batch_size,
+            workers=workers,
+        ), steps
+    driver = SynchronousDriver(
+        model,
+        strategy,
+        train_batches=train_batches,
+        validation_batches=validation_batches,
+        validation_steps=validation_steps,
+        processes=processes,
+        is_chief=is_chief,
+    )
+    return driver, steps
+
+
+def _validation_rows(module: ModelModule, context: Context) -> Rows | None:
+    if module.make_dataset is None:
+        split = context.statistics.splits.get(VALIDATION)
+        if split is None or not split.rows:
+            return None
+    return open_split(VALIDATION, module, context)
+
+
+def _feed(
+    rows: Rows,
+    order: Order,
+    module: ModelModule,
+    context: Context,
+    *,
+    first_step: int = 0,
+    weigh: Callable[[Any], Any] | None = None,
+) -> MakeBatches:
+    def transform(batch: Any) -> Any:
+        features, *rest = batch
+        data = (module.preprocess(features, context), *rest)
+        return data if weigh is None else weigh(data)
+
+    def make(pipeline: "tf.distribute.InputContext") -> "tf.data.Dataset":
+        replicas = pipeline.num_replicas_in_sync
+        local = replicas // pipeline.num_input_pipelines
+        sharing = Sharing(replicas=replicas, first=pipeline.input_pipeline_id * local, local=local)
+        return endless_batches(rows, order, sharing, transform=transform, first_step=first_step)
+
+    return make

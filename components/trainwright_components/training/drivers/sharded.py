@@ -1,0 +1,93 @@
+"""The driver of a model with sharded variables: one call into TensorFlow per step, on batches that every device has."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.drivers.driver import Driver, Signals
+from trainwright_components.training.drivers.synchronous import symbols_of
+from trainwright_components.training.keras_internals import build_variables
+from trainwright_components.training.strategies.sharding import VariableSharding
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+class ShardedDriver:
+    """Runs the steps of Keras itself; DTensor makes each of them one of all devices."""
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        sharding: VariableSharding,
+        *,
+        train_batches: "tf.data.Dataset",
+        validation_batches: "tf.data.Dataset | None",
+        validation_steps: int,
+    ) -> None:
+        import tensorflow as tf
+
+        self._model, self._sharding = model, sharding
+        self._train: Iterator[Any] = iter(train_batches)
+        self._validation: Iterator[Any] | None = None
+        self._validation_batches, self._validation_steps = validation_batches, validation_steps
+        batch = symbols_of(train_batches.element_spec, 1)
+        self._inputs = batch[0]
+        with sharding.variables():
+            build_variables(model, batch)
+        sharding.check_all_found()
+        self._train_step = tf.function(lambda data: model.train_step(data), reduce_retracing=True, autograph=False)
+        self._test_step = tf.function(lambda data: model.test_step(data), reduce_retracing=True, autograph=False)
+
+    @property
+    def inputs(self) -> Any:
+        return self._inputs
+
+    @property
+    def has_validation(self) -> bool:
+        return self._validation_batches is not None
+
+    def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+        return self._run(self._train_step, self._train, count), signals
+
+    def evaluate(self) -> dict[str, float]:
+        if self._validation_batches is None:
+            return {}
+        if self._validation is None:
+            self._validation = iter(self._validation_batches)
+        self._model.reset_metrics()
+        return self._run(self._test_step, self._validation, self._validation_steps)
+
+    def reset_metrics(self) -> None:
+        self._model.reset_metrics()
+
+    def _run(self, step: Callable[[Any], Any], batches: Iterator[Any], count: int) -> dict[str, float]:
+        import tensorflow as tf
+        from tensorflow.experimental import dtensor
+
+        logs: dict[str, Any] = {}
+        for _ in range(count):
+            batch = tf.nest.map_structure(self._sharding.replicate, next(batches))
+            with dtensor.default_mesh(self._sharding.mesh), _in_words():
+                logs = step(batch)
+        return {name: float(value) for name, value in logs.items()}
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.UnknownError as error:
+        reason = str(error).partition("error: ")[2].partition("\n")[0].partition("::")[0] or str(error)
+        raise InvalidSetting(
+            f"training.strategy dtensor: TensorFlow cannot share out an operation of this model ({reason.strip()}); "
+            "cut other weights in training.layout, or put layers on devices with training.placement"
+        ) from error
+
+
+if TYPE_CHECKING:
+    _driver: type[Driver] = ShardedDriver

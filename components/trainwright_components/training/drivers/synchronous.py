@@ -1,0 +1,190 @@
+"""The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.keras_kind import is_tf_keras
+from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
+from trainwright_components.training.drivers.replica_steps import ReplicaSteps
+from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
+from trainwright_components.training.keras_internals import build_variables, check_keras
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[Any], Any]
+MakeBatches = Callable[[Any], "tf.data.Dataset"]
+
+
+class SynchronousDriver:
+    """One model under one synchronous strategy.
+
+    Args:
+        train_batches: Makes the endless training batches of a process, given its `tf.distribute.InputContext`.
+        validation_batches: The same for validation; None without a validation split.
+        validation_steps: Steps in one pass over the validation split.
+        processes: Members that train together.
+    """
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        strategy: "tf.distribute.Strategy",
+        *,
+        train_batches: MakeBatches,
+        validation_batches: MakeBatches | None,
+        validation_steps: int,
+        processes: int = 1,
+        is_chief: bool = True,
+    ) -> None:
+        import tensorflow as tf
+
+        self._model, self._strategy, self._is_chief = model, strategy, is_chief
+        self._replicas = strategy.num_replicas_in_sync
+        self._processes = processes
+        with tf.device("CPU:0"):
+            self._train_iterator = iter(strategy.distribute_datasets_from_function(train_batches))
+        self._validation_batches = validation_batches
+        self._validation_iterator: Any = None
+        self._validation_steps = validation_steps
+        batch = symbols_of(self._train_iterator.element_spec, self._replicas)
+        self._inputs = batch[0]
+        with strategy.scope():
+            if is_tf_keras(model):
+                build_tf_keras_variables(model, batch)
+            else:
+                check_keras()
+                build_variables(model, batch)
+        steps = _replica_steps(model) if self._replicas > 1 else None
+        self._train_many = self._make_many(steps.train if steps else model.train_step, steps)
+        self._test_many = self._make_many(steps.test if steps else model.test_step, steps)
+
+    @property
+    def inputs(self) -> Any:
+        return self._inputs
+
+    @property
+    def has_validation(self) -> bool:
+        return self._validation_batches is not None
+
+    def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+        logs, agreed = self._train_many(self._train_iterator, count, signals)
+        return logs, agreed
+
+    def evaluate(self) -> dict[str, float]:
+        if self._validation_batches is None:
+            return {}
+        if self._validation_iterator is None:
+            self._validation_iterator = iter(self._strategy.distribute_datasets_from_function(self._validation_batches))
+        self._model.reset_metrics()
+        logs, _ = self._test_many(self._validation_iterator, self._validation_steps, Signals())
+        return logs
+
+    def reset_metrics(self) -> None:
+        self._model.reset_metrics()
+
+    def _one(self, step: Callable[..., Any], steps: ReplicaSteps | TfKerasSteps | None) -> Step:
+        """A function that runs `step` on every replica, once."""
+        import tensorflow as tf
+
+        def one(batch: Any) -> Any:
+            if steps is None:
+                return self._strategy.run(step, args=(batch,))
+            with steps.together():
+                return self._strategy.run(step, args=batch)
+
+        if self._model.run_eagerly:
+            return one
+        is_xla = bool(self._model.jit_compile) and self._supports_xla()
+        compiled: Step = tf.function(one, jit_compile=is_xla, reduce_retracing=True, autograph=False)
+        return compiled
+
+    def _supports_xla(self) -> bool:
+        """TensorFlow 2.21 cannot put what replicas send each other into one XLA program, except between GPUs."""
+        if self._replicas == 1 or all("GPU" in device for device in self._strategy.extended.worker_devices):
+            return True
+        logger.warning("jit_compile has no effect on several replicas without GPUs; the step runs uncompiled")
+        return False
+
+    def _logs(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """What replicas returned, over all of them: metrics as they are, other numbers as means over rows."""
+        import tensorflow as tf
+
+        metrics = self._model.get_metrics_result()
+
+        def over_all(name: str, part: Any) -> Any:
+            if name in metrics:
+                return metrics[name]
+            return self._strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
+
+        return {name: over_all(name, part) for name, part in parts.items()}
+
+    def _make_many(
+        self, step: Callable[..., Any], steps: ReplicaSteps | TfKerasSteps | None
+    ) -> Callable[..., tuple[dict[str, float], Signals]]:
+        """A function that runs `step` many times and gives the metrics after the last."""
+        import tensorflow as tf
+
+        model, strategy, one = self._model, self._strategy, self._one(step, steps)
+
+        def many(iterator: Any, count: "tf.Tensor", signals: "tf.Tensor") -> Any:
+            if tf.executing_eagerly():
+                for _ in range(int(count) - 1):
+                    one(next(iterator))
+            else:
+                tf.while_loop(lambda i: i < count - 1, lambda i: _after(one(next(iterator)), i + 1), (tf.constant(0),))
+            logs = one(next(iterator))
+            agreed = signals
+            if self._processes > 1:
+                agreed = strategy.run(_sum, args=(signals,))
+                agreed = strategy.experimental_local_results(agreed)[0]
+            return logs if steps is None else self._logs(logs), agreed
+
+        compiled = many if model.run_eagerly else tf.function(many, reduce_retracing=True, autograph=False)
+
+        def call(iterator: Any, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
+            by_chief = [signals.save, signals.count] if self._is_chief else [0, 0]
+            own = tf.constant([signals.stop, signals.one_by_one, *by_chief], tf.float32)
+            logs, agreed = compiled(iterator, tf.constant(count), own)
+            if self._processes > 1:
+                stop, one_by_one, save, next_count = (float(value) for value in agreed)
+                next_count /= self._replicas // self._processes  # each replica of the chief added its own
+                signals = Signals(stop=stop > 0, one_by_one=one_by_one > 0, save=save > 0, count=round(next_count))
+            return as_numbers(logs), signals
+
+        return call
+
+
+if TYPE_CHECKING:
+    _driver: type[Driver] = SynchronousDriver
+
+
+def _replica_steps(model: "keras.Model") -> ReplicaSteps | TfKerasSteps:
+    return TfKerasSteps(model) if is_tf_keras(model) else ReplicaSteps(model)
+
+
+def _after(_: Any, counter: "tf.Tensor") -> "tuple[tf.Tensor]":
+    return (counter,)
+
+
+def _sum(value: "tf.Tensor") -> "tf.Tensor":
+    import tensorflow as tf
+
+    placed = tf.identity(value)  # an input of the graph has no device yet, and the reduction needs one
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
+
+
+def symbols_of(element_spec: Any, replicas: int = 1) -> Any:
+    """The elements of a dataset as symbolic tensors, without the numbers that come along for several replicas."""
+    import keras
+    import tensorflow as tf
+
+    def symbol(one: Any) -> Any:
+        one = one._value_specs[0] if hasattr(one, "_value_specs") else one  # PerReplicaSpec
+        return keras.KerasTensor(tuple(one.shape), one.dtype.name)
+
+    return tf.nest.map_structure(symbol, element_spec if replicas == 1 else element_spec[0], expand_composites=False)

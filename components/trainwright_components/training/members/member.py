@@ -1,0 +1,129 @@
+"""One member of a training cluster, as launchers start it: what goes wrong becomes an exit code and a file."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trainwright_components import errors
+from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
+from trainwright_components.cluster.hold import Hold
+from trainwright_components.cluster.launcher import THREADS_VARIABLE
+from trainwright_components.cluster.rules import EVALUATOR, servers
+from trainwright_components.cluster.signs import JOINING, SaySign, SignOfLife
+from trainwright_components.cluster.spec import Member
+from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
+from trainwright_components.errors import InvalidSetting, TrainwrightError
+from trainwright_components.files import write_whole
+from trainwright_components.model_module import load_module
+from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.members.evaluator import run_evaluator
+from trainwright_components.training.members.place import Place
+from trainwright_components.training.members.servers import serve
+from trainwright_components.training.run import run_training
+
+TARGET = f"{__name__}:main"
+_ERRORS_FOLDER = "errors"
+
+
+def main(
+    *,
+    module: str,
+    dataset: str,
+    output: str,
+    folder: str,
+    params: Mapping[str, Any],
+    training: Mapping[str, Any],
+    log_dir: str,
+) -> int:
+    """Train, serve or evaluate as the member that `TF_CONFIG` names; ends the process with its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    os.environ.update(complete_tf_config(os.environ))
+    found = read_tf_config(os.environ)
+    if found is None:
+        raise InvalidSetting("a member of a cluster needs TF_CONFIG, or the parts that it is built from")
+    cluster, member = found
+    threads = int(training.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
+    sign_of_life = SignOfLife(folder=Path(folder), member=member)
+    hold = Hold.from_env(os.environ, member)
+    say: SaySign = sign_of_life if hold is None else hold.around(sign_of_life)
+
+    def run(work: Callable[..., Any], **place: Any) -> None:
+        work(
+            load_module(module),
+            Path(dataset),
+            Path(output),
+            params=params,
+            settings=TrainingSettings.from_mapping({**training, "threads": threads}),
+            log_dir=Path(log_dir) if log_dir else None,
+            **place,
+        )
+
+    say(JOINING)
+    if member in servers(cluster):
+        work = partial(serve, threads=threads, sign_of_life=say)
+    elif member == EVALUATOR:
+        work = partial(run, run_evaluator, sign_of_life=say)
+    else:
+        work = partial(run, run_training, place=Place(cluster=cluster, member=member, sign_of_life=say))
+    code = _guarded(work, folder=Path(folder), member=member)
+    with contextlib.suppress(OSError):  # a full disk must not change the exit code
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)  # TensorFlow 2.21 may linger for 20 s after a multi-worker training
+
+
+def _guarded(work: Callable[[], None], *, folder: Path, member: Member) -> int:
+    import tensorflow as tf
+
+    peer_lost = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    try:
+        work()
+    except SystemExit as error:
+        return int(error.code or 0)
+    except TrainwrightError as error:
+        logging.getLogger(__name__).error("%s", error)
+        _write_error(folder, member, error)
+        return error.exit_code
+    except peer_lost as error:
+        logging.getLogger(__name__).warning("lost a peer: %s", str(error).splitlines()[0])
+        return PEER_LOST
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+    return DONE
+
+
+def _write_error(folder: Path, member: Member, error: TrainwrightError) -> None:
+    content = {
+        "type": type(error).__name__,
+        "message": str(error),
+        "user_traceback": error.user_traceback,
+    }
+    try:
+        write_whole(folder / _ERRORS_FOLDER / f"{member}.json", json.dumps(content))
+    except OSError as failure:
+        logging.getLogger(__name__).warning("the error is only in this log: %s", failure)
+
+
+def read_error(folder: Path, member: Member) -> TrainwrightError | None:
+    """The error that `member` ended with, as it was raised there; None when it left none."""
+    file = folder / _ERRORS_FOLDER / f"{member}.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    kind: type[TrainwrightError] = getattr(errors, content["type"], TrainwrightError)
+    error = kind(content["message"])
+    error.user_traceback = content["user_traceback"]
+    return error

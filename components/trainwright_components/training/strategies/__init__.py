@@ -1,0 +1,1 @@
+"""Which strategy a training runs under, and what the less usual ones need."""
