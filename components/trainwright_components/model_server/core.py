@@ -2,8 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from trainwright_components.model_server.manager import Manager, ServableHandle
@@ -65,9 +63,8 @@ class ServerCore:
             if is_waiting:
                 self._wait_until_available([model for model in models if model.source.name not in known])
 
-    @contextmanager
-    def handle(self, spec: Any) -> Iterator[ServableHandle]:
-        """Lend the version that a `ModelSpec` means.
+    def handle(self, spec: Any) -> ServableHandle:
+        """Lend the version that a `ModelSpec` means; to be given back, as by the end of a `with` block.
 
         Raises:
             StatusError: No such model, version or label answers.
@@ -79,8 +76,7 @@ class ServerCore:
             version = self._labels.get(spec.name, {}).get(spec.version_label)
             if version is None:
                 raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-        with self.manager.handle(spec.name, version) as handle:
-            yield handle
+        return self.manager.handle(spec.name, version)
 
     def states(self, name: str, version: int | None = None) -> list[ServableState]:
         """States of one or all versions of a model.

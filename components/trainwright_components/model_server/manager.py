@@ -8,10 +8,8 @@ its next attempt without holding a thread, so that other models are not held up.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.model_server.harness import Fingerprint, HarnessState, LoaderHarness
@@ -34,12 +32,30 @@ DEFAULT_RETRY_INTERVAL_S = 60.0
 MAX_ENDED_VERSIONS = 200  # of each model, that status still tells of
 
 
-@dataclass(frozen=True, kw_only=True)
 class ServableHandle:
-    """A loaded version, lent to one request."""
+    """A loaded version, lent to one request until the end of a `with` block.
 
-    id: ServableId
-    servable: Servable
+    Args:
+        harness: Holds the version, and counts the handles.
+        give_back: Takes the harness when the request is done.
+    """
+
+    __slots__ = ("_give_back", "_harness", "id", "servable")
+
+    def __init__(self, harness: LoaderHarness, give_back: Callable[[LoaderHarness], None]) -> None:
+        assert harness.servable is not None
+        self.id: ServableId = harness.id
+        self.servable: Servable = harness.servable
+        self._harness = harness
+        self._give_back = give_back
+
+    def __enter__(self) -> "ServableHandle":
+        """The handle itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the version back."""
+        self._give_back(self._harness)
 
 
 class Manager:
@@ -106,21 +122,13 @@ class Manager:
                 _forget_the_oldest(harnesses)
                 self._notify()
 
-    @contextmanager
-    def handle(self, name: str, version: int | None = None) -> Iterator[ServableHandle]:
+    def handle(self, name: str, version: int | None = None) -> ServableHandle:
         """Lend a version that answers: the one asked for, else the highest.
 
         Raises:
             StatusError: None such answers.
         """
-        harness = self._take(name, version)
-        assert harness.servable is not None
-        try:
-            yield ServableHandle(id=harness.id, servable=harness.servable)
-        finally:
-            with self._changed:
-                harness.handles -= 1
-                self._unload_if_free(harness)
+        return ServableHandle(self._take(name, version), self._give_back)
 
     def states(self, name: str) -> list[ServableState]:
         """Every version of `name` that is known, highest first."""
@@ -196,6 +204,11 @@ class Manager:
             harness = harnesses[wanted]
             harness.handles += 1
             return harness
+
+    def _give_back(self, harness: LoaderHarness) -> None:
+        with self._changed:
+            harness.handles -= 1
+            self._unload_if_free(harness)
 
     def _is_settled(self, name: str) -> bool:
         harnesses = self._models.get(name, {})

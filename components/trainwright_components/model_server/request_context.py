@@ -1,15 +1,12 @@
 """What the code below a request may want to know of it: which method was called, and until when it is of use."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class RequestContext:
-    """One request.
+class RequestContext(NamedTuple):
+    """One request; a tuple, since each request makes one.
 
     Args:
         api: Such as "Predict".
@@ -28,12 +25,18 @@ def current_request() -> RequestContext:
     return _context.get()
 
 
-@contextmanager
-def computing(api: str, timeout_s: float | None = None) -> Iterator[None]:
-    """Compute a block for a request that may take `timeout_s` seconds from now."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    token = _context.set(RequestContext(api=api, deadline=deadline))
-    try:
-        yield
-    finally:
-        _context.reset(token)
+class computing:  # noqa: N801  # reads as a verb
+    """Compute a `with` block for a request that may take `timeout_s` seconds from now."""
+
+    __slots__ = ("_request", "_token")
+
+    def __init__(self, api: str, timeout_s: float | None = None) -> None:
+        self._request = RequestContext(api, None if timeout_s is None else time.monotonic() + timeout_s)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._token = _context.set(self._request)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        _context.reset(self._token)

@@ -1,15 +1,14 @@
 """One serving process put together from flags: core, REST, gRPC, and the poller of the model config file."""
 
 import asyncio
-import functools
 import logging
+import signal
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-import uvicorn
 
 from trainwright_components.model_server.api_key import read_api_key
 from trainwright_components.model_server.batching.setup import Batching
@@ -25,12 +24,8 @@ from trainwright_components.model_server.models.memory import give_back_memory
 from trainwright_components.model_server.models.op_libraries import load_op_libraries
 from trainwright_components.model_server.request_log import RequestLog
 from trainwright_components.model_server.rest.api import RestApi
-from trainwright_components.model_server.rest.connections import (
-    ConnectionGuard,
-    ConnectionLimits,
-    GuardedProtocol,
-    connections_that_files_allow,
-)
+from trainwright_components.model_server.rest.connections import ConnectionLimits, connections_that_files_allow
+from trainwright_components.model_server.rest.http_server import serve_http
 from trainwright_components.model_server.rest.pages import metrics_pages, operator_pages
 from trainwright_components.model_server.rest.tls import read_ssl_context
 from trainwright_components.model_server.rest.transport import RestTransport
@@ -41,8 +36,6 @@ from trainwright_components.model_server.transition_policy import AvailabilityPr
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10
-_BACKLOG = 1024
-_KEEP_ALIVE_S = 75
 
 
 class ModelServer:
@@ -172,25 +165,24 @@ class ModelServer:
             max_body_bytes=flags.rest_api_max_request_bytes,
             is_cors_enabled=flags.rest_api_enable_cors_support,
         )
-        config = uvicorn.Config(
-            transport,
-            loop="asyncio",
-            http=_guarded_protocol(flags.rest_api_max_request_bytes),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-        )
-        config.load()
-        config.ssl = self._ssl
         logger.info("REST listens on http%s://%s:%d", "s" if self._ssl else "", flags.bind_address, flags.rest_api_port)
         try:
-            asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+            asyncio.run(self._serve_rest(listening, transport))
         finally:
             transport.close()
+
+    async def _serve_rest(self, listening: socket.socket, transport: RestTransport) -> None:
+        stop = asyncio.Event()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in handlers:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        limits = ConnectionLimits(
+            sent_bytes=2 * self._flags.rest_api_max_request_bytes + (1 << 20),  # small chunks have as much around them
+            connections=connections_that_files_allow(),
+        )
+        await serve_http(listening, transport, until=stop.wait(), limits=limits, drain_s=DRAIN_S, tls=self._ssl)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     def _poll_config_file(self) -> None:
         wait_s = self._flags.model_config_file_poll_wait_seconds
@@ -243,20 +235,8 @@ def _tflite_interpreters(flags: Flags) -> int:
     return max(1, flags.num_tflite_pools) * max(1, flags.num_tflite_interpreters_per_pool)
 
 
-def _guarded_protocol(max_body_bytes: int) -> Any:
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # or each malformed request fills the log by a line
-    limits = ConnectionLimits(
-        sent_bytes=2 * max_body_bytes + (1 << 20),  # a body in small chunks is sent with as much around it
-        connections=connections_that_files_allow(),
-    )
-    return functools.partial(GuardedProtocol, ConnectionGuard(limits))
-
-
 def _listen(address: str, port: int, *, is_shared: bool) -> socket.socket:
     try:
-        listening = socket.create_server((address, port), backlog=_BACKLOG, reuse_port=is_shared)
+        return socket.create_server((address, port), reuse_port=is_shared)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}:{port}: {error.strerror}") from error
-    # Connections inherit it. Without, each answer waits 40 ms for the client's delayed acknowledgement of its headers.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening

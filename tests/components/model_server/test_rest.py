@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from trainwright_components.model_server.methods.predictor import Predictor
 from trainwright_components.model_server.rest.api import RestApi
+from trainwright_components.model_server.rest.request import Request
 from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import Code, StatusError
 
@@ -95,33 +96,18 @@ class SlowCore:
         yield
 
 
-async def post(application: Any, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send one request straight into an ASGI application."""
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
-    await application(scope | {"headers": [], "root_path": "", "http_version": "1.1"}, receive, send)
-    headers = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, sent[1]["body"]
-
-
 def test_a_request_that_takes_too_long_is_answered_and_told_so() -> None:
     core = SlowCore()
     api = RestApi(Predictor(core))  # type: ignore[arg-type]  # a double
     transport = RestTransport(api, timeout_ms=20, threads=1, is_cors_enabled=True)
-    status, headers, body = asyncio.run(post(transport, "/v1/models/slow:predict", b'{"instances": [1]}'))
+    request = Request(method="POST", target="/v1/models/slow:predict", headers=[], body=b'{"instances": [1]}')
+    page = asyncio.run(transport.answer(request))
     core.is_over.set()
     transport.close()
-    assert status == 504
-    assert json.loads(body) == {"error": "Timed out waiting for notification"}
-    assert headers["access-control-allow-origin"] == "*"
-    assert headers["content-type"] == "application/json"
+    assert page.status == 504
+    assert json.loads(page.content) == {"error": "Timed out waiting for notification"}
+    assert page.media_type == b"application/json"
+    assert b"Access-Control-Allow-Origin: *\r\n" in transport.headers
 
 
 def test_a_long_value_is_cut_in_the_message(server: Any) -> None:

@@ -1,7 +1,5 @@
 """The questions of PredictionService, answered from one core; knows messages, not how they travel."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tensorflow_serving.apis import (
@@ -118,17 +116,15 @@ class Predictor:
         if log.wants(handle.id.name):
             log.add(handle.id.name, request, response)
 
-    @contextmanager
     def _handle(
         self,
         request: predict_pb2.PredictRequest
         | classification_pb2.ClassificationRequest
         | regression_pb2.RegressionRequest,
-    ) -> Iterator[ServableHandle]:
+    ) -> ServableHandle:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
-        with self.core.handle(request.model_spec) as handle:
-            yield handle
+        return self.core.handle(request.model_spec)
 
 
 def _name(spec: model_pb2.ModelSpec, handle: ServableHandle) -> None:

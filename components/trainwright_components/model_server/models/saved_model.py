@@ -15,6 +15,7 @@ from trainwright_components.model_server.request_context import current_request
 from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
+_MOST_PREPARED = 256
 DEFAULT_TAGS = ("serve",)
 _LOOP = re.compile(r"While|^Enter$|^For$|Map(Defun|Fn)|PyFunc|Queue|Barrier|Stage|Recv|Iterator")
 
@@ -42,44 +43,47 @@ class SavedModel:
             raise _load_error(error, path) from error
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
         self._has_loops = _has_loops(meta_graph.graph_def)
+        self._feeds = {name: frozenset(info.name for info in s.inputs.values()) for name, s in self.signatures.items()}
         self._runners: dict[tuple[tuple[str, ...], tuple[str, ...]], Runner] = {}
+        self._runners_by_feeds: dict[frozenset[str], list[Runner]] = {}
+        self._prepared: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Runner] = {}
         self._lock = threading.Lock()
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         """See `Servable.run`."""
-        signature = self.signatures[signature_name]
-        fetches = tuple(signature.outputs[alias].name for alias in outputs)
-        return dict(zip(outputs, self._compute(signature, inputs, fetches), strict=True))
+        question = (signature_name, tuple(inputs), tuple(outputs))
+        runner = self._prepared.get(question)
+        if runner is None:
+            signature = self.signatures[signature_name]
+            runner = self._runner(signature, inputs, tuple(signature.outputs[alias].name for alias in outputs))
+            if len(self._prepared) < _MOST_PREPARED:  # clients choose among outputs, in any order
+                self._prepared[question] = runner
+        return dict(zip(outputs, _run(runner, inputs), strict=True))
 
     def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         """See `Servable.run_together`."""
         names = [self.signatures[output.signature].outputs[output.alias].name for output in outputs]
         fetches = tuple(dict.fromkeys(names))
-        values = dict(zip(fetches, self._compute(self.signatures[outputs[0].signature], inputs, fetches), strict=True))
+        runner = self._runner(self.signatures[outputs[0].signature], inputs, fetches)
+        values = dict(zip(fetches, _run(runner, inputs), strict=True))
         return [values[name] for name in names]
 
     def close(self) -> None:
         """See `Servable.close`."""
         self._runners.clear()
+        self._prepared.clear()
         self._session.close()
         del self._session
         gc.collect()
 
     def is_quick(self, signature_name: str) -> bool:
         """See `Servable.is_quick`."""
-        feeds = tuple(info.name for info in self.signatures[signature_name].inputs.values())
-        quick = [runner.is_quick for key, runner in list(self._runners.items()) if set(key[0]) == set(feeds)]
-        return bool(quick) and all(quick)
+        runners = self._runners_by_feeds.get(self._feeds[signature_name])
+        return runners is not None and all(runner.is_quick for runner in runners)
 
-    def _compute(self, signature: Any, inputs: Tensors, fetches: tuple[str, ...]) -> list[Any]:
+    def _runner(self, signature: Any, inputs: Tensors, fetches: tuple[str, ...]) -> Runner:
         feeds = tuple(signature.inputs[alias].name for alias in inputs)
-        runner = self._runners.get((feeds, fetches)) or self._new_runner(feeds, fetches)
-        try:
-            return runner.run(list(inputs.values()), current_request().deadline)
-        except tf.errors.OpError as error:
-            raise StatusError(Code(error.error_code), error.message) from error
-        except (TypeError, ValueError) as error:
-            raise invalid_argument(str(error)) from error
+        return self._runners.get((feeds, fetches)) or self._new_runner(feeds, fetches)
 
     def _new_runner(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Runner:
         def prepare(options: Any) -> Compute:
@@ -90,7 +94,19 @@ class SavedModel:
             return prepared
 
         with self._lock:
-            return self._runners.setdefault((feeds, fetches), Runner(prepare, has_loops=self._has_loops))
+            if (feeds, fetches) not in self._runners:
+                runner = self._runners[feeds, fetches] = Runner(prepare, has_loops=self._has_loops)
+                self._runners_by_feeds.setdefault(frozenset(feeds), []).append(runner)
+            return self._runners[feeds, fetches]
+
+
+def _run(runner: Runner, inputs: Tensors) -> list[Any]:
+    try:
+        return runner.run(list(inputs.values()), current_request().deadline)
+    except tf.errors.OpError as error:
+        raise StatusError(Code(error.error_code), error.message) from error
+    except (TypeError, ValueError) as error:
+        raise invalid_argument(str(error)) from error
 
 
 def _has_loops(graph: Any) -> bool:

@@ -1,8 +1,7 @@
 """A servable whose computations are timed for the metrics."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.model_server.metrics import ServingMetrics
@@ -27,13 +26,17 @@ class TimedServable:
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         """See `Servable.run`."""
-        with self._timing():
-            return self._servable.run(signature_name, inputs, outputs)
+        started = time.perf_counter()
+        computed = self._servable.run(signature_name, inputs, outputs)
+        self._count_since(started)
+        return computed
 
     def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         """See `Servable.run_together`."""
-        with self._timing():
-            return self._servable.run_together(inputs, outputs)
+        started = time.perf_counter()
+        computed = self._servable.run_together(inputs, outputs)
+        self._count_since(started)
+        return computed
 
     def is_quick(self, signature_name: str) -> bool:
         """See `Servable.is_quick`."""
@@ -43,10 +46,7 @@ class TimedServable:
         """See `Servable.close`."""
         self._servable.close()
 
-    @contextmanager
-    def _timing(self) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
+    def _count_since(self, started: float) -> None:
         microseconds = (time.perf_counter() - started) * 1e6
         self._latency.add(self._model, current_request().api, _RUNTIME, value=microseconds)
 

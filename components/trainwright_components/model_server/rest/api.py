@@ -2,7 +2,6 @@
 
 import logging
 import re
-from contextlib import ExitStack
 from typing import Any
 from urllib.parse import unquote
 
@@ -95,12 +94,12 @@ class RestApi:
         return self._methods[method](_model_spec(match), parse_object(body))
 
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes, must_be_quick: bool) -> str:
-        with ExitStack() as stack:
-            try:
-                handle = stack.enter_context(self._core.handle(spec))
-            except StatusError:
-                signature_name(parse_object(body))  # what is wrong with the body is said first
-                raise
+        try:
+            handle = self._core.handle(spec)
+        except StatusError:
+            signature_name(parse_object(body))  # what is wrong with the body is said first
+            raise
+        with handle:
             signatures = handle.servable.signatures
             request = read_plain(body, signatures) or read_exactly(body, signatures)
             if must_be_quick and not handle.servable.is_quick(request.signature_name):

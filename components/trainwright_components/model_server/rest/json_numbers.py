@@ -15,7 +15,7 @@ def nested_text(array: Any) -> str | None:
     """The nest of lists of an array of decimals or whole numbers; None where a number needs care."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize < 4 or not array.flags.c_contiguous or not array.size:
         return None
-    if array.dtype.kind == "f" and _odd(array).any():
+    if array.dtype.kind == "f" and not _are_plain(array) and _odd(array).any():
         return None
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY).replace(b",", b", ").decode()
 
@@ -28,6 +28,12 @@ def decimal_texts(flat: Any) -> list[str]:
     for index in np.flatnonzero(_odd(flat)).tolist():
         texts[index] = decimal_text(flat[index], flat.dtype.type)
     return texts
+
+
+def _are_plain(array: Any) -> bool:
+    """Whether all numbers are within the limits, which is known sooner than which of them are not."""
+    size = np.abs(array)
+    return bool(np.minimum.reduce(size, None) >= _LEAST and np.maximum.reduce(size, None) < _MOST)
 
 
 def _odd(array: Any) -> Any:

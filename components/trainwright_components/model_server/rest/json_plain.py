@@ -7,7 +7,6 @@ every body that this one reads, which tests hold against each other.
 import re
 import threading
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,8 @@ _INTEGERS = {
     types_pb2.DT_INT64: (np.int64, -(1 << 63), (1 << 63) - 1),
     types_pb2.DT_UINT32: (np.uint32, 0, (1 << 32) - 1),
 }
+_REMEMBERED_BRACKETS, _REMEMBERED_SHAPES = 64 << 10, 64
+_shapes: dict[bytes, tuple[int, ...]] = {}
 _parsers = threading.local()
 
 
@@ -87,12 +88,12 @@ def _array(value: simdjson.Array, body: bytes, dtype: int) -> Any | None:
     if dtype in _DECIMALS:
         kind, highest = _DECIMALS[dtype]
         flat = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
-        if not flat.size or max(-flat.min(), flat.max()) > highest:
+        if not flat.size or max(-np.minimum.reduce(flat), np.maximum.reduce(flat)) > highest:
             return None
     elif dtype in _INTEGERS:
         kind, lowest, highest = _INTEGERS[dtype]
         flat = np.frombuffer(value.as_buffer(of_type="i"), np.int64)
-        if not flat.size or flat.min() < lowest or flat.max() > highest:
+        if not flat.size or np.minimum.reduce(flat) < lowest or np.maximum.reduce(flat) > highest:
             return None
     else:
         return None
@@ -104,6 +105,17 @@ def _shape(body: bytes) -> tuple[int, ...] | None:
     """The shape of the only nest of lists in `body`; None if it is ragged, or not the only one."""
     text = body[body.find(b"[") : body.rfind(b"]") + 1]
     brackets = text.translate(None, _NUMBERS_AND_SPACE)
+    known = _shapes.get(brackets)
+    if known is None:
+        known = _shape_of(brackets)
+        if len(brackets) <= _REMEMBERED_BRACKETS and known is not None:
+            if len(_shapes) >= _REMEMBERED_SHAPES:
+                _shapes.clear()
+            _shapes[brackets] = known
+    return known
+
+
+def _shape_of(brackets: bytes) -> tuple[int, ...] | None:
     opening = _ENDS.match(brackets)
     rank = opening.end() if opening else 0
     if not 0 < rank <= _MAX_RANK:
@@ -124,15 +136,9 @@ def _shape(body: bytes) -> tuple[int, ...] | None:
     return shape if brackets == _brackets(shape) else None
 
 
-@lru_cache(maxsize=64)
-def _cached_brackets(shape: tuple[int, ...]) -> bytes:
+def _brackets(shape: tuple[int, ...]) -> bytes:
+    """The nest of lists of that shape without its numbers."""
     text = b""
     for size in reversed(shape):
         text = b"[" + b",".join([text] * size) + b"]"
     return text
-
-
-def _brackets(shape: tuple[int, ...]) -> bytes:
-    """The nest of lists of that shape without its numbers."""
-    size = int(np.prod(shape))
-    return _cached_brackets(shape) if size <= _KEPT_PARSER_BYTES >> 4 else _cached_brackets.__wrapped__(shape)

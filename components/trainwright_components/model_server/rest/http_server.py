@@ -1,0 +1,40 @@
+"""The HTTP server: connections on one listening socket, until it is told to stop."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable
+
+from trainwright_components.model_server.rest.connections import ConnectionGuard, ConnectionLimits
+from trainwright_components.model_server.rest.http_connection import Handler, HttpConnection
+
+_BACKLOG = 1024
+
+
+async def serve_http(
+    listening: socket.socket,
+    handler: Handler,
+    *,
+    until: Awaitable[object],
+    limits: ConnectionLimits,
+    drain_s: float,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Answer until `until` is over; then finish the requests that have begun.
+
+    Args:
+        listening: Bound; it is closed at the end.
+        handler: Answers the requests.
+        until: What to wait for.
+        limits: What a connection may take.
+        drain_s: Seconds that requests under way have at the end.
+        tls: Certificates, where clients shall use HTTPS.
+    """
+    # Connections inherit it. Without, an answer may wait 40 ms for the client's delayed acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    guard = ConnectionGuard(limits)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: HttpConnection(handler, guard), sock=listening, backlog=_BACKLOG, ssl=tls)
+    await until
+    server.close()
+    await guard.drain(drain_s)
