@@ -6,6 +6,7 @@ is most of what serving costs.
 
 import asyncio
 import enum
+import logging
 import time
 from collections import deque
 from email.utils import formatdate
@@ -20,6 +21,8 @@ from trainwright_components.model_server.rest.request import Request
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.rest.connections import ConnectionGuard
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 16  # answers to requests that came together, until other connections have their turn
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
@@ -138,7 +141,9 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # the request itself came whole, and its answer is the last
             pass
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
+            if isinstance(error, httptools.HttpParserCallbackError):
+                logger.error("a request could not be taken", exc_info=error)
             self._refuse(_NO_REQUEST)
         self._guard.look_at_size(self)
         if self._waiting and not self._is_answering:
@@ -267,7 +272,8 @@ class HttpConnection(asyncio.Protocol):
         transport = self.transport
         if transport.is_closing():
             return
-        is_last = request.is_last or page.is_last or self._guard.is_draining or (self._is_at_end and not self._waiting)
+        are_no_more = (self._is_at_end or self._guard.is_draining) and not self._waiting
+        is_last = request.is_last or page.is_last or are_no_more
         lines = self._handler.headers
         if is_last:
             lines += _CLOSE
