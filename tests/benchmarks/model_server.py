@@ -1,11 +1,13 @@
 """Measure the model server against other ways to serve the same SavedModel; run by hand, prints one table.
 
     python tests/benchmarks/model_server.py [--rounds 3] [--seconds 2] [--kserve-python /path/to/venv/bin/python]
+    python tests/benchmarks/model_server.py --workers 2
 
 Every row is paired: in each round all servers take the same load one after the other, and medians over the rounds are
 compared. The load comes from another process. `cpu/req` is processor time of the server's process per request, which
 a busy machine disturbs least; `p50` and `p99` are those of single requests at a fixed rate, half of what the slowest
-server of the row reached.
+server of the row reached. With `--workers` it compares instead one serving process with several, each with one thread
+for its model: how much more they answer where there are cores for them.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,7 @@ CASES = [
 
 
 def save_models(folder: Path) -> None:
-    """Export a small MLP and a CNN of about ten milliseconds, as version 1 each."""
+    """Export a small MLP and a CNN of somewhat more than ten milliseconds, as version 1 each."""
     import keras
     import tensorflow as tf
 
@@ -59,7 +61,7 @@ def save_models(folder: Path) -> None:
     cnn = keras.Sequential(
         [
             keras.Input((64, 64, 3), name="image"),
-            *[layers.Conv2D(width, 3, 1, "same", activation="relu") for width in (64, 64, 96, 96)],
+            *[layers.Conv2D(width, 3, 1, "same", activation="relu") for width in (64, 96, 128, 128)],
             layers.GlobalAveragePooling2D(),
             layers.Dense(10),
         ]
@@ -172,8 +174,8 @@ class Running:
 
 
 @contextmanager
-def running(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[Running]:
-    """Start a server and end it after the block."""
+def running(name: str, base: Path, arguments: argparse.Namespace, own_flags: Sequence[str] = ()) -> Iterator[Running]:
+    """Start a server and end it after the block; `own_flags` are for ours."""
     from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
 
     rest = choose_port()
@@ -185,14 +187,14 @@ def running(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[Ru
         environment["BENCHMARK_SITE_PACKAGES"] = os.pathsep.join(p for p in sys.path if "site-packages" in p)
     flags = [f"--port={grpc}", f"--rest_api_port={rest}", f"--model_name={base.name}", f"--model_base_path={base}"]
     commands = {
-        "trainwright": [sys.executable, "-m", "trainwright_components.model_server.main", *flags],
+        "trainwright": [sys.executable, "-m", "trainwright_components.model_server.main", *flags, *own_flags],
         "tensorflow_model_server": ["tensorflow_model_server", *flags],
         "naive-rest": [*script, "--serve", "naive-rest", str(base), str(rest)],
         "naive-grpc": [*script, "--serve", "naive-grpc", str(base), str(grpc)],
         "kserve": [*script, "--serve", "kserve", str(base), str(rest)],
     }
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(commands[name], stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(commands[name.partition(" ")[0]], stdout=log, stderr=log, env=environment)
         try:
             wait_until_listening(process, grpc if name == "naive-grpc" else rest, log)
             yield Running(name=name, process=process, ports={REST: rest, GRPC: grpc})
@@ -323,21 +325,36 @@ def measure(server: Running, case: Case, seconds: float, rate: float = 0) -> dic
         load.stdin.write("ready\n")
         load.stdin.flush()
         lines = (line.removeprefix(RESULT) for line in load.stdout if line.startswith(RESULT))
-        next(lines)
-        process = psutil.Process(server.process.pid)
-        before = process.cpu_times()
+
+        def next_result() -> str:
+            found = next(lines, None)
+            if found is None:  # its own error stands above
+                raise SystemExit(
+                    f"{server.name}: the load ended with {load.wait()}, the server {server.process.poll()}"
+                )
+            return found
+
+        next_result()
+        root = psutil.Process(server.process.pid)
+        processes = [root, *root.children(recursive=True)]
+        before = seconds_used(processes)
         load.stdin.write("go\n")
         load.stdin.flush()
-        result = json.loads(next(lines))
-        after = process.cpu_times()
+        result = json.loads(next_result())
+        used_s = seconds_used(processes) - before
     latencies = sorted(result["latencies"])
     count = len(latencies)
     return {
         "rate": count / result["seconds"],
-        "cpu_us": (after.user + after.system - before.user - before.system) / count * 1e6,
+        "cpu_us": used_s / count * 1e6,
         "p50_ms": latencies[count // 2] * 1e3,
         "p99_ms": latencies[min(count - 1, int(count * 0.99))] * 1e3,
     }
+
+
+def seconds_used(processes: Sequence[Any]) -> float:
+    """Processor time of all of them so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def floor_us(base: Path, case: Case) -> float:
@@ -378,6 +395,25 @@ def compare(case: Case, base: Path, names: list[str], arguments: argparse.Namesp
         )
 
 
+def compare_workers(base: Path, case: Case, arguments: argparse.Namespace) -> None:
+    """Print what one process and several answer, each with one thread for its model."""
+    one_thread = "--tensorflow_session_parallelism=1"
+    counts = {f"trainwright x{count}": count for count in (1, arguments.workers)}
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(running(name, base, arguments, [one_thread, f"--workers={count}"]))
+            for name, count in counts.items()
+        ]
+        full = take_turns(servers, arguments.rounds, lambda server: measure(server, case, arguments.seconds))
+    alone = median(full["trainwright x1"], "rate")
+    for name, rounds in full.items():
+        rate, cpu = median(rounds, "rate"), median(rounds, "cpu_us")
+        print(
+            f"{case.model:5} {case.batch:5} {case.api:4} {name:24} {cpu:9.0f} {rate:8.1f} {rate / alone:7.2f}",
+            flush=True,
+        )
+
+
 def take_turns(
     servers: list[Running], rounds: int, use: Callable[[Running], dict[str, float]]
 ) -> dict[str, list[dict[str, float]]]:
@@ -400,6 +436,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--only", default="", help="such as tiny-1-REST")
+    parser.add_argument("--workers", type=int, default=0, help="compare so many serving processes with one")
     parser.add_argument("--kserve-python", default="", help="python of an environment with kserve")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--load", help=argparse.SUPPRESS)
@@ -413,6 +450,14 @@ def main() -> None:
         sys.stdin.readline()
         found = asyncio.run(generate_load(port, api, Path(file).read_bytes(), seconds, rate))
         print(RESULT + json.dumps(found), flush=True)
+        return
+    if arguments.workers:
+        print("model batch api server                      cpu/req    req/s  x one")
+        with tempfile.TemporaryDirectory() as folder:
+            save_models(Path(folder))
+            for case in CASES:
+                if arguments.only in f"{case.model}-{case.batch}-{case.api}":
+                    compare_workers(Path(folder, case.model), case, arguments)
         return
     others = ["tensorflow_model_server"] if shutil.which("tensorflow_model_server") else []
     for skipped, reason in (
