@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.python.framework import config
 
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
@@ -43,6 +44,13 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 },
             )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def end_determinism() -> Iterator[None]:
+    """Let no test compute deterministically because one before it did: TensorFlow has that for a whole process."""
+    yield
+    config.disable_op_determinism()
 
 
 @pytest.fixture
