@@ -22,6 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; display: block; overflow-x: auto; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #8884; text-align: left; }
 th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
+p.warning { border-left: .25rem solid #c33; background: #c331; padding: .5rem .75rem; white-space: pre-wrap; }
 figure { margin: .5rem 0 1.5rem; background: #fff; display: inline-block; }
 figure svg { max-width: 100%; height: auto; }
 figcaption { color: #666; padding: 0 .5rem .5rem; } pre { overflow-x: auto; background: #8881; padding: .75rem; }
@@ -47,6 +48,10 @@ class Report:
     def add_text(self, text: str) -> "Report":
         """Add a paragraph of plain text."""
         return self._add(f"<p>{html.escape(text)}</p>")
+
+    def add_warning(self, text: str) -> "Report":
+        """Add a paragraph of plain text that nobody overlooks."""
+        return self._add(f'<p class="warning">{html.escape(text)}</p>')
 
     def add_code(self, text: str) -> "Report":
         """Add preformatted text."""

@@ -10,7 +10,9 @@ from trainwright_components.reports import Report
 from trainwright_components.train_distributed.figures import draw_course, draw_metrics
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.course import Course
+from trainwright_components.training.recovery.checkpoints import checkpoint_files
 from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER
 
 _MOST_CHECKPOINTS = 50
 
@@ -22,18 +24,23 @@ def write_report(
     settings: TrainingSettings,
     params: Mapping[str, Any],
     cluster: ClusterSpec,
+    failure: Exception | None = None,
 ) -> None:
-    """Write the page to `path`."""
-    page = Report("Training")
-    page.add_heading("Result").add_mapping(dict(result.metrics))
-    page.add_heading("Curves").add_figure(draw_metrics(result.history), caption="Metrics after each epoch")
+    """Write the page to `path`; of a training that failed, with what it failed of and how far it came."""
+    page = Report("Training" if failure is None else "Training that failed")
+    if failure is not None:
+        _add_failure(page, failure, result)
+    if result.metrics:
+        page.add_heading("Result" if failure is None else "Last metrics").add_mapping(dict(result.metrics))
+    if result.history:
+        page.add_heading("Curves").add_figure(draw_metrics(result.history), caption="Metrics after each epoch")
     page.add_heading("Course").add_mapping(
         {
             "epochs": len(result.history),
             "steps": result.steps,
             "seconds": result.seconds,
             "examples per second": result.examples_per_second,
-            "strategy": f"{result.strategy}: {result.strategy_reason}",
+            "strategy": f"{result.strategy}: {result.strategy_reason}" if result.strategy else None,
             "replicas": result.replicas,
             "difference to one device": _equivalence(result, settings),
             "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items()) or "this process",
@@ -58,6 +65,19 @@ def write_report(
     page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
     page.add_heading("Settings").add_mapping(dict(_dotted(settings.to_mapping())))
     write_whole(path, page.html())
+
+
+def _add_failure(page: Report, failure: Exception, result: TrainingResult) -> None:
+    page.add_warning(str(failure) or type(failure).__name__)
+    if trace := getattr(failure, "user_traceback", ""):
+        page.add_code(trace)
+    if checkpoints := checkpoint_files(result.model_folder / CHECKPOINTS_FOLDER):
+        page.add_text(
+            f"{checkpoints[0].name} is still there: with its cause mended, the training goes on from that checkpoint "
+            "when it is started again into the same folder, as `trainwright runs resume` does."
+        )
+    elif result.steps:
+        page.add_text("There is no checkpoint: started again, the training begins anew.")
 
 
 def _equivalence(result: TrainingResult, settings: TrainingSettings) -> str | None:

@@ -1,7 +1,8 @@
 """Train a model module in this process or on a cluster, and report on it."""
 
+import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from trainwright_components.cluster.launcher import ClusterJob, Launcher
 from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
-from trainwright_components.errors import InvalidSetting, TrainingFailed
+from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import ModelModule, check_module, load_module
 from trainwright_components.train_distributed.report import write_report
@@ -24,6 +25,9 @@ from trainwright_components.training.recovery.interruption import TERMINATED_EXI
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.strategies.choice import choose_strategy
+from trainwright_components.training.unfinished import read_unfinished
+
+logger = logging.getLogger(__name__)
 
 CLUSTER_FOLDER = "cluster"  # logs of the members; stays when training fails
 _LAST_LINES = 20
@@ -88,17 +92,32 @@ def _train(
     launcher: Launcher | None,
 ) -> TrainingResult:
     loaded = load_module(module)
-    if spec.is_empty:
-        result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
-    else:
-        _check(spec, loaded, dataset, params, settings)
-        prepare_output(output)
-        launcher = launcher or make_launcher(spec.launcher)
-        restarts = _train_on_cluster(launcher, spec, loaded, dataset, output, params, settings, log_dir)
-        result = replace(read_result(output), restarts=tuple(restarts))
+    restarts: list[Restart] = []
+    try:
+        if spec.is_empty:
+            result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
+        else:
+            _check(spec, loaded, dataset, params, settings)
+            prepare_output(output)
+            launcher = launcher or make_launcher(spec.launcher)
+            _train_on_cluster(launcher, spec, loaded, dataset, output, params, settings, log_dir, restarts)
+            result = replace(read_result(output), restarts=tuple(restarts))
+    except Exception as error:
+        if report is not None and not isinstance(error, InvalidSetting | InvalidModule):
+            so_far = replace(read_unfinished(output), restarts=tuple(restarts))
+            _report_failure(report, so_far, error, settings=settings, params=params, cluster=spec)
+        raise
     if report is not None:
         write_report(report, result, settings=settings, params=params, cluster=spec)
     return result
+
+
+def _report_failure(report: Path, so_far: TrainingResult, error: Exception, **told: Any) -> None:
+    """Write the page about a training that failed; what it failed of is raised in any case."""
+    try:
+        write_report(report, so_far, failure=error, **told)
+    except OSError as problem:
+        logger.warning("the report cannot be written: %s", problem)
 
 
 def _check(
@@ -128,7 +147,9 @@ def _train_on_cluster(
     params: Mapping[str, Any],
     settings: TrainingSettings,
     log_dir: Path | None,
-) -> Sequence[Restart]:
+    restarts: list[Restart],
+) -> None:
+    """Train on a cluster; `restarts` takes what was lost on the way, also where that is an error in the end."""
     folder = output / CLUSTER_FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     arguments = {
@@ -147,12 +168,12 @@ def _train_on_cluster(
     job = ClusterJob(spec=spec, target=TARGET, arguments=arguments, folder=folder.absolute(), paths=paths)
     with launcher, catch_sigterm() as interruption:
         outcome = run_cluster(launcher, job, should_stop=lambda: interruption.is_requested)
+    restarts += outcome.restarts
     if outcome.was_stopped:
         raise SystemExit(TERMINATED_EXIT_CODE)
     if not outcome.is_success:
         raise _failure(outcome, folder)
     shutil.rmtree(folder, ignore_errors=True)
-    return outcome.restarts
 
 
 def make_launcher(name: str) -> Launcher:
@@ -166,6 +187,7 @@ def _failure(outcome: ClusterOutcome, folder: Path) -> Exception:
     error = read_error(folder, outcome.failed) if outcome.failed is not None else None
     if error is not None:
         return error
-    restarts = f" after {len(outcome.restarts)} restarts" if outcome.restarts else ""
+    count = len(outcome.restarts)
+    restarts = f" after {count} restart{'s' if count > 1 else ''}" if count else ""
     tail = "\n".join(outcome.end_of_log.splitlines()[-_LAST_LINES:])
     return TrainingFailed(f"{outcome.reason}{restarts}; the members' logs are in {folder}\n{tail}".rstrip())

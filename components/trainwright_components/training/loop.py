@@ -246,10 +246,8 @@ class Loop:
         loss = metrics.get("loss", 0.0)
         if not math.isfinite(loss):
             last = self.position.step + count
-            raise NotFinite(
-                f"the loss became {loss} in epoch {self.position.epoch + 1}, "
-                f"steps {last - count + 1} to {last}{self._advice()}"
-            )
+            steps = f"steps {last - count + 1} to {last}" if count > 1 else f"step {last}"
+            raise NotFinite(f"the loss became {loss} in epoch {self.position.epoch + 1}, {steps}{self._advice()}")
 
     def _advice(self) -> str:
         rate = read_rate(self.model)

@@ -62,9 +62,9 @@ def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict
     return {**values, "settings": settings, "cluster": cluster}
 
 
-def read_result(model_folder: Path) -> TrainingResult:
+def read_result(model_folder: Path, file: str = TRAINING_FILE) -> TrainingResult:
     """The result that a training in another process recorded."""
-    record = json.loads((model_folder / TRAINING_FILE).read_text())
+    record = json.loads((model_folder / file).read_text())
     values = {name: value for name, value in record.items() if name not in _BESIDE}
     evaluations = read_evaluations(model_folder)
     best = best_evaluation(evaluations, record["settings"]["monitor"])

@@ -26,6 +26,7 @@ from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.strategies.choice import Choice, build_strategy, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
+from trainwright_components.training.unfinished import UNFINISHED_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -131,4 +132,5 @@ def prepare_output(output: Path) -> None:
         for folder in (CHECKPOINTS_FOLDER, EVALUATOR_FOLDER):
             shutil.rmtree(output / folder, ignore_errors=True)
         (output / TRAINING_FILE).unlink()
+    (output / UNFINISHED_FILE).unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)

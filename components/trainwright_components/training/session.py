@@ -35,6 +35,7 @@ from trainwright_components.training.strategies.placement import LayerPlacement
 from trainwright_components.training.strategies.sharding import VariableSharding
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
+from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
 
 if TYPE_CHECKING:
     import keras
@@ -81,6 +82,7 @@ class Session:
         if start is None:
             checkpoints.clear()
         driver, loop = self._assemble(model, checkpoints, start, interruption)
+        first_step = start.step if start is not None else 0
         if start is not None:
             loop.position.course.resumed_at.append(start.step)
         logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.place.is_chief else None
@@ -90,10 +92,15 @@ class Session:
                 failed, back = loop, find_way_back(error, loop, checkpoints)
                 driver, loop = self._assemble(model, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
+        except Exception:
+            if self.place.is_chief:
+                so_far = self._result(loop, resumed_at=first_step)
+                write_unfinished(so_far, settings=self.settings.to_mapping(), cluster=self.place.cluster.to_mapping())
+            raise
         finally:
             if logs is not None:
                 logs.close()
-        result = self._result(loop, resumed_at=start.step if start is not None else 0)
+        result = self._result(loop, resumed_at=first_step)
         if self.place.is_chief:
             self.place.sign_of_life(FINISHING, result.steps)
             self._save(model, result, driver.inputs)
@@ -230,7 +237,7 @@ class Session:
         kept = stopping.best_epoch if stopping is not None and stopping.best_weights else -1
         return TrainingResult(
             history=position.history,
-            metrics=position.history[kept],
+            metrics=position.history[kept] if position.history else {},
             steps=position.step,
             seconds=position.seconds,
             model_folder=self.output,
@@ -247,6 +254,7 @@ class Session:
     def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:
         record = record_of(result, settings=self.settings.to_mapping(), cluster=self.place.cluster.to_mapping())
         save_trained(self.output, model=model, module=self.module, context=self.context, training=record, inputs=inputs)
+        (self.output / UNFINISHED_FILE).unlink(missing_ok=True)  # of a member that was lost
 
 
 def _watcher(

@@ -1,9 +1,11 @@
 """HTML and Markdown artifacts, ready to embed in a sandboxed frame that grows to their height."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trainwright_pipelines.engine.records import Artifact, Task
+from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.records import Artifact, State, Task
 
 LIMIT_BYTES = 6_000_000
 _TYPES = ("system.HTML", "system.Markdown")
@@ -22,11 +24,15 @@ class EmbeddedReport:
 
 
 def find_reports(tasks: Sequence[Task]) -> list[EmbeddedReport]:
-    """The reports of a run's steps that lie on this machine, in the order of the steps."""
+    """The reports of a run's steps that lie on this machine, in the order of the steps.
+
+    A step that failed has no outputs, but what it reported before it did tells why.
+    """
     found = []
     for task in tasks:
-        for artifacts in task.outputs.artifacts.values():
-            found += [each for artifact in artifacts if (each := _embed(task, artifact)) is not None]
+        outputs = [artifact for artifacts in task.outputs.artifacts.values() for artifact in artifacts]
+        reports = _left_behind(task) if task.state == State.FAILED and not task.is_group else outputs
+        found += [each for artifact in reports if (each := _embed(task, artifact)) is not None]
     return found
 
 
@@ -36,6 +42,15 @@ def markdown_page(text: str) -> str:
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     return f"<!doctype html><meta charset='utf-8'><style>{_MARKDOWN_STYLE}</style>{body}"
+
+
+def _left_behind(task: Task) -> Iterable[Artifact]:
+    """What a step that failed was to write, whether it did or not."""
+    if task.folder is None or not (plan := StepFolder(task.folder).executor_input).is_file():
+        return
+    for name, planned in json.loads(plan.read_text())["outputs"]["artifacts"].items():
+        for one in planned["artifacts"]:
+            yield Artifact(id="", name=name, type=one["type"].get("schemaTitle", ""), uri=one["uri"])
 
 
 def _embed(task: Task, artifact: Artifact) -> EmbeddedReport | None:

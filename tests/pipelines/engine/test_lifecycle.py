@@ -21,6 +21,7 @@ from trainwright_pipelines.engine.leases import LeaseHeld
 from trainwright_pipelines.engine.records import Run, State
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.service.run_page import write_run_page
 
 if TYPE_CHECKING:
     from conftest import Execute, Fifo
@@ -140,6 +141,17 @@ def test_resuming_a_failed_run_repeats_what_failed_and_the_exit_task(execute: Ex
     again = execute("", resume=failed.run.id)
     assert len(again.tasks["exit-handler-1/fail"].attempts) == 2
     assert len(again.tasks["show-status"].attempts) == 1  # what it was told is the same
+
+
+def test_what_a_failed_step_reported_is_shown_and_nothing_of_it_is_used(execute: Execute, store: Store) -> None:
+    finished = execute("reported_failure")
+    assert finished.tasks["report-and-fail"].state == State.FAILED
+    assert finished.tasks["report-and-fail"].outputs.artifacts == {}
+    assert finished.tasks["read"].state == State.SKIPPED
+    page = write_run_page(store, finished.run.id).read_text()
+    assert "how far it came" in page
+    assert "page of the failed step" in page
+    assert "half of it" not in page
 
 
 def test_lost_results_are_made_again_on_resume(execute: Execute) -> None:

@@ -212,6 +212,20 @@ def nested(x: int = 1) -> str:
     return read(data=second.outputs["data"]).output
 
 
+@dsl.component(**PLAIN)
+def report_and_fail(page: dsl.Output[dsl.HTML], data: dsl.Output[dsl.Dataset]):
+    with open(page.path, "w") as file:
+        file.write("<p>how far it came</p>")
+    with open(data.path, "w") as file:
+        file.write("half of it")
+    raise ValueError("broken")
+
+
+@pipeline
+def reported_failure():
+    read(data=report_and_fail().outputs["data"])
+
+
 @pipeline
 def exit_handler(message: str = "broken"):
     with dsl.ExitHandler(show_status()):

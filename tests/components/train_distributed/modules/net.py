@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,36 @@ class Disturb(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         params = self.context.params
-        marker = Path(params["marker"])
-        if int(self.model.optimizer.iterations.numpy()) != params["step"] or marker.exists():
+        if int(self.model.optimizer.iterations.numpy()) != params["step"]:
             return
-        marker.touch()
+        if params["marker"]:  # of what happens but once
+            try:
+                Path(params["marker"]).touch(exist_ok=False)
+            except FileExistsError:
+                return
         if params["file_limit"]:
             hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
             resource.setrlimit(resource.RLIMIT_FSIZE, (params["file_limit"], hard))
             return
         if params["error"]:
             raise RuntimeError("wrong on purpose")
-        os.kill(params["pid"] or os.getpid(), params["signal"] or signal.SIGKILL)
+        if params["pid"]:
+            ask_to_end(params["pid"])
+        else:
+            os.kill(os.getpid(), params["signal"] or signal.SIGKILL)
+
+
+def ask_to_end(pid: int) -> None:
+    """Send SIGTERM to another process, and make no further step until it asks this one to end as well."""
+    answer, is_asked = signal.getsignal(signal.SIGTERM), threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        is_asked.set()
+        answer(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    os.kill(pid, signal.SIGTERM)
+    assert is_asked.wait(600)
 
 
 def callbacks(context: Context) -> list[keras.callbacks.Callback]:
