@@ -247,6 +247,10 @@ async def rest_asker(port: int, content: bytes) -> Callable[[], Any]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
 
     async def ask() -> None:
+        nonlocal reader, writer
+        if reader.at_eof():  # servers end connections that were idle for some seconds
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
         writer.write(content)
         response = (await reader.readuntil(b"\r\n\r\n")).lower()
         assert response.startswith(b"http/1.1 200"), response

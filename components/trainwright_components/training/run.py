@@ -11,7 +11,7 @@ from trainwright_components.cluster.signs import JOINED
 from trainwright_components.keras_kind import uses_tf_keras
 from trainwright_components.model_module import ModelModule
 from trainwright_components.quiet import quiet_loggers
-from trainwright_components.training.configuration.devices import configure_devices
+from trainwright_components.training.configuration.devices import configure_devices, configure_without_gpus
 from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
@@ -71,7 +71,8 @@ def run_training(
     if place.cluster.is_empty:
         prepare_output(output)
     context = make_context(module, dataset, params or {}, settings, role=place.role, role_index=place.member.index)
-    notes = configure_devices(settings)
+    configure = configure_without_gpus if place.cluster.has_parameter_servers else configure_devices
+    notes = configure(settings)
     for note in notes if place.is_chief else ():
         logger.warning(note)
     choice = choose_strategy(settings, place.cluster)

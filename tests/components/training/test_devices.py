@@ -18,8 +18,9 @@ Configure = Callable[..., dict[str, Any]]
 def configure(warm_parent: WarmParent, tmp_path: Path) -> Configure:
     """Applies settings in a process that was forked after TensorFlow's import, as a pipeline's step is."""
 
-    def run(settings: dict[str, Any], *, gpus: int = 0) -> dict[str, Any]:
-        case = {"settings": settings, "gpus": gpus, "result": str(tmp_path / "result.json")}
+    def run(settings: dict[str, Any], *, gpus: int = 0, without_gpus: bool = False) -> dict[str, Any]:
+        result_file = str(tmp_path / "result.json")
+        case = {"settings": settings, "gpus": gpus, "without_gpus": without_gpus, "result": result_file}
         log, env = tmp_path / "log", {"CASE": json.dumps(case)}
         with warm_parent.spawn("runpy:run_path", {"path_name": str(READ)}, log=log, env=env) as child:
             assert child.wait(120) == 0, log.read_text()
@@ -32,7 +33,7 @@ def configure(warm_parent: WarmParent, tmp_path: Path) -> Configure:
 def test_nothing_is_set_unless_asked_for(configure: Configure) -> None:
     assert configure({}, gpus=1) == {
         "growth": False, "limits": [], "visible": "0", "allocator": "", "intra": 0, "inter": 0,
-        "soft": True, "log": False, "cpus": None, "notes": [],
+        "soft": True, "log": False, "cpus": None, "notes": [], "gpus": 1,
     }  # fmt: skip
 
 
@@ -52,6 +53,15 @@ def test_gpu_settings_are_in_the_configuration(
     found = configure({"devices": devices}, gpus=2)
     assert {name: found[name] for name in expected} == expected
     assert found["notes"] == []
+
+
+def test_who_steers_or_stores_leaves_the_gpus_to_the_workers(configure: Configure) -> None:
+    devices = {"memory_growth": True, "visible_gpus": [1], "allocator": "cuda_malloc_async", "inter_op_threads": 3}
+    settings = {"threads": 2, "devices": devices}
+    found = configure(settings, gpus=2, without_gpus=True)
+    expected = {"gpus": 0, "growth": False, "allocator": "", "intra": 2, "inter": 3, "notes": []}
+    assert {name: found[name] for name in expected} == expected
+    assert configure(settings, without_gpus=True)["notes"] == configure(settings)["notes"] != []
 
 
 def test_a_gpu_is_divided_by_memory(configure: Configure) -> None:

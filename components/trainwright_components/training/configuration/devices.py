@@ -6,6 +6,7 @@ process that was forked after the import can still be set up.
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from trainwright_components.training.configuration.settings import TrainingSetti
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2
 
 _ALLOCATOR_VARIABLE = "TF_GPU_ALLOCATOR"
 _OF_GPUS = ("visible_gpus", "memory_growth", "memory_limit_mb", "allocator")
@@ -48,6 +50,25 @@ def configure_devices(settings: TrainingSettings) -> tuple[str, ...]:
     if devices.log_placement:
         tf.debugging.set_log_device_placement(True)
     return () if gpus else tuple(_without_effect(settings))
+
+
+def configure_without_gpus(settings: TrainingSettings) -> tuple[str, ...]:
+    """As `configure_devices`, for a process that steers others or holds their variables: their GPUs stay free."""
+    leave_gpus_to_members()
+    plain = DeviceSettings(
+        inter_op_threads=settings.devices.inter_op_threads,
+        soft_placement=settings.devices.soft_placement,
+        log_placement=settings.devices.log_placement,
+    )
+    configure_devices(replace(settings, logical_devices=1, devices=plain))
+    return () if _gpus() else tuple(_without_effect(settings))
+
+
+def configuration_of_server() -> "config_pb2.ConfigProto":
+    """What was configured so far, for a `tf.distribute.Server`, which makes devices of its own."""
+    from tensorflow.python.eager import context  # the public API tells single settings only
+
+    return context.context().config
 
 
 def leave_gpus_to_members() -> None:
@@ -86,10 +107,17 @@ def _logical_devices() -> list[str]:
     return [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
 
 
-def _visible_gpus(devices: DeviceSettings) -> "list[tf.config.PhysicalDevice]":
+def _gpus() -> "list[tf.config.PhysicalDevice]":
     import tensorflow as tf
 
     gpus: list[tf.config.PhysicalDevice] = tf.config.list_physical_devices("GPU")
+    return gpus
+
+
+def _visible_gpus(devices: DeviceSettings) -> "list[tf.config.PhysicalDevice]":
+    import tensorflow as tf
+
+    gpus = _gpus()
     if devices.visible_gpus is None:
         return [gpu for gpu in gpus if gpu in tf.config.get_visible_devices("GPU")]
     if not gpus:

@@ -54,20 +54,22 @@ def main(
     hold = Hold.from_env(os.environ, member)
     say: SaySign = sign_of_life if hold is None else hold.around(sign_of_life)
 
+    settings = partial(TrainingSettings.from_mapping, {**training, "threads": threads})
+
     def run(work: Callable[..., Any], **place: Any) -> None:
         work(
             load_module(module),
             Path(dataset),
             Path(output),
             params=params,
-            settings=TrainingSettings.from_mapping({**training, "threads": threads}),
+            settings=settings(),
             log_dir=Path(log_dir) if log_dir else None,
             **place,
         )
 
     say(JOINING)
     if member in servers(cluster):
-        work = partial(serve, threads=threads, sign_of_life=say)
+        work = lambda: serve(settings(), is_worker=member.role == "worker", sign_of_life=say)  # noqa: E731
     elif member == EVALUATOR:
         work = partial(run, run_evaluator, sign_of_life=say)
     else:

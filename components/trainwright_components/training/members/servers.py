@@ -1,5 +1,6 @@
 """Workers and parameter servers: processes that serve a chief until they are ended."""
 
+import logging
 import os
 import signal
 import threading
@@ -8,25 +9,40 @@ from types import FrameType
 
 from trainwright_components.cluster.exit_codes import TERMINATED
 from trainwright_components.cluster.signs import JOINED, SaySign
+from trainwright_components.training.configuration.devices import (
+    configuration_of_server,
+    configure_devices,
+    configure_without_gpus,
+)
+from trainwright_components.training.configuration.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
 _GRACE_S = 20.0  # the chief still needs the variables to save them
 _LEAST_THREADS = 4  # with fewer, TensorFlow's server can wait for itself
 
 
-def serve(*, threads: int, sign_of_life: SaySign) -> None:
+def serve(settings: TrainingSettings, *, is_worker: bool, sign_of_life: SaySign) -> None:
     """Serve as the member that `TF_CONFIG` names, until SIGTERM and the seconds in which the chief saves are over.
 
+    Args:
+        settings: Of them, those of devices and threads.
+        is_worker: It computes, on the GPUs that the settings leave it; a parameter server sees none.
+        sign_of_life: Says that it is there.
+
     Raises:
+        InvalidSetting: A setting of devices cannot be used here.
         SystemExit: SIGTERM came; the code is 143.
     """
     import tensorflow as tf
 
     prepare_to_connect()
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=max(threads, _LEAST_THREADS)
-    )
+    for without_effect in (configure_devices if is_worker else configure_without_gpus)(settings):
+        logger.warning(without_effect)
+    config = configuration_of_server()
+    config.inter_op_parallelism_threads = max(config.inter_op_parallelism_threads, _LEAST_THREADS)
     server = tf.distribute.Server(
         resolver.cluster_spec(),
         job_name=resolver.task_type,

@@ -14,7 +14,11 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from trainwright_components.errors import TrainwrightError
-from trainwright_components.training.configuration.devices import configure_devices
+from trainwright_components.training.configuration.devices import (
+    configuration_of_server,
+    configure_devices,
+    configure_without_gpus,
+)
 from trainwright_components.training.configuration.settings import TrainingSettings
 
 
@@ -49,8 +53,10 @@ def read(*, has_gpus: bool) -> dict[str, Any]:
 case = json.loads(os.environ["CASE"])
 add_gpus(case["gpus"])
 try:
-    notes = configure_devices(TrainingSettings.from_mapping(case["settings"]))
-    result = {**read(has_gpus=case["gpus"] > 0), "notes": notes}
+    configure = configure_without_gpus if case["without_gpus"] else configure_devices
+    notes = configure(TrainingSettings.from_mapping(case["settings"]))
+    counted = dict(configuration_of_server().device_count)
+    result = {**read(has_gpus=case["gpus"] > 0), "notes": notes, "gpus": counted["GPU"]}
 except TrainwrightError as error:
     result = {"error": str(error)}
 Path(case["result"]).write_text(json.dumps(result))
