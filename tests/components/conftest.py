@@ -157,6 +157,8 @@ def this_python() -> tuple[Path, ...]:
 def docker_image() -> Iterator[str]:
     """An image with nothing in it but the places where this machine's programs and this Python are mounted."""
     if not docker_answers():
+        if os.environ.get("TRAINWRIGHT_TEST_DOCKER"):
+            pytest.fail("no Docker daemon answers, and TRAINWRIGHT_TEST_DOCKER says that one should")
         pytest.skip("no Docker daemon answers: clusters of containers are left out")
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:

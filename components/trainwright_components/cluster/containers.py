@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -24,7 +25,7 @@ from trainwright_components.cluster.docker_command import (
     remove_containers,
     remove_stale,
 )
-from trainwright_components.cluster.entry import LIFELINE_VARIABLE
+from trainwright_components.cluster.entry import LIFELINE_VARIABLE, VERSION_VARIABLE
 from trainwright_components.cluster.exit_codes import from_shell
 from trainwright_components.cluster.launcher import LOGS_FOLDER, THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.member_logs import MemberLogs
@@ -139,6 +140,7 @@ class ContainerGang:
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             "HOME": "/tmp",  # noqa: S108  # inside the container, where the user of this process has no home
             LIFELINE_VARIABLE: "stdin",
+            VERSION_VARIABLE: version("trainwright"),
             VARIABLE: build_tf_config(addresses, member),
             THREADS_VARIABLE: str(threads),
         }

@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 import threading
+from importlib.metadata import version
 from types import FrameType
 
-from trainwright_components.cluster.exit_codes import TERMINATED
+from trainwright_components.cluster.exit_codes import INVALID, TERMINATED
 from trainwright_components.cluster.tf_config import complete_tf_config
 
+VERSION_VARIABLE = "TRAINWRIGHT_VERSION"  # of whoever started this, which has to be the image's too
 LIFELINE_VARIABLE = "TRAINWRIGHT_LIFELINE"  # "stdin": the end of standard input says that whoever started this is gone
 
 
@@ -23,6 +25,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)  # as first process of a container it would not even be noticed
     if os.environ.get(LIFELINE_VARIABLE) == "stdin":
         threading.Thread(target=_watch_stdin, daemon=True, name="lifeline").start()
+    wanted, own = os.environ.get(VERSION_VARIABLE), version("trainwright")
+    if wanted and wanted != own:
+        print(
+            f"this image has trainwright {own}, but {wanted} started it: build the image from that version", flush=True
+        )
+        sys.exit(INVALID)
     os.environ.update(complete_tf_config(os.environ))
     target, arguments = sys.argv[1:]
     module, _, name = target.partition(":")
