@@ -27,7 +27,7 @@ from trainwright_components.cluster.docker_command import (
 )
 from trainwright_components.cluster.entry import LIFELINE_VARIABLE, VERSION_VARIABLE
 from trainwright_components.cluster.exit_codes import from_shell
-from trainwright_components.cluster.launcher import LOGS_FOLDER, THREADS_VARIABLE, ClusterJob, Gang, Launcher
+from trainwright_components.cluster.launcher import THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.signs import Sign, forget_signs, read_signs
 from trainwright_components.cluster.spec import Member
@@ -71,7 +71,6 @@ class DockerContainers:
             InvalidSetting: Docker does not answer, or does not make the network.
         """
         name = f"trainwright-{secrets.token_hex(4)}"
-        (job.folder / LOGS_FOLDER).mkdir(parents=True, exist_ok=True)
         docker("network", "create", "--label", f"{OWNER_LABEL}={own_label()}", name)
         gang = ContainerGang(job=job, name=name, launcher=self)
         try:
@@ -108,7 +107,7 @@ class ContainerGang:
         forget_signs(self.job.folder, members)
         for member in members:
             self._ended.pop(member, None)
-            log = self.logs.files.setdefault(member, self.job.folder / LOGS_FOLDER / f"{member}.log")
+            log = self.logs.files.setdefault(member, self.job.log_of(member))
             self._starts += 1
             name = f"{self.name}-{member}-{self._starts}"
             with log.open("ab") as output:
@@ -135,14 +134,13 @@ class ContainerGang:
         addresses: dict[str, list[str]] = {}
         for one in members:
             addresses.setdefault(one.role, []).append(f"{self._host(one)}:{DEFAULT_PORT}")
-        threads = max(1, (os.cpu_count() or 1) // len(members))
         return {
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             "HOME": "/tmp",  # noqa: S108  # inside the container, where the user of this process has no home
             LIFELINE_VARIABLE: "stdin",
             VERSION_VARIABLE: version("trainwright"),
             VARIABLE: build_tf_config(addresses, member),
-            THREADS_VARIABLE: str(threads),
+            THREADS_VARIABLE: str(self.job.threads),
         }
 
     def _host(self, member: Member) -> str:

@@ -1,6 +1,7 @@
 """What a launcher of clusters does: start members, say how they are. Deadlines and restarts are the supervisor's."""
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any, Protocol, Self
 from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
-LOGS_FOLDER = "logs"
 THREADS_VARIABLE = "TRAINWRIGHT_THREADS"  # the share of the machine's cores that a member is given
 
 
@@ -31,6 +31,17 @@ class ClusterJob:
     folder: Path
     paths: tuple[Path, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+
+    def log_of(self, member: Member) -> Path:
+        """Where the output of a member goes; its folder is there afterwards."""
+        folder = self.folder / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{member}.log"
+
+    @property
+    def threads(self) -> int:
+        """The share of this machine's cores that each member has, if all are on it."""
+        return max(1, (os.cpu_count() or 1) // len(self.spec.members))
 
     def arguments_as_json(self) -> str:
         """The arguments as one text, for a command line."""

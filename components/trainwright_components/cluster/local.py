@@ -1,14 +1,13 @@
 """A cluster of processes on this machine, forked from a warm parent: it starts at once and dies with whoever asked."""
 
 import contextlib
-import os
 import selectors
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from trainwright_components.cluster.launcher import LOGS_FOLDER, THREADS_VARIABLE, ClusterJob, Gang, Launcher
+from trainwright_components.cluster.launcher import THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.member_logs import MemberLogs
 from trainwright_components.cluster.ports import HeldPorts
 from trainwright_components.cluster.signs import Sign, forget_signs, read_signs
@@ -45,7 +44,6 @@ class LocalProcesses:
         parent = self.parent or self._own_parent
         if parent is None:
             parent = self._own_parent = WarmParent.connect_or_start(_PRELOAD)
-        (job.folder / LOGS_FOLDER).mkdir(parents=True, exist_ok=True)
         gang = LocalGang(job=job, parent=parent, ports=HeldPorts.take(len(job.spec.members)))
         try:
             gang.restart(job.spec.members)
@@ -72,7 +70,7 @@ class LocalGang:
             self._kill(member)
         forget_signs(self.job.folder, members)
         for member in members:
-            log = self.logs.files.setdefault(member, self.job.folder / LOGS_FOLDER / f"{member}.log")
+            log = self.logs.files.setdefault(member, self.job.log_of(member))
             self.children[member] = self.parent.spawn(
                 self.job.target, self.job.arguments, log=log, env=self._environment(member)
             )
@@ -89,8 +87,7 @@ class LocalGang:
         addresses: dict[str, list[str]] = {}
         for one, address in zip(members, self.ports.addresses, strict=True):
             addresses.setdefault(one.role, []).append(address)
-        threads = max(1, (os.cpu_count() or 1) // len(members))
-        return {**self.job.env, VARIABLE: build_tf_config(addresses, member), THREADS_VARIABLE: str(threads)}
+        return {**self.job.env, VARIABLE: build_tf_config(addresses, member), THREADS_VARIABLE: str(self.job.threads)}
 
     def wait(self, timeout_s: float) -> Mapping[Member, int]:
         """Wait for the next end, and pass on the members' log lines meanwhile."""
