@@ -40,14 +40,14 @@ class ProgressLines:
         numbers = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         left = "" if is_last or not overall else f", {_duration((total - step) / overall)} left"
         logger.info(
-            "epoch %d/%d, step %d/%d: %s (%s examples/s%s)",
+            "epoch %d/%d, step %d/%d, %s examples/s%s: %s",
             min(-(-step // self.steps_per_epoch), self.epochs),
             self.epochs,
             step,
             total,
-            numbers,
             f"{(overall if is_last else rate) * self.batch_size:,.0f}",
             left,
+            numbers,
         )
         self._since, self._step_since = now, step
 

@@ -1,5 +1,6 @@
 """Show a run while it goes: a live table in a terminal, plain lines elsewhere."""
 
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _REFRESHES_PER_S = 4
+_TIME = re.compile(r"^\d\d:\d\d:\d\d ")  # the table shows how long a step has been running
 
 
 class Progress(Protocol):
@@ -108,12 +110,12 @@ class LiveProgress:
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
+        table.add_column(overflow="fold", ratio=1, style="dim")
         for task in tasks:
             state = shown_state(task)
             is_running = task.state == State.RUNNING
             sign = self._spinner if is_running else Text(_SIGNS.get(state, "·"))
-            note = Text("".join(last_lines(task.log, 1)) if is_running else task.error)
+            note = Text(_TIME.sub("", "".join(last_lines(task.log, 1))) if is_running else task.error)
             table.add_row(sign, task.label, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
         return table
 

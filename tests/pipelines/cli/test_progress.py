@@ -67,6 +67,19 @@ def test_the_live_table_shows_the_last_line_of_a_running_step(tmp_path: Path) ->
     assert "later" in second
 
 
+def test_a_long_line_is_shown_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
+    said = "[worker-0] epoch 12/60, step 240/1200, 3,044 examples/s, 20s left: loss 0.0497 val_loss 0.1311"
+    log = tmp_path / "log"
+    log.write_text(f"21:05:00 {said}\n")
+    progress = LiveProgress(io.StringIO())
+    progress(_event("train", State.RUNNING, log=log))
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(progress._table())
+    shown = console.export_text()
+    assert len(shown.splitlines()) > 1
+    assert " ".join(shown.partition("[worker-0]")[2].split()) == said.removeprefix("[worker-0] ")
+
+
 def test_what_tensorflow_says_where_there_is_no_gpu_is_no_progress(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("epoch 1\nE0000 00:00:17 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error\n")
