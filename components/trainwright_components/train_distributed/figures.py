@@ -37,7 +37,8 @@ def draw_course(course: Course) -> "Figure":
     from matplotlib.figure import Figure
 
     steps = [point.step for point in course.points]
-    figure = Figure(figsize=(2 * _WIDTH, _HEIGHT), layout="constrained")
+    figure = Figure(figsize=(2 * _WIDTH, _HEIGHT))
+    figure.subplots_adjust(wspace=0.3)
     speed = figure.add_subplot(1, 2, 1)
     speed.plot(steps, [point.examples_per_second for point in course.points], marker=".")
     speed.set_title("examples per second")

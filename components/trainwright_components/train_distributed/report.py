@@ -6,7 +6,7 @@ from typing import Any
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.files import write_whole
-from trainwright_components.reports import Report
+from trainwright_components.reports import Cell, Report
 from trainwright_components.train_distributed.figures import draw_course, draw_metrics
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.course import Course
@@ -35,18 +35,21 @@ def write_report(
     if result.history:
         page.add_heading("Curves").add_figure(draw_metrics(result.history), caption="Metrics after each epoch")
     page.add_heading("Course").add_mapping(
-        {
-            "epochs": len(result.history),
-            "steps": result.steps,
-            "seconds": result.seconds,
-            "examples per second": result.examples_per_second,
-            "strategy": f"{result.strategy}: {result.strategy_reason}" if result.strategy else None,
-            "replicas": result.replicas,
-            "difference to one device": _equivalence(result, settings),
-            "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items()) or "this process",
-            "went on from step": ", ".join(map(str, result.course.resumed_at)) or None,
-            "stopped early": result.stop_reason or None,
-        }
+        _known(
+            {
+                "epochs": len(result.history),
+                "steps": result.steps,
+                "seconds": result.seconds,
+                "examples per second": result.examples_per_second,
+                "strategy": f"{result.strategy}: {result.strategy_reason}" if result.strategy else None,
+                "replicas": result.replicas,
+                "difference to one device": _equivalence(result, settings),
+                "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items())
+                or "this process",
+                "went on from step": ", ".join(map(str, result.course.resumed_at)) or None,
+                "stopped early": result.stop_reason or None,
+            }
+        )
     )
     _add_course(page, result.course)
     for note in result.notes:
@@ -78,6 +81,10 @@ def _add_failure(page: Report, failure: Exception, result: TrainingResult) -> No
         )
     elif result.steps:
         page.add_text("There is no checkpoint: started again, the training begins anew.")
+
+
+def _known(values: Mapping[str, Cell]) -> Mapping[str, Cell]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _equivalence(result: TrainingResult, settings: TrainingSettings) -> str | None:

@@ -24,7 +24,7 @@ class EmbeddedReport:
 
 
 def find_reports(tasks: Sequence[Task]) -> list[EmbeddedReport]:
-    """The reports of a run's steps that lie on this machine, in the order of the steps.
+    """The reports of a run's steps that lie on this machine, in the order of the steps, but of failed ones first.
 
     A step that failed has no outputs, but what it reported before it did tells why.
     """
@@ -33,7 +33,7 @@ def find_reports(tasks: Sequence[Task]) -> list[EmbeddedReport]:
         outputs = [artifact for artifacts in task.outputs.artifacts.values() for artifact in artifacts]
         reports = _left_behind(task) if task.state == State.FAILED and not task.is_group else outputs
         found += [each for artifact in reports if (each := _embed(task, artifact)) is not None]
-    return found
+    return sorted(found, key=lambda report: report.task.state != State.FAILED)
 
 
 def markdown_page(text: str) -> str:
