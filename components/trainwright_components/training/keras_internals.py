@@ -18,6 +18,8 @@ CHECKED = ("3.12", "3.15")  # the oldest and the newest release that all of this
 
 _SCALING = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
 _REDUCTION = "reduce_weighted_values"
+_OF_MODELS = ("_symbolic_build", "_flatten_layers")
+_OF_LAYERS = ("_trainable_variables", "_non_trainable_variables", "_seed_generators")
 _OF_OPTIMIZERS = ("_all_reduce_sum_gradients", "apply", "scale_loss")
 
 Reduce = Callable[..., Any]
@@ -43,18 +45,17 @@ def check_keras() -> None:
     from keras.src.losses import loss
     from keras.src.optimizers import base_optimizer
 
-    optimizer = keras.optimizers.Optimizer
     wanted = [
         *((loss, "keras.src.losses.loss", name) for name in (*_SCALING, _REDUCTION)),
         (base_optimizer, "keras.src.optimizers.base_optimizer", "ops"),
-        *((keras.Model, "keras.Model", name) for name in ("_symbolic_build", "_flatten_layers")),
+        *((keras.Model, "keras.Model", name) for name in _OF_MODELS),
+        *((keras.layers.Layer(), "keras.Layer", name) for name in _OF_LAYERS),
         (keras.Variable, "keras.Variable", "_direct_assign"),
-        *(
-            (optimizer, "keras.optimizers.Optimizer", name)
-            for name in ("_all_reduce_sum_gradients", "apply", "scale_loss")
-        ),
+        *((keras.optimizers.Optimizer, "keras.optimizers.Optimizer", name) for name in _OF_OPTIMIZERS),
     ]
     missing = [f"{where}.{name}" for holder, where, name in wanted if not hasattr(holder, name)]
+    if "_value" not in keras.Variable.__init__.__code__.co_names:  # none is made: TensorFlow may not be set up yet
+        missing.append("keras.Variable._value")
     if missing:
         raise TrainingFailed(
             f"Keras {keras.__version__} has no {', '.join(missing)}, which training relies on; "
@@ -89,6 +90,22 @@ def stored_value(variable: "keras.Variable") -> Any:
 def store_value(variable: "keras.Variable", value: Any) -> None:
     """Have `variable` hold `value`, whatever scope stands before it."""
     variable._direct_assign(value)
+
+
+def layers_of(model: "keras.Model") -> list["keras.Layer"]:
+    """All layers of a model, those within others too."""
+    layers: list[keras.Layer] = list(model._flatten_layers(include_self=False))
+    return layers
+
+
+def move_variables(layer: "keras.Layer", device: str) -> None:
+    """Put a layer's own variables on a device, where they are not there already."""
+    import tensorflow as tf
+
+    for variable in layer._trainable_variables + layer._non_trainable_variables:
+        if not variable.value.device.endswith(device):
+            with tf.device(device):
+                variable._value = tf.Variable(variable.value, trainable=variable.trainable, name=variable.name)
 
 
 def optimizers_of(model: "keras.Model") -> list[Any]:

@@ -17,6 +17,7 @@ from trainwright_components.training.configuration.settings import TrainingSetti
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.drivers.tf_keras_steps import check_settings
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
+from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.loop import StepWatch
 from trainwright_components.training.members.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.members.place import Place
@@ -78,6 +79,8 @@ def run_training(
     choice = choose_strategy(settings, place.cluster)
     if uses_tf_keras(module.location):
         check_settings(settings, strategy=choice.name)
+    else:
+        check_keras()
     if (settings.equivalence_steps or choice.name == "dtensor") and module.train is None:
         watch = _comparison(choice, module, dataset, params or {}, settings, place)
     with dtype_policy(settings.precision):

@@ -50,21 +50,14 @@ class AsynchronousDriver:
         self._validation_steps = validation_steps
         self._can_join = all(spec.shape[1:].is_fully_defined() for spec in tf.nest.flatten(train_batches.element_spec))
         batch = symbols_of(train_batches.element_spec)
-        self._inputs = batch[0]
+        self.inputs = batch[0]
+        self.has_validation = validation_batches is not None
         with strategy.scope():
             build_variables(model, batch)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self._train = _Work(model, strategy, model.train_step, batch_size, train_batches.element_spec)
         if validation_batches is not None:
             self._test = _Work(model, strategy, model.test_step, batch_size, validation_batches.element_spec)
-
-    @property
-    def inputs(self) -> Any:
-        return self._inputs
-
-    @property
-    def has_validation(self) -> bool:
-        return self._validation_batches is not None
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         return self._run(self._train, self._train_batches, count), signals

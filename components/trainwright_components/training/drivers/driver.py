@@ -27,13 +27,10 @@ class Signals:
 class Driver(Protocol):
     """Runs steps; knows the strategy, but neither epochs nor files."""
 
-    @property
-    def inputs(self) -> Any:
-        """What the model takes, as a structure of symbolic tensors."""
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether there is anything to evaluate on."""
+    inputs: Any
+    """What the model takes, as a structure of symbolic tensors."""
+    has_validation: bool
+    """Whether there is anything to evaluate on."""
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         """Take `count` steps; returns the metrics since the last reset and the signals that all members agreed on."""

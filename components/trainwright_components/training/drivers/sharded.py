@@ -34,20 +34,13 @@ class ShardedDriver:
         self._validation: Iterator[Any] | None = None
         self._validation_batches, self._validation_steps = validation_batches, validation_steps
         batch = symbols_of(train_batches.element_spec, 1)
-        self._inputs = batch[0]
+        self.inputs = batch[0]
+        self.has_validation = validation_batches is not None
         with sharding.variables():
             build_variables(model, batch)
         sharding.check_all_found()
         self._train_step = tf.function(lambda data: model.train_step(data), reduce_retracing=True, autograph=False)
         self._test_step = tf.function(lambda data: model.test_step(data), reduce_retracing=True, autograph=False)
-
-    @property
-    def inputs(self) -> Any:
-        return self._inputs
-
-    @property
-    def has_validation(self) -> bool:
-        return self._validation_batches is not None
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         return self._run(self._train_step, self._train, count), signals

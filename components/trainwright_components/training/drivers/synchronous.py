@@ -8,7 +8,7 @@ from trainwright_components.keras_kind import is_tf_keras
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
 from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
-from trainwright_components.training.keras_internals import build_variables, check_keras
+from trainwright_components.training.keras_internals import build_variables
 
 if TYPE_CHECKING:
     import keras
@@ -52,24 +52,16 @@ class SynchronousDriver:
         self._validation_iterator: Any = None
         self._validation_steps = validation_steps
         batch = symbols_of(self._train_iterator.element_spec, self._replicas)
-        self._inputs = batch[0]
+        self.inputs = batch[0]
+        self.has_validation = validation_batches is not None
         with strategy.scope():
             if is_tf_keras(model):
                 build_tf_keras_variables(model, batch)
             else:
-                check_keras()
                 build_variables(model, batch)
         steps = _replica_steps(model) if self._replicas > 1 else None
         self._train_many = self._make_many(steps.train if steps else model.train_step, steps)
         self._test_many = self._make_many(steps.test if steps else model.test_step, steps)
-
-    @property
-    def inputs(self) -> Any:
-        return self._inputs
-
-    @property
-    def has_validation(self) -> bool:
-        return self._validation_batches is not None
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         logs, agreed = self._train_many(self._train_iterator, count, signals)

@@ -22,6 +22,7 @@ from trainwright_components.training.configuration.settings import TrainingSetti
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.drivers.driver import Driver
 from trainwright_components.training.drivers.feeding import open_driver
+from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.members.evaluations import (
     BEST_CHECKPOINT,
     EVALUATOR_FOLDER,
@@ -66,7 +67,9 @@ def run_evaluator(
     Raises:
         InvalidSetting: There is no validation split.
         UserCodeError: The user's code raised.
+        TrainingFailed: This Keras lacks what training uses.
     """
+    check_keras()
     configure_devices(settings)
     context = make_context(module, dataset, params, settings, role=EVALUATOR.role)
     with dtype_policy(settings.precision), quiet_loggers(), module.user_code("evaluating checkpoints"):

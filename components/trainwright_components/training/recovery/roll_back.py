@@ -5,10 +5,10 @@ before it, so all of them decide alike.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting, TrainingFailed
-from trainwright_components.keras_kind import keras_of
 from trainwright_components.training.configuration.settings import ROLL_BACK, TrainingSettings
 from trainwright_components.training.course import RollBack
 from trainwright_components.training.loop import Loop, NotFinite
@@ -28,11 +28,11 @@ def check_rate(model: "keras.Model", settings: TrainingSettings) -> None:
         InvalidSetting: `on_nan` is `roll_back`, and the rate cannot be set.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    schedule = optimizer._learning_rate
-    if settings.on_nan == ROLL_BACK and isinstance(schedule, keras_of(model).optimizers.schedules.LearningRateSchedule):
+    schedule = optimizer.get_config().get("learning_rate")
+    if settings.on_nan == ROLL_BACK and isinstance(schedule, Mapping):
         raise InvalidSetting(
             "training.on_nan roll_back lowers the learning rate, but that of the optimizer follows "
-            f"{type(schedule).__name__}; compile with a number, or set on_nan to stop"
+            f"{schedule['class_name']}; compile with a number, or set on_nan to stop"
         )
 
 

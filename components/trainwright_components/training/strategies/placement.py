@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.keras_internals import layers_of, move_variables
 
 if TYPE_CHECKING:
     import keras
@@ -52,11 +53,11 @@ class LayerPlacement:
         """
         _refuse_unplaceable(model)
         model.jit_compile = False  # XLA compiles for one device
-        layers = {layer: self._device_of(layer.name) for layer in model._flatten_layers(include_self=False)}
+        layers = {layer: self._device_of(layer.name) for layer in layers_of(model)}
         self._check_patterns([layer.name for layer in layers])
         for layer, device in layers.items():
             if device:
-                _move_late_variables(layer, device)
+                move_variables(layer, device)  # those of a layer that was built by its first call are not there yet
                 layer.call = self._on_device(layer.call, device)
         for optimizer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", None)):
             if optimizer is not None:
@@ -128,16 +129,6 @@ def _beside_variable(update: Callable[..., Any]) -> Callable[..., Any]:
             return update(gradient, variable, *args)
 
     return placed
-
-
-def _move_late_variables(layer: "keras.Layer", device: str) -> None:
-    """Keras makes the variables of a layer that is built by its first call outside of the layer's name scope."""
-    import tensorflow as tf
-
-    for variable in layer._trainable_variables + layer._non_trainable_variables:
-        if not variable.value.device.endswith(device):
-            with tf.device(device):
-                variable._value = tf.Variable(variable.value, trainable=variable.trainable, name=variable.name)
 
 
 def _refuse_unplaceable(model: "keras.Model") -> None:
