@@ -23,7 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from trainwright_components.model_server.operation.process import choose_port, server_command, server_environment
+from trainwright_components.model_server.operation.process import (
+    choose_port,
+    flag_arguments,
+    server_command,
+    server_environment,
+)
 
 Eventually = Callable[..., None]
 
@@ -190,14 +195,15 @@ def eventually() -> Eventually:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory, eventually: Eventually) -> Iterator[Callable[..., Server]]:
-    """Start server processes with given flags; all are ended after the session."""
+    """Start server processes with given flags, of ours or of another program; all are ended after the session."""
     started: list[Server] = []
 
-    def start(**flags: object) -> Server:
+    def start(program: str | None = None, **flags: object) -> Server:
         log = tmp_path_factory.mktemp("server") / "log"
         rest_port = choose_port()
         grpc_port = choose_port(taken=rest_port)
-        command = server_command({"port": grpc_port, "rest_api_port": rest_port, **flags})
+        flags = {"port": grpc_port, "rest_api_port": rest_port, **flags}
+        command = server_command(flags) if program is None else [program, *flag_arguments(flags)]
         with log.open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=stream, env=server_environment())
         server = Server(process=process, rest_port=rest_port, grpc_port=grpc_port, log=log)

@@ -1,5 +1,6 @@
 """The tiny dataset and modules of the training tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
+from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.trained_model import TrainedModel
+
+Difference = Callable[[TrainingResult, TrainingResult], float]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +37,15 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             kind = np.digitize(a[:, 0] + a[:, 1], [-0.5, 0.5]).astype("int64")
             writer.write(split, {"a": a, "kind": kind, "weight": random.uniform(0.2, 2.0, rows).astype("float32")})
     return folder
+
+
+@pytest.fixture(scope="session")
+def difference() -> Difference:
+    """The largest difference between two weights of the same place, of two saved models."""
+
+    def between(one: TrainingResult, other: TrainingResult) -> float:
+        models = [TrainedModel.load(result.model_folder).model for result in (one, other)]
+        pairs = zip(*(model.get_weights() for model in models), strict=True)
+        return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+
+    return between

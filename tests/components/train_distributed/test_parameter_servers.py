@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,11 @@ import pytest
 from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
-from trainwright_components.training.trained_model import TrainedModel
 
 MODULES = Path(__file__).parent / "modules"
 NET, COUNTING = MODULES / "net.py", MODULES / "counting.py"
 TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
 EPOCHS, ROWS, STEPS = 4, 53, 24
-
-
-def weights_of(result: TrainingResult) -> list[Any]:
-    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
-    return weights
-
-
-def difference(one: TrainingResult, other: TrainingResult) -> float:
-    """The largest between two weights of the same place."""
-    pairs = zip(weights_of(one), weights_of(other), strict=True)
-    return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
 
 
 def train(dataset: Path, folder: Path, module: Path = COUNTING, **options: Any) -> TrainingResult:
@@ -59,7 +48,7 @@ def counted(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
     )
 
 
-def assert_same(one: TrainingResult, other: TrainingResult) -> None:
+def assert_same(one: TrainingResult, other: TrainingResult, difference: Callable[..., float]) -> None:
     """Gradients do not depend on the weights here, so the order of steps is all that may differ."""
     assert one.steps == other.steps == STEPS
     assert difference(one, other) < 1e-5
@@ -71,7 +60,9 @@ def assert_same(one: TrainingResult, other: TrainingResult) -> None:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
 
 
-def test_one_worker_gives_what_one_process_gives(small_dataset: Path, tmp_path: Path) -> None:
+def test_one_worker_gives_what_one_process_gives(
+    small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
+) -> None:
     """Adam, clipping, BatchNorm, regularisation, weights, a partial last batch."""
     alone = train(small_dataset, tmp_path / "alone", NET)
     served = train(small_dataset, tmp_path / "served", NET, cluster={"worker": 1, "ps": 1})
@@ -81,8 +72,10 @@ def test_one_worker_gives_what_one_process_gives(small_dataset: Path, tmp_path: 
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_two_workers_lose_no_row_no_count_and_no_update(counted: TrainingResult, counted_alone: TrainingResult) -> None:
-    assert_same(counted, counted_alone)
+def test_two_workers_lose_no_row_no_count_and_no_update(
+    counted: TrainingResult, counted_alone: TrainingResult, difference: Callable[..., float]
+) -> None:
+    assert_same(counted, counted_alone, difference)
     with np.load(max((counted.model_folder / "checkpoints").iterdir())) as last:
         assert int(last["optimizer.0"]) == STEPS
         seen = [value for name, value in last.items() if name.startswith("model.") and value.shape == ()]
@@ -141,7 +134,12 @@ def test_what_workers_cannot_share_is_refused_before_they_start(
     ],
 )
 def test_members_killed_in_the_midst_of_steps_cost_no_example(
-    counted_alone: TrainingResult, small_dataset: Path, tmp_path: Path, victims: str, again: list[str]
+    counted_alone: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+    victims: str,
+    again: list[str],
+    difference: Callable[..., float],
 ) -> None:
     result = train(
         small_dataset,
@@ -161,7 +159,7 @@ def test_members_killed_in_the_midst_of_steps_cost_no_example(
     for name in again:
         assert name in page
     if has_lost_steps:  # else at most one step for each lost worker was taken twice
-        assert_same(result, counted_alone)
+        assert_same(result, counted_alone, difference)
 
 
 def test_a_worker_that_hangs_starts_again(
@@ -181,7 +179,9 @@ def test_a_worker_that_hangs_starts_again(
 
 
 @pytest.mark.slow
-def test_sigterm_saves_before_the_servers_go_and_the_training_goes_on(small_dataset: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_before_the_servers_go_and_the_training_goes_on(
+    small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
+) -> None:
     ask = {"step": 10, "victims": str(os.getpid()), "signal": int(signal.SIGTERM), "marker": str(tmp_path / "marker")}
     cluster = {"worker": 2, "ps": 1}
     with pytest.raises(SystemExit) as ended:
@@ -203,6 +203,7 @@ def test_containers_serve_like_processes(
     tmp_path: Path,
     docker_image: str,
     this_python: tuple[Path, ...],
+    difference: Callable[..., float],
 ) -> None:
     image = {"replicas": 1, "image": docker_image}
     result = train(
@@ -216,7 +217,7 @@ def test_containers_serve_like_processes(
         },
     )
     assert result.resumed_at == 8
-    assert_same(result, counted_alone)
+    assert_same(result, counted_alone, difference)
 
 
 @pytest.mark.slow

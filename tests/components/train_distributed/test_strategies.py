@@ -1,9 +1,9 @@
 """Strategies are a setting: each gives what one device gives, and what cannot be is refused before training starts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, TrainwrightError
@@ -11,7 +11,6 @@ from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.strategies.choice import Choice, build_strategy
-from trainwright_components.training.trained_model import TrainedModel
 
 PLAIN = Path(__file__).parent / "modules" / "plain.py"
 TRAINING = {"epochs": 7, "batch_size": 10, "seed": 2}
@@ -45,20 +44,14 @@ def test_42_steps_with_adam_end_with_the_weights_of_one_device(
     on_one_device: TrainingResult,
     small_dataset: Path,
     tmp_path: Path,
+    difference: Callable[..., float],
 ) -> None:
     settings = {**TRAINING, "logical_devices": 3, **training}
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=FRESH_PROCESS)
     assert (result.strategy, result.replicas, result.steps) == (strategy, replicas, 42)
-    assert _difference(result, on_one_device) <= 1e-6
+    assert difference(result, on_one_device) <= 1e-6
     for one, other in zip(result.history, on_one_device.history, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
-
-
-def _difference(one: TrainingResult, other: TrainingResult) -> float:
-    """The largest between two weights of the same place."""
-    models = [TrainedModel.load(result.model_folder).model for result in (one, other)]
-    pairs = zip(*(model.get_weights() for model in models), strict=True)
-    return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +63,7 @@ def test_the_difference_to_one_device_is_measured_on_request(
     on_one_device: TrainingResult,
     small_dataset: Path,
     tmp_path: Path,
+    difference: Callable[..., float],
 ) -> None:
     """After the last step it is that of the saved weights, over epochs, checkpoints and calls of several steps."""
     settings = {**TRAINING, "equivalence_steps": 42, **training}
@@ -77,7 +71,7 @@ def test_the_difference_to_one_device_is_measured_on_request(
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=cluster, report=report)
     found = result.numbers["difference_to_one_device"]
     assert 0 < found <= 1e-6
-    assert found == pytest.approx(_difference(result, on_one_device), rel=1e-6)
+    assert found == pytest.approx(difference(result, on_one_device), rel=1e-6)
     assert f"{found:.1e} after 42 steps" in report.read_text()
     assert read_result(tmp_path / "model").course.equivalence == result.course.equivalence
 
@@ -86,7 +80,7 @@ LAYOUT = {"logical_devices": 2, "layout": {"first/kernel": 1, "first/bias": 0, "
 
 
 def test_sharded_weights_end_as_those_of_one_device(
-    on_one_device: TrainingResult, small_dataset: Path, tmp_path: Path
+    on_one_device: TrainingResult, small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
 ) -> None:
     """Also over a checkpoint: the second training goes on from the first one's."""
     settings = {**TRAINING, **LAYOUT, "equivalence_steps": 40}
@@ -97,7 +91,7 @@ def test_sharded_weights_end_as_those_of_one_device(
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=FRESH_PROCESS)
     assert (result.resumed_at, result.steps) == (18, 42)
     assert result.numbers["difference_to_one_device"] <= 1e-6
-    assert _difference(result, on_one_device) <= 1e-6
+    assert difference(result, on_one_device) <= 1e-6
     for one, other in zip(result.history, on_one_device.history, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 

@@ -1,32 +1,20 @@
 """A cluster gives what one process gives, survives a lost member, and reports like one process."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from trainwright_components.cluster import supervisor
 from trainwright_components.errors import InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
-from trainwright_components.training.trained_model import TrainedModel
 
 NET = Path(__file__).parent / "modules" / "net.py"
 TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
 TWO_WORKERS = {"worker": 2}
-
-
-def weights_of(result: TrainingResult) -> list[Any]:
-    weights: list[Any] = TrainedModel.load(result.model_folder).model.get_weights()
-    return weights
-
-
-def difference(one: TrainingResult, other: TrainingResult) -> float:
-    """The largest between two weights of the same place."""
-    pairs = zip(weights_of(one), weights_of(other), strict=True)
-    return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +36,7 @@ def two_workers(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
-def assert_same(one: TrainingResult, other: TrainingResult) -> None:
+def assert_same(one: TrainingResult, other: TrainingResult, difference: Callable[..., float]) -> None:
     """24 Adam steps with clipping, regularisation, weights, synchronized BatchNorm and a last batch of three rows."""
     assert one.steps == other.steps == 24
     assert difference(one, other) < 1e-6
@@ -56,18 +44,22 @@ def assert_same(one: TrainingResult, other: TrainingResult) -> None:
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_two_workers_give_what_one_process_gives(alone: TrainingResult, two_workers: TrainingResult) -> None:
+def test_two_workers_give_what_one_process_gives(
+    alone: TrainingResult, two_workers: TrainingResult, difference: Callable[..., float]
+) -> None:
     assert (two_workers.strategy, two_workers.replicas) == ("multi_worker_mirrored", 2)
-    assert_same(two_workers, alone)
+    assert_same(two_workers, alone, difference)
 
 
-def test_logical_devices_give_what_one_device_gives(alone: TrainingResult, small_dataset: Path, tmp_path: Path) -> None:
+def test_logical_devices_give_what_one_device_gives(
+    alone: TrainingResult, small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
+) -> None:
     mirrored = train_model(
         small_dataset, NET, tmp_path / "model", training={**TRAINING, "logical_devices": 3}, cluster={"chief": 1}
     )
     assert (mirrored.strategy, mirrored.replicas) == ("mirrored", 3)
     assert mirrored.strategy_reason == "the CPU is divided into 3 logical devices"
-    assert_same(mirrored, alone)
+    assert_same(mirrored, alone, difference)
 
 
 def test_a_cluster_leaves_the_model_the_logs_and_a_report(two_workers: TrainingResult) -> None:
@@ -87,6 +79,7 @@ def test_a_killed_member_costs_no_accuracy(
     tmp_path: Path,
     member: str,
     caplog: pytest.LogCaptureFixture,
+    difference: Callable[..., float],
 ) -> None:
     caplog.set_level("INFO")
     params = {"member": member, "step": 10, "marker": str(tmp_path / "marker")}
@@ -99,7 +92,11 @@ def test_a_killed_member_costs_no_accuracy(
 
 
 def test_sigterm_saves_and_ends_and_the_training_goes_on(
-    two_workers: TrainingResult, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_workers: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    difference: Callable[..., float],
 ) -> None:
     monkeypatch.setattr(supervisor, "_GRACE_S", 300)  # a busy machine may take longer than what members get
     options: dict[str, Any] = {
@@ -143,19 +140,26 @@ def test_settings_that_do_not_go_together_are_refused(
         train_model(small_dataset, NET, tmp_path / "model", training=training, cluster=cluster)
 
 
-def test_all_members_go_back_together_when_the_loss_is_no_number(small_dataset: Path, tmp_path: Path) -> None:
+def test_all_members_go_back_together_when_the_loss_is_no_number(
+    small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
+) -> None:
     training = {**TRAINING, "on_nan": "roll_back", "steps_per_call": 1}
     options: dict[str, Any] = {"params": {"nan_above": 0.006, "nan_from": 6}, "training": training}
     cluster = train_model(small_dataset, NET, tmp_path / "two", cluster=TWO_WORKERS, **options)
     alone = train_model(small_dataset, NET, tmp_path / "one", **options)
     (back,) = cluster.course.roll_backs
     assert (back.step, back.to_step, back.learning_rate) == (6, 4, pytest.approx(0.005))
-    assert_same(cluster, alone)
+    assert_same(cluster, alone, difference)
 
 
 @pytest.mark.slow
 def test_containers_give_what_one_process_gives_and_survive_a_kill(
-    alone: TrainingResult, small_dataset: Path, tmp_path: Path, docker_image: str, this_python: tuple[Path, ...]
+    alone: TrainingResult,
+    small_dataset: Path,
+    tmp_path: Path,
+    docker_image: str,
+    this_python: tuple[Path, ...],
+    difference: Callable[..., float],
 ) -> None:
     result = train_model(
         small_dataset,
@@ -172,12 +176,12 @@ def test_containers_give_what_one_process_gives_and_survive_a_kill(
     )
     assert [restart.reason for restart in result.restarts] == ["worker-1 ended: killed by signal 9"]
     assert result.resumed_at == 8
-    assert_same(result, alone)
+    assert_same(result, alone, difference)
     assert len(list((tmp_path / "logs").glob("*/events.*"))) == 4
 
 
 def test_a_full_disk_ends_a_cluster_clearly_and_leaves_what_was_saved(
-    two_workers: TrainingResult, small_dataset: Path, tmp_path: Path
+    two_workers: TrainingResult, small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
 ) -> None:
     """From step 6 on, no file of the chief may grow beyond 1,000 bytes: its log is cut off too."""
     marker = tmp_path / "marker"

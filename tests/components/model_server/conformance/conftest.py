@@ -3,21 +3,16 @@
 Where `tensorflow_model_server` is on the PATH, the same cases are put to it.
 """
 
-import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from trainwright_components.model_server.operation.client import is_answering
-from trainwright_components.model_server.operation.process import choose_port, server_command, server_environment
 
 REAL_SERVER = "tensorflow_model_server"
 VERSION = 123
@@ -158,15 +153,6 @@ def save_half_plus_two(folder: Path) -> None:
         builder.save()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerUnderTest:
-    """A server that cases are put to."""
-
-    name: str
-    rest_port: int
-    channel: grpc.Channel
-
-
 @pytest.fixture(scope="session")
 def suite_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config file of the two models."""
@@ -178,46 +164,23 @@ def suite_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def _servers() -> list[str]:
-    return ["trainwright", *([REAL_SERVER] if shutil.which(REAL_SERVER) else [])]
+def _programs() -> list[str | None]:
+    return [None, *([REAL_SERVER] if shutil.which(REAL_SERVER) else [])]
 
 
-@pytest.fixture(scope="session", params=_servers())
+@pytest.fixture(scope="session", params=_programs(), ids=lambda program: program or "trainwright")
 def suite_server(
     request: pytest.FixtureRequest,
     suite_config: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    start_server: Callable[..., Any],
     eventually: Callable[..., None],
-) -> Iterator[ServerUnderTest]:
+) -> Any:
     """The server that the parameter names, serving the two models."""
-    rest_port = choose_port()
-    grpc_port = choose_port(taken=rest_port)
-    flags = {
-        "port": grpc_port,
-        "rest_api_port": rest_port,
-        "model_config_file": suite_config,
-        "allow_version_labels_for_unavailable_models": True,
-        "rest_api_enable_cors_support": True,
-    }
-    command = server_command(flags)
-    if request.param == REAL_SERVER:
-        command = [REAL_SERVER, *(argument for argument in command if argument.startswith("--"))]
-    log = tmp_path_factory.mktemp("log") / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=server_environment() | _path())
-
-    def is_up() -> bool:
-        assert process.poll() is None, log.read_text()
-        return is_answering(f"http://127.0.0.1:{rest_port}")
-
-    try:
-        eventually(is_up, timeout_s=180)
-        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-            yield ServerUnderTest(name=request.param, rest_port=rest_port, channel=channel)
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _path() -> dict[str, str]:
-    return {"PATH": os.environ["PATH"]}
+    server = start_server(
+        request.param,
+        model_config_file=suite_config,
+        allow_version_labels_for_unavailable_models=True,
+        rest_api_enable_cors_support=True,
+    )
+    eventually(lambda: is_answering(server.address), timeout_s=180)
+    return server
