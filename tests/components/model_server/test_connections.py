@@ -2,10 +2,15 @@
 
 import asyncio
 import socket
+import ssl
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +20,7 @@ from trainwright_components.model_server.rest.pages import Page
 from trainwright_components.model_server.rest.request import Request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-HUGE_ANSWER = b"x" * (32 << 20)
+HUGE_ANSWER, LARGE_ANSWER = b"x" * (32 << 20), b"y" * (1 << 20)
 PATIENT = ConnectionLimits(head_s=600, body_s=600, unread_s=600, idle_s=600, linger_s=600)
 
 
@@ -44,7 +49,10 @@ class Echo:
     def answer_now(self, request: Request) -> Page | None:
         if request.target == "/slow":
             return None
-        return Page(status=200, content=HUGE_ANSWER if request.target == "/huge" else request.body + b"ok")
+        if request.target == "/headers":
+            return Page(status=200, content=b" ".join(name for name, _ in request.headers))
+        large = {"/huge": HUGE_ANSWER, "/large": LARGE_ANSWER}.get(request.target)
+        return Page(status=200, content=large or request.body + b"ok")
 
     async def answer(self, request: Request) -> Page:
         self.is_asked.set()
@@ -69,19 +77,21 @@ def listen(echo: Echo) -> Iterator[Callable[[ConnectionLimits], int]]:
 
 
 @contextmanager
-def serving(echo: Echo, limits: ConnectionLimits) -> Iterator[int]:
+def serving(echo: Echo, limits: ConnectionLimits, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Serve until the end of the block; the port."""
     listening = socket.create_server(("127.0.0.1", 0))
     port = int(listening.getsockname()[1])
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    serving = serve_http(listening, echo, until=stop.wait(), limits=limits, drain_s=30)
+    serving = serve_http(listening, echo, until=stop.wait(), limits=limits, drain_s=30, tls=tls)
     thread = threading.Thread(target=lambda: (loop.run_until_complete(serving), loop.close()))
     thread.start()
-    yield port
-    loop.call_soon_threadsafe(stop.set)
-    echo.may_answer.set()
-    thread.join(60)
-    assert not thread.is_alive()
+    try:
+        yield port
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        echo.may_answer.set()
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def connect(port: int) -> socket.socket:
@@ -265,9 +275,9 @@ def test_a_body_that_waits_to_be_asked_for_is(listen: Callable[..., int]) -> Non
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", False),
         (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", True),
         (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", False),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", False),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+            b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             True,
         ),
     ],
@@ -282,6 +292,174 @@ def test_a_connection_lasts_as_long_as_its_client_says(
             assert client.recv(1) == b""
         else:
             ask(client)
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(listen: Callable[..., int], protocol: bytes) -> None:
+    wish = b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AAM\r\n" % protocol
+    request = post(b"mine ", target=b"/").replace(b"\r\n", wish, 1)
+    with connect(listen(PATIENT)) as client:
+        client.sendall(GET + request + request + GET)
+        assert [read_answer(client)[1] for _ in range(4)] == [b"ok", b"mine ok", b"mine ok", b"ok"]
+        for byte in request:
+            client.sendall(bytes([byte]))
+        assert read_answer(client) == (200, b"mine ok")
+        client.sendall(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+        assert read_answer(client)[0] == 400
+        assert client.recv(1) == b""
+
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("target", [b"/", b"/never"])
+@pytest.mark.parametrize("flood", [b"a: b\r\n", b"x" * 1000])
+def test_trailers_without_end_are_refused(listen: Callable[..., int], target: bytes, flood: bytes) -> None:
+    flooding = connect(listen(replace(PATIENT, head_bytes=10_000)))
+    flooding.sendall(CHUNKED % target + b"1\r\na\r\n0\r\na: ")
+    with suppress(ConnectionError):  # once it is refused
+        flooding.sendall(flood * 200_000)
+    assert read_to_end(flooding).startswith(b"HTTP/1.1 413 ")
+
+
+def test_trailers_change_nothing(listen: Callable[..., int]) -> None:
+    with connect(listen(PATIENT)) as client:
+        client.sendall(CHUNKED % b"/headers" + b"1\r\na\r\n0\r\nContent-Encoding: gzip\r\n\r\n")
+        assert read_answer(client) == (200, b"host transfer-encoding")
+
+
+def test_a_body_in_tiny_chunks_takes_no_more_than_its_size(listen: Callable[..., int]) -> None:
+    with connect(listen(PATIENT)) as client:
+        client.sendall(CHUNKED % b"/")
+        tracemalloc.start()
+        client.sendall(b"2\r\nab\r\n" * 400_000 + b"0\r\n\r\n")
+        assert read_answer(client) == (200, b"ab" * 400_000 + b"ok")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 10_000_000
+
+
+def test_the_last_answer_is_read_by_who_has_sent_more(echo: Echo) -> None:
+    """What the server did not read any more must not break the connection under the answer."""
+    with serving(echo, PATIENT) as port:
+        client = connect(port)
+        client.sendall(GET.replace(b"/ ", b"/slow "))
+        assert echo.is_asked.wait(60)
+        client.sendall(GET.replace(b"/ ", b"/large ") + GET)
+        for _ in range(3):
+            client.sendall(GET)
+        reading = threading.Thread(target=lambda: answers.append(read_to_end(client)))
+        answers: list[bytes] = []
+        reading.start()
+    reading.join(60)
+    assert answers[0].count(LARGE_ANSWER) == 1
+
+
+def test_a_head_that_has_begun_is_answered_at_the_end(echo: Echo) -> None:
+    with serving(echo, PATIENT) as port:
+        sending, idle = connect(port), connect(port)
+        ask(idle)
+        sending.sendall(b"GET / HTTP/1.1\r\nHos")
+        ask(idle)  # so the server has read what came before
+        rest = threading.Thread(target=lambda: (read_to_end(idle), sending.sendall(b"t: a\r\n\r\n")))
+        rest.start()
+    rest.join(60)
+    assert read_to_end(sending).endswith(b"\r\nConnection: close\r\n\r\nok")
+
+
+def test_a_body_is_asked_for_once_its_turn_has_come(listen: Callable[..., int], echo: Echo) -> None:
+    expecting = b"POST / HTTP/1.%d\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    port = listen(PATIENT)
+    with connect(port) as client:
+        client.sendall(GET.replace(b"/ ", b"/slow ") + expecting % 1)
+        assert echo.is_asked.wait(60)
+        echo.may_answer.set()
+        assert read_answer(client) == (200, b"late")
+        assert client.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"mine ")
+        assert read_answer(client) == (200, b"mine ok")
+    with connect(port) as old:
+        old.sendall(expecting % 0 + b"mine ")
+        assert read_answer(old) == (200, b"mine ok")
+
+
+def test_who_reads_all_the_time_is_not_cut_off(listen: Callable[..., int]) -> None:
+    """However much is still to go: what counts is that some of it is taken, for much longer than the limit."""
+    port = listen(replace(PATIENT, unread_s=1.5))
+    with connect(port) as client:
+        began = time.monotonic()
+        asked = read = 0
+        while time.monotonic() - began < 6:
+            while asked - read < 40:  # there is always more than sockets hold
+                client.sendall(GET.replace(b"/ ", b"/large "))
+                asked += 1
+            assert read_answer(client) == (200, LARGE_ANSWER)
+            read += 1
+            threading.Event().wait(0.01)
+
+
+@pytest.fixture
+def certificates(make_identity: Callable[[str], Any], tmp_path: Path) -> ssl.SSLContext:
+    """A server's."""
+    identity = make_identity("server")
+    file = tmp_path / "server.pem"
+    file.write_bytes(identity.key + identity.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+def encrypted(connection: socket.socket) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
+
+
+def test_https_answers_in_order_and_says_goodbye(echo: Echo, certificates: ssl.SSLContext) -> None:
+    with serving(echo, PATIENT, certificates) as port, encrypted(connect(port)) as client:
+        client.sendall(GET + post(b"mine ", target=b"/") + GET.replace(b"/ ", b"/huge "))
+        assert [read_answer(client) for _ in range(3)] == [(200, b"ok"), (200, b"mine ok"), (200, HUGE_ANSWER)]
+        client.sendall(GET.replace(b"Host: a", b"Connection: close"))
+        assert read_answer(client) == (200, b"ok")
+        assert client.recv(1) == b""
+
+
+def test_who_never_agrees_on_keys_makes_room(echo: Echo, certificates: ssl.SSLContext) -> None:
+    limits = replace(PATIENT, connections=4)
+    with serving(echo, limits, certificates) as port, ExitStack() as open_ones:
+        silent = [open_ones.enter_context(connect(port)) for _ in range(20)]
+        assert [read_to_end(one) for one in silent[:16]] == [b""] * 16
+        with encrypted(connect(port)) as honest:
+            ask(honest)
+
+
+def test_keys_that_do_not_come_are_not_waited_for(echo: Echo, certificates: ssl.SSLContext) -> None:
+    with serving(echo, replace(PATIENT, head_s=0.1), certificates) as port:
+        silent = connect(port)
+        assert read_to_end(silent) == b""
+
+
+def test_an_answer_over_https_that_nobody_reads_is_given_up(echo: Echo, certificates: ssl.SSLContext) -> None:
+    with serving(echo, replace(PATIENT, unread_s=0.5), certificates) as port, encrypted(connect(port)) as lazy:
+        lazy.sendall(GET.replace(b"/ ", b"/huge "))
+        threading.Event().wait(4)  # what is measured is that time passes without a byte being taken
+        got = 0
+        with suppress(OSError):
+            while chunk := lazy.recv(1 << 16):
+                got += len(chunk)
+        assert got < len(HUGE_ANSWER)
+
+
+def test_a_slow_reader_over_https_gets_all_of_the_answer(echo: Echo, certificates: ssl.SSLContext) -> None:
+    """Longer than a connection may be idle, and than it may take to say goodbye."""
+    with serving(echo, replace(PATIENT, idle_s=0.1, linger_s=2), certificates) as port:
+        with encrypted(connect(port)) as slow:
+            slow.sendall(GET.replace(b"/ ", b"/huge "))
+            got = b""
+            while len(got) < len(HUGE_ANSWER):
+                got += slow.recv(1 << 16) or pytest.fail(f"cut off after {len(got)} bytes")
+                threading.Event().wait(0.002)
+        assert got.endswith(HUGE_ANSWER[:1000])
 
 
 def test_an_answer_to_head_has_no_body(listen: Callable[..., int]) -> None:

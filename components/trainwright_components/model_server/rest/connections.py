@@ -5,13 +5,12 @@ A guard that all connections share ends those that hold the server up. A request
 
 import asyncio
 import contextlib
+import enum
 import resource
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
-
-from trainwright_components.model_server.rest.http_connection import HttpConnection, Phase
 
 _SWEEP_S = 1.0
 _RESERVED_FILES = 256  # of models, logs and gRPC
@@ -23,7 +22,7 @@ class ConnectionLimits:
     """What a connection may take.
 
     Args:
-        head_bytes: Request line and headers.
+        head_bytes: Request line and headers; also what a body may bring at a time beside content, as trailers.
         head_s: Seconds from the first byte, or from connecting, to the end of the headers.
         body_s: Seconds that any body may take to come.
         body_bytes_per_s: Each so many bytes give a body another second.
@@ -56,18 +55,60 @@ def connections_that_files_allow() -> int:
     return max(64, min(_MOST_CONNECTIONS, soft - _RESERVED_FILES))
 
 
+class Phase(enum.Enum):
+    """Where a connection stands in what its client sends."""
+
+    HEAD = "head"
+    BODY = "body"
+    ANSWER = "answer"
+    IDLE = "idle"
+    LINGER = "linger"
+    """The last answer is sent, and what the client goes on sending is thrown away until it has read that."""
+
+
+class GuardedConnection(asyncio.Protocol):
+    """What a guard knows of a connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, guard: "ConnectionGuard") -> None:
+        self._guard = guard
+        self.phase = Phase.HEAD
+        self.since = time.monotonic()
+        """When the phase began, or when the client last took some of its answer if it has to do nothing else."""
+        self.received = 0
+        """Bytes that came since the request began."""
+        self.without_content = 0
+        """Bytes that came since the last of the body: chunk headers and trailers."""
+        self.written = 0
+        """Bytes of answers, taken by the client or not."""
+
+    @property
+    def has_request(self) -> bool:
+        """Whether a request that came whole is not answered yet."""
+        return False
+
+    def close_if_unused(self) -> None:
+        """Close, unless a request has begun."""
+        raise NotImplementedError
+
+    def end(self, status: HTTPStatus) -> None:
+        """End the connection; the client may be told a status."""
+        raise NotImplementedError
+
+
 class ConnectionGuard:
     """Looks at all connections once a second, and makes room for new ones."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.is_draining = False
         self._limits = limits
-        self._connections: OrderedDict[HttpConnection, None] = OrderedDict()
-        self._unread: dict[HttpConnection, tuple[int, float]] = {}
+        self._connections: OrderedDict[GuardedConnection, None] = OrderedDict()
+        self._unread: dict[GuardedConnection, tuple[int, float]] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._are_gone = asyncio.Event()
 
-    def add(self, connection: HttpConnection) -> bool:
+    def add(self, connection: GuardedConnection) -> bool:
         """Take a connection in; False if there is no room for it."""
         if len(self._connections) >= self._limits.connections and not self._make_room():
             return False
@@ -76,23 +117,25 @@ class ConnectionGuard:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_at_all)
         return True
 
-    def remove(self, connection: HttpConnection) -> None:
+    def remove(self, connection: GuardedConnection) -> None:
         """Forget a connection."""
         self._connections.pop(connection, None)
         self._unread.pop(connection, None)
         if not self._connections:
             self._are_gone.set()
 
-    def moved_on(self, connection: HttpConnection) -> None:
+    def moved_on(self, connection: GuardedConnection) -> None:
         """Note that a connection did something; the longest without anything come first."""
         if connection in self._connections:
             self._connections.move_to_end(connection)
 
-    def look_at_size(self, connection: HttpConnection) -> None:
+    def look_at_size(self, connection: GuardedConnection) -> None:
         """End a connection whose request is larger than any may be."""
         if connection.phase is Phase.HEAD and connection.received > self._limits.head_bytes:
             connection.end(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif connection.phase is Phase.BODY and connection.received > self._limits.sent_bytes:
+        elif connection.phase is Phase.BODY and (
+            connection.received > self._limits.sent_bytes or connection.without_content > self._limits.head_bytes
+        ):
             connection.end(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     async def drain(self, timeout_s: float) -> None:
@@ -124,7 +167,7 @@ class ConnectionGuard:
         again = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_at_all) if self._connections else None
         self._sweep = again
 
-    def _look_at(self, connection: HttpConnection, now: float) -> None:
+    def _look_at(self, connection: GuardedConnection, now: float) -> None:
         limits = self._limits
         may_take_s = {
             Phase.HEAD: limits.head_s,
@@ -132,19 +175,22 @@ class ConnectionGuard:
             Phase.IDLE: limits.idle_s,
             Phase.LINGER: limits.linger_s,
         }.get(connection.phase)
+        left = connection.transport.get_write_buffer_size()
+        if left and connection.phase in {Phase.IDLE, Phase.LINGER}:
+            connection.since = now
         if connection.has_request or may_take_s is None or now - connection.since <= may_take_s:
-            self._end_if_unread(connection, now)
+            self._end_if_unread(connection, left, now)
         elif connection.phase is Phase.IDLE:
-            connection.transport.close()
+            connection.close_if_unused()
         else:
             connection.end(HTTPStatus.REQUEST_TIMEOUT)
 
-    def _end_if_unread(self, connection: HttpConnection, now: float) -> None:
-        left = connection.transport.get_write_buffer_size()
+    def _end_if_unread(self, connection: GuardedConnection, left: int, now: float) -> None:
+        taken = connection.written - left
         before = self._unread.get(connection)
         if not left:
             self._unread.pop(connection, None)
-        elif before is None or left < before[0]:
-            self._unread[connection] = (left, now)
+        elif before is None or taken > before[0]:
+            self._unread[connection] = (taken, now)
         elif now - before[1] > self._limits.unread_s:
             connection.transport.abort()

@@ -5,25 +5,24 @@ is most of what serving costs.
 """
 
 import asyncio
-import enum
 import logging
 import time
 from collections import deque
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import httptools
 
+from trainwright_components.model_server.rest.connections import ConnectionGuard, GuardedConnection, Phase
 from trainwright_components.model_server.rest.pages import Page
 from trainwright_components.model_server.rest.request import Request
 
-if TYPE_CHECKING:
-    from trainwright_components.model_server.rest.connections import ConnectionGuard
-
 logger = logging.getLogger(__name__)
 
+_SMALL_PIECE = 4 << 10
+_WRITTEN_AT_ONCE = 256 << 10  # of more, TLS would not say how much is still to go
 _AT_ONCE = 16  # answers to requests that came together, until other connections have their turn
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
 _CLOSE = b"Connection: close\r\n"
@@ -53,18 +52,7 @@ class Handler(Protocol):
         """The answer; never raises."""
 
 
-class Phase(enum.Enum):
-    """Where a connection stands in what its client sends."""
-
-    HEAD = "head"
-    BODY = "body"
-    ANSWER = "answer"
-    IDLE = "idle"
-    LINGER = "linger"
-    """The last answer is sent, and what the client goes on sending is thrown away until it has read that."""
-
-
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(GuardedConnection):
     """One connection.
 
     Args:
@@ -72,15 +60,9 @@ class HttpConnection(asyncio.Protocol):
         guard: Ends connections that cost too much.
     """
 
-    def __init__(self, handler: Handler, guard: "ConnectionGuard") -> None:
-        self.phase = Phase.HEAD
-        self.since = time.monotonic()
-        """When the phase began."""
-        self.received = 0
-        """Bytes that came since the request began."""
-        self.transport: asyncio.Transport
+    def __init__(self, handler: Handler, guard: ConnectionGuard) -> None:
+        super().__init__(guard)
         self._handler = handler
-        self._guard = guard
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -90,13 +72,15 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
         self._is_answering = False
+        self._has_begun = False  # its first request
+        self._is_waiting_to_send = False  # the body, until it is told to
         self._may_write = True
         self._is_done = False  # with reading
         self._is_at_end = False  # of what the client sends
 
     @property
     def has_request(self) -> bool:
-        """Whether a request that came whole is not answered yet."""
+        """See `GuardedConnection`."""
         return self._is_answering or bool(self._waiting)
 
     # What asyncio calls.
@@ -135,25 +119,46 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self.received += len(data)
+        self.without_content += len(data)
         if self._is_done:
             return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # the request itself came whole, and its answer is the last
-            pass
+            self._feed(data)
         except httptools.HttpParserError as error:
             if isinstance(error, httptools.HttpParserCallbackError):
                 logger.error("a request could not be taken", exc_info=error)
             self._refuse(_NO_REQUEST)
-        self._guard.look_at_size(self)
+        if not self._is_done:
+            self._guard.look_at_size(self)
         if self._waiting and not self._is_answering:
             self._answer_waiting()
+
+    def _feed(self, data: bytes) -> None:
+        """Have `data` read. Who asks for another protocol goes on with this one, which the parser does not expect."""
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                if self._is_done:
+                    return
+                head = self._head_without_upgrade()
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self._parser.get_http_version().encode()
+        lines = [b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade"]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, version, b"".join(lines))
 
     # What httptools calls.
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self.received = 0
+        self._has_begun = True
         self._url, self._headers, self._request = b"", [], None
         self._enter(Phase.HEAD)
 
@@ -162,23 +167,31 @@ class HttpConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header came."""
-        self._headers.append((name.lower(), value))
+        """A header came, or a trailer, which nothing here asks for."""
+        if self.phase is not Phase.BODY:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head of a request came."""
-        if self._is_done:
-            return
-        self._enter(Phase.BODY)
         parser = self._parser
-        is_last = parser.should_upgrade() or not parser.should_keep_alive()
+        method = parser.get_method()
+        if self._is_done or (parser.should_upgrade() and method != b"CONNECT"):
+            return  # to see it again without its wish for another protocol
+        self._enter(Phase.BODY)
+        self.without_content = 0
         request = Request(
-            method=parser.get_method().decode(),
+            method=method.decode(),
             target=_target(self._url),
             headers=self._headers,
-            is_last=is_last,
+            is_last=not parser.should_keep_alive(),
             is_old=parser.get_http_version() == "1.0",
         )
+        if request.is_old and request.header(b"transfer-encoding"):
+            request.is_last = True  # servers of that time would see another end of the body
+        if method == b"CONNECT":
+            self._request = request
+            self._refuse(_NO_REQUEST)
+            return
         request.refusal = self._handler.refusal(request)
         self._request = request
         if request.refusal is not None and request.refusal.is_last:
@@ -186,14 +199,21 @@ class HttpConnection(asyncio.Protocol):
         elif request.header(b"expect").lower() == b"100-continue":
             if request.refusal is not None:
                 self._refuse(request.refusal)
-            elif not self.has_request:
-                self.transport.write(_CONTINUE)
+            elif not request.is_old:
+                self._is_waiting_to_send = True
+                if not self.has_request:
+                    self._ask_for_body()
 
     def on_body(self, chunk: bytes) -> None:
         """A part of a body came."""
+        self.without_content = 0
+        self._is_waiting_to_send = False
         if self._is_done or self._request is None or self._request.refusal is not None:
             return
-        self._body.append(chunk)
+        if self._body and len(self._body[-1]) < _SMALL_PIECE:
+            self._body[-1] += chunk
+        else:
+            self._body.append(chunk)
         self._body_size += len(chunk)
         page = self._handler.hold(len(chunk), self._body_size)
         if page is not None:
@@ -204,6 +224,7 @@ class HttpConnection(asyncio.Protocol):
         if self._is_done or self._request is None:
             return
         self._enter(Phase.ANSWER)
+        self._is_waiting_to_send = False
         request, self._request = self._request, None
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body, self._body_size = [], 0
@@ -214,13 +235,14 @@ class HttpConnection(asyncio.Protocol):
     # Answers.
 
     def close_if_unused(self) -> None:
-        """Close, unless a request has begun."""
-        is_new = self.phase is Phase.HEAD and not self.received and not self.has_request
+        """See `GuardedConnection`."""
+        is_new = self.phase is Phase.HEAD and not self._has_begun
         if is_new or self.phase is Phase.IDLE:
+            self._enter(Phase.LINGER)
             self.transport.close()
 
     def end(self, status: HTTPStatus) -> None:
-        """Answer what comes now with an error of this status, and end the connection."""
+        """See `GuardedConnection`; what comes now is answered with this status."""
         if self._is_done or self.transport.is_closing():
             self.transport.abort()
             return
@@ -235,7 +257,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting.append(Request(method=method, target="", headers=[], is_last=True, refusal=page))
 
     def _stop_reading(self) -> None:
-        self._is_done = True
+        self._is_done, self._is_waiting_to_send = True, False
         self._handler.release(self._body_size)
         self._body, self._body_size = [], 0
 
@@ -258,8 +280,14 @@ class HttpConnection(asyncio.Protocol):
         if self._waiting:
             if self._may_write and not self._is_answering:
                 asyncio.get_running_loop().call_soon(self._answer_waiting)
-        elif not self._is_done:
+        elif not self._is_done and not self._is_answering:
             self.transport.resume_reading()
+            if self._is_waiting_to_send:
+                self._ask_for_body()
+
+    def _ask_for_body(self) -> None:
+        self._is_waiting_to_send = False
+        self.transport.write(_CONTINUE)
 
     async def _answer_later(self, request: Request) -> None:
         page = await self._handler.answer(request)
@@ -280,23 +308,36 @@ class HttpConnection(asyncio.Protocol):
         elif request.is_old:
             lines += b"Connection: keep-alive\r\n"
         head = _head(page, lines)
-        transport.write(head if request.method == "HEAD" else head + page.content)
+        self._write(head if request.method == "HEAD" else head + page.content)
         if is_last:
             self._finish()
         elif self.phase is Phase.ANSWER and not self._waiting:
             self._enter(Phase.IDLE)
 
+    def _write(self, content: bytes) -> None:
+        self.written += len(content)
+        if len(content) <= _WRITTEN_AT_ONCE:
+            self.transport.write(content)
+            return
+        view = memoryview(content)
+        for start in range(0, len(view), _WRITTEN_AT_ONCE):
+            self.transport.write(view[start : start + _WRITTEN_AT_ONCE])
+
     def _finish(self) -> None:
         """The last answer is written. A client that is still sending must read it before the connection breaks."""
-        is_sending = self.phase in {Phase.HEAD, Phase.BODY}
+        has_sent_more = bool(self._waiting) or not self.transport.is_reading()
+        is_sending = has_sent_more or self.phase in {Phase.HEAD, Phase.BODY}
         self._stop_reading()
         self._drop_waiting()
-        if is_sending and self.transport.can_write_eof():
-            self._enter(Phase.LINGER)
+        self._enter(Phase.LINGER)
+        if not is_sending or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        try:
             self.transport.write_eof()
             self.transport.resume_reading()
-        else:
-            self.transport.close()
+        except OSError:  # the client is gone
+            self.transport.abort()
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

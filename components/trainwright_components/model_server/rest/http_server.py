@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Awaitable
 
 from trainwright_components.model_server.rest.connections import ConnectionGuard, ConnectionLimits
+from trainwright_components.model_server.rest.handshake import Handshake
 from trainwright_components.model_server.rest.http_connection import Handler, HttpConnection
 
 _BACKLOG = 1024
@@ -34,7 +35,15 @@ async def serve_http(
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     guard = ConnectionGuard(limits)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: HttpConnection(handler, guard), sock=listening, backlog=_BACKLOG, ssl=tls)
+
+    def connect() -> HttpConnection:
+        return HttpConnection(handler, guard)
+
+    def agree_first() -> Handshake:
+        assert tls is not None
+        return Handshake(guard, tls, connect, timeout_s=limits.head_s)
+
+    server = await loop.create_server(connect if tls is None else agree_first, sock=listening, backlog=_BACKLOG)
     await until
     server.close()
     await guard.drain(drain_s)
