@@ -83,7 +83,7 @@ class SavedModelLoader:
     def _read_either(self, path: Path) -> Servable:
         if self.tflite_interpreters and (path / TFLITE_FILE).is_file():
             return TfliteModel(path, interpreters=self.tflite_interpreters)
-        return SavedModel(path, tags=self.tags, session_config=self.session_config)
+        return SavedModel(path, tags=self.tags, session_config=self.session_config, on_run=self.metrics.graph_runs.add)
 
     def _replay(self, servable: Servable, path: Path) -> None:
         started = time.monotonic()

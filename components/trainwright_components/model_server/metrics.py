@@ -105,6 +105,7 @@ class ServingMetrics:
         )
         self.request_log_count = Counter(prefix + "request_log_count", ("model_name", "status"))
         self.load_attempt_count = Counter("/tensorflow/cc/saved_model/load_attempt_count", ("model_path", "status"))
+        self.graph_runs = Counter("/tensorflow/core/graph_runs", ())
         self._all: list[Counter | Histogram] = sorted(
             (metric for metric in vars(self).values() if isinstance(metric, Counter | Histogram)),
             key=lambda metric: metric.name,

@@ -26,12 +26,18 @@ def current_request() -> RequestContext:
 
 
 class computing:  # noqa: N801  # reads as a verb
-    """Compute a `with` block for a request that may take `timeout_s` seconds from now."""
+    """Compute a `with` block for a request that may take `timeout_s` seconds from now, or for several until `deadline`.
+
+    Args:
+        api: Such as "Predict".
+        timeout_s: Goes before `deadline`.
+        deadline: On the monotonic clock; none for no limit.
+    """
 
     __slots__ = ("_request", "_token")
 
-    def __init__(self, api: str, timeout_s: float | None = None) -> None:
-        self._request = RequestContext(api, None if timeout_s is None else time.monotonic() + timeout_s)
+    def __init__(self, api: str, timeout_s: float | None = None, *, deadline: float | None = None) -> None:
+        self._request = RequestContext(api, deadline if timeout_s is None else time.monotonic() + timeout_s)
 
     def __enter__(self) -> None:
         """Begin."""

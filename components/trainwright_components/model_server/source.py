@@ -1,6 +1,7 @@
 """The file-system source: look at base paths again and again, and tell the manager which versions are aspired."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from trainwright_components.model_server.version_policy import Latest, Specific,
 logger = logging.getLogger(__name__)
 
 DEFAULT_POLL_WAIT_S = 1.0
-_INT64_LIMIT = 1 << 63
+_VERSION = re.compile(r"\s*-?\d+\s*", re.ASCII)
+_INT64 = range(-(1 << 63), 1 << 63)
 LATEST = Latest()
 
 AspiredCallback = Callable[[str, Mapping[int, Path]], None]
@@ -87,17 +89,16 @@ class FileSystemSource:
 def find_versions(base_path: Path) -> dict[int, list[Path]]:
     """The versions under `base_path`, each with its folders in order of name; the last one counts.
 
-    Versions are folders whose name is a number. Other names are not looked at.
+    Versions are folders whose name is an int64, which may be negative or have spaces around it. Other names are not
+    looked at.
 
     Raises:
         OSError: `base_path` cannot be listed.
     """
     versions: dict[int, list[Path]] = {}
     for child in sorted(base_path.iterdir()):
-        if not (child.name.isascii() and child.name.isdigit()) or int(child.name) >= _INT64_LIMIT:
-            continue
-        if child.is_dir():
-            versions.setdefault(int(child.name), []).append(child)
+        if _VERSION.fullmatch(child.name) and (version := int(child.name)) in _INT64 and child.is_dir():
+            versions.setdefault(version, []).append(child)
     return versions
 
 

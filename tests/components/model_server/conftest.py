@@ -64,7 +64,7 @@ class Linear(tf.Module):
     def slow(self, seconds: Any) -> Any:
         end = tf.timestamp() + tf.reduce_max(seconds)
         turns = tf.while_loop(lambda _: tf.timestamp() < end, lambda i: (i + 1,), (tf.constant(0),))
-        return {"turns": tf.expand_dims(turns[0], 0)}
+        return {"turns": tf.fill(tf.shape(seconds), turns[0])}
 
 
 def _spec(dtype: Any, name: str, *tail: int | None) -> Any:

@@ -1,28 +1,32 @@
 """Requests computed together: joining, padding, splitting, limits and messages, with a servable that counts."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from trainwright_components.model_server.batching.parameters import BatchingParameters
 from trainwright_components.model_server.batching.scheduler import BatchScheduler
 from trainwright_components.model_server.batching.servable import BatchedServable, why_not_batched
-from trainwright_components.model_server.request_context import computing
+from trainwright_components.model_server.models.saved_model import SavedModel
+from trainwright_components.model_server.request_context import computing, current_request
 from trainwright_components.model_server.status import Code, StatusError
 
 
 def make_signature(**tensors: tuple[str, Sequence[int]]) -> Any:
-    """A signature of tensors given as kind ("in" or "out") and shape."""
+    """A signature of float32 tensors given as kind ("in" or "out") and shape."""
     signature = meta_graph_pb2.SignatureDef()
     for alias, (kind, shape) in tensors.items():
         info = (signature.inputs if kind == "in" else signature.outputs)[alias]
-        info.name = f"{alias}:0"
+        info.name, info.dtype = f"{alias}:0", types_pb2.DT_FLOAT
         for size in shape:
             info.tensor_shape.dim.add(size=size)
     return signature
@@ -38,6 +42,7 @@ class Doubler:
             "unsaid": make_signature(x=("in", [-1]), y=("out", [-1])),
         }
         self.batches: list[Any] = []
+        self.deadlines: list[float | None] = []
         self.may_run = threading.Event()
         self.may_run.set()
         self.is_running = threading.Event()
@@ -46,6 +51,7 @@ class Doubler:
         self.is_running.set()
         assert self.may_run.wait(60)
         self.batches.append(inputs["x"])
+        self.deadlines.append(current_request().deadline)
         if signature_name == "scalar":
             return {"y": inputs["x"].sum()}
         if signature_name == "unsaid":
@@ -72,15 +78,21 @@ Batched = Callable[..., BatchedServable]
 
 
 @pytest.fixture
-def batched(doubler: Doubler) -> Iterator[Batched]:
-    """Batch the doubler with given parameters, in one thread."""
+def scheduler() -> Iterator[BatchScheduler]:
+    """One thread for all batches."""
     scheduler = BatchScheduler(threads=1)
+    yield scheduler
+    scheduler.close()
+
+
+@pytest.fixture
+def batched(doubler: Doubler, scheduler: BatchScheduler) -> Batched:
+    """Batch the doubler with given parameters."""
 
     def make(**parameters: Any) -> BatchedServable:
         return BatchedServable(doubler, scheduler, replace(BatchingParameters(), **parameters))
 
-    yield make
-    scheduler.close()
+    return make
 
 
 def rows(count: int, start: float = 0, width: int = 2) -> Any:
@@ -149,7 +161,7 @@ def test_inputs_of_different_lengths_are_padded_with_their_first_value(
     doubler: Doubler, batched: Batched, pool: ThreadPoolExecutor
 ) -> None:
     servable = batched(max_batch_size=2, batch_timeout_s=3600.0, pads_variable_length_inputs=True)
-    short, long = np.array([[7.0]]), np.array([[1.0, 2.0, 3.0]])
+    short, long = np.array([[7.0]], np.float32), np.array([[1.0, 2.0, 3.0]], np.float32)
     futures = [pool.submit(double, servable, x) for x in (short, long)]
     assert {future.result(60).shape for future in futures} == {(1, 3)}
     assert sorted(doubler.batches[0].tolist()) == [[1.0, 2.0, 3.0], [7.0, 7.0, 7.0]]
@@ -221,6 +233,66 @@ def test_a_request_whose_time_is_over_is_not_computed(batched: Batched, doubler:
             "Run() timeout exceeded while waiting in batching queue",
         )
     assert not doubler.batches
+
+
+@pytest.mark.parametrize(("timeouts_s", "expected"), [((50.0, 100.0), 100.0), ((50.0, None), None)])
+def test_a_batch_is_computed_until_the_last_of_its_deadlines(
+    doubler: Doubler,
+    batched: Batched,
+    pool: ThreadPoolExecutor,
+    timeouts_s: Sequence[float | None],
+    expected: float | None,
+) -> None:
+    servable = batched(max_batch_size=2, batch_timeout_s=3600.0)
+
+    def ask(timeout_s: float | None) -> None:
+        with computing("Predict", timeout_s):
+            double(servable, rows(1))
+
+    before = time.monotonic()
+    for future in [pool.submit(ask, timeout_s) for timeout_s in timeouts_s]:
+        future.result(60)
+    (deadline,) = doubler.deadlines
+    assert (deadline is None) == (expected is None)
+    if deadline is not None and expected is not None:
+        assert before + expected <= deadline <= time.monotonic() + expected
+
+
+def test_a_request_that_takes_too_long_holds_up_no_other_model(
+    doubler: Doubler, scheduler: BatchScheduler, half: Path, pool: ThreadPoolExecutor
+) -> None:
+    slow = BatchedServable(SavedModel(half), scheduler, BatchingParameters())
+    other = BatchedServable(doubler, scheduler, BatchingParameters())
+
+    def ask_for_too_much() -> None:
+        with computing("Predict", timeout_s=0.1):
+            slow.run("slow", {"seconds": np.array([120.0])}, ["turns"])
+
+    too_slow = pool.submit(ask_for_too_much)
+    while not slow._queues:
+        threading.Event().wait(0.001)
+    np.testing.assert_array_equal(pool.submit(double, other, rows(1)).result(60), rows(1) * 2)
+    assert refusal(lambda: too_slow.result(60)) == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+    slow.close()
+
+
+def test_a_request_of_a_wrong_type_is_refused_alone(
+    scheduler: BatchScheduler, half: Path, pool: ThreadPoolExecutor
+) -> None:
+    model = SavedModel(half)
+    servable = BatchedServable(model, scheduler, BatchingParameters(max_batch_size=2, batch_timeout_s=3600.0))
+
+    def ask(x: Any) -> Any:
+        return pool.submit(servable.run, "serving_default", {"x": x}, ["y"])
+
+    good = [ask(np.ones(1, np.float32))]
+    for wrong in (np.array([b"text"], object), np.array([2**40]), np.ones(1)):
+        expected = refusal(lambda wrong=wrong: model.run("serving_default", {"x": wrong}, ["y"]))
+        assert refusal(lambda wrong=wrong: ask(wrong).result(60)) == expected
+        assert "vs. expect float" in expected[1]
+    good.append(ask(np.ones(1, np.float32)))
+    assert [future.result(60)["y"].tolist() for future in good] == [[2.5]] * 2
+    servable.close()
 
 
 @pytest.mark.parametrize(

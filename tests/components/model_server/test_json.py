@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from trainwright_components.model_server.rest.json_array import Column, plain_array, read_array
-from trainwright_components.model_server.rest.json_request import parse_object
+from trainwright_components.model_server.rest.json_document import parse_object
 from trainwright_components.model_server.rest.json_response import write_predict
 from trainwright_components.model_server.rest.json_values import decimal_text
 from trainwright_components.model_server.status import StatusError
@@ -116,6 +116,14 @@ def test_types_without_a_json_form_are_refused() -> None:
         write_predict({"y": np.zeros(3, np.complex64)}, is_row=True)
 
 
-def test_huge_integers_are_refused_as_json() -> None:
-    with pytest.raises(StatusError, match="JSON Parse error"):
-        parse_object(b'{"instances": ' + b"9" * 5000 + b"}")
+@pytest.mark.parametrize("number", [b"9" * 5000, b"9" * 310, b"1" + b"0" * 210 + b".5e99", b"1E+0309", b"-1e309"])
+def test_numbers_that_no_double_holds_are_refused_as_json(number: bytes) -> None:
+    with pytest.raises(StatusError, match=r"JSON Parse error: Number too big to be stored in double. at offset: 14"):
+        parse_object(b'{"instances": ' + number + b"}")
+
+
+def test_a_body_that_needs_care_is_read_as_any_other() -> None:
+    document = {"a": ["1e400", 'Inf "Inf" \\', 1e308, -5, 10**300, {"Inf": None}], "Inf\u00e9": [True, 1e-320]}
+    body = json.dumps(document)
+    assert parse_object(body.encode()) == document
+    assert parse_object(body[:-1].encode() + b', "more": [Inf, -Inf]} Inf') == {**document, "more": [np.inf, -np.inf]}

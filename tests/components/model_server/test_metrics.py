@@ -1,6 +1,14 @@
 """Metrics as Prometheus reads them from TensorFlow Serving."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.metrics import Counter, Histogram, ServingMetrics, exponential_limits
+from trainwright_components.model_server.servable import ServableId
+from trainwright_components.model_server.status import StatusError
 
 
 def test_a_counter_is_one_line_per_set_of_labels() -> None:
@@ -46,6 +54,17 @@ def test_requests_are_counted_with_their_status_and_timed_when_they_succeed() ->
     assert ':tensorflow:serving:request_latency_count{model_name="m",API="Predict",entrypoint="REST"} 1\n' in text
     assert 'entrypoint="GRPC"' not in text
     assert "# TYPE :tensorflow:serving:batching_session:queuing_latency histogram\n" in text
+
+
+def test_runs_of_graphs_are_counted(half: Path) -> None:
+    metrics = ServingMetrics()
+    model = SavedModelLoader(metrics=metrics, is_warmup_made_up=False).load(ServableId("m", 1), half)
+    for _ in range(3):
+        model.run("serving_default", {"x": np.ones(1, np.float32)}, ["y"])
+    with pytest.raises(StatusError):
+        model.run("serving_default", {"x": np.ones(1)}, ["y"])
+    model.close()
+    assert "# TYPE :tensorflow:core:graph_runs counter\n:tensorflow:core:graph_runs{} 3\n" in metrics.text()
 
 
 def test_names_that_senders_make_up_do_not_fill_the_memory() -> None:

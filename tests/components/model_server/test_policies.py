@@ -61,10 +61,11 @@ def test_version_policies_choose() -> None:
 
 
 def test_only_folders_named_by_numbers_are_versions(tmp_path: Path) -> None:
-    for name in ("1", "00000123", "-5", "1.5", "abc", ".candidate-7", "99999999999999999999", "٣"):
+    numbers = {1: "1", 123: "00000123", -5: "-5", 8: " 8 "}
+    for name in (*numbers.values(), "1.5", "abc", ".candidate-7", "1_0", "- 6", "99999999999999999999", "٣"):
         (tmp_path / name).mkdir()
     (tmp_path / "7").write_text("a file")
-    assert find_versions(tmp_path) == {1: [tmp_path / "1"], 123: [tmp_path / "00000123"]}
+    assert find_versions(tmp_path) == {version: [tmp_path / name] for version, name in numbers.items()}
 
 
 def test_of_two_folders_of_one_version_the_last_by_name_is_served(

@@ -110,6 +110,14 @@ def test_a_request_that_takes_too_long_is_answered_and_told_so() -> None:
     assert b"Access-Control-Allow-Origin: *\r\n" in transport.headers
 
 
+@pytest.mark.parametrize("path", ["/v1/models/linear/versions/{}", "/v1/models/linear/versions/{}:predict"])
+def test_a_version_of_endless_digits_is_no_number(server: Any, path: str) -> None:
+    digits = "9" * 5_000  # more than Python reads as an integer
+    body = {"instances": [1]} if path.endswith(":predict") else None
+    assert server.error(path.format(digits), body) == (400, f"Failed to convert version: {digits} to numeric.")
+    assert server.call(path.format("0" * 5_000 + "123"), body)[0] == 200
+
+
 def test_a_long_value_is_cut_in_the_message(server: Any) -> None:
     status, text = server.error(PREDICT, {"inputs": ["x" * 10_000]})
     assert status == 400

@@ -1,5 +1,6 @@
 """A servable whose requests are computed together, as TensorFlow Serving's batching session does."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -7,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 
 from trainwright_components.model_server.batching.parameters import BatchingParameters
 from trainwright_components.model_server.batching.scheduler import BatchQueue, BatchScheduler, Task
 from trainwright_components.model_server.batching.tensors import batch_size, joined, split
-from trainwright_components.model_server.request_context import current_request
+from trainwright_components.model_server.request_context import computing, current_request
 from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import Code, StatusError
 
@@ -47,6 +49,7 @@ class BatchedServable:
         self._unbatched = frozenset(
             name for name, signature in servable.signatures.items() if _say_why_not_batched(name, signature)
         )
+        self._kinds = {name: _kinds_of_inputs(signature) for name, signature in servable.signatures.items()}
 
     @property
     def signatures(self) -> Mapping[str, Any]:
@@ -55,14 +58,15 @@ class BatchedServable:
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         """See `Servable.run`."""
-        if signature_name in self._unbatched:
+        if signature_name in self._unbatched or not self._is_typed_right(signature_name, inputs):
             return self._servable.run(signature_name, inputs, outputs)
         values = self._batched(inputs, [OutputOf(signature=signature_name, alias=alias) for alias in outputs])
         return dict(zip(outputs, values, strict=True))
 
     def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         """See `Servable.run_together`."""
-        if any(output.signature in self._unbatched for output in outputs):
+        is_batched = not any(output.signature in self._unbatched for output in outputs)
+        if not is_batched or not self._is_typed_right(outputs[0].signature, inputs):
             return self._servable.run_together(inputs, outputs)
         return self._batched(inputs, outputs)
 
@@ -76,6 +80,14 @@ class BatchedServable:
             self._scheduler.remove_queue(queue)
         self._queues.clear()
         self._servable.close()
+
+    def _is_typed_right(self, signature_name: str, inputs: Tensors) -> bool:
+        """Whether no input is of another type than declared.
+
+        In a batch it would fail the requests of others, or be converted; alone, its sender is told what is wrong.
+        """
+        kinds = self._kinds[signature_name]
+        return all(np.asarray(value).dtype == kinds[alias] for alias, value in inputs.items() if alias in kinds)
 
     def _batched(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         size = batch_size(inputs)
@@ -127,7 +139,8 @@ class BatchedServable:
             size=total,
             is_padded=self._parameters.pads_variable_length_inputs,
         )
-        return split(self._run(batch, outputs), sizes, total)
+        with computing("Predict", deadline=_latest_deadline(tasks)):  # this thread has no request of its own
+            return split(self._run(batch, outputs), sizes, total)
 
     def _run(self, batch: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         names = {output.signature for output in outputs}
@@ -151,6 +164,15 @@ def why_not_batched(signature: Any) -> str:
     return "" if signature.inputs else "it has no inputs"
 
 
+def _kinds_of_inputs(signature: Any) -> dict[str, Any]:
+    """NumPy's type of each input that has one."""
+    kinds = {}
+    for alias, info in signature.inputs.items():
+        with contextlib.suppress(KeyError, TypeError):  # a resource, or a type that is not known here
+            kinds[alias] = np.dtype(tf.as_dtype(info.dtype).base_dtype.as_numpy_dtype)
+    return kinds
+
+
 def _say_why_not_batched(name: str, signature: Any) -> bool:
     reason = why_not_batched(signature)
     if reason:
@@ -161,6 +183,12 @@ def _say_why_not_batched(name: str, signature: Any) -> bool:
             reason,
         )
     return bool(reason)
+
+
+def _latest_deadline(tasks: Sequence[Task]) -> float | None:
+    """Until when the run is of use to any of the tasks; None if one of them may wait for ever."""
+    deadlines = [task.deadline for task in tasks if task.deadline is not None]
+    return max(deadlines) if len(deadlines) == len(tasks) else None
 
 
 def _fail(tasks: Sequence[Task], error: StatusError) -> None:

@@ -63,22 +63,34 @@ def array_of(proto: Any) -> Any:
 
 
 def proto_of(value: Any, *, as_tensor_content: bool = False) -> Any:
-    """A TensorProto of an array; values go into the typed field as TensorFlow Serving sends them by default."""
+    """A TensorProto of an array; values go into the typed field as TensorFlow Serving sends them by default.
+
+    Args:
+        value: What `numpy.asarray` takes; strings as an object array of bytes.
+        as_tensor_content: Raw bytes instead, but for strings: TensorFlow's Python clients read those from their field.
+    """
     array = np.asarray(value)
     packed = _PACKED_BY_KIND.get(array.dtype.str)
+    if as_tensor_content and array.dtype.kind not in "OSU":
+        dtype = tf.as_dtype(array.dtype).as_datatype_enum if packed is None else packed[0]
+        return _proto_of_bytes(dtype, _CONTENT_FIELD, array)
     if packed is not None and array.size:
         dtype, name = packed
-        proto = tensor_pb2.TensorProto(dtype=dtype)
-        proto.tensor_shape.SetInParent()  # a scalar's shape is there and empty
-        for size in array.shape:
-            proto.tensor_shape.dim.add(size=size)
-        number = _CONTENT_FIELD if as_tensor_content else _FIELD_NUMBERS[name]
-        proto.MergeFromString(_length_delimited(number, array.tobytes()))
-        return proto
-    return _proto_by_tensorflow(value, as_tensor_content=as_tensor_content)
+        return _proto_of_bytes(dtype, _FIELD_NUMBERS[name], array)
+    return _proto_by_tensorflow(value)
 
 
 _PACKED_BY_KIND = {kind: (dtype, name) for dtype, (name, kind) in _PACKED.items()}
+
+
+def _proto_of_bytes(dtype: int, field_number: int, array: Any) -> Any:
+    proto = tensor_pb2.TensorProto(dtype=dtype)
+    proto.tensor_shape.SetInParent()  # a scalar's shape is there and empty
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.size:
+        proto.MergeFromString(_length_delimited(field_number, array.tobytes()))
+    return proto
 
 
 def _length_delimited(number: int, content: bytes) -> bytes:
@@ -91,9 +103,9 @@ def _length_delimited(number: int, content: bytes) -> bytes:
     return bytes(head) + content
 
 
-def _proto_by_tensorflow(value: Any, *, as_tensor_content: bool) -> Any:
+def _proto_by_tensorflow(value: Any) -> Any:
     proto = tf.make_tensor_proto(value)
-    if as_tensor_content or not proto.tensor_content:
+    if not proto.tensor_content:
         return proto
     field, convert = _VALUE_FIELDS.get(proto.dtype, ("", None))
     if not field:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainwright_components.model_server.servable import Servable
-from trainwright_components.model_server.status import StatusError
+from trainwright_components.model_server.status import Code, StatusError
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ def warm_up_from_signatures(model: Servable, *, timeout_s: float = TIMEOUT_S) ->
             try:
                 model.run(name, zeros_for(signature), sorted(signature.outputs))
             except (StatusError, ValueError) as error:
+                if isinstance(error, StatusError) and error.code is Code.CANCELLED:
+                    logger.info("a warm-up made up from signatures ends: its model is unloaded")
+                    return
                 logger.info("signature %r has no answer to zeros, and is not warmed up: %s", name, error)
             else:
                 answered.append(name)

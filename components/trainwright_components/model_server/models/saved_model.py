@@ -3,7 +3,7 @@
 import gc
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +27,30 @@ class SavedModel:
         path: The version's folder, with `saved_model.pb`.
         tags: The MetaGraph to load.
         session_config: `ConfigProto` of the session; TensorFlow's own choice by default.
+        on_run: Called after each run of the graph that succeeded.
 
     Raises:
         StatusError: The folder holds no SavedModel that can be loaded.
     """
 
-    def __init__(self, path: Path, *, tags: Sequence[str] = DEFAULT_TAGS, session_config: Any = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        tags: Sequence[str] = DEFAULT_TAGS,
+        session_config: Any = None,
+        on_run: Callable[[], None] = lambda: None,
+    ) -> None:
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=session_config)
+        session = tf.compat.v1.Session(graph=graph, config=session_config)
         try:
             with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
+                meta_graph = tf.compat.v1.saved_model.load(session, list(tags), str(path))
         except Exception as error:
-            self._session.close()
+            session.close()
             raise _load_error(error, path) from error
+        self._session: Any | None = session
+        self._on_run = on_run
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
         self._has_loops = _has_loops(meta_graph.graph_def)
         self._feeds = {name: frozenset(info.name for info in s.inputs.values()) for name, s in self.signatures.items()}
@@ -58,22 +68,24 @@ class SavedModel:
             runner = self._runner(signature, inputs, tuple(signature.outputs[alias].name for alias in outputs))
             if len(self._prepared) < _MOST_PREPARED:  # clients choose among outputs, in any order
                 self._prepared[question] = runner
-        return dict(zip(outputs, _run(runner, inputs), strict=True))
+        return dict(zip(outputs, self._run(runner, inputs), strict=True))
 
     def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         """See `Servable.run_together`."""
         names = [self.signatures[output.signature].outputs[output.alias].name for output in outputs]
         fetches = tuple(dict.fromkeys(names))
         runner = self._runner(self.signatures[outputs[0].signature], inputs, fetches)
-        values = dict(zip(fetches, _run(runner, inputs), strict=True))
+        values = dict(zip(fetches, self._run(runner, inputs), strict=True))
         return [values[name] for name in names]
 
     def close(self) -> None:
-        """See `Servable.close`."""
+        """See `Servable.close`; a warm-up that was left behind may still run, and ends with CANCELLED."""
+        session, self._session = self._session, None
         self._runners.clear()
         self._prepared.clear()
-        self._session.close()
-        del self._session
+        if session is not None:
+            session.close()
+            del session
         gc.collect()
 
     def is_quick(self, signature_name: str) -> bool:
@@ -87,8 +99,11 @@ class SavedModel:
 
     def _new_runner(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Runner:
         def prepare(options: Any) -> Compute:
+            session = self._session
+            if session is None:
+                raise StatusError(Code.CANCELLED, "The model is unloaded.")
             # Far cheaper per call than Session.run, which resolves the names each time; in TensorFlow since 1.5.
-            prepared: Compute = self._session._make_callable_from_options(
+            prepared: Compute = session._make_callable_from_options(
                 config_pb2.CallableOptions(feed=feeds, fetch=fetches, run_options=options)
             )
             return prepared
@@ -99,14 +114,15 @@ class SavedModel:
                 self._runners_by_feeds.setdefault(frozenset(feeds), []).append(runner)
             return self._runners[feeds, fetches]
 
-
-def _run(runner: Runner, inputs: Tensors) -> list[Any]:
-    try:
-        return runner.run(list(inputs.values()), current_request().deadline)
-    except tf.errors.OpError as error:
-        raise StatusError(Code(error.error_code), error.message) from error
-    except (TypeError, ValueError) as error:
-        raise invalid_argument(str(error)) from error
+    def _run(self, runner: Runner, inputs: Tensors) -> list[Any]:
+        try:
+            values = runner.run(list(inputs.values()), current_request().deadline)
+        except tf.errors.OpError as error:
+            raise StatusError(Code(error.error_code), error.message) from error
+        except (TypeError, ValueError) as error:
+            raise invalid_argument(str(error)) from error
+        self._on_run()
+        return values
 
 
 def _has_loops(graph: Any) -> bool:

@@ -20,19 +20,20 @@ from trainwright_components.model_server.methods.metadata import (
     status_json,
 )
 from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.rest.json_document import parse_object
 from trainwright_components.model_server.rest.json_examples import (
     read_examples,
     write_classification,
     write_regression,
 )
 from trainwright_components.model_server.rest.json_plain import read_plain
-from trainwright_components.model_server.rest.json_request import parse_object, read_exactly, signature_name
+from trainwright_components.model_server.rest.json_request import read_exactly, signature_name
 from trainwright_components.model_server.rest.json_response import write_predict
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 logger = logging.getLogger(__name__)
 
-_INT64_LIMIT = 1 << 63
+_INT64_LIMIT, _INT64_DIGITS = 1 << 63, 19
 _VERSION_OR_LABEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICTION = re.compile(
     rf"/v1/models/(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<method>classify|regress|predict)", re.IGNORECASE | re.ASCII
@@ -111,12 +112,12 @@ class RestApi:
         return write_predict(outputs, is_row=request.is_row)
 
     def _classify(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
-        spec.signature_name = signature_name(document)
+        _set_signature(spec, document)
         request = classification_pb2.ClassificationRequest(model_spec=spec, input=read_examples(document))
         return write_classification(self._predictor.classify(request).result)
 
     def _regress(self, spec: model_pb2.ModelSpec, document: dict[str, Any]) -> str:
-        spec.signature_name = signature_name(document)
+        _set_signature(spec, document)
         request = regression_pb2.RegressionRequest(model_spec=spec, input=read_examples(document))
         return write_regression(self._predictor.regress(request).result)
 
@@ -130,13 +131,21 @@ class RestApi:
         return status_json(get_model_status(self._core, get_model_status_pb2.GetModelStatusRequest(model_spec=spec)))
 
 
+def _set_signature(spec: model_pb2.ModelSpec, document: dict[str, Any]) -> None:
+    name = signature_name(document)
+    try:
+        spec.signature_name = name
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which no signature's name holds
+        raise invalid_argument(f"No signature was found with the name: {name}") from error
+
+
 def _model_spec(match: re.Match[str]) -> Any:
     spec = model_pb2.ModelSpec(name=unquote(match["name"]))
     if match["version"]:
-        version = int(match["version"])
-        if version >= _INT64_LIMIT:
+        digits = match["version"].lstrip("0") or "0"
+        if len(digits) > _INT64_DIGITS or int(digits) >= _INT64_LIMIT:
             raise invalid_argument(f"Failed to convert version: {match['version']} to numeric.")
-        spec.version.value = version
+        spec.version.value = int(digits)
     if match["label"]:
         spec.version_label = unquote(match["label"])
     return spec

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainwright_components.model_server.rest.json_values import json_type, shown, type_text
+from trainwright_components.model_server.rest.json_values import json_type, shown, type_constant, type_text
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
@@ -181,7 +181,7 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
         if not isinstance(value, bool):
             raise _type_error(value, dtype)
         return value
-    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {type_text(dtype)}")
+    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {type_constant(dtype)}")
 
 
 def _decimal(value: float, dtype: tf.DType) -> float:

@@ -66,11 +66,21 @@ def _example(value: Any) -> example_pb2.Example:
         raise invalid_argument(f"Example must be JSON object but got JSON {json_type(value)}")
     example = example_pb2.Example()
     for name, content in value.items():
+        if not _is_encodable(name):
+            raise invalid_argument(f"Feature: {shown(name)} has a name that is no valid UTF-8")
         feature = feature_pb2.Feature()
         for item in content if isinstance(content, list) else [content]:
             _add(feature, name, item)
         example.features.feature[name].CopyFrom(feature)
     return example
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _add(feature: feature_pb2.Feature, name: str, value: Any) -> None:

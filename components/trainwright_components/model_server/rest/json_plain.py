@@ -31,6 +31,10 @@ _INTEGERS = {
     types_pb2.DT_INT32: (np.int32, -(1 << 31), (1 << 31) - 1),
     types_pb2.DT_INT64: (np.int64, -(1 << 63), (1 << 63) - 1),
     types_pb2.DT_UINT32: (np.uint32, 0, (1 << 32) - 1),
+    # Smaller types take what an int32 holds, and wrap.
+    types_pb2.DT_INT8: (np.int8, -(1 << 31), (1 << 31) - 1),
+    types_pb2.DT_INT16: (np.int16, -(1 << 31), (1 << 31) - 1),
+    types_pb2.DT_UINT8: (np.uint8, -(1 << 31), (1 << 31) - 1),
 }
 _REMEMBERED_BRACKETS, _REMEMBERED_SHAPES = 64 << 10, 64
 _shapes: dict[bytes, tuple[int, ...]] = {}

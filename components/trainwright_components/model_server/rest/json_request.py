@@ -1,6 +1,5 @@
-"""The JSON of a predict request: parse it, and make its tensors from rows or columns."""
+"""The JSON of a predict request: make its tensors from rows or columns."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,19 +8,9 @@ import tensorflow as tf
 
 from trainwright_components.model_server.methods.inference import DEFAULT_SIGNATURE
 from trainwright_components.model_server.rest.json_array import Column, is_object, plain_array, read_array
+from trainwright_components.model_server.rest.json_document import parse_object
 from trainwright_components.model_server.rest.json_values import shown
 from trainwright_components.model_server.status import StatusError, invalid_argument
-
-_MAX_CONTAINERS = 4 << 20  # each takes thirty times the memory of its two characters
-_PARSE_ERRORS = {
-    "Expecting value": "Invalid value.",
-    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
-    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Expecting ',' delimiter": "Missing a comma or } after an object member.",
-    "Unterminated string starting at": "Missing a closing quotation mark in string.",
-    "Invalid \\escape": "Invalid escape character in string.",
-    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +41,6 @@ def read_exactly(body: bytes, signatures: Mapping[str, Any]) -> JsonRequest:
         raise invalid_argument(f"Failed to get input map for signature: {name}")
     inputs, is_row = read_predict(document, signature.inputs)
     return JsonRequest(signature_name=name, inputs=inputs, is_row=is_row)
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a request body, whose top level must be an object; bytes after it are ignored.
-
-    Raises:
-        StatusError: The body is no such JSON.
-    """
-    if not body:
-        raise invalid_argument("JSON Parse error: The document is empty")
-    if len(body) > _MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS:
-        raise invalid_argument(f"JSON Parse error: more than {_MAX_CONTAINERS} lists and objects")
-    try:
-        text = body.decode()
-        document, _ = _DECODER.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
-    except UnicodeDecodeError as error:
-        raise invalid_argument(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from error
-    except json.JSONDecodeError as error:
-        reason = _PARSE_ERRORS.get(error.msg, error.msg)
-        raise invalid_argument(f"JSON Parse error: {reason} at offset: {error.pos}") from error
-    except RecursionError as error:
-        raise invalid_argument("JSON Parse error: nested too deeply") from error
-    except ValueError as error:  # Python refuses integers of more than 4,300 digits
-        raise invalid_argument(f"JSON Parse error: {error}") from error
-    if not isinstance(document, dict):
-        raise invalid_argument(f"JSON Value: {shown(document)} Is not object")
-    return document
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -126,18 +88,8 @@ def read_predict(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> tupl
     raise invalid_argument("Missing 'inputs' or 'instances' key")
 
 
-def _first_of_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for key, value in pairs:
-        members.setdefault(key, value)
-    return members
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_first_of_duplicates)
-
-
 def _tensors_of_rows(rows: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, Any]:
-    if len(dtypes) > 1 and not isinstance(rows[0], dict):
+    if len(dtypes) > 1 and not is_object(rows[0]):
         raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 
 _SHOWN_BYTES = 256
 _EXPONENT_FROM = {np.float32: 1e9, np.float64: 1e17}
@@ -36,7 +37,12 @@ def json_type(value: Any) -> str:
 def type_text(dtype: tf.DType) -> str:
     """A tensor type as messages name it."""
     names = {tf.float32: "float", tf.float64: "double"}
-    return names.get(dtype, str(dtype.name)) if dtype != tf.float16 else "DT_HALF"
+    return names.get(dtype, str(dtype.name))
+
+
+def type_constant(dtype: tf.DType) -> str:
+    """A tensor type as the protocol's enumeration names it."""
+    return str(types_pb2.DataType.Name(dtype.as_datatype_enum))
 
 
 def decimal_text(number: Any, dtype: Any) -> str:

@@ -39,6 +39,9 @@ TYPES = (
     tf.bool,
     tf.string,
     tf.float16,
+    tf.bfloat16,
+    tf.uint16,
+    tf.complex64,
 )
 
 
