@@ -10,9 +10,7 @@ from trainwright_components.reports import Cell, Report
 from trainwright_components.train_distributed.figures import draw_course, draw_metrics
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.course import Course
-from trainwright_components.training.recovery.checkpoints import checkpoint_files
 from trainwright_components.training.result import TrainingResult
-from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER
 
 _MOST_CHECKPOINTS = 50
 
@@ -25,11 +23,12 @@ def write_report(
     params: Mapping[str, Any],
     cluster: ClusterSpec,
     failure: Exception | None = None,
+    checkpoint: str = "",
 ) -> None:
-    """Write the page to `path`; of a training that failed, with what it failed of and how far it came."""
+    """Write the page to `path`; of a training that failed, with what it failed of and what it can go on from."""
     page = Report("Training" if failure is None else "Training that failed")
     if failure is not None:
-        _add_failure(page, failure, result)
+        _add_failure(page, failure, checkpoint)
     if result.metrics:
         page.add_heading("Result" if failure is None else "Last metrics").add_mapping(dict(result.metrics))
     if result.history:
@@ -40,7 +39,7 @@ def write_report(
                 "epochs": len(result.history),
                 "steps": result.steps,
                 "seconds": result.seconds,
-                "examples per second": result.examples_per_second,
+                "examples per second": result.examples_per_second or None,
                 "strategy": f"{result.strategy}: {result.strategy_reason}" if result.strategy else None,
                 "replicas": result.replicas,
                 "difference to one device": _equivalence(result, settings),
@@ -70,17 +69,16 @@ def write_report(
     write_whole(path, page.html())
 
 
-def _add_failure(page: Report, failure: Exception, result: TrainingResult) -> None:
+def _add_failure(page: Report, failure: Exception, checkpoint: str) -> None:
     page.add_warning(str(failure) or type(failure).__name__)
     if trace := getattr(failure, "user_traceback", ""):
         page.add_code(trace)
-    if checkpoints := checkpoint_files(result.model_folder / CHECKPOINTS_FOLDER):
-        page.add_text(
-            f"{checkpoints[0].name} is still there: with its cause mended, the training goes on from that checkpoint "
-            "when it is started again into the same folder, as `trainwright runs resume` does."
-        )
-    elif result.steps:
-        page.add_text("There is no checkpoint: started again, the training begins anew.")
+    page.add_text(
+        f"{checkpoint} is still there: started again into the same folder with the same code, parameters, settings and "
+        "data, as `trainwright runs resume` does, it goes on from that checkpoint; with others it begins anew."
+        if checkpoint
+        else "There is no checkpoint: started again, the training begins anew."
+    )
 
 
 def _known(values: Mapping[str, Cell]) -> Mapping[str, Cell]:

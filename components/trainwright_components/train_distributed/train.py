@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from trainwright_components.training.configuration.settings import TrainingSetti
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.drivers.sharing_check import check_sharing
 from trainwright_components.training.members.member import TARGET, read_error
+from trainwright_components.training.recovery.fingerprint import fingerprint_of
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
@@ -104,20 +105,42 @@ def _train(
             result = replace(read_result(output), restarts=tuple(restarts))
     except Exception as error:
         if report is not None and not isinstance(error, InvalidSetting | InvalidModule):
-            so_far = replace(read_unfinished(output), restarts=tuple(restarts))
-            _report_failure(report, so_far, error, settings=settings, params=params, cluster=spec)
+            _report_failure(
+                report, error, loaded, dataset, output, restarts, settings=settings, params=params, cluster=spec
+            )
         raise
     if report is not None:
         write_report(report, result, settings=settings, params=params, cluster=spec)
     return result
 
 
-def _report_failure(report: Path, so_far: TrainingResult, error: Exception, **told: Any) -> None:
+def _report_failure(
+    report: Path,
+    error: Exception,
+    module: ModelModule,
+    dataset: Path,
+    output: Path,
+    restarts: Sequence[Restart],
+    *,
+    settings: TrainingSettings,
+    params: Mapping[str, Any],
+    cluster: ClusterSpec,
+) -> None:
     """Write the page about a training that failed; what it failed of is raised in any case."""
     try:
-        write_report(report, so_far, failure=error, **told)
-    except OSError as problem:
-        logger.warning("the report cannot be written: %s", problem)
+        fingerprint = fingerprint_of(module, make_context(module, dataset, params, settings), settings)
+        found = read_unfinished(output, fingerprint)
+        write_report(
+            report,
+            replace(found.result, restarts=tuple(restarts)),
+            settings=settings,
+            params=params,
+            cluster=cluster,
+            failure=error,
+            checkpoint=found.checkpoint,
+        )
+    except Exception as problem:
+        logger.warning("the report cannot be written: %s", problem, exc_info=not isinstance(problem, OSError))
 
 
 def _check(

@@ -116,7 +116,7 @@ class Loop:
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on from here; every member has to call this."""
-        self.position.seconds = self._elapsed()
+        self.note_time()
         progress: dict[str, Any] = {
             "position": self.position.to_json(),
             "callbacks": callback_states(self.callbacks.callbacks),
@@ -283,6 +283,10 @@ class Loop:
         if self.watch_epoch(epoch + 1, metrics):
             reasons.append("the caller asked for it")
         self.position.stop_reason = "; ".join(reasons)
+
+    def note_time(self) -> None:
+        """Have the position tell the time that was spent until now."""
+        self.position.seconds = self._elapsed()
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._began

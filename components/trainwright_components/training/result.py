@@ -11,7 +11,8 @@ from trainwright_components.training.members.evaluations import Evaluation, best
 from trainwright_components.training.trained_model import TRAINING_FILE
 
 _NOT_STORED = ("model_folder", "restarts", "evaluations", "best_checkpoint")
-_BESIDE = ("settings", "cluster", "inputs")  # in training.json, but no part of the result
+FINGERPRINT = "training"
+_BESIDE = ("settings", "cluster", "inputs", FINGERPRINT)  # in training.json, but no part of the result
 
 
 @dataclass(frozen=True, kw_only=True)

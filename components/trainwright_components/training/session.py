@@ -95,7 +95,8 @@ class Session:
         except Exception:
             if self.place.is_chief:
                 so_far = self._result(loop, resumed_at=first_step)
-                write_unfinished(so_far, settings=self.settings.to_mapping(), cluster=self.place.cluster.to_mapping())
+                settings, cluster = self.settings.to_mapping(), self.place.cluster.to_mapping()
+                write_unfinished(so_far, self._fingerprint, settings=settings, cluster=cluster)
             raise
         finally:
             if logs is not None:
@@ -141,11 +142,15 @@ class Session:
             placement.apply(model)
         return model
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint_of(self.module, self.context, self.settings)
+
     def _open_checkpoints(self) -> CheckpointFolder:
         return CheckpointFolder(
             self.output / CHECKPOINTS_FOLDER,
             keep=self.settings.keep_checkpoints,
-            fingerprint=fingerprint_of(self.module, self.context, self.settings),
+            fingerprint=self._fingerprint,
             is_writer=self.place.is_chief,
         )
 
@@ -209,6 +214,8 @@ class Session:
             except Interrupted:
                 logger.warning("asked to end: saved a checkpoint at step %d", loop.position.step)
                 raise SystemExit(TERMINATED_EXIT_CODE) from None
+            finally:
+                loop.note_time()
         return None
 
     def _early_stopping(self, driver: Driver) -> EarlyStopping | None:

@@ -2,14 +2,22 @@
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainwright_components.files import write_whole
 from trainwright_components.training.members.evaluations import read_evaluations
-from trainwright_components.training.recovery.checkpoints import DAMAGED, checkpoint_files, read_checkpoint
+from trainwright_components.training.recovery.checkpoints import (
+    DAMAGED,
+    Checkpoint,
+    checkpoint_files,
+    checkpoint_name,
+    read_checkpoint,
+)
+from trainwright_components.training.recovery.fingerprint import is_of_same_training
 from trainwright_components.training.recovery.position import Position
-from trainwright_components.training.result import TrainingResult, read_result, record_of
+from trainwright_components.training.result import FINGERPRINT, TrainingResult, read_result, record_of
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER
 
 logger = logging.getLogger(__name__)
@@ -17,40 +25,67 @@ logger = logging.getLogger(__name__)
 UNFINISHED_FILE = "unfinished.json"
 
 
-def write_unfinished(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """How far a training came.
+
+    Args:
+        result: What it gave until it failed.
+        checkpoint: The name of the file that the same training goes on from; empty when there is none.
+    """
+
+    result: TrainingResult
+    checkpoint: str = ""
+
+
+def write_unfinished(
+    result: TrainingResult, fingerprint: str, *, settings: dict[str, Any], cluster: dict[str, int]
+) -> None:
     """Leave what a training gave until it failed; without a word to its caller if that cannot be written either."""
-    content = json.dumps(record_of(result, settings=settings, cluster=cluster))
+    record = {**record_of(result, settings=settings, cluster=cluster), FINGERPRINT: fingerprint}
     try:
-        write_whole(result.model_folder / UNFINISHED_FILE, content)
+        write_whole(result.model_folder / UNFINISHED_FILE, json.dumps(record))
     except OSError as error:
         logger.warning("what was reached is not written down: %s", error)
 
 
-def read_unfinished(model_folder: Path) -> TrainingResult:
-    """How far a training came: by what it left when it failed, or by its newest checkpoint if it was killed later."""
-    known = [_of_checkpoint(model_folder)]
-    if (model_folder / UNFINISHED_FILE).is_file():
-        known.append(read_result(model_folder, UNFINISHED_FILE))
-    return max(known, key=lambda result: result.steps)
+def read_unfinished(model_folder: Path, fingerprint: str) -> Unfinished:
+    """How far a training came: by what it left when it failed, or by its newest checkpoint if it was killed later.
+
+    Args:
+        model_folder: The folder of the trained model.
+        fingerprint: Of the training; what others left there does not count.
+    """
+    checkpoint = _newest(model_folder, fingerprint)
+    known = [_of_checkpoint(model_folder, checkpoint)]
+    file = model_folder / UNFINISHED_FILE
+    if file.is_file() and is_of_same_training(json.loads(file.read_text())[FINGERPRINT], fingerprint):
+        known.insert(0, read_result(model_folder, UNFINISHED_FILE))  # which knows more of the same step
+    return Unfinished(
+        result=max(known, key=lambda result: result.steps),
+        checkpoint=checkpoint_name(checkpoint.step) if checkpoint is not None else "",
+    )
 
 
-def _of_checkpoint(model_folder: Path) -> TrainingResult:
-    evaluations = read_evaluations(model_folder)
+def _newest(model_folder: Path, fingerprint: str) -> Checkpoint | None:
     for path in checkpoint_files(model_folder / CHECKPOINTS_FOLDER):
         try:
-            checkpoint, _ = read_checkpoint(path.read_bytes())
+            checkpoint, of = read_checkpoint(path.read_bytes())
         except DAMAGED:
             continue
-        position = Position.from_json(checkpoint.progress["position"])
-        return TrainingResult(
-            history=position.history,
-            metrics=position.history[-1] if position.history else {},
-            steps=position.step,
-            seconds=position.seconds,
-            model_folder=model_folder,
-            course=position.course,
-            evaluations=evaluations,
-        )
+        if is_of_same_training(of, fingerprint):
+            return checkpoint
+    return None
+
+
+def _of_checkpoint(model_folder: Path, checkpoint: Checkpoint | None) -> TrainingResult:
+    position = Position.from_json(checkpoint.progress["position"]) if checkpoint is not None else Position()
     return TrainingResult(
-        history=[], metrics={}, steps=0, seconds=0.0, model_folder=model_folder, evaluations=evaluations
+        history=position.history,
+        metrics=position.history[-1] if position.history else {},
+        steps=position.step,
+        seconds=position.seconds,
+        model_folder=model_folder,
+        course=position.course,
+        evaluations=read_evaluations(model_folder) if checkpoint is not None else [],
     )

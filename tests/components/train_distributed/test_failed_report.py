@@ -56,6 +56,42 @@ def test_a_loss_that_is_no_number_is_reported_with_the_steps_before_it(options: 
     assert not (options["output"] / UNFINISHED_FILE).exists()
 
 
+def test_the_time_until_a_failure_is_told_without_a_checkpoint(options: dict[str, Any]) -> None:
+    options["training"] = {**TRAINING, "checkpoint_every_steps": 0}
+    page = failed_page(options, TrainingFailed, "step 9", params={"nan_above": 0.001, "nan_from": 8})
+    assert "There is no checkpoint: started again" in page
+    rows = rows_of(page)
+    assert float(rows["seconds"]) > 0
+    speed, steps = float(rows["examples per second"]), int(rows["steps"])
+    assert speed == pytest.approx(steps * 10 / float(rows["seconds"]), rel=0.01)
+
+
+def test_a_failure_right_after_a_checkpoint_is_told_by_who_knows_more(options: dict[str, Any]) -> None:
+    page = failed_page(options, TrainingFailed, "step 9", params={"nan_above": 0.001, "nan_from": 8})
+    assert rows_of(page)["strategy"].startswith("one_device: ")
+
+
+@pytest.mark.parametrize("cluster", [{}, {"worker": 2}])
+def test_what_another_training_left_in_the_folder_is_not_told(
+    options: dict[str, Any], cluster: dict[str, int], tmp_path: Path
+) -> None:
+    failed_page(options, TrainingFailed, "step 9", params={"nan_above": 0.001, "nan_from": 8})
+    other = tmp_path / "other.py"
+    other.write_text("def build_model(context):\n    raise RuntimeError('on purpose')\n")
+    page = failed_page({**options, "module": other}, UserCodeError, "on purpose", cluster=cluster)
+    assert "There is no checkpoint: started again" in page
+    assert (rows_of(page)["steps"], rows_of(page)["epochs"]) == ("0", "0")
+
+
+def test_an_unreadable_record_does_not_hide_what_happened(options: dict[str, Any]) -> None:
+    failed_page(options, TrainingFailed, "step 9", params={"nan_above": 0.001, "nan_from": 8})
+    (options["output"] / UNFINISHED_FILE).write_text("{}")
+    other = options["report"].with_name("other.py")
+    other.write_text("def build_model(context):\n    raise RuntimeError('on purpose')\n")
+    with pytest.raises(UserCodeError, match="on purpose"):
+        train_model(**{**options, "module": other, "cluster": {"worker": 2}})
+
+
 def test_an_exception_of_the_users_is_reported_with_their_lines(options: dict[str, Any], tmp_path: Path) -> None:
     params = {"member": "worker-1", "step": 7, "marker": str(tmp_path / "marker"), "error": True}
     page = failed_page(options, UserCodeError, "wrong on purpose", params=params, cluster={"worker": 2})
