@@ -247,14 +247,34 @@ def test_a_damaged_shard_is_named(
     assert not (tmp_path / "model" / "model.keras").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("harm", ["missing", "empty", "fewer rows"])
 def test_a_shard_without_all_its_rows_is_no_shorter_epoch(
-    write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_module: Write,
+    tiny_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    split: str,
+    is_streamed: bool,
+    harm: str,
 ) -> None:
-    monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
+    if is_streamed:
+        monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
     dataset = tmp_path / "dataset"
     shutil.copytree(tiny_dataset, dataset)
-    sorted((dataset / "train").iterdir())[1].write_bytes(b"")
-    with pytest.raises(InvalidData, match=r"do not hold the rows that its statistics\.json counts: .* 53 elements"):
+    shard = sorted((dataset / split).iterdir())[-1]
+    said = rf"do not hold the rows that its statistics\.json counts: {split} has \d+ rows instead of (53|21); prepare"
+    if harm == "missing":
+        (dataset / split / "part-00000-of-00099.tfrecord").touch()
+        said = rf"{split}/part-00001-of-00099\.tfrecord is missing; prepare the data again"
+    elif harm == "empty":
+        shard.write_bytes(b"")
+    else:
+        content = shard.read_bytes()
+        shard.write_bytes(content[: 16 + int.from_bytes(content[:8], "little")])  # the first record of TFRecord
+        said = said if not is_streamed else r"its statistics\.json counts: .* (53|21) elements"
+    with pytest.raises(InvalidData, match=said):
         run_training(load_module(write_module(MODULE)), dataset, tmp_path / "model", settings=FAST)
 
 

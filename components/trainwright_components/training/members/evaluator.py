@@ -42,6 +42,7 @@ from trainwright_components.training.recovery.checkpoints import (
 )
 from trainwright_components.training.recovery.fingerprint import fingerprint_of, is_of_same_training
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
+from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def run_evaluator(
     check_keras()
     configure_devices(settings)
     context = make_context(module, dataset, params, settings, role=EVALUATOR.role)
-    with dtype_policy(settings.precision), quiet_loggers(), module.user_code("evaluating checkpoints"):
+    in_words = in_words_of_training(settings.batch_size, dataset)
+    with dtype_policy(settings.precision), quiet_loggers(), in_words, module.user_code("evaluating checkpoints"):
         Evaluator(
             module=module,
             context=context,
