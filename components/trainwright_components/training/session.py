@@ -15,6 +15,7 @@ from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.callbacks import open_callbacks
 from trainwright_components.training.configuration.devices import replica_devices
 from trainwright_components.training.configuration.settings import ROLL_BACK, TrainingSettings
+from trainwright_components.training.data.nan_inputs import find_nan_inputs
 from trainwright_components.training.drivers.driver import Driver
 from trainwright_components.training.drivers.feeding import open_driver
 from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
@@ -89,7 +90,8 @@ class Session:
         watch = _watcher(logs, self.on_epoch_end, lambda: loop.measurements())
         try:
             while error := self._train(loop, watch):
-                failed, back = loop, find_way_back(error, loop, checkpoints)
+                cause = find_nan_inputs(self.module, self.context)
+                failed, back = loop, find_way_back(error, loop, checkpoints, nan_inputs=cause)
                 driver, loop = self._assemble(model, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
         except Exception:
