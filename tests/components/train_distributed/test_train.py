@@ -156,6 +156,9 @@ def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Pat
         ({"strategy": "mirrored"}, {"worker": 2}, "uses one process, but the cluster has 2"),
         ({"devices": {"use": ["CPU:0"]}}, {"worker": 2}, "use is for one process: each member of a cluster takes all"),
         ({"placement": {"dense": "CPU:0"}}, {"worker": 2}, "spreads one model over devices.*choose one of them"),
+        ({"logical_devices": 500, "batch_size": 32}, {}, "^500 replicas of strategy mirrored, but training"),
+        ({"logical_devices": 5, "batch_size": 4, "strategy": "central_storage"}, {"chief": 1}, "at most 4 of them get"),
+        ({"batch_size": 2}, {"chief": 1, "worker": 2}, "^3 replicas of strategy multi_worker_mirrored, but"),
         ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local, docker; got 'slurm'"),
     ],
 )
