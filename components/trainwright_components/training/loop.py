@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trainwright_components.cluster.signs import SAVING, TRAINING, SaySign
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.callbacks import watch_batches
-from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, TrainingSettings
 from trainwright_components.training.course import Equivalence, SavedCheckpoint
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.members.place import say_nothing
+from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.recovery.checkpoints import Checkpoint
 from trainwright_components.training.recovery.interruption import Interruption
@@ -281,6 +282,8 @@ class Loop:
     def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:
         reasons = []
         epoch = self.position.epoch
+        if self.settings.monitor != DEFAULT_MONITOR:
+            check_monitor(self.settings.monitor, metrics)
         if self.stopping is not None:
             if self.stopping.is_better(metrics):
                 best = read_weights(self.model) if self.settings.restore_best_weights else {}
