@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
@@ -162,3 +164,20 @@ def test_nan_that_preprocess_takes_out_is_not_blamed(write_module: Write, tiny_d
         run_training(
             load_module(write_module(text)), tiny_dataset, tmp_path / "m", params={"nan": "b"}, settings=settings
         )
+
+
+def test_a_stored_nan_is_found_among_many_rows(
+    write_module: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainwright_components.training.data.nan_inputs._ROWS", 8)
+    schema = Schema(
+        features=tuple(Feature(name=name, kind="numeric", dtype="float32", shape=(6,)) for name in ("a", "b")),
+        label=Label(name="kind", kind="class", dtype="int64", class_names=("x", "y", "z")),
+    )
+    a, b = np.ones((2, 30, 6), np.float32)
+    a[20, 3] = b[5] = np.nan
+    with DatasetWriter(tmp_path, schema, shards={"train": 1}) as writer:
+        writer.write("train", {"a": a, "b": b, "kind": np.arange(30) % 3})
+    module = load_module(write_module(MODULE))
+    with pytest.raises(TrainingFailed, match=r"^a of the train split holds NaN, .*; the loss became nan in epoch 1"):
+        run_training(module, tmp_path, tmp_path / "m", settings=replace(SETTINGS, shuffle=False))

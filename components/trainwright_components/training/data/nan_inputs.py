@@ -12,12 +12,15 @@ _ROWS, _SEARCHED_ROWS = 512, 100_000
 def find_nan_inputs(module: ModelModule, context: Context) -> str:
     """In words, what of the train split is NaN when the model gets it; empty when nothing is.
 
-    Looks at the first rows and at some of those with NaN in what is stored.
+    Looks at the first rows, and at those of a prepared dataset with NaN in what is stored.
     """
-    rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
-    rows = rows.take(_SEARCHED_ROWS)
-    for part in (rows.take(_ROWS), rows.filter(_holds_nan).take(_ROWS)):
-        for features, *rest in part.batch(context.batch_size):
+    if module.make_dataset is not None:
+        parts = [module.make_dataset("train", context)]  # which may take long for each row
+    else:
+        rows = read_split(context.dataset, "train")
+        parts = [rows, rows.take(_SEARCHED_ROWS).filter(_holds_nan)]
+    for part in parts:
+        for features, *rest in part.take(_ROWS).batch(context.batch_size):
             if said := _describe(module, features, module.preprocess(features, context), rest):
                 return said
     return ""
