@@ -1,7 +1,9 @@
 """Read a prepared dataset as tf.data. TensorFlow is imported by the functions that need it."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _PARSE_ROWS = 256  # parsing many records at once costs a tenth of parsing one by one
+_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)\.tfrecord")
 
 
 def split_files(dataset: Path, split: str) -> list[Path]:
     """The TFRecord files of `split`, in order; files elsewhere when the dataset refers to its source.
 
     Raises:
+        InvalidData: A shard of the numbers in the names is missing.
         InvalidSetting: The dataset has no such split.
     """
     return [Path(name) for name in _split_locations(dataset, split)]
@@ -32,11 +36,54 @@ def _split_locations(dataset: Path, split: str) -> list[str]:
     if split in references:
         return references[split]
     if files := sorted((dataset / split).glob("*.tfrecord")):
+        _check_numbers(files)
         return [str(file) for file in files]
     if not dataset.is_dir():
         raise InvalidData(f"there is no dataset at {dataset}; make one with prepare_data")
     there = [name for name in SPLITS if name in references or (dataset / name).is_dir()]
     raise InvalidSetting(f"the dataset {dataset} has no split {split!r}{suggest(split, there)}")
+
+
+def _check_numbers(files: Sequence[Path]) -> None:
+    """Refuse shards such as `part-00001-of-00004.tfrecord` when one of the numbers is not there."""
+    numbers = defaultdict(set)
+    for file in files:
+        if match := _SHARD.fullmatch(file.name):
+            numbers[match[1], match[3]].add(int(match[2]))
+    for (start, total), there in numbers.items():
+        first = 1 if int(total) in there else 0  # some count from 1
+        if missing := sorted(set(range(first, int(total) + first)) - there):
+            name = f"{start}-{missing[0]:0{len(total)}d}-of-{total}.tfrecord"
+            raise InvalidData(f"{files[0].parent / name} is missing; prepare the data again")
+
+
+def check_count(dataset: Path, split: str, rows: int) -> None:
+    """Refuse a split in which `rows` rows were found when its statistics count others.
+
+    Raises:
+        InvalidData: They do.
+    """
+    counted = Statistics.load(dataset).splits.get(split)
+    if counted is not None and counted.rows != rows:
+        raise InvalidData(
+            f"the files of {dataset} do not hold the rows that its statistics.json counts: {split} has {rows} rows "
+            f"instead of {counted.rows}; prepare the data again"
+        )
+
+
+def check_files(dataset: Path, split: str) -> None:
+    """Refuse a split that lacks a file, or rows because a file is empty. Reads it only when one is.
+
+    Raises:
+        InvalidData: It does.
+    """
+    import tensorflow as tf
+
+    locations = _split_locations(dataset, split)
+    if split in _referenced_files(dataset) or all(Path(location).stat().st_size for location in locations):
+        return
+    records = tf.data.TFRecordDataset(locations)
+    check_count(dataset, split, int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)))
 
 
 def count_rows(dataset: Path, split: str) -> int:

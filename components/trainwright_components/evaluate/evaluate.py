@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.reader import count_rows
+from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema, suggest
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import (
@@ -106,7 +106,7 @@ def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings |
 
     Raises:
         InvalidSetting: An unknown split, metric, bound or slice.
-        InvalidData: The dataset is not one that this model takes, or the split is empty.
+        InvalidData: The dataset is not one that this model takes, or the split is empty or lacks rows.
     """
     settings = settings or EvaluationSettings()
     return call_beside_its_keras(model / MODULE_FOLDER, _evaluate, model, dataset, settings)
@@ -138,6 +138,8 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     scores, sliced, champion = tally.result(), slices.results(), challenged.result()
     if not scores.rows:
         raise InvalidData(f"the split {settings.split!r} of {dataset} has no rows to evaluate on")
+    if trained.module.make_dataset is None:
+        check_count(dataset, settings.split, scores.rows)
     metrics = scores.metrics | scorer.keras_metrics()
     named = {each.name: _with_classes(each.scores) for each in sliced}
     checks = check_thresholds(thresholds, metrics | _with_classes(scores), named)

@@ -11,6 +11,7 @@ from typing import Any
 from trainwright_components.cluster.launcher import ClusterJob, Launcher
 from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
+from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import ModelModule, check_module, load_module
@@ -19,6 +20,7 @@ from trainwright_components.training.configuration.devices import leave_gpus_to_
 from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
+from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
 from trainwright_components.training.drivers.sharing_check import check_sharing
 from trainwright_components.training.members.member import TARGET, read_error
 from trainwright_components.training.recovery.fingerprint import fingerprint_of
@@ -26,6 +28,7 @@ from trainwright_components.training.recovery.interruption import TERMINATED_EXI
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.strategies.choice import choose_strategy
+from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.unfinished import read_unfinished
 
 logger = logging.getLogger(__name__)
@@ -155,7 +158,11 @@ def _check(
         )
     replicas = 1 if spec.has_parameter_servers else spec.trainers
     context = make_context(module, dataset, params, settings, replicas=replicas)
-    with dtype_policy(settings.precision):
+    with dtype_policy(settings.precision), in_words_of_training(settings.batch_size, dataset):
+        if module.make_dataset is None:
+            for split in (TRAIN, VALIDATION):
+                if split in context.statistics.splits and context.statistics.split(split).rows:
+                    check_files(dataset, split)
         model = check_module(module, context)
         if spec.has_parameter_servers and model is not None:
             check_sharing(module, model, context, settings)

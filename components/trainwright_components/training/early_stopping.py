@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.recovery.checkpoints import Arrays
 
 _HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "dice", "similarity")
@@ -36,9 +36,7 @@ class EarlyStopping:
         Raises:
             InvalidSetting: There is no such metric.
         """
-        if self.monitor not in metrics:
-            known = ", ".join(metrics)
-            raise InvalidSetting(f"training.monitor {self.monitor!r} is no metric of this training; there are: {known}")
+        check_monitor(self.monitor, metrics)
         value = metrics[self.monitor]
         return self.best is None or (value > self.best if self.is_maximized else value < self.best)
 

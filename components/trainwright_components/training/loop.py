@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trainwright_components.cluster.signs import SAVING, TRAINING, SaySign
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.callbacks import watch_batches
-from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, TrainingSettings
 from trainwright_components.training.course import Equivalence, SavedCheckpoint
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.members.place import say_nothing
+from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.recovery.checkpoints import Checkpoint
 from trainwright_components.training.recovery.interruption import Interruption
@@ -84,6 +85,7 @@ class Loop:
     _saved_at: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
+    _numbers_at: int = 0
     _count: int = 1
     _wanted_count: int = 1
     _wants_each_batch: bool = False
@@ -131,6 +133,7 @@ class Loop:
         """Go on from `checkpoint`."""
         write_state(self.model, checkpoint.arrays)
         self.position = Position.from_json(checkpoint.progress["position"])
+        self._numbers_at = checkpoint.step
         again = SavedCheckpoint(
             step=checkpoint.step, size_bytes=checkpoint.size_bytes, took_s=None, at_s=self.position.seconds
         )
@@ -146,9 +149,8 @@ class Loop:
         Raises:
             NotFinite: A weight is no number: from such a checkpoint nothing could go on.
         """
+        self._check_weights()
         checkpoint = self.checkpoint()
-        if weight := find_not_finite(self.model, checkpoint.arrays):
-            raise NotFinite(f"the weight {weight} is no number any more at step {self.position.step}{self._advice()}")
         self.sign_of_life(SAVING, self.position.step)
         saved = self.save(checkpoint)
         if saved is not None:
@@ -163,6 +165,7 @@ class Loop:
         metrics: dict[str, float] = {}
         while position.step_in_epoch < self.steps_per_epoch and not self.model.stop_training:
             metrics = self._run_call()
+        self._check_weights()
         if not metrics:
             metrics = as_numbers(self.model.get_metrics_result())
         metrics = {**metrics, **self._validate()}
@@ -249,6 +252,14 @@ class Loop:
             steps = f"steps {last - count + 1} to {last}" if count > 1 else f"step {last}"
             raise NotFinite(f"the loss became {loss} in epoch {self.position.epoch + 1}, {steps}{self._advice()}")
 
+    def _check_weights(self) -> None:
+        """The loss hides some weights that are no numbers: ReLU makes nothing of NaN."""
+        step = self.position.step
+        if weight := find_not_finite(self.model):
+            since = f"noticed at step {step}; it was a number at step {self._numbers_at}"
+            raise NotFinite(f"the weight {weight} is no number any more: {since}{self._advice()}")
+        self._numbers_at = step
+
     def _advice(self) -> str:
         rate = read_rate(self.model)
         return f", at learning rate {rate:.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
@@ -271,6 +282,8 @@ class Loop:
     def _decide_on_stop(self, metrics: Mapping[str, float]) -> None:
         reasons = []
         epoch = self.position.epoch
+        if self.settings.monitor != DEFAULT_MONITOR:
+            check_monitor(self.settings.monitor, metrics)
         if self.stopping is not None:
             if self.stopping.is_better(metrics):
                 best = read_weights(self.model) if self.settings.restore_best_weights else {}

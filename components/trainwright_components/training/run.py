@@ -24,7 +24,7 @@ from trainwright_components.training.members.place import Place
 from trainwright_components.training.own_training import run_own_training
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
-from trainwright_components.training.strategies.choice import Choice, build_strategy, choose_strategy
+from trainwright_components.training.strategies.choice import Choice, build_strategy, check_replicas, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
@@ -69,6 +69,7 @@ def run_training(
         SystemExit: SIGTERM came; a checkpoint is saved and the code is 143.
     """
     settings, place = settings or TrainingSettings(), place or Place()
+    choose_strategy(settings, place.cluster)  # refuses before anything is done that cannot be undone
     if place.cluster.is_empty:
         prepare_output(output)
     context = make_context(module, dataset, params or {}, settings, role=place.role, role_index=place.member.index)
@@ -91,6 +92,7 @@ def run_training(
             in_words_of_training(settings.batch_size, dataset),
         ):  # TensorFlow tells of each collective
             strategy = build_strategy(choice, settings)
+            check_replicas(choice.name, strategy.num_replicas_in_sync, settings)
             place.sign_of_life(JOINED)
             if place.is_chief:
                 logger.info("strategy %s, %d replicas: %s", choice.name, strategy.num_replicas_in_sync, choice.reason)

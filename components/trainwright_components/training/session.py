@@ -14,7 +14,8 @@ from trainwright_components.keras_kind import is_tf_keras, set_random_seed
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.callbacks import open_callbacks
 from trainwright_components.training.configuration.devices import replica_devices
-from trainwright_components.training.configuration.settings import ROLL_BACK, TrainingSettings
+from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, ROLL_BACK, TrainingSettings
+from trainwright_components.training.data.nan_inputs import find_nan_inputs
 from trainwright_components.training.drivers.driver import Driver
 from trainwright_components.training.drivers.feeding import open_driver
 from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
@@ -23,6 +24,7 @@ from trainwright_components.training.loop import Interrupted, Loop, NotFinite, S
 from trainwright_components.training.members.leaving import leave_together
 from trainwright_components.training.members.place import Place
 from trainwright_components.training.module_check import check_kind, check_model
+from trainwright_components.training.monitor import check_monitor, foresee_metrics
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.recovery.fingerprint import fingerprint_of
@@ -89,7 +91,8 @@ class Session:
         watch = _watcher(logs, self.on_epoch_end, lambda: loop.measurements())
         try:
             while error := self._train(loop, watch):
-                failed, back = loop, find_way_back(error, loop, checkpoints)
+                cause = find_nan_inputs(self.module, self.context)
+                failed, back = loop, find_way_back(error, loop, checkpoints, nan_inputs=cause)
                 driver, loop = self._assemble(model, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
         except Exception:
@@ -192,7 +195,7 @@ class Session:
             watch=self.watch,
             interruption=interruption,
             sign_of_life=self.place.sign_of_life,
-            stopping=self._early_stopping(driver),
+            stopping=self._early_stopping(model, driver),
         )
         check_rate(model, self.settings)
         if start is not None:
@@ -218,15 +221,17 @@ class Session:
                 loop.note_time()
         return None
 
-    def _early_stopping(self, driver: Driver) -> EarlyStopping | None:
+    def _early_stopping(self, model: "keras.Model", driver: Driver) -> EarlyStopping | None:
         patience, monitor = self.settings.early_stopping_patience, self.settings.monitor
-        if patience is None:
+        if patience is None and monitor == DEFAULT_MONITOR:
             return None
         if monitor.startswith("val_") and not driver.has_validation:
             raise InvalidSetting(
                 f"training.monitor {monitor} needs a validation split, and there is none; set monitor to loss"
             )
-        return EarlyStopping(monitor=monitor, patience=patience)
+        if foreseen := foresee_metrics(self.module, model, has_validation=driver.has_validation):
+            check_monitor(monitor, foreseen)
+        return EarlyStopping(monitor=monitor, patience=patience) if patience is not None else None
 
     def _progress_lines(self, steps_per_epoch: int, first_step: int) -> ProgressLines:
         if first_step:

@@ -354,6 +354,16 @@ def test_a_dataset_of_another_kind_is_refused(tabular_model: Path, digits_datase
         evaluate_model(tabular_model, digits_dataset)
 
 
+def test_a_split_without_all_its_rows_is_refused(tabular_model: Path, tabular_dataset: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(tabular_dataset, dataset)
+    shard = next((dataset / "test").iterdir())
+    content = shard.read_bytes()
+    shard.write_bytes(content[: 16 + int.from_bytes(content[:8], "little")])  # the first record of TFRecord
+    with pytest.raises(InvalidData, match=r"statistics\.json counts: test has \d+ rows instead of \d+; prepare"):
+        evaluate_model(tabular_model, dataset)
+
+
 def with_reader(model: Path, folder: Path, ending: str) -> Path:
     """`model` whose module has a `make_dataset` of its own: the first 40 rows."""
     shutil.copytree(model, folder)

@@ -76,6 +76,22 @@ def test_an_evaluator_without_anything_to_score_is_refused(small_dataset: Path, 
         train_model(small_dataset, module, tmp_path / "model", cluster={"evaluator": 1})
 
 
+@pytest.mark.parametrize("has_callbacks", [True, False])
+@pytest.mark.parametrize("cluster", [{"evaluator": 1}, {"worker": 2}])
+def test_a_monitor_that_is_no_metric_ends_a_cluster(
+    cluster: dict[str, int], has_callbacks: bool, small_dataset: Path, tmp_path: Path
+) -> None:
+    """At the end of the first epoch where callbacks could bring metrics, else before it."""
+    module = tmp_path / "net.py"
+    text = (MODULES / "net.py").read_text()
+    module.write_text(text if has_callbacks else text.replace("def callbacks(", "def no_callbacks("))
+    training = {**TRAINING, "checkpoint_every_steps": 2, "monitor": "val_acuracy"}
+    with pytest.raises(InvalidSetting, match=r"monitor 'val_acuracy' is no metric of this training; there are: loss,"):
+        train_model(small_dataset, module, tmp_path / "model", training=training, cluster=cluster)
+    assert not (tmp_path / "model" / BEST_CHECKPOINT).exists()
+    assert any((tmp_path / "model").glob("checkpoints/step-*")) == has_callbacks
+
+
 def test_the_evaluator_is_no_part_of_the_training() -> None:
     from trainwright_components.cluster.rules import EVALUATOR, members_to_restart
     from trainwright_components.cluster.spec import ClusterSpec

@@ -1,5 +1,6 @@
 """Strategies are a setting: each gives what one device gives, and what cannot be is refused before training starts."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,29 @@ def test_sharded_weights_that_go_their_own_way_end_the_training(small_dataset: P
     settings, dropout = {**TRAINING, **LAYOUT, "layout": {"second/kernel": 1}}, {"dropout": 0.5}
     with pytest.raises(TrainingFailed, match=message):
         train_model(small_dataset, PLAIN, tmp_path / "model", params=dropout, training=settings, cluster=FRESH_PROCESS)
+
+
+@pytest.mark.parametrize(
+    ("training", "cluster"),
+    [
+        ({}, {"worker": 2}),
+        ({"strategy": "central_storage", "logical_devices": 2}, FRESH_PROCESS),
+        pytest.param({"logical_devices": 2}, FRESH_PROCESS, marks=pytest.mark.slow),
+        pytest.param(LAYOUT, FRESH_PROCESS, marks=pytest.mark.slow),
+        pytest.param({}, {"worker": 1, "ps": 1}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_metrics_of_an_epoch_are_foreseen(
+    training: dict[str, Any], cluster: dict[str, int], small_dataset: Path, tmp_path: Path
+) -> None:
+    """So that a monitor that is none of them is refused before the first step, and one that is none the less taken."""
+    settings = {**TRAINING, "epochs": 1, **training, "monitor": "val_accuracy"}
+    result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=cluster)
+    settings |= {"monitor": "val_acc", "checkpoint_every_steps": 1}
+    there = re.escape(", ".join(result.metrics)) + "$"
+    with pytest.raises(InvalidSetting, match=rf"'val_acc' is no metric of this training; there are: {there}"):
+        train_model(small_dataset, PLAIN, tmp_path / "other", training=settings, cluster=cluster)
+    assert not list((tmp_path / "other").glob("checkpoints/step-*"))
 
 
 def test_a_difference_that_cannot_be_measured_is_said_so(

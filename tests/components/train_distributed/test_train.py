@@ -1,6 +1,7 @@
 """A cluster gives what one process gives, survives a lost member, and reports like one process."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainwright_components.cluster import supervisor
-from trainwright_components.errors import InvalidSetting, TrainingFailed, UserCodeError
+from trainwright_components.errors import InvalidData, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
 
@@ -116,6 +117,31 @@ def test_sigterm_saves_and_ends_and_the_training_goes_on(
     assert difference(result, two_workers) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("split", "harm", "message"),
+    [
+        ("train", "missing", r"train/part-00000-of-00003\.tfrecord is missing; prepare the data again"),
+        ("train", "empty", r"statistics\.json counts: train has \d+ rows instead of 53; prepare the data again"),
+        ("validation", "empty", r"statistics\.json counts: validation has 0 rows instead of 21; prepare"),
+        ("train", "flipped", r"train/part-00000\S+ cannot be read: corrupted record at .*; prepare the data again"),
+    ],
+)
+def test_data_that_cannot_be_whole_is_refused_before_a_cluster_starts(
+    small_dataset: Path, tmp_path: Path, split: str, harm: str, message: str
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(small_dataset, dataset)
+    shard = sorted((dataset / split).iterdir())[0]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 255
+    shard.write_bytes(b"" if harm == "empty" else content)
+    if harm == "missing":
+        shard.unlink()
+    with pytest.raises(InvalidData, match=message):
+        train_model(dataset, NET, tmp_path / "model", training=TRAINING, cluster=TWO_WORKERS)
+    assert not (tmp_path / "model").exists()
+
+
 def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Path, tmp_path: Path) -> None:
     params = {"member": "worker-1", "step": 3, "marker": str(tmp_path / "marker"), "error": True}
     with pytest.raises(UserCodeError, match=r"training of net\.py failed: RuntimeError: wrong on purpose") as caught:
@@ -130,6 +156,9 @@ def test_an_exception_of_the_users_in_a_member_is_raised_here(small_dataset: Pat
         ({"strategy": "mirrored"}, {"worker": 2}, "uses one process, but the cluster has 2"),
         ({"devices": {"use": ["CPU:0"]}}, {"worker": 2}, "use is for one process: each member of a cluster takes all"),
         ({"placement": {"dense": "CPU:0"}}, {"worker": 2}, "spreads one model over devices.*choose one of them"),
+        ({"logical_devices": 500, "batch_size": 32}, {}, "^500 replicas of strategy mirrored, but training"),
+        ({"logical_devices": 5, "batch_size": 4, "strategy": "central_storage"}, {"chief": 1}, "at most 4 of them get"),
+        ({"batch_size": 2}, {"chief": 1, "worker": 2}, "^3 replicas of strategy multi_worker_mirrored, but"),
         ({}, {"worker": 2, "launcher": "slurm"}, "launcher must be one of local, docker; got 'slurm'"),
     ],
 )

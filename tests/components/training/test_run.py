@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from trainwright_components.errors import InvalidData, InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.members.place import Place
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
@@ -247,14 +249,34 @@ def test_a_damaged_shard_is_named(
     assert not (tmp_path / "model" / "model.keras").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("harm", ["missing", "empty", "fewer rows"])
 def test_a_shard_without_all_its_rows_is_no_shorter_epoch(
-    write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_module: Write,
+    tiny_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    split: str,
+    is_streamed: bool,
+    harm: str,
 ) -> None:
-    monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
+    if is_streamed:
+        monkeypatch.setattr("trainwright_components.training.data.splits.MEMORY_LIMIT_BYTES", 0)
     dataset = tmp_path / "dataset"
     shutil.copytree(tiny_dataset, dataset)
-    sorted((dataset / "train").iterdir())[1].write_bytes(b"")
-    with pytest.raises(InvalidData, match=r"do not hold the rows that its statistics\.json counts: .* 53 elements"):
+    shard = sorted((dataset / split).iterdir())[-1]
+    said = rf"do not hold the rows that its statistics\.json counts: {split} has \d+ rows instead of (53|21); prepare"
+    if harm == "missing":
+        (dataset / split / "part-00000-of-00099.tfrecord").touch()
+        said = rf"{split}/part-00001-of-00099\.tfrecord is missing; prepare the data again"
+    elif harm == "empty":
+        shard.write_bytes(b"")
+    else:
+        content = shard.read_bytes()
+        shard.write_bytes(content[: 16 + int.from_bytes(content[:8], "little")])  # the first record of TFRecord
+        said = said if not is_streamed else r"its statistics\.json counts: .* (53|21) elements"
+    with pytest.raises(InvalidData, match=said):
         run_training(load_module(write_module(MODULE)), dataset, tmp_path / "model", settings=FAST)
 
 
@@ -337,7 +359,33 @@ def test_rows_too_many_for_memory_are_streamed_alike(
     assert streamed.history == in_memory.history
 
 
-def test_a_monitor_that_is_no_metric_is_refused(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
-    settings = TrainingSettings(epochs=1, early_stopping_patience=1, monitor="val_acc")
+OWN_METRICS = """
+def callbacks(context):
+    class Add(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["size"] = 3.0
+    return [Add()]
+"""
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+@pytest.mark.parametrize(("added", "epochs"), [("", 0), (OWN_METRICS, 1)])
+def test_a_monitor_that_is_no_metric_is_refused(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, patience: int | None, added: str, epochs: int
+) -> None:
+    """Before the first step, where no code of the user's could bring further metrics."""
+    settings = replace(FAST, early_stopping_patience=patience, monitor="val_acc")
+    module, steps = load_module(write_module(MODULE + added)), []
+
+    def say(_: str, step: int = 0) -> None:
+        steps.append(step)
+
     with pytest.raises(InvalidSetting, match="'val_acc' is no metric of this training; there are: loss, accuracy"):
-        run_training(load_module(write_module(MODULE)), tiny_dataset, tmp_path / "model", settings=settings)
+        run_training(module, tiny_dataset, tmp_path / "model", settings=settings, place=Place(sign_of_life=say))
+    assert max(steps) == epochs * 6
+
+
+def test_a_monitor_that_a_callback_adds_is_known(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
+    module = load_module(write_module(MODULE + OWN_METRICS))
+    result = run_training(module, tiny_dataset, tmp_path / "model", settings=replace(FAST, monitor="size"))
+    assert [epoch["size"] for epoch in result.history] == [3.0] * 3

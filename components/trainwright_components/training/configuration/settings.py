@@ -27,6 +27,7 @@ _IMPOSSIBLE = {
     "them in turn, so give cluster.ps more replicas and a large embedding more than one layer"
 }
 
+DEFAULT_MONITOR = "val_loss"
 STOP, ROLL_BACK = "stop", "roll_back"
 
 
@@ -79,7 +80,7 @@ class TrainingSettings:
     precision: str = ""
     jit_compile: bool | None = None
     early_stopping_patience: int | None = None
-    monitor: str = "val_loss"
+    monitor: str = DEFAULT_MONITOR
     restore_best_weights: bool = True
     shuffle: bool = True
     shuffle_buffer: int = 10_000

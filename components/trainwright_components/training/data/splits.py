@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.datasets.reader import count_rows, parse_examples, split_files
+from trainwright_components.datasets.reader import check_count, check_files, count_rows, parse_examples, split_files
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.data.batches import Rows, RowsInMemory, StreamedRows
@@ -17,12 +17,19 @@ _RECORDS_PER_READ = 1024
 
 
 def open_split(split: str, module: ModelModule, context: Context) -> Rows:
-    """The rows of `split`, as `(features, label)` or `(features, label, weight)`."""
+    """The rows of `split`, as `(features, label)` or `(features, label, weight)`.
+
+    Raises:
+        InvalidData: Its files lack rows that its statistics count; streamed, the end of the first pass may tell it.
+    """
     if module.make_dataset is not None:
         return _users_rows(module.make_dataset(split, context))
     files = split_files(context.dataset, split)
     if sum(file.stat().st_size for file in files) <= MEMORY_LIMIT_BYTES:
-        return _read_all(files, context.schema)
+        rows = _read_all(files, context.schema)
+        check_count(context.dataset, split, rows.count)
+        return rows
+    check_files(context.dataset, split)
     import tensorflow as tf
 
     records = tf.data.TFRecordDataset([str(file) for file in files])

@@ -10,7 +10,7 @@ from trainwright_components.training.early_stopping import EarlyStopping
 EVALUATOR_FOLDER = "evaluator"
 BEST_CHECKPOINT = f"{EVALUATOR_FOLDER}/best.npz"
 _RECORD = f"{EVALUATOR_FOLDER}/evaluations.jsonl"
-_OTHERWISE = "val_loss"
+OTHERWISE = "val_loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def best_evaluation(evaluations: Sequence[Evaluation], monitor: str) -> Evaluati
     """The best by `monitor`, or by the loss where that is no metric of validation."""
     if not evaluations:
         return None
-    name = monitor if monitor in evaluations[0].metrics else _OTHERWISE
+    name = monitor if monitor in evaluations[0].metrics else OTHERWISE
     sign = -1 if EarlyStopping(monitor=name, patience=0).is_maximized else 1
     return min(evaluations, key=lambda one: sign * one.metrics[name])
 

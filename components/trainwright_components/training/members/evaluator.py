@@ -26,6 +26,7 @@ from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.members.evaluations import (
     BEST_CHECKPOINT,
     EVALUATOR_FOLDER,
+    OTHERWISE,
     Evaluation,
     add_evaluation,
     begin_record,
@@ -33,6 +34,7 @@ from trainwright_components.training.members.evaluations import (
 )
 from trainwright_components.training.members.place import say_nothing
 from trainwright_components.training.module_check import check_kind
+from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.recovery.checkpoints import (
     DAMAGED,
     Checkpoint,
@@ -42,6 +44,7 @@ from trainwright_components.training.recovery.checkpoints import (
 )
 from trainwright_components.training.recovery.fingerprint import fingerprint_of, is_of_same_training
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
+from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 
 if TYPE_CHECKING:
@@ -65,14 +68,15 @@ def run_evaluator(
     """Evaluate the training that other members do with the same arguments, until it is done.
 
     Raises:
-        InvalidSetting: There is no validation split.
+        InvalidSetting: There is no validation split, or it has no such metric as `monitor`.
         UserCodeError: The user's code raised.
         TrainingFailed: This Keras lacks what training uses.
     """
     check_keras()
     configure_devices(settings)
     context = make_context(module, dataset, params, settings, role=EVALUATOR.role)
-    with dtype_policy(settings.precision), quiet_loggers(), module.user_code("evaluating checkpoints"):
+    in_words = in_words_of_training(settings.batch_size, dataset)
+    with dtype_policy(settings.precision), quiet_loggers(), in_words, module.user_code("evaluating checkpoints"):
         Evaluator(
             module=module,
             context=context,
@@ -170,6 +174,8 @@ class Evaluator:
         weights = {name.removeprefix(MODEL_PREFIX): value for name, value in arrays if name.startswith(MODEL_PREFIX)}
         write_weights(model, weights)
         metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
+        if self.settings.monitor.startswith("val_") or OTHERWISE not in metrics:
+            check_monitor(self.settings.monitor, metrics)
         return Evaluation(
             training=fingerprint,
             step=checkpoint.step,

@@ -36,13 +36,15 @@ def check_rate(model: "keras.Model", settings: TrainingSettings) -> None:
         )
 
 
-def find_way_back(error: NotFinite, loop: Loop, checkpoints: CheckpointFolder) -> Checkpoint:
-    """The checkpoint to return to.
+def find_way_back(error: NotFinite, loop: Loop, checkpoints: CheckpointFolder, *, nan_inputs: str = "") -> Checkpoint:
+    """The checkpoint to return to; `nan_inputs` says what is NaN when the model gets it, the likeliest cause.
 
     Raises:
-        TrainingFailed: The settings say to stop, or it was tried often enough.
+        TrainingFailed: The settings say to stop, it was tried often enough, or a lower rate would not help.
     """
     settings, done = loop.settings, len(loop.position.course.roll_backs)
+    if nan_inputs:
+        error = NotFinite(f"{nan_inputs}; {error}")
     if settings.on_nan != ROLL_BACK:
         raise TrainingFailed(str(error)) from error
     if done >= settings.max_roll_backs:
@@ -50,6 +52,8 @@ def find_way_back(error: NotFinite, loop: Loop, checkpoints: CheckpointFolder) -
     checkpoint = checkpoints.newest()
     if checkpoint is None:
         raise TrainingFailed(f"{error}; there is no checkpoint to go back to") from error
+    if nan_inputs and checkpoint.step < loop.steps_per_epoch:  # later, a whole pass over them had done no harm
+        raise TrainingFailed(f"{error}; going back would not help") from error
     return checkpoint
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _OF_ONE_PROCESS = ("one_device", "mirrored", "central_storage", "tpu", "placement", "dtensor")
+_ON_ALL_DEVICES = ("mirrored", "central_storage")
 _MODEL_PARALLEL = (
     ("placement", "placement", '{"block_2_*": "GPU:1"}'),
     ("dtensor", "layout", '{"dense/kernel": 1}'),
@@ -35,8 +36,35 @@ def choose_strategy(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
     """The strategy that the settings ask for, or the one that fits the cluster and the devices.
 
     Raises:
-        InvalidSetting: The strategy cannot run on such a cluster.
+        InvalidSetting: The strategy cannot run on such a cluster, or would have replicas without rows.
     """
+    choice = _choose(settings, cluster)
+    check_replicas(choice.name, _least_replicas(choice.name, settings, cluster), settings)
+    return choice
+
+
+def check_replicas(name: str, replicas: int, settings: TrainingSettings) -> None:
+    """Refuse more replicas than a batch has rows.
+
+    Raises:
+        InvalidSetting: There are more.
+    """
+    rows = settings.batch_size
+    if replicas > rows:
+        raise InvalidSetting(
+            f"{replicas} replicas of strategy {name}, but training.batch_size is {rows}: at most {rows} of them get "
+            "rows; raise it, or use fewer devices (training.logical_devices, training.devices) or cluster members"
+        )
+
+
+def _least_replicas(name: str, settings: TrainingSettings, cluster: ClusterSpec) -> int:
+    """What is known before TensorFlow makes the devices: more GPUs make more."""
+    if name == "multi_worker_mirrored":
+        return cluster.trainers  # a member without GPUs has one replica
+    return len(settings.devices.use) or settings.logical_devices if name in _ON_ALL_DEVICES else 1
+
+
+def _choose(settings: TrainingSettings, cluster: ClusterSpec) -> Choice:
     trainers = cluster.trainers
     name = settings.strategy
     if cluster.has_parameter_servers:

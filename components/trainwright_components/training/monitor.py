@@ -1,0 +1,43 @@
+"""The metric that `training.monitor` names: refuse one that is none, before the training if possible."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.keras_kind import is_tf_keras
+from trainwright_components.model_module import ModelModule
+from trainwright_components.training.drivers.driver import as_numbers
+
+if TYPE_CHECKING:
+    import keras
+
+_GIVE_METRICS = ("train_step", "test_step", "compute_metrics", "get_metrics_result")
+
+
+def check_monitor(monitor: str, metrics: Iterable[str]) -> None:
+    """Refuse a `monitor` that is none of `metrics`.
+
+    Raises:
+        InvalidSetting: It is not.
+    """
+    known = list(metrics)
+    if monitor not in known:
+        raise InvalidSetting(
+            f"training.monitor {monitor!r} is no metric of this training; there are: {', '.join(known)}"
+        )
+
+
+def foresee_metrics(module: ModelModule, model: "keras.Model", *, has_validation: bool) -> list[str]:
+    """The metrics that each epoch of a built `model` will have; none where code of the user's decides on them.
+
+    Every member of a cluster has to call this.
+    """
+    if module.callbacks is not None or is_tf_keras(model) or any(_is_overridden(model, name) for name in _GIVE_METRICS):
+        return []
+    names = list(as_numbers(model.get_metrics_result()))
+    return [*names, *(f"val_{name}" for name in names if has_validation)]
+
+
+def _is_overridden(model: "keras.Model", name: str) -> bool:
+    owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
+    return not owner.__module__.startswith("keras.")
