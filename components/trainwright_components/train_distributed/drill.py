@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.signs import TRAINING
-from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.cluster.spec import ROLES, ClusterSpec, Member
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.keras_kind import uses_tf_keras
 from trainwright_components.train_distributed.disturbing import Disturbance, Disturbing, Times
@@ -80,7 +80,7 @@ def run_drill(
         disturbance: What happens to whom, and when.
         params: Overrides of the module's `DEFAULT_PARAMS`.
         training: Fields of `TrainingSettings`; calls into TensorFlow have one step each unless it says otherwise.
-        cluster: Fields of `ClusterSpec`; by default the smallest cluster with such a member.
+        cluster: Fields of `ClusterSpec`; where they name no role, the smallest cluster with such a member.
         compare: Whether to train undisturbed too.
         tell: Takes lines for a person.
 
@@ -93,7 +93,7 @@ def run_drill(
     cluster = {
         "stall_timeout_s": STALL_S,
         "rendezvous_timeout_s": RENDEZVOUS_S,
-        **(cluster or DEFAULT_CLUSTERS[disturbance.member.role]),
+        **_with_members(disturbance.member.role, cluster),
     }
     spec = ClusterSpec.from_mapping(cluster)
     disturbance.held(spec)
@@ -188,6 +188,12 @@ def _in_words(spec: ClusterSpec) -> str:
     return ", ".join(f"{count} {role}" for role, count in spec.to_mapping().items())
 
 
+def _with_members(role: str, cluster: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """`cluster`, with the default members for a drill of `role` where it names none."""
+    named = cluster or {}
+    return named if any(one in named for one in ROLES) else {**DEFAULT_CLUSTERS[role], **named}
+
+
 def plan_disturbance(
     role: str,
     index: int | None = None,
@@ -202,7 +208,7 @@ def plan_disturbance(
     Raises:
         InvalidSetting: There is no such member.
     """
-    spec = ClusterSpec.from_mapping(cluster or DEFAULT_CLUSTERS[role])
+    spec = ClusterSpec.from_mapping(_with_members(role, cluster))
     last = max(0, spec.role(role).replicas - 1)
     member = Member(role=role, index=last if index is None else index)
     disturbance = Disturbance(member=member, how=how, moment=moment, step=step)

@@ -94,8 +94,7 @@ def test_one_process_that_is_watched_over_survives_too(small_dataset: Path, tmp_
 
 
 def test_what_does_not_survive_says_why(small_dataset: Path, tmp_path: Path) -> None:
-    cluster = {"worker": 2, "max_restarts": 0}
-    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=6), cluster=cluster)
+    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=6), cluster={"max_restarts": 0})
     assert not result.has_survived
     assert "worker-1 ended: killed by signal 9" in result.error
     assert result.noticed_s is None
@@ -114,6 +113,8 @@ def test_a_moment_that_never_comes_is_told(small_dataset: Path, tmp_path: Path) 
         ("worker", 0, {"worker": 3}, "worker-0"),
         ("worker", None, {"worker": 3}, "worker-2"),
         ("chief", None, None, "chief-0"),
+        ("worker", None, {"max_restarts": 0}, "worker-1"),
+        ("ps", None, {"stall_timeout_s": 5}, "ps-0"),
     ],
 )
 def test_the_last_of_a_role_is_disturbed_unless_another_is_named(
