@@ -93,7 +93,8 @@ def run_training(
             strategy = build_strategy(choice, settings)
             place.sign_of_life(JOINED)
             if place.is_chief:
-                logger.info("strategy %s, %d replicas: %s", choice.name, strategy.num_replicas_in_sync, choice.reason)
+                who = place.cluster.who_trains(strategy.num_replicas_in_sync)
+                logger.info("strategy %s, %s: %s", choice.name, who, choice.reason)
             return Session(
                 module=module,
                 context=context.with_replicas(strategy.num_replicas_in_sync),
