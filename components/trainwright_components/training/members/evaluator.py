@@ -170,10 +170,12 @@ class Evaluator:
         weights = {name.removeprefix(MODEL_PREFIX): value for name, value in arrays if name.startswith(MODEL_PREFIX)}
         write_weights(model, weights)
         metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
+        position = checkpoint.progress["position"]
+        is_end = position["step_in_epoch"] == 0  # of the epoch before the one that comes next
         return Evaluation(
             training=fingerprint,
             step=checkpoint.step,
-            epoch=int(checkpoint.progress["position"]["epoch"]),
+            epoch=max(0, int(position["epoch"]) - is_end),
             metrics=metrics,
             seconds=time.monotonic() - started,
         )
