@@ -75,8 +75,10 @@ class ClusterSpec:
             raise InvalidSetting(f"cluster.evaluator must be 0 or 1, got {self.evaluator.replicas}")
         if self.evaluator.replicas and not self.trainers:
             raise InvalidSetting("an evaluator needs a training beside it: add cluster.chief=1")
-        if self.ps.replicas and not (self.chief.replicas and self.worker.replicas):
-            raise InvalidSetting("parameter servers need a chief, which coordinates, and at least one worker")
+        if self.ps.replicas and not self.worker.replicas:
+            raise InvalidSetting('cluster.ps needs at least one worker, such as {"worker": 2, "ps": 1}')
+        if self.ps.replicas and not self.chief.replicas:
+            raise InvalidSetting("parameter servers need a chief, which coordinates: add cluster.chief=1")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -127,6 +129,12 @@ class ClusterSpec:
         """Whether `member` writes checkpoints, logs and the model: the explicit chief, else worker 0."""
         return member.role == "chief" or (not self.chief.replicas and member == Member(role="worker", index=0))
 
+    def who_trains(self, replicas: int) -> str:
+        """Who takes the steps, in words: `replicas` that take them together, or workers beside parameter servers."""
+        if not self.has_parameter_servers:
+            return _counted(replicas, "replica")
+        return f"{_counted(self.worker.replicas, 'worker')}, {_counted(self.ps.replicas, 'parameter server')}"
+
     def to_mapping(self) -> dict[str, int]:
         """Replicas of each role that has any."""
         return {role: self.role(role).replicas for role in ROLES if self.role(role).replicas}
@@ -135,6 +143,10 @@ class ClusterSpec:
         for role in ROLES:
             for index in range(self.role(role).replicas):
                 yield Member(role=role, index=index)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _with_chief(typed: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class ClusterOutcome:
         failed: The member to blame, and its exit code; None after success.
         reason: What happened, in words; empty after success.
         was_stopped: Whether the caller asked for the end.
+        restart_limit: `max_restarts`, where it stood against one more restart.
     """
 
     restarts: list[Restart] = field(default_factory=list)
@@ -52,6 +53,7 @@ class ClusterOutcome:
     exit_code: int = DONE
     reason: str = ""
     was_stopped: bool = False
+    restart_limit: int | None = None
     end_of_log: str = ""
 
     @property
@@ -168,7 +170,8 @@ class _Watch:
     def _answer(self, loss: Loss, signs: Mapping[Member, Sign]) -> ClusterOutcome | None:
         """Start again who has to; the outcome when that is no use any more."""
         limit = self.job.spec.max_restarts
-        is_final = not is_worth_retry(loss.exit_code) or self._losses[loss.is_of_evaluator] >= limit
+        is_worth_it = is_worth_retry(loss.exit_code)
+        is_final = not is_worth_it or self._losses[loss.is_of_evaluator] >= limit
         if is_final and not loss.is_of_evaluator:
             tail = self.gang.end_of_log(loss.member) if loss.member is not None else ""
             return ClusterOutcome(
@@ -176,6 +179,7 @@ class _Watch:
                 failed=loss.member,
                 exit_code=loss.exit_code,
                 reason=loss.reason,
+                restart_limit=limit if is_worth_it else None,
                 end_of_log=tail,
             )
         members = set() if is_final else members_to_restart(loss.members, self.job.spec) & self.expected

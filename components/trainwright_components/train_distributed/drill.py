@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.signs import TRAINING
-from trainwright_components.cluster.spec import ClusterSpec, Member
-from trainwright_components.errors import InvalidSetting, TrainwrightError
+from trainwright_components.cluster.spec import ROLES, ClusterSpec, Member
+from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.errors import InvalidSetting, RunFailed, TrainwrightError
 from trainwright_components.keras_kind import uses_tf_keras
+from trainwright_components.model_module import load_module
 from trainwright_components.train_distributed.disturbing import Disturbance, Disturbing, Times
 from trainwright_components.train_distributed.train import make_launcher, train_model
+from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.data.batches import Order
+from trainwright_components.training.drivers.feeding import TRAIN
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
 
@@ -22,6 +27,9 @@ DEFAULT_CLUSTERS: Mapping[str, Mapping[str, int]] = {
     "ps": {"chief": 1, "worker": 2, "ps": 1},
     "evaluator": {"chief": 1, "evaluator": 1},
 }
+ONE_STEP_AT_A_TIME = (  # members are disturbed between two calls, when nothing is in flight
+    "with one step handed out at a time; training.steps_per_call=N hands out N, also to a member that is lost"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,7 @@ class DrillResult:
         largest_difference: Between a weight of the disturbed and of the undisturbed training.
         undisturbed_s: What the undisturbed training took from start to end.
         error: Why it did not survive.
+        note: What the result says nothing about.
     """
 
     member: str
@@ -57,6 +66,7 @@ class DrillResult:
     undisturbed_s: float | None = None
     disturbed_s: float = 0.0
     error: str = ""
+    note: str = ""
 
 
 def run_drill(
@@ -80,12 +90,13 @@ def run_drill(
         disturbance: What happens to whom, and when.
         params: Overrides of the module's `DEFAULT_PARAMS`.
         training: Fields of `TrainingSettings`; calls into TensorFlow have one step each unless it says otherwise.
-        cluster: Fields of `ClusterSpec`; by default the smallest cluster with such a member.
+        cluster: Fields of `ClusterSpec`; where they name no role, the smallest cluster with such a member.
         compare: Whether to train undisturbed too.
         tell: Takes lines for a person.
 
     Raises:
-        InvalidSetting: The moment never came, or the cluster has no such member.
+        InvalidSetting: The training has fewer steps, or the cluster has no such member.
+        RunFailed: The moment never came.
         TrainwrightError: The undisturbed training failed.
     """
     if uses_tf_keras(module):
@@ -93,7 +104,7 @@ def run_drill(
     cluster = {
         "stall_timeout_s": STALL_S,
         "rendezvous_timeout_s": RENDEZVOUS_S,
-        **(cluster or DEFAULT_CLUSTERS[disturbance.member.role]),
+        **_with_members(disturbance.member.role, cluster),
     }
     spec = ClusterSpec.from_mapping(cluster)
     disturbance.held(spec)
@@ -102,6 +113,8 @@ def run_drill(
         "training": {"steps_per_call": 1, **(training or {})},
         "cluster": cluster,
     }
+    settings = TrainingSettings.from_mapping(options["training"])
+    _check_step(disturbance.step, module, dataset, settings)
     undisturbed, undisturbed_s = None, None
     if compare:
         tell(f"training undisturbed on {_in_words(spec)}")
@@ -120,7 +133,7 @@ def run_drill(
     except TrainwrightError as failure:
         error = str(failure)
     if launcher.times.disturbed is None:
-        raise InvalidSetting(
+        raise RunFailed(
             f"nobody was disturbed: the training ended before {disturbance.held(spec)} was {disturbance.moment} at "
             f"step {disturbance.step}{': ' + error if error else ''}"
         )
@@ -132,7 +145,32 @@ def run_drill(
         undisturbed_s=undisturbed_s,
         disturbed_s=time.monotonic() - started,
         error=error,
+        note=ONE_STEP_AT_A_TIME if _has_nothing_in_flight(spec, settings) else "",
     )
+
+
+def _check_step(step: int, module: str | Path, dataset: Path, settings: TrainingSettings) -> None:
+    steps = _planned_steps(module, dataset, settings)
+    if steps is not None and step > steps:
+        raise InvalidSetting(
+            f"step {step} never comes: this training has {steps} steps, {steps // settings.epochs} in each of "
+            f"{settings.epochs} epochs"
+        )
+
+
+def _planned_steps(module: str | Path, dataset: Path, settings: TrainingSettings) -> int | None:
+    """The steps of the whole training; None when only the module's own code knows."""
+    loaded = load_module(module)
+    if loaded.train is not None or (loaded.make_dataset is not None and not settings.steps_per_epoch):
+        return None
+    order = Order(batch_size=settings.batch_size, drop_remainder=settings.drop_remainder)
+    split = Statistics.load(dataset).splits.get(TRAIN)
+    in_epoch = settings.steps_per_epoch or (order.steps(split.rows) if split is not None else 0)
+    return settings.epochs * in_epoch or None
+
+
+def _has_nothing_in_flight(spec: ClusterSpec, settings: TrainingSettings) -> bool:
+    return spec.has_parameter_servers and spec.worker.replicas > 1 and settings.steps_per_call == 1
 
 
 def _account(
@@ -144,6 +182,7 @@ def _account(
     undisturbed_s: float | None,
     disturbed_s: float,
     error: str,
+    note: str,
 ) -> DrillResult:
     resumed = result.course.resumed_at if result is not None else []
     return DrillResult(
@@ -162,6 +201,7 @@ def _account(
         undisturbed_s=undisturbed_s,
         disturbed_s=disturbed_s,
         error=error,
+        note=note,
     )
 
 
@@ -188,6 +228,12 @@ def _in_words(spec: ClusterSpec) -> str:
     return ", ".join(f"{count} {role}" for role, count in spec.to_mapping().items())
 
 
+def _with_members(role: str, cluster: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """`cluster`, with the default members for a drill of `role` where it names none."""
+    named = cluster or {}
+    return named if any(one in named for one in ROLES) else {**DEFAULT_CLUSTERS[role], **named}
+
+
 def plan_disturbance(
     role: str,
     index: int | None = None,
@@ -202,7 +248,7 @@ def plan_disturbance(
     Raises:
         InvalidSetting: There is no such member.
     """
-    spec = ClusterSpec.from_mapping(cluster or DEFAULT_CLUSTERS[role])
+    spec = ClusterSpec.from_mapping(_with_members(role, cluster))
     last = max(0, spec.role(role).replicas - 1)
     member = Member(role=role, index=last if index is None else index)
     disturbance = Disturbance(member=member, how=how, moment=moment, step=step)

@@ -41,7 +41,7 @@ def write_report(
                 "seconds": result.seconds,
                 "examples per second": result.examples_per_second or None,
                 "strategy": f"{result.strategy}: {result.strategy_reason}" if result.strategy else None,
-                "replicas": result.replicas,
+                "replicas": cluster.who_trains(0) if cluster.has_parameter_servers else result.replicas,
                 "difference to one device": _equivalence(result, settings),
                 "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items())
                 or "this process",

@@ -219,5 +219,7 @@ def _failure(outcome: ClusterOutcome, folder: Path) -> Exception:
         return error
     count = len(outcome.restarts)
     restarts = f" after {count} restart{'s' if count > 1 else ''}" if count else ""
+    limit = outcome.restart_limit
+    advice = f"; no more are allowed by cluster.max_restarts={limit}, which can be raised" if limit is not None else ""
     tail = "\n".join(outcome.end_of_log.splitlines()[-_LAST_LINES:])
-    return TrainingFailed(f"{outcome.reason}{restarts}; the members' logs are in {folder}\n{tail}".rstrip())
+    return TrainingFailed(f"{outcome.reason}{restarts}{advice}; the members' logs are in {folder}\n{tail}".rstrip())

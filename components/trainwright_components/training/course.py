@@ -82,6 +82,12 @@ class Course:
         if len(self.points) > _MOST_POINTS:
             del self.points[:-1:2]
 
+    def add_checkpoint(self, saved: SavedCheckpoint) -> None:
+        """Add a checkpoint, in place of one that was of the same step just before."""
+        if self.checkpoints and self.checkpoints[-1].step == saved.step:
+            self.checkpoints.pop()
+        self.checkpoints.append(saved)
+
     def to_json(self) -> dict[str, Any]:
         """All of it as plain JSON."""
         return asdict(self)

@@ -83,6 +83,8 @@ class Loop:
     watch: StepWatch | None = None
     sign_of_life: SaySign = say_nothing
     _saved_at: float = field(default_factory=time.monotonic)
+    _saved_epoch: int = -1
+    _is_save_due: bool = False
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
     _numbers_at: int = 0
@@ -109,7 +111,8 @@ class Loop:
             self._run_epoch()
         if self.lines is not None:
             self._note_course(is_last=True)
-        self.save_checkpoint()
+        if self._saved_epoch != self.position.epoch:
+            self.save_checkpoint()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         if self.stopping is not None and self.stopping.best_weights:
             write_weights(self.model, self.stopping.best_weights)
@@ -154,8 +157,10 @@ class Loop:
         self.sign_of_life(SAVING, self.position.step)
         saved = self.save(checkpoint)
         if saved is not None:
-            self.position.course.checkpoints.append(replace(saved, at_s=self.position.seconds))
+            self.position.course.add_checkpoint(replace(saved, at_s=self.position.seconds))
         self._saved_at = time.monotonic()
+        self._saved_epoch = self.position.epoch if self.position.step_in_epoch == 0 else -1
+        self._is_save_due = False
 
     def _run_epoch(self) -> None:
         position = self.position
@@ -163,7 +168,7 @@ class Loop:
         if position.step_in_epoch == 0:
             self.driver.reset_metrics()
         metrics: dict[str, float] = {}
-        while position.step_in_epoch < self.steps_per_epoch and not self.model.stop_training:
+        while self._epoch_goes_on():
             metrics = self._run_call()
         self._check_weights()
         if not metrics:
@@ -175,9 +180,14 @@ class Loop:
         self._decide_on_stop(metrics)
         position.epoch += 1
         position.step_in_epoch = 0
+        if self._is_save_due:
+            self.save_checkpoint()
         if self.lines is not None:
             is_last = position.epoch == self.settings.epochs or bool(position.stop_reason)
             self.lines.report(position.step, metrics, is_last=is_last)
+
+    def _epoch_goes_on(self) -> bool:
+        return self.position.step_in_epoch < self.steps_per_epoch and not self.model.stop_training
 
     def _validate(self) -> dict[str, float]:
         if not self.driver.has_validation:
@@ -213,7 +223,8 @@ class Loop:
             position.course.equivalence = self.watch.look_at(self.model)
         self.callbacks.on_train_batch_end(position.step_in_epoch - 1, metrics)
         every = self.settings.checkpoint_every_steps
-        if agreed.stop or agreed.save or (every and position.step % every == 0):
+        self._is_save_due = agreed.save or (every > 0 and position.step % every == 0)
+        if agreed.stop or (self._is_save_due and self._epoch_goes_on()):  # one due at its end holds that end
             self.save_checkpoint()
         if agreed.stop:
             raise Interrupted

@@ -95,7 +95,8 @@ def run_training(
             check_replicas(choice.name, strategy.num_replicas_in_sync, settings)
             place.sign_of_life(JOINED)
             if place.is_chief:
-                logger.info("strategy %s, %d replicas: %s", choice.name, strategy.num_replicas_in_sync, choice.reason)
+                who = place.cluster.who_trains(strategy.num_replicas_in_sync)
+                logger.info("strategy %s, %s: %s", choice.name, who, choice.reason)
             return Session(
                 module=module,
                 context=context.with_replicas(strategy.num_replicas_in_sync),

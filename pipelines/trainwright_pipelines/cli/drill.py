@@ -1,13 +1,15 @@
 """`trainwright drill`: lose a member of a training on purpose, and see what that costs."""
 
+import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS, find_devices_quietly, quiet_loggers
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, parameter_options
 from trainwright_pipelines.home import find_home
@@ -80,7 +82,10 @@ def drill(
     disturbance = plan_disturbance(role, index, how=how, moment=moment, step=step, cluster=cluster)
     if logs:
         _show_logs()
-    with _folder(keep) as folder:
+    else:
+        os.environ.setdefault(LEVEL_VARIABLE, WARNINGS_AND_LESS)  # read when TensorFlow is imported, also by members
+        find_devices_quietly()
+    with _folder(keep) as folder, nullcontext() if logs else quiet_loggers():
         result = run_drill(
             _prepare(values, folder / "dataset"),
             values["module"],
@@ -154,6 +159,8 @@ def _show(result: "DrillResult", *, as_json: bool) -> None:
         ("largest weight difference", _difference(result.largest_difference)),
         ("whole training", f"{_seconds(result.disturbed_s)}, undisturbed {_seconds(result.undisturbed_s)}"),
     ]
+    if result.note:
+        rows.append(("drilled", result.note))
     print_table(rows, header=("DRILL", ""))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
@@ -41,6 +42,9 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path, *, live_state: st
     click.secho(f"run {run.id} {state.lower()}{took}", fg="red" if state == State.FAILED else "yellow", err=True)
     if state == State.FAILED and not failed_steps(tasks):
         click.echo(run.error, err=True)
+    if any(_needs_other_settings(task) for task in failed_steps(tasks)):
+        click.echo("correct the setting and run again", err=True)
+        return
     click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
 
 
@@ -57,13 +61,18 @@ def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
         click.echo("end of the log:", err=True)
         click.echo("".join(f"  {line}\n" for line in lines), err=True)
     click.echo(f"{'folder':<15}{task.folder}", err=True)
-    click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {step_option(task, tasks)}", err=True)
+    if not _needs_other_settings(task):
+        click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {step_option(task, tasks)}", err=True)
     click.echo(err=True)
 
 
 def failed_steps(tasks: Sequence[Task]) -> list[Task]:
     """Steps that failed themselves, not the groups around them."""
     return [task for task in tasks if task.state == State.FAILED and not task.is_group]
+
+
+def _needs_other_settings(task: Task) -> bool:
+    return bool(task.attempts) and task.attempts[-1].error_kind == InvalidSetting.__name__
 
 
 def run_document(run: Run, tasks: Sequence[Task], page: Path | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How the command line prints: JSON for scripts, tables and short times for people."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
@@ -19,6 +20,7 @@ STATE_COLOURS = {
 }
 
 _LEAST_WIDTH = 10
+_WIDTH_OF_NO_TERMINAL = 200
 
 
 def print_json(document: Any) -> None:
@@ -29,12 +31,15 @@ def print_json(document: Any) -> None:
 def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str], *, fold_last: bool = True) -> None:
     """Print a table without borders: folded to the terminal's width, or one line per row where there is none.
 
-    The first column, by which a row is named in further commands, is never cut. Without `fold_last` the last one is cut
-    to what is left of the line.
+    The first column, by which a row is named in further commands, is never cut. Without `fold_last` the last one is one
+    line too, cut to what is left of the terminal's, or of a long one where there is no terminal.
     """
     lines = [[_text(value) for value in row] for row in rows]
+    if not fold_last:
+        lines = [[*line[:-1], " ".join(line[-1].split())] for line in lines]
     if not sys.stdout.isatty():
-        click.echo(_aligned([list(header), *lines]))
+        text = _aligned([list(header), *lines])
+        click.echo(text if fold_last else "\n".join(map(_cut, text.splitlines())))
         return
     from rich.console import Console
     from rich.table import Table
@@ -65,6 +70,11 @@ def _aligned(lines: list[list[str]]) -> str:
     widths = _widths(lines)
     rows = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(row.rstrip() for row in rows)
+
+
+def _cut(line: str) -> str:
+    width = shutil.get_terminal_size((_WIDTH_OF_NO_TERMINAL, 0)).columns
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _widths(lines: list[list[str]]) -> list[int]:

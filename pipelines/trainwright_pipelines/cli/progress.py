@@ -4,20 +4,23 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
 from trainwright_pipelines.service.headlines import in_time_order
-from trainwright_pipelines.service.logs import last_lines
+from trainwright_pipelines.service.logs import last_lines, read_warnings
 from trainwright_pipelines.service.wording import short_seconds, shown_state
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _REFRESHES_PER_S = 4
+_POLL_S = 0.5
 _TIME = re.compile(r"^\d\d:\d\d:\d\d ")  # the table shows how long a step has been running
 
 
@@ -34,29 +37,41 @@ class Progress(Protocol):
 
 
 class PlainProgress:
-    """One line per change of a step's state."""
+    """One line per change of a step's state, and one per warning in the logs of running steps."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
         self._states: dict[str, str] = {}
+        self._running: dict[str, Task] = {}
+        self._places: dict[Path, int] = {}
+        self._warned: set[tuple[str, str]] = set()
+        self._is_over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch_logs, daemon=True, name="logs of steps")
 
     def __enter__(self) -> Self:
-        """Nothing to set up."""
+        """Start looking for warnings."""
+        self._watcher.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to put away."""
+        """Stop looking for warnings."""
+        self._is_over.set()
+        self._watcher.join()
 
     def __call__(self, event: Event) -> None:
-        """Write the change, unless it is none or concerns a mere group of steps."""
+        """Write the change, after what was warned of before it; nothing of a mere group of steps."""
         task = event.task
         if task is None or task.is_group:
             return
         shown = shown_state(task)
         with self._lock:
+            self._tell_warnings(task)
+            self._running[task.path] = task
+            if task.state.is_final:
+                del self._running[task.path]
             if self._states.get(task.path) == shown or task.state == State.PENDING:
                 return
             self._states[task.path] = shown
@@ -64,6 +79,22 @@ class PlainProgress:
             message = task.error if task.state == State.FAILED else ""
             line = "  ".join(part for part in (f"{task.label}: {shown.lower()}", duration, message) if part)
             print(line, file=self._stream, flush=True)
+
+    def _watch_logs(self) -> None:
+        while not self._is_over.wait(_POLL_S):
+            with self._lock, suppress(OSError):  # a closed terminal, or the log of a run that is deleted
+                for task in self._running.values():
+                    self._tell_warnings(task)
+
+    def _tell_warnings(self, task: Task) -> None:
+        """Print what is new in the task's log, each warning once."""
+        if task.log is None:
+            return
+        warnings, self._places[task.log] = read_warnings(task.log, self._places.get(task.log, 0))
+        for warning in warnings:
+            if (task.path, warning) not in self._warned:
+                self._warned.add((task.path, warning))
+                print(f"{task.label}: {warning}", file=self._stream, flush=True)
 
 
 class LiveProgress:

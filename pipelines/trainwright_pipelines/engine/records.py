@@ -86,6 +86,8 @@ class Attempt:
     """Start of the process in seconds since 1970, so that a reused process id is not taken for it."""
     exit_code: int | None = None
     error: str = ""
+    error_kind: str = ""
+    """The class of the error, such as `InvalidSetting`; empty where nobody told."""
     log: Path | None = None
 
 

@@ -198,7 +198,8 @@ class Step:
 
     def _end_attempt(self, state: State, end: AttemptEnd) -> None:
         last = self.record.attempts[-1]
-        self._save_attempt(replace(last, state=state, finished=now(), exit_code=end.exit_code, error=end.error))
+        ended = replace(last, state=state, finished=now(), exit_code=end.exit_code)
+        self._save_attempt(replace(ended, error=end.error, error_kind=end.kind))
 
     def _succeed(self, outputs: Values) -> Outcome:
         self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")

@@ -15,7 +15,8 @@ from trainwright_components.quiet import find_devices_quietly
 
 PDB_VARIABLE = "TRAINWRIGHT_PDB"
 QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"
-_LOG_FORMAT = "%(asctime)s %(message)s"
+WARNING_MARK = "warning: "
+_OF_LIBRARIES = ("absl", "tensorflow")
 
 
 def run_command(command: list[str]) -> NoReturn:
@@ -30,24 +31,34 @@ def run_component(source: str, function: str, executor_input: str, report: str) 
         source: File with the component's function.
         function: Its name.
         executor_input: File with KFP's ExecutorInput.
-        report: Where to say, in JSON, what went wrong: `error`, one line, and `detail`.
+        report: Where to say, in JSON, what went wrong: `error`, one line, its `kind`, and `detail`.
 
     Returns:
         The exit code.
     """
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=_LOG_FORMAT, datefmt="%H:%M:%S")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_LogFormatter("%(asctime)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     if os.environ.get(QUIET_VARIABLE):
         find_devices_quietly()
     try:
         _execute(Path(source), function, Path(executor_input))
     except TrainwrightError as error:
         _debug((error.__cause__ if isinstance(error, UserCodeError) else None) or error)
-        return _report(Path(report), str(error), error.user_traceback, code=error.exit_code)
+        return _report(Path(report), error, str(error), error.user_traceback, code=error.exit_code)
     except Exception as error:
         _debug(error)
         trace = "".join(traceback.format_exception(error.with_traceback(_below(error, source))))
-        return _report(Path(report), "".join(traceback.format_exception_only(error)).strip(), trace, code=1)
+        return _report(Path(report), error, "".join(traceback.format_exception_only(error)).strip(), trace, code=1)
     return 0
+
+
+class _LogFormatter(logging.Formatter):
+    """The time and the message; warnings are marked, so that whoever follows the log can pick them out."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name that logging calls
+        is_warning = record.levelno >= logging.WARNING and record.name.partition(".")[0] not in _OF_LIBRARIES
+        return f"{record.asctime} {WARNING_MARK if is_warning else ''}{record.message}"
 
 
 def _execute(source: Path, function: str, executor_input: Path) -> None:
@@ -80,10 +91,10 @@ def _below(error: BaseException, source: str) -> TracebackType | None:
     return trace or error.__traceback__
 
 
-def _report(report: Path, error: str, detail: str, *, code: int) -> int:
-    report.write_text(json.dumps({"error": error, "detail": detail}))
+def _report(report: Path, error: Exception, message: str, detail: str, *, code: int) -> int:
+    report.write_text(json.dumps({"error": message, "kind": type(error).__name__, "detail": detail}))
     sys.stdout.flush()
-    sys.stderr.write(f"{detail or error}\n")
+    sys.stderr.write(f"{detail or message}\n")
     return code
 
 

@@ -207,11 +207,13 @@ class LauncherContract:
             "worker-0", 1, "worker-0 ended: exit code 1", []
         )  # fmt: skip
         assert "hello from worker-0" in outcome.end_of_log
+        assert outcome.restart_limit is None
 
     def test_restarts_are_bounded(self, launcher: Launcher, tmp_path: Path) -> None:
         spec = ClusterSpec.from_mapping({"worker": 2, "max_restarts": 1})
         outcome = run_cluster(launcher, job(tmp_path / "job", spec=spec, codes={"worker-1": 138}))
         assert (outcome.is_success, len(outcome.restarts), outcome.exit_code) == (False, 1, 138)
+        assert outcome.restart_limit == 1
 
     def test_members_that_never_join_are_not_waited_for_for_ever(self, launcher: Launcher, tmp_path: Path) -> None:
         spec = ClusterSpec.from_mapping({"worker": 2, "rendezvous_timeout_s": 0.5, "max_restarts": 0})

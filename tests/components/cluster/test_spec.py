@@ -51,7 +51,7 @@ def test_exactly_one_member_is_chief(roles: dict[str, int], chief: str) -> None:
         ({"worker": 1.5}, r"cluster\.worker must be a whole number of at least 0, got 1\.5"),
         ({"worker": -1}, r"cluster\.worker must be a whole number of at least 0, got -1"),
         ({"chief": 2}, r"cluster\.chief must be 0 or 1, got 2"),
-        ({"ps": 1}, "parameter servers need a chief, which coordinates, and at least one worker"),
+        ({"ps": 1}, r'^cluster\.ps needs at least one worker, such as \{"worker": 2, "ps": 1\}$'),
         ({"worker": 1, "evaluator": 2}, r"cluster\.evaluator must be 0 or 1, got 2"),
         ({"worker": {"replicas": 2, "gpu": 1}}, r"no setting cluster\.worker\.gpu; there are: accelerator, image"),
         ({"worker": 1, "rendezvous_timeout_s": 0}, r"cluster\.rendezvous_timeout_s must be a number above 0"),
@@ -60,6 +60,19 @@ def test_exactly_one_member_is_chief(roles: dict[str, int], chief: str) -> None:
 def test_what_cannot_be_a_cluster_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSetting, match=message):
         ClusterSpec.from_mapping(values)
+
+
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [
+        ({}, "1 replica"),
+        ({"worker": 2}, "2 replicas"),
+        ({"worker": 2, "ps": 1}, "2 workers, 1 parameter server"),
+        ({"worker": 1, "ps": 2}, "1 worker, 2 parameter servers"),
+    ],
+)
+def test_who_trains_is_said_in_words(roles: dict[str, int], words: str) -> None:
+    assert ClusterSpec.from_mapping(roles).who_trains(max(1, roles.get("worker", 0))) == words
 
 
 ADDRESSES = {"chief": ["h:1"], "worker": ["h:2", "h:3"], "evaluator": ["h:4"]}

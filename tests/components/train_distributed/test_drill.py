@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trainwright_components.cluster.spec import Member
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.train_distributed.disturbing import MOMENTS, Disturbance
 from trainwright_components.train_distributed.drill import DrillResult, plan_disturbance, run_drill
 from trainwright_components.training.result import read_result
@@ -75,6 +75,7 @@ def test_members_beside_the_chief_cost_what_they_hold(
     result = drill(small_dataset, tmp_path, disturbance, cluster=cluster, module=PLAIN)
     assert (result.has_survived, result.step, result.resumed_at) == (True, 10, resumed_at)
     assert result.reasons == (f"{role}-0 ended: killed by signal 9",)
+    assert result.note == ""
     assert result.steps_lost == (2 if resumed_at else 0)
 
 
@@ -94,17 +95,38 @@ def test_one_process_that_is_watched_over_survives_too(small_dataset: Path, tmp_
 
 
 def test_what_does_not_survive_says_why(small_dataset: Path, tmp_path: Path) -> None:
-    cluster = {"worker": 2, "max_restarts": 0}
-    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=6), cluster=cluster)
+    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=6), cluster={"max_restarts": 0})
     assert not result.has_survived
     assert "worker-1 ended: killed by signal 9" in result.error
     assert result.noticed_s is None
 
 
-def test_a_moment_that_never_comes_is_told(small_dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_worker_that_is_lost_while_ten_steps_are_handed_out_costs_none(small_dataset: Path, tmp_path: Path) -> None:
+    cluster = {"worker": 2, "ps": 1}
+    training = {**TRAINING, "checkpoint_every_steps": 0, "steps_per_call": 10}
+    disturbance = plan_disturbance("worker", step=10, cluster=cluster)
+    result = drill(small_dataset, tmp_path, disturbance, cluster=cluster, module=PLAIN, training=training)
+    assert (result.has_survived, result.steps_lost, result.note) == (True, 0, "")
+    assert result.reasons == ("worker-1 ended: killed by signal 9",)
+    assert read_result(tmp_path / "disturbed").steps == 24
+
+
+def test_a_step_that_the_training_does_not_have_is_refused_before_it(small_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="step 25 never comes: this training has 24 steps, 6 in each of 4 epochs"):
+        drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=25))
+    training = {**TRAINING, "steps_per_epoch": 2}
+    with pytest.raises(InvalidSetting, match="this training has 8 steps, 2 in each of 4 epochs"):
+        drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=9), training=training)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_moment_that_never_came_is_a_failure(small_dataset: Path, tmp_path: Path) -> None:
     chief = Member(role="chief", index=0)
-    with pytest.raises(InvalidSetting, match="the training ended before chief-0 was training at step 99"):
-        drill(small_dataset, tmp_path, Disturbance(member=chief, step=99), cluster={"chief": 1})
+    module = tmp_path / "own.py"
+    module.write_text(f"{NET.read_text()}\n\ndef train(context):\n    return build_model(context)\n")
+    with pytest.raises(RunFailed, match="the training ended before chief-0 was training at step 99"):
+        drill(small_dataset, tmp_path, Disturbance(member=chief, step=99), cluster={"chief": 1}, module=module)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +136,8 @@ def test_a_moment_that_never_comes_is_told(small_dataset: Path, tmp_path: Path) 
         ("worker", 0, {"worker": 3}, "worker-0"),
         ("worker", None, {"worker": 3}, "worker-2"),
         ("chief", None, None, "chief-0"),
+        ("worker", None, {"max_restarts": 0}, "worker-1"),
+        ("ps", None, {"stall_timeout_s": 5}, "ps-0"),
     ],
 )
 def test_the_last_of_a_role_is_disturbed_unless_another_is_named(

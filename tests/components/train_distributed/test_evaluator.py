@@ -32,7 +32,7 @@ def train(
 
 def assert_scored(result: TrainingResult) -> None:
     """Each checkpoint lies at the end of an epoch, after which the training itself scored the same weights."""
-    assert [one.step for one in result.evaluations] == [6, 12, 18]
+    assert [(one.step, one.epoch) for one in result.evaluations] == [(6, 0), (12, 1), (18, 2)]
     for evaluation, epoch in zip(result.evaluations, result.history, strict=True):
         assert evaluation.metrics == pytest.approx(
             {name: value for name, value in epoch.items() if name.startswith("val_")}, abs=1e-5

@@ -111,7 +111,8 @@ def test_a_member_lost_too_often_is_reported_by_the_newest_checkpoint(options: d
 
 def test_restarts_are_reported_also_when_they_did_not_help(options: dict[str, Any]) -> None:
     params, cluster = {"member": "worker-1", "step": 10}, {"worker": 2, "max_restarts": 1}
-    page = failed_page(options, TrainingFailed, "killed by signal 9 after 1 restart", params=params, cluster=cluster)
+    said = "killed by signal 9 after 1 restart; no more are allowed by cluster.max_restarts=1, which can"
+    page = failed_page(options, TrainingFailed, said, params=params, cluster=cluster)
     restart = page.partition("<h2>Restarts</h2>")[2]
     assert re.findall(r"<td[^>]*>([^<]*)</td>", restart)[1:4:2] == [
         "worker-1 ended: killed by signal 9",

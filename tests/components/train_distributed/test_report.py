@@ -51,6 +51,13 @@ def test_the_page_tells_speed_checkpoints_returns_and_restarts(tmp_path: Path) -
     assert page.count("<svg") == 2
 
 
+def test_parameter_servers_are_not_counted_as_replicas(tmp_path: Path) -> None:
+    result = TrainingResult(history=[], metrics={}, steps=1, seconds=1.0, model_folder=tmp_path)
+    cluster = ClusterSpec.from_mapping({"worker": 2, "ps": 1})
+    write_report(tmp_path / "page.html", result, settings=TrainingSettings(), params={}, cluster=cluster)
+    assert "2 workers, 1 parameter server" in (tmp_path / "page.html").read_text()
+
+
 def test_speed_and_rate_are_drawn_over_the_steps() -> None:
     speed, rate = draw_course(COURSE).axes
     assert speed.lines[0].get_xydata().tolist() == [[10, 640], [30, 1280]]

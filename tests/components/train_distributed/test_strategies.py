@@ -169,7 +169,7 @@ def test_a_difference_that_cannot_be_measured_is_said_so(
             {"layout": {"frist/kernel": 1}},
             {},
             InvalidSetting,
-            "no weight is called 'frist/kernel'; there are first/kernel",
+            "no weight is called 'frist/kernel'; did you mean 'first/kernel'",
         ),
         (
             {"layout": {"first/kernel": 2}},

@@ -16,6 +16,7 @@ from trainwright_components.errors import InvalidData, InvalidModule, InvalidSet
 from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.members.place import Place
+from trainwright_components.training.recovery.checkpoints import checkpoint_files, read_checkpoint
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
@@ -96,6 +97,43 @@ def test_a_training_that_ended_starts_anew(write_module: Write, tiny_dataset: Pa
     first = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
     again = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
     assert (again.resumed_at, again.history) == (0, first.history)
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_checkpoint_at_the_end_of_an_epoch_is_written_once_and_holds_that_end(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, patience: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    settings = replace(FAST, checkpoint_every_steps=6, keep_checkpoints=9, early_stopping_patience=patience)
+    module, params = load_module(write_module(MODULE)), {"rate": 0.0} if patience else {}
+    result = run_training(module, tiny_dataset, tmp_path / "model", params=params, settings=settings)
+    steps = [6, 12] if patience else [6, 12, 18]
+    assert [one.step for one in result.course.checkpoints] == steps
+    for number, path in enumerate(reversed(checkpoint_files(tmp_path / "model" / "checkpoints")), start=1):
+        position = read_checkpoint(path.read_bytes())[0].progress["position"]
+        assert (position["epoch"], position["step_in_epoch"]) == (number, 0)
+        assert position["history"] == result.history[:number]
+    assert any(message.startswith("strategy one_device, 1 replica: ") for message in caplog.messages)
+
+
+def test_a_training_that_is_cut_off_after_an_epoch_goes_on_with_the_next(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    module = load_module(write_module(MODULE))
+    settings = replace(FAST, checkpoint_every_steps=6, deterministic=True, early_stopping_patience=9)
+    undisturbed = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
+
+    def cut_off(epoch: int, metrics: Mapping[str, float]) -> bool:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(module, tiny_dataset, tmp_path / "two", settings=settings, on_epoch_end=cut_off)
+    resumed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
+    assert (resumed.resumed_at, resumed.history) == (6, undisturbed.history)
+    for one, other in zip(weights_of(resumed), weights_of(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_folder_holds_all_that_is_needed_to_use_the_model(

@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.strategies.sharding import VariableSharding
 
 SCRIPT = Path(__file__).parent / "modules" / "shard_weights.py"
 
@@ -24,3 +28,22 @@ def test_each_device_has_its_part(warm_parent: WarmParent, tmp_path: Path) -> No
     assert found["adam/sequential_last_kernel_velocity"] == on_both([3, 2])
     assert found["first/bias"] == on_both([6])
     assert found["adam/learning_rate"] == on_both([])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("dnese/kernel", r"did you mean 'dense/kernel'\?"),
+        ("zz", "there are net/dense/kernel, net/dense/bias"),
+    ],
+)
+def test_a_layout_that_fits_no_weight_is_refused_with_those_of_the_model(pattern: str, hint: str) -> None:
+    sharding = VariableSharding(devices=["CPU:0"], axes={pattern: 1})
+    with pytest.raises(InvalidSetting, match=f"no weight is called '{pattern}'; {hint}$"):
+        sharding.check_all_found(["net/dense/kernel", "net/dense/bias"])
+
+
+def test_of_many_weights_the_first_are_named() -> None:
+    sharding = VariableSharding(devices=["CPU:0"], axes={"zz": 1})
+    with pytest.raises(InvalidSetting, match=r"there are w00, .*, w11 and 3 more$"):
+        sharding.check_all_found([f"w{number:02}" for number in range(15)])

@@ -50,3 +50,20 @@ def sums(x: float, times: int = 3, options: dict = {"a": 1}, fail: bool = False)
 def waiting(folder: str, x: float = 1.0):
     """Wait for a file."""
     add(a=wait(a=x, folder=folder).output)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def complain(units: int):
+    """Warn, then refuse a setting."""
+    import logging
+
+    from trainwright_components.errors import InvalidSetting
+
+    logging.getLogger("mine").warning("few units")
+    raise InvalidSetting(f"units must be at least 1, got {units}")
+
+
+@dsl.pipeline(name="complaining")
+def complaining(units: int = 0):
+    """A step that only another setting can mend."""
+    complain(units=units)

@@ -1,6 +1,8 @@
 """`trainwright drill`: a training of the digits that loses a member, told in a table and as JSON."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,23 @@ def test_a_member_that_the_cluster_lacks_is_refused_before_any_work(trainwright:
     assert outcome.code == 2
     assert "the cluster has no evaluator-0; it has worker-0, worker-1" in json.loads(outcome.out)["error"]["message"]
     assert "preparing" not in outcome.err
+
+
+def test_a_step_too_far_is_refused_without_a_word_of_tensorflow(home: Path) -> None:
+    command = [sys.executable, "-m", "trainwright_pipelines.cli.main", "drill", "--at-step", "500"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "preparing digits",
+        "error: step 500 never comes: this training has 60 steps, 20 in each of 3 epochs",
+    ]
+
+
+@pytest.mark.slow
+def test_servers_are_drilled_with_one_step_at_a_time_which_is_said(trainwright: Callable) -> None:
+    outcome = trainwright("drill", "--no-compare", "--at-step", "5", "--role", "ps", "--set", "training.epochs=1")
+    assert outcome.code == 0
+    assert "with one step handed out at a time; training.steps_per_call=N hands out N" in outcome.out
 
 
 @pytest.mark.slow

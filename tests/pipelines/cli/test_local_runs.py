@@ -83,6 +83,18 @@ def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(t
     assert Path(folder).is_dir()
 
 
+def test_after_a_setting_that_cannot_be_used_another_one_is_asked_for(trainwright: Callable) -> None:
+    outcome = trainwright("run", SUMS.replace(":sums", ":complaining"))
+    assert outcome.code == 1
+    assert "step complain failed: units must be at least 1, got 0" in outcome.err
+    assert outcome.err.splitlines()[-1] == "correct the setting and run again"
+    assert "resume" not in outcome.err
+    assert "rerun" not in outcome.err
+    shown = trainwright("runs", "show")
+    assert shown.err.splitlines()[-1] == "correct the setting and run again"
+    assert outcome.err.count("complain: few units\n") == 1
+
+
 def test_an_error_is_not_repeated_as_the_end_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log"
     log.write_text("reading rows\nrows.csv lacks the column age\nAdd it, or name another\n")

@@ -33,6 +33,20 @@ def test_ids_stay_whole_and_a_long_last_column_is_cut_to_its_line() -> None:
     assert lines[1].rstrip().endswith("…")
 
 
+def test_a_long_last_column_of_several_lines_is_one_line_without_a_terminal_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ("train-and-deploy-1234", "a reason\n  of two lines " * 20)
+    print_table([row], header=("RUN", ""), fold_last=False)
+    monkeypatch.delenv("COLUMNS")
+    print_table([row], header=("RUN", ""), fold_last=False)
+    _, narrow, _, wide = capsys.readouterr().out.splitlines()
+    assert narrow.startswith("train-and-deploy-1234  a reason of two lines a reason")
+    assert (len(narrow), narrow[-1]) == (60, "…")
+    assert 60 < len(wide) <= 200
+    assert len(shown(row, header=("RUN", ""), fold_last=False)) == 2
+
+
 def test_a_description_is_folded() -> None:
     lines = shown(("name", "a long reason " * 9), header=("NAME", "WHAT IT IS"))
     assert len(lines) == 4

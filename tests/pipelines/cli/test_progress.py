@@ -1,6 +1,7 @@
 """Progress: plain lines, and a table in a terminal."""
 
 import io
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,6 +50,38 @@ def test_plain_progress_is_one_line_per_change() -> None:
         "a: succeeded  2.0 s",
         "b: cached",
         "c: failed  1 min 15 s  out of luck",
+    ]
+
+
+class Spoken(io.StringIO):
+    """Tells when a line was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_spoken = threading.Event()
+
+    def flush(self) -> None:
+        self.has_spoken.set()
+
+
+def test_warnings_of_running_steps_are_passed_on_once(tmp_path: Path) -> None:
+    restart = "worker-1 ended: killed by signal 9; restart 1 of 2"
+    log, stream = tmp_path / "log", Spoken()
+    log.write_text("21:05:00 epoch 1\n")
+    with PlainProgress(stream) as progress:
+        progress(_event("train", State.RUNNING, log=log))
+        stream.has_spoken.clear()
+        with log.open("a") as growing:
+            growing.write(f"21:05:01 warning: {restart}\n21:05:02 warning: {restart}\n21:05:03 [ps-0] warning: none\n")
+        assert stream.has_spoken.wait(30)
+        with log.open("a") as growing:
+            growing.write("21:05:04 warning: at last\n21:05:05 warning: half")
+        progress(_event("train", State.SUCCEEDED, log=log, finished=START))
+    assert stream.getvalue().splitlines() == [
+        "train: running",
+        f"train: {restart}",
+        "train: at last",
+        "train: succeeded  0.0 s",
     ]
 
 

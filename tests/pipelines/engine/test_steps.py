@@ -83,6 +83,7 @@ def test_our_own_components_find_tensorflow_imported(executed: Executed) -> None
 def test_our_own_errors_show_their_message_without_a_traceback(executed: Executed) -> None:
     step = executed("ours").tasks["refuse"]
     assert step.error == "the column 'colour' is missing"
+    assert step.attempts[-1].error_kind == "InvalidData"
     assert step.error_detail == ""
     assert "Traceback" not in step.log.read_text()
 

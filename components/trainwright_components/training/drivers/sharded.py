@@ -38,7 +38,7 @@ class ShardedDriver:
         self.has_validation = validation_batches is not None
         with sharding.variables():
             build_variables(model, batch)
-        sharding.check_all_found()
+        sharding.check_all_found([weight.path for weight in model.weights])
         self._train_step = tf.function(lambda data: model.train_step(data), reduce_retracing=True, autograph=False)
         self._test_step = tf.function(lambda data: model.test_step(data), reduce_retracing=True, autograph=False)
 

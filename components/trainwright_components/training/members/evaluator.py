@@ -176,10 +176,12 @@ class Evaluator:
         metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
         if self.settings.monitor.startswith("val_") or OTHERWISE not in metrics:
             check_monitor(self.settings.monitor, metrics)
+        position = checkpoint.progress["position"]
+        is_end = position["step_in_epoch"] == 0  # of the epoch before the one that comes next
         return Evaluation(
             training=fingerprint,
             step=checkpoint.step,
-            epoch=int(checkpoint.progress["position"]["epoch"]),
+            epoch=max(0, int(position["epoch"]) - is_end),
             metrics=metrics,
             seconds=time.monotonic() - started,
         )

@@ -5,9 +5,10 @@ made in place of its own. Two things would make TensorFlow 2.21 compute wrong nu
 assigned in another layout than the variable's, and its combining of reductions that follow each other.
 """
 
+import difflib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DIMENSION = "shard"
+_MOST_NAMES = 12
 _COMBINE_VARIABLE = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
 
 
@@ -63,12 +65,11 @@ class VariableSharding:
         with tf.variable_creator_scope(create):
             yield
 
-    def check_all_found(self) -> None:
-        """Refuse a pattern that fits no weight."""
+    def check_all_found(self, weights: Collection[str]) -> None:
+        """Refuse a pattern that fits no variable; `weights` are the paths of the model's own."""
         for pattern in self.axes:
             if not any(_fits(path, pattern) for path in self._made):
-                known = ", ".join(self._made)
-                raise InvalidSetting(f"training.layout: no weight is called {pattern!r}; there are {known}")
+                raise InvalidSetting(f"training.layout: no weight is called {pattern!r}; {_known(pattern, weights)}")
 
     def replicate(self, value: Any) -> "tf.Tensor":
         """`value` whole on each device."""
@@ -103,6 +104,15 @@ class VariableSharding:
                 f"training.layout: {path} of shape {tuple(shape)} cannot be cut along axis {axis} into "
                 f"{len(self.devices)} equal parts"
             )
+
+
+def _known(pattern: str, weights: Collection[str]) -> str:
+    parts = pattern.count("/") + 1
+    ends = ["/".join(path.split("/")[-parts:]) for path in weights]
+    if close := difflib.get_close_matches(pattern, ends, n=1):
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(weights) - _MOST_NAMES} more" if len(weights) > _MOST_NAMES else ""
+    return f"there are {', '.join(list(weights)[:_MOST_NAMES])}{more}"
 
 
 def _fits(path: str, pattern: str) -> bool:
