@@ -321,6 +321,8 @@ class HttpConnection(GuardedConnection):
             return
         view = memoryview(content)
         for start in range(0, len(view), _WRITTEN_AT_ONCE):
+            if self.transport.is_closing():  # the client is gone
+                return
             self.transport.write(view[start : start + _WRITTEN_AT_ONCE])
 
     def _finish(self) -> None:
