@@ -2,9 +2,10 @@
 
 A run in TensorFlow's thread pool, with a limit on its time, costs more than a small model itself. So runs are timed;
 once the best of a few is quick, and if the graph has no loops, later ones stay in the caller's thread without a limit.
-One that then takes long ends this for good.
+One that then takes long ends this, until the best of many more is quick: what was long may have been the machine.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ QUICK_S = 0.5e-3
 """The best run of what counts as quick: a busy machine makes runs longer, never shorter."""
 _NO_LONGER_QUICK_S = 50e-3  # far above what a busy machine adds to a quick run
 _TIMED_RUNS = 8
+_DISTRUST = 16  # times as many runs are timed after each long one
 _TIMEOUTS_MS = tuple(128 * 4**power for power in range(8))  # up to 35 minutes
 _IN_CALLERS_THREAD = -1
 
@@ -35,7 +37,8 @@ class Runner:
         self._prepare = prepare
         self._limited: dict[int, Compute] = {}
         self._direct: Compute | None = None
-        self._seconds: list[float] = []
+        self._timed, self._best_s = 0, math.inf
+        self._wanted_runs = _TIMED_RUNS
         self._may_be_quick = not has_loops
 
     @property
@@ -60,7 +63,8 @@ class Runner:
         fetched = compute(*values)
         seconds = time.perf_counter() - started
         if direct is not None and seconds > _NO_LONGER_QUICK_S:
-            self._direct, self._may_be_quick = None, False
+            self._direct = None
+            self._wanted_runs *= _DISTRUST
         elif direct is None and self._may_be_quick:
             self._decide(seconds)
         return fetched
@@ -71,12 +75,12 @@ class Runner:
         return self._limited[timeout_ms]
 
     def _decide(self, seconds: float) -> None:
-        self._seconds.append(seconds)
-        if len(self._seconds) < _TIMED_RUNS:
+        self._timed, self._best_s = self._timed + 1, min(self._best_s, seconds)
+        if self._timed < self._wanted_runs:
             return
-        if min(self._seconds) < QUICK_S:
+        if self._best_s < QUICK_S:
             self._direct = self._prepare(config_pb2.RunOptions(inter_op_thread_pool=_IN_CALLERS_THREAD))
-        self._seconds.clear()
+        self._timed, self._best_s = 0, math.inf
 
 
 def _timeout_ms(deadline: float | None) -> int:
