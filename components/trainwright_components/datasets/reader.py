@@ -65,10 +65,14 @@ def check_count(dataset: Path, split: str, rows: int) -> None:
     """
     counted = Statistics.load(dataset).splits.get(split)
     if counted is not None and counted.rows != rows:
-        raise InvalidData(
-            f"the files of {dataset} do not hold the rows that its statistics.json counts: {split} has {rows} rows "
-            f"instead of {counted.rows}; prepare the data again"
-        )
+        raise miscounted(dataset, f"{split} has {rows} rows instead of {counted.rows}")
+
+
+def miscounted(dataset: Path, what: str) -> InvalidData:
+    """The error about a dataset whose files and statistics differ."""
+    return InvalidData(
+        f"the files of {dataset} do not hold the rows that its statistics.json counts: {what}; prepare the data again"
+    )
 
 
 def check_files(dataset: Path, split: str) -> None:
@@ -77,13 +81,10 @@ def check_files(dataset: Path, split: str) -> None:
     Raises:
         InvalidData: It does.
     """
-    import tensorflow as tf
-
     locations = _split_locations(dataset, split)
     if split in _referenced_files(dataset) or all(Path(location).stat().st_size for location in locations):
         return
-    records = tf.data.TFRecordDataset(locations)
-    check_count(dataset, split, int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)))
+    check_count(dataset, split, _count_records(locations))
 
 
 def count_rows(dataset: Path, split: str) -> int:
@@ -96,12 +97,19 @@ def find_damaged(dataset: Path, split: str) -> str:
     import tensorflow as tf
 
     for location in _split_locations(dataset, split):
-        records = tf.data.TFRecordDataset(location)
         try:
-            records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)
+            _count_records([location])
         except (tf.errors.DataLossError, tf.errors.NotFoundError):
             return location
     return ""
+
+
+def _count_records(locations: Sequence[str]) -> int:
+    """How many records the files hold, by reading all of them."""
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset(list(locations))
+    return int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
 
 def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "tf.data.Dataset":

@@ -69,7 +69,7 @@ def run_training(
         SystemExit: SIGTERM came; a checkpoint is saved and the code is 143.
     """
     settings, place = settings or TrainingSettings(), place or Place()
-    choose_strategy(settings, place.cluster)  # refuses before anything is done that cannot be undone
+    choose_strategy(settings, place.cluster)  # refuses before anything is done; chosen again once GPUs are
     if place.cluster.is_empty:
         prepare_output(output)
     context = make_context(module, dataset, params or {}, settings, role=place.role, role_index=place.member.index)

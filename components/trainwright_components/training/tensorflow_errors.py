@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainwright_components.datasets.reader import find_damaged
+from trainwright_components.datasets.reader import find_damaged, miscounted
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, TrainingFailed
 
@@ -30,10 +30,7 @@ def in_words_of_training(batch_size: int, dataset: Path) -> Iterator[None]:
     except tf.errors.FailedPreconditionError as error:
         if _CARDINALITY not in str(error):
             raise
-        raise InvalidData(
-            f"the files of {dataset} do not hold the rows that its statistics.json counts: {_essence(error)}; "
-            "prepare the data again"
-        ) from error
+        raise miscounted(dataset, _essence(error)) from error
     except tf.errors.ResourceExhaustedError as error:
         raise TrainingFailed(
             f"out of memory at training.batch_size {batch_size}: {_essence(error)}; lower the batch size"

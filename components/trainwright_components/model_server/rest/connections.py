@@ -8,6 +8,7 @@ import contextlib
 import enum
 import resource
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -66,7 +67,7 @@ class Phase(enum.Enum):
     """The last answer is sent, and what the client goes on sending is thrown away until it has read that."""
 
 
-class GuardedConnection(asyncio.Protocol):
+class GuardedConnection(asyncio.Protocol, ABC):
     """What a guard knows of a connection."""
 
     transport: asyncio.Transport
@@ -88,13 +89,13 @@ class GuardedConnection(asyncio.Protocol):
         """Whether a request that came whole is not answered yet."""
         return False
 
+    @abstractmethod
     def close_if_unused(self) -> None:
         """Close, unless a request has begun."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, status: HTTPStatus) -> None:
         """End the connection; the client may be told a status."""
-        raise NotImplementedError
 
 
 class ConnectionGuard:
