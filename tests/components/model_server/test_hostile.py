@@ -13,6 +13,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -245,3 +246,30 @@ def test_many_connections_that_say_nothing_hurt_nobody(target: Any) -> None:
     assert still_answers(target)
     for connection in silent:
         connection.close()
+
+
+class Convolution(tf.Module):
+    """One convolution over images of one channel, which the signature takes without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.ones((3, 3, 1, 1)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8], tf.float32, name="image")])
+    def serve(self, image: Any) -> Any:
+        return {"y": tf.reduce_sum(tf.nn.conv2d(image[..., tf.newaxis], self.kernel, 1, "SAME"), [1, 2, 3])}
+
+
+@pytest.mark.parametrize("flags", [{}, {"enable_batching": True}])
+def test_inputs_of_another_shape_end_no_server(
+    flags: dict[str, Any], start_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    """TensorFlow's convolutions end the process for an input of another rank."""
+    model = Convolution()
+    tf.saved_model.save(model, str(tmp_path / "conv" / "1"), signatures={"serving_default": model.serve})
+    server = start_server(model_name="conv", model_base_path=tmp_path / "conv", **flags)
+    path, image = "/v1/models/conv:predict", [[1.0] * 8] * 8
+    for wrong, shape in (([1.0], "1"), ([[1.0] * 8], "1,8"), ([image[:7]], "1,7,8"), ([[image]], "1,1,8,8")):
+        status, message = server.error(path, {"instances": wrong})
+        assert (status, message) == (400, f"Input image has shape [{shape}], but the signature takes [?,8,8]")
+    assert server.json(path, {"instances": [image]}) == {"predictions": [pytest.approx(22 * 22)]}

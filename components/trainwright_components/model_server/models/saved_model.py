@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
@@ -18,6 +19,8 @@ from trainwright_components.model_server.status import Code, StatusError, invali
 _MOST_PREPARED = 256
 DEFAULT_TAGS = ("serve",)
 _LOOP = re.compile(r"While|^Enter$|^For$|Map(Defun|Fn)|PyFunc|Queue|Barrier|Stage|Recv|Iterator")
+_ENDS_THE_PROCESS = re.compile(r"Conv|Pool|BatchNorm|LRN")
+"""Operations that TensorFlow 2.21 ends the process for, not the run, when their input has another rank (by oneDNN)."""
 
 
 class SavedModel:
@@ -52,7 +55,10 @@ class SavedModel:
         self._session: Any | None = session
         self._on_run = on_run
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
-        self._has_loops = _has_loops(meta_graph.graph_def)
+        self._has_loops = _has_any(meta_graph.graph_def, _LOOP)
+        self._shapes: dict[str, dict[str, tf.TensorShape]] = {}
+        if _has_any(meta_graph.graph_def, _ENDS_THE_PROCESS):
+            self._shapes = {name: _shapes_of(signature) for name, signature in self.signatures.items()}
         self._feeds = {name: frozenset(info.name for info in s.inputs.values()) for name, s in self.signatures.items()}
         self._runners: dict[tuple[tuple[str, ...], tuple[str, ...]], Runner] = {}
         self._runners_by_feeds: dict[frozenset[str], list[Runner]] = {}
@@ -61,6 +67,7 @@ class SavedModel:
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         """See `Servable.run`."""
+        self._check_shapes(signature_name, inputs)
         question = (signature_name, tuple(inputs), tuple(outputs))
         runner = self._prepared.get(question)
         if runner is None:
@@ -72,6 +79,7 @@ class SavedModel:
 
     def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         """See `Servable.run_together`."""
+        self._check_shapes(outputs[0].signature, inputs)
         names = [self.signatures[output.signature].outputs[output.alias].name for output in outputs]
         fetches = tuple(dict.fromkeys(names))
         runner = self._runner(self.signatures[outputs[0].signature], inputs, fetches)
@@ -114,6 +122,13 @@ class SavedModel:
                 self._runners_by_feeds.setdefault(frozenset(feeds), []).append(runner)
             return self._runners[feeds, fetches]
 
+    def _check_shapes(self, signature_name: str, inputs: Tensors) -> None:
+        for alias, shape in self._shapes.get(signature_name, {}).items():
+            if alias in inputs and not shape.is_compatible_with(np.shape(inputs[alias])):
+                given = ",".join(map(str, np.shape(inputs[alias])))
+                wanted = ",".join("?" if size is None else str(size) for size in shape.as_list())
+                raise invalid_argument(f"Input {alias} has shape [{given}], but the signature takes [{wanted}]")
+
     def _run(self, runner: Runner, inputs: Tensors) -> list[Any]:
         try:
             values = runner.run(list(inputs.values()), current_request().deadline)
@@ -125,10 +140,19 @@ class SavedModel:
         return values
 
 
-def _has_loops(graph: Any) -> bool:
-    """Whether some operation may compute, or wait, for any time."""
+def _has_any(graph: Any, operation: re.Pattern[str]) -> bool:
+    """Whether the graph, or a function of it, has such an operation."""
     nodes = [graph.node, *(function.node_def for function in graph.library.function)]
-    return any(_LOOP.search(node.op) for group in nodes for node in group)
+    return any(operation.search(node.op) for group in nodes for node in group)
+
+
+def _shapes_of(signature: Any) -> dict[str, tf.TensorShape]:
+    """The shapes of inputs, as far as anything is known of them."""
+    return {
+        alias: tf.TensorShape(info.tensor_shape)
+        for alias, info in signature.inputs.items()
+        if not info.tensor_shape.unknown_rank
+    }
 
 
 def _load_error(error: Exception, path: Path) -> StatusError:
