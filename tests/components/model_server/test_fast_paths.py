@@ -47,6 +47,7 @@ def assert_same(body: bytes, dtype: tf.DType) -> bool:
     assert (fast.signature_name, fast.is_row) == (slow.signature_name, slow.is_row)
     assert fast.inputs["x"].dtype == slow.inputs["x"].dtype
     np.testing.assert_array_equal(fast.inputs["x"], slow.inputs["x"])
+    np.testing.assert_array_equal(np.signbit(fast.inputs["x"]), np.signbit(slow.inputs["x"]))
     assert fast.inputs["x"].shape == slow.inputs["x"].shape, body
     return True
 
@@ -56,7 +57,7 @@ def random_body(rng: random.Random) -> bytes:
         [
             lambda: rng.randint(-5, 5),
             lambda: rng.uniform(-1e3, 1e3),
-            lambda: rng.choice([0, -0.0, 1e-40, 1 << 24, (1 << 24) - 1, 1 << 53, -(1 << 63), (1 << 64) - 1, 1e300]),
+            lambda: rng.choice([0, -0.0, 1e-40, 1 << 24, 16_777_217, 1 << 53, -(1 << 63), (1 << 64) - 1, 1e300]),
         ]
     )
 
@@ -79,6 +80,15 @@ def test_both_ways_read_the_same_requests(dtype: tf.DType) -> None:
     rng = random.Random(dtype.as_datatype_enum)
     answered = sum(assert_same(random_body(rng), dtype) for _ in range(1_500))
     assert (answered > 10) == (dtype not in LEFT_TO_THE_EXACT_WAY)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64], ids=lambda dtype: str(dtype.name))
+def test_both_ways_take_numbers_that_a_decimal_type_cannot_hold(dtype: tf.DType) -> None:
+    integers = b"-0, 16777217, -16777217, 9007199254740993, -9223372036854775808, 18446744073709551615"
+    decimals = b"-0.0, 1e39, -1e39, 1e300, 3.4028235677973362e38, 3.4028235677973366e38, 1e-50, 1e-400"
+    for numbers in (integers, decimals, integers + b", " + decimals):
+        assert assert_same(b'{"instances": [[' + numbers + b"]]}", dtype)
+        assert assert_same(b'{"inputs": {"x": [' + numbers + b"]}}", dtype)
 
 
 @pytest.mark.parametrize("dtype", [tf.int8, tf.int16, tf.uint8], ids=lambda dtype: str(dtype.name))
@@ -131,7 +141,8 @@ def test_both_ways_write_the_same_decimals(kind: Any) -> None:
     rng = np.random.default_rng(0)
     numbers = (rng.normal(size=2_000) * 10.0 ** rng.integers(-12, 12, 2_000)).astype(kind)
     edges = np.array([0, -0.0, 1e-4, 9.9999e-5, 999_999.94, 1e6, np.inf, -np.inf, np.nan, 1 / 3, 0.1, 3], kind)
-    flat = np.concatenate([numbers, edges, rng.integers(-1_000, 1_000, 100).astype(kind)])
+    large = np.array([16_777_218, 123_456_789, 1_435_774_380], kind)
+    flat = np.concatenate([numbers, edges, large, rng.integers(-1_000, 1_000, 100).astype(kind)])
     assert decimal_texts(flat) == [decimal_text(number, kind) for number in flat]
 
 

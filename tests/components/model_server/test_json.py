@@ -42,10 +42,6 @@ def test_the_fast_way_reads_what_the_exact_way_reads(dtype: tf.DType, shape: tup
         ([1, None], tf.float32),
         ([[1], [1, 2]], tf.float32),
         ([[1], 2], tf.float32),
-        ([16_777_217], tf.float32),
-        ([(1 << 53) + 1], tf.float64),
-        ([1e39], tf.float32),
-        ([10**400], tf.float64),
         ([1.0], tf.int32),
         ([1 << 31], tf.int32),
         ([1 << 63], tf.int64),
@@ -58,6 +54,44 @@ def test_what_the_exact_way_refuses_the_fast_way_leaves_to_it(value: list[Any], 
     assert plain_array(value, dtype) is None
     with pytest.raises(StatusError):
         read_array(value, dtype)
+
+
+@pytest.mark.parametrize(
+    ("number", "single", "double"),
+    [
+        (16_777_217, 16_777_216.0, 16_777_217.0),
+        (1_435_774_380, 1_435_774_336.0, 1_435_774_380.0),
+        ((1 << 53) + 1, 9_007_199_254_740_992.0, 9_007_199_254_740_992.0),
+        (-(1 << 63), -(2.0**63), -(2.0**63)),
+        ((1 << 64) - 1, 2.0**64, 2.0**64),
+        (10**25, 1e25, 1e25),
+        (10**300, np.inf, 1e300),
+        (3.4028235677973362e38, 3.4028234663852886e38, 3.4028235677973362e38),
+        (3.4028235677973366e38, np.inf, 3.4028235677973366e38),
+        (-1e39, -np.inf, -1e39),
+        (1e-50, 0.0, 1e-50),
+    ],
+)
+@pytest.mark.parametrize("beside", [[], [0.5]], ids=["alone", "beside a decimal"])
+def test_a_number_that_a_decimal_type_cannot_hold_becomes_the_nearest(
+    number: Any, single: float, double: float, beside: list[Any]
+) -> None:
+    value = [number, *beside]
+    for dtype, expected in ((tf.float32, np.float32(single)), (tf.float64, np.float64(double))):
+        for read in (plain_array, read_exactly, read_array):
+            array = read(value, dtype)
+            assert array.dtype == dtype.as_numpy_dtype
+            assert array[0] == expected
+    assert np.signbit(read_exactly([-0.0], tf.float32)).all()
+
+
+def test_a_byte_order_mark_before_the_body_is_skipped_and_counts_in_offsets() -> None:
+    assert parse_object(b'\xef\xbb\xbf{"instances": [1]}') == {"instances": [1]}
+    for body in (b'\xef\xbb\xbf{"instances": [x]}', b'   {"instances": [x]}'):
+        with pytest.raises(StatusError, match=r"Invalid value\. at offset: 18"):
+            parse_object(body)
+    with pytest.raises(StatusError, match=r"Invalid value\. at offset: 3"):
+        parse_object(b'\xef\xbb\xbf\xef\xbb\xbf{"instances": [1]}')
 
 
 def test_the_limits_of_types_are_read() -> None:
@@ -84,6 +118,10 @@ def test_numbers_written_read_back_bit_by_bit(dtype: Any) -> None:
         (9_000_000.0, "9e+06"),
         (0.00003, "3e-05"),
         (1_500_002.0, "1500002.0"),
+        (123_456_789.0, "123456792.0"),
+        (-16_777_218.0, "-16777218.0"),
+        (1_435_774_380.0, "1.43577434e+09"),
+        (1e25, "1e+25"),
         (float("nan"), "NaN"),
         (float("-inf"), "-Infinity"),
         (-0.0, "-0.0"),

@@ -6,7 +6,6 @@ every rule and every message.
 
 import base64
 import binascii
-import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainwright_components.model_server.rest.json_values import json_type, shown, type_constant, type_text
+from trainwright_components.model_server.rest.json_values import json_type, shown, type_text
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
@@ -30,8 +29,7 @@ _INT_RANGES = {
     tf.uint32: _UINT32,
     tf.uint64: _UINT64,
 }
-# The largest integer up to which every integer is exact in the type.
-_EXACT_INTEGERS = {tf.float32: (1 << 24) - 1, tf.float64: (1 << 53) - 1}
+_DECIMALS = {tf.float32: np.float32, tf.float64: np.float64}
 _MAX_RANK = 32  # of NumPy 1
 
 
@@ -90,13 +88,8 @@ def plain_array(value: Any, dtype: tf.DType) -> Any | None:
             return None
         shape.append(sizes.pop())
         level = list(chain.from_iterable(level))
-    if dtype in _EXACT_INTEGERS and kinds and kinds <= {int, float}:
-        wide = _as_doubles(level)
-        if wide is None or (int in kinds and np.abs(wide[np.isfinite(wide)]).max(initial=0) > _EXACT_INTEGERS[dtype]):
-            return None
-        with np.errstate(over="ignore"):
-            narrow = wide.astype(dtype.as_numpy_dtype)
-        return narrow.reshape(shape) if np.array_equal(np.isinf(narrow), np.isinf(wide)) else None
+    if dtype in _DECIMALS and kinds and kinds <= {int, float}:
+        return _filled(level, shape, dtype)
     if dtype in _INT_RANGES and kinds == {int}:
         lowest, highest = _INT_RANGES[dtype]
         if lowest <= min(level) and max(level) <= highest:
@@ -109,11 +102,13 @@ def is_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _as_doubles(level: list[Any]) -> Any | None:
-    try:
-        return np.array(level, np.float64)
-    except OverflowError:
-        return None
+def nearest(doubles: Any, kind: Any) -> Any:
+    """The numbers of a NumPy type nearest to `doubles`; infinite beyond its range.
+
+    So has TensorFlow Serving taken them since 2.5 (util/json_tensor.cc, commit 57dac6cd).
+    """
+    with np.errstate(over="ignore"):
+        return doubles.astype(kind, copy=False)
 
 
 def _filled(values: list[Any], shape: list[int], dtype: tf.DType) -> Any:
@@ -121,6 +116,8 @@ def _filled(values: list[Any], shape: list[int], dtype: tf.DType) -> Any:
         array = np.empty(len(values), object)
         array[:] = values
         return array.reshape(shape)
+    if dtype in _DECIMALS:
+        return nearest(np.array(values, np.float64), _DECIMALS[dtype]).reshape(shape)
     if dtype in _INT_RANGES and dtype.size < 4:  # TensorFlow Serving lets them wrap
         return np.array(values, np.int64).astype(dtype.as_numpy_dtype).reshape(shape)
     return np.array(values, dtype.as_numpy_dtype).reshape(shape)
@@ -164,10 +161,10 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
             raise _type_error(value, dtype)
         return decoded_base64(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if dtype in _EXACT_INTEGERS:
+    if dtype in _DECIMALS:
         if not is_number:
             raise _type_error(value, dtype)
-        return _decimal(value, dtype)
+        return value
     if dtype in _INT_RANGES:
         lowest, highest = _INT_RANGES[dtype]
         if not is_number or isinstance(value, float) or not lowest <= value <= highest:
@@ -181,22 +178,7 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
         if not isinstance(value, bool):
             raise _type_error(value, dtype)
         return value
-    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {type_constant(dtype)}")
-
-
-def _decimal(value: float, dtype: tf.DType) -> float:
-    is_integer = isinstance(value, int) and _INT64[0] <= value <= _UINT64[1]
-    if is_integer:
-        is_exact = abs(value) <= _EXACT_INTEGERS[dtype]
-    elif isinstance(value, float) and not math.isfinite(value):
-        return value
-    else:
-        is_exact = abs(value) <= float(dtype.max)
-    if not is_exact:
-        raise invalid_argument(
-            f"Cannot convert JSON value: {shown(value)} to {type_text(dtype)} without loss of precision."
-        )
-    return float(value)
+    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {type_text(dtype)}")
 
 
 def decoded_base64(value: dict[str, Any]) -> bytes:

@@ -43,7 +43,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if len(body) > _MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS:
         raise invalid_argument(f"JSON Parse error: more than {_MAX_CONTAINERS} lists and objects")
     try:
-        text = body.decode()
+        text = _without_byte_order_mark(body).decode()
     except UnicodeDecodeError as error:
         raise _parse_error("Invalid encoding in string.", error.start) from error
     try:
@@ -55,6 +55,14 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {shown(document)} Is not object")
     return document
+
+
+def _without_byte_order_mark(body: bytes) -> bytes:
+    """The body with spaces for the mark: RapidJSON skips each of its bytes, and counts them (encodedstream.h)."""
+    head = body[:3]
+    rest = head.removeprefix(b"\xef").removeprefix(b"\xbb").removeprefix(b"\xbf")
+    marked = len(head) - len(rest)
+    return b" " * marked + body[marked:] if marked else body
 
 
 def _parse_error(reason: str, offset: int) -> StatusError:

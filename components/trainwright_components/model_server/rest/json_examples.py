@@ -1,11 +1,9 @@
 """The JSON of classify and regress: examples in, results out."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow_serving.apis import classification_pb2, input_pb2, regression_pb2
 
@@ -86,13 +84,13 @@ def _is_encodable(text: str) -> bool:
 def _add(feature: feature_pb2.Feature, name: str, value: Any) -> None:
     if isinstance(value, bool | int) and value not in _INT64 and value in _UINT64:
         _check_kind(feature, name, "int64_list")
-        raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     if isinstance(value, bool | int) and value in _INT64:
         _check_kind(feature, name, "int64_list")
         feature.int64_list.value.append(int(value))
     elif isinstance(value, int | float):  # an integer too large for 64 bits is a decimal
         _check_kind(feature, name, "float_list")
-        feature.float_list.value.append(_float32(value))
+        feature.float_list.value.append(float(value))  # infinite beyond the range of float32
     elif isinstance(value, str):
         _check_kind(feature, name, "bytes_list")
         feature.bytes_list.value.append(value.encode(errors="surrogatepass"))
@@ -107,9 +105,3 @@ def _check_kind(feature: feature_pb2.Feature, name: str, kind: str) -> None:
     found = feature.WhichOneof("kind")
     if found not in {None, kind}:
         raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KIND_NAMES[found]}")
-
-
-def _float32(value: float) -> float:
-    if float(tf.float32.max) < abs(value) != math.inf:
-        raise invalid_argument(f"Cannot convert JSON value: {shown(value)} to float without loss of precision.")
-    return float(value)

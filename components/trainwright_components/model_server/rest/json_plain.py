@@ -15,6 +15,7 @@ import simdjson
 from tensorflow.core.framework import types_pb2
 
 from trainwright_components.model_server.methods.inference import DEFAULT_SIGNATURE
+from trainwright_components.model_server.rest.json_array import nearest
 from trainwright_components.model_server.rest.json_request import JsonRequest
 
 _KEPT_PARSER_BYTES = 1 << 20
@@ -22,11 +23,8 @@ _SHARED_PARSER_BYTES = 16 << 20
 _MAX_RANK = 16
 _NUMBERS_AND_SPACE = b"0123456789+-.eE \t\r\n"
 _ENDS = re.compile(rb"\A\[+")
-# By number of DataType: NumPy's type, and the values beyond which the exact way decides whether it holds them.
-_DECIMALS = {
-    types_pb2.DT_FLOAT: (np.float32, float((1 << 24) - 1)),
-    types_pb2.DT_DOUBLE: (np.float64, float((1 << 53) - 1)),
-}
+_DECIMALS = {types_pb2.DT_FLOAT: np.float32, types_pb2.DT_DOUBLE: np.float64}
+# By number of DataType: NumPy's type, and the values beyond which the exact way says what is wrong.
 _INTEGERS = {
     types_pb2.DT_INT32: (np.int32, -(1 << 31), (1 << 31) - 1),
     types_pb2.DT_INT64: (np.int64, -(1 << 63), (1 << 63) - 1),
@@ -107,21 +105,20 @@ def _large_parser(size: int) -> Iterator[simdjson.Parser]:
 
 
 def _array(value: simdjson.Array, body: bytes, dtype: int) -> Any | None:
-    kind: Any
     if dtype in _DECIMALS:
-        kind, highest = _DECIMALS[dtype]
-        flat = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
-        if not flat.size or max(-np.minimum.reduce(flat), np.maximum.reduce(flat)) > highest:
+        flat = nearest(np.frombuffer(value.as_buffer(of_type="d"), np.float64), _DECIMALS[dtype])
+        if not flat.size:
             return None
     elif dtype in _INTEGERS:
         kind, lowest, highest = _INTEGERS[dtype]
         flat = np.frombuffer(value.as_buffer(of_type="i"), np.int64)
         if not flat.size or np.minimum.reduce(flat) < lowest or np.maximum.reduce(flat) > highest:
             return None
+        flat = flat.astype(kind, copy=False)
     else:
         return None
     shape = _shape(body)
-    return None if shape is None else flat.astype(kind, copy=False).reshape(shape)
+    return None if shape is None else flat.reshape(shape)
 
 
 def _shape(body: bytes) -> tuple[int, ...] | None:

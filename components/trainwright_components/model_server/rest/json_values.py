@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import types_pb2
 
 _SHOWN_BYTES = 256
 _EXPONENT_FROM = {np.float32: 1e9, np.float64: 1e17}
+_INTEGERS_FROM = 1 << 23  # of float32; the shortest text of such an integer may end in zeros in place of its digits
 
 
 def shown(value: Any) -> str:
@@ -36,17 +36,15 @@ def json_type(value: Any) -> str:
 
 def type_text(dtype: tf.DType) -> str:
     """A tensor type as messages name it."""
-    names = {tf.float32: "float", tf.float64: "double"}
+    names = {tf.float16: "half", tf.float32: "float", tf.float64: "double"}
     return names.get(dtype, str(dtype.name))
 
 
-def type_constant(dtype: tf.DType) -> str:
-    """A tensor type as the protocol's enumeration names it."""
-    return str(types_pb2.DataType.Name(dtype.as_datatype_enum))
-
-
 def decimal_text(number: Any, dtype: Any) -> str:
-    """The shortest decimal that gives `number` back in `dtype`, always with a point or an exponent."""
+    """The shortest decimal that gives `number` back in `dtype`, always with a point or an exponent.
+
+    Large float32 have all digits, as TensorFlow Serving writes them with `%.9g` (util/json_tensor.cc, WriteDecimal).
+    """
     value = float(number)
     if math.isnan(value):
         return "NaN"
@@ -55,7 +53,9 @@ def decimal_text(number: Any, dtype: Any) -> str:
     text = f"{value:g}"
     with np.errstate(over="ignore"):
         is_exact = dtype(text) == dtype(value)
-    if not is_exact and abs(value) < _EXPONENT_FROM[dtype]:
+    if not is_exact and dtype is np.float32 and abs(value) >= _INTEGERS_FROM:
+        text = f"{value:.9g}"
+    elif not is_exact and abs(value) < _EXPONENT_FROM[dtype]:
         text = str(np.format_float_positional(dtype(value), trim="0"))
     elif not is_exact:
         text = str(dtype(value))
