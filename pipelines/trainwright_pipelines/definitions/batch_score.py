@@ -25,7 +25,6 @@ def batch_score(
         keep_columns: Columns of the source to repeat beside the predictions, such as a key.
     """
     saved_model = dsl.importer(artifact_uri=model, artifact_class=dsl.Model, reimport=False)
-    saved_model.set_display_name("saved-model")
     batch_predict(
         saved_model=saved_model.output,
         source=source,

@@ -67,7 +67,6 @@ def train_and_deploy(
         deploy: Whether to serve the model.
     """
     user_module = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact, reimport=False)
-    user_module.set_display_name("model-module")
     data = prepare_data(
         source=source,
         label=label,

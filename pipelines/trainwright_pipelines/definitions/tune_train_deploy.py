@@ -70,7 +70,6 @@ def tune_train_deploy(
         deploy: Whether to serve the model.
     """
     user_module = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact, reimport=False)
-    user_module.set_display_name("model-module")
     data = prepare_data(
         source=source,
         label=label,

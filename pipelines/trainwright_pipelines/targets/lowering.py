@@ -83,7 +83,7 @@ def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path)
 
 
 def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
-    """Real images, Kubernetes' name of GPUs; the platform document stays.
+    """Real images, Kubernetes' name of GPUs, importers without display names; the platform document stays.
 
     Raises:
         InvalidPipeline: A step uses what only Vertex has.
@@ -95,6 +95,7 @@ def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) ->
                 f"{step} uses a placeholder that only Vertex fills in ({_GOOGLE_PLACEHOLDER}_...}}}})"
             )
         _each_accelerator(step, container, _kubernetes_accelerator)
+    _drop_names_of_importers(lowered.spec)
     return lowered
 
 
@@ -136,6 +137,35 @@ def _containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     for label, executor in spec.get("deploymentSpec", {}).get("executors", {}).items():
         if "container" in executor:
             yield _step(label), executor["container"]
+
+
+def _dags(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The DAG of the pipeline and those of its groups and sub-pipelines."""
+    for component in (spec["root"], *spec.get("components", {}).values()):
+        if "dag" in component:
+            yield component["dag"]
+
+
+def _drop_names_of_importers(spec: Mapping[str, Any]) -> None:
+    """Give each importer its task's own name, and say so where that drops a display name.
+
+    KFP registers an importer under its display name, while the steps that read it look for the task's name and end
+    with "cannot find producer task" (kubeflow/pipelines, backend/src/v2/component/importer_launcher.go at f595a7b9;
+    seen with 2.17.0). Tasks of other kinds are registered under their own name (driver/container.go at 4206e936).
+    """
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    dropped = []
+    for dag in _dags(spec):
+        for name, task in dag.get("tasks", {}).items():
+            component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
+            if "importer" in executors.get(component.get("executorLabel", ""), {}):
+                shown = task.get("taskInfo", {}).get("name", name)
+                dropped += [f"{shown!r} is sent as {name}"] if shown != name else []
+                task["taskInfo"] = {**task.get("taskInfo", {}), "name": name}
+    if dropped:
+        logger.warning(
+            "Kubeflow Pipelines cannot find what an importer with a display name imports: %s", ", ".join(dropped)
+        )
 
 
 def _step(label: str) -> str:

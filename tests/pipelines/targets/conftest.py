@@ -100,3 +100,35 @@ def closed_address() -> str:
     with doubles.FakeKubeflow().serving() as server:
         address: str = server.address
     return address
+
+
+@dsl.pipeline(name="named-below")
+def named_below(location: str) -> None:
+    imported = dsl.importer(artifact_uri=location, artifact_class=dsl.Artifact)
+    imported.set_display_name("Below")
+    use(module=imported.output)
+
+
+@dsl.pipeline(name="named")
+def named(module: str, places: list = ["gs://b/a", "gs://b/b"], n: int = 1) -> None:  # type: ignore[type-arg]  # noqa: B006  KFP reads the signature
+    first = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact)
+    use(module=first.output).set_display_name("Use it")
+    second = dsl.importer(artifact_uri="gs://b/c", artifact_class=dsl.Model)
+    second.set_display_name("The model")
+    with dsl.ExitHandler(note(text="end")):
+        with dsl.If(n == 1, name="one"):
+            third = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact)
+            third.set_display_name("In a condition")
+            use(module=third.output)
+        with dsl.ParallelFor(places) as place:
+            fourth = dsl.importer(artifact_uri=place, artifact_class=dsl.Artifact)
+            fourth.set_display_name("In a loop")
+            use(module=fourth.output)
+    named_below(location=module)
+
+
+@pytest.fixture(scope="session")
+def with_named_importers(tmp_path_factory: pytest.TempPathFactory) -> CompiledPipeline:
+    file = tmp_path_factory.mktemp("pipeline") / "named.yaml"
+    compiler.Compiler().compile(named, str(file))
+    return read_compiled(file)

@@ -1,5 +1,6 @@
 """One spec, lowered for each target: images, resources, documents, refusals."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,9 +186,54 @@ def test_what_is_written_says_which_images_are_open(pipeline: CompiledPipeline) 
     assert not to_yaml(lower_for_vertex(pipeline, IMAGES)).startswith("#")
 
 
+def names_of_tasks(pipeline: CompiledPipeline, *, importers: bool) -> dict[str, str]:
+    """Key of each task, with the component around it, to the name that KFP shows."""
+    components = {"root": pipeline.spec["root"], **pipeline.spec["components"]}
+    return {
+        f"{around}/{key}": task["taskInfo"]["name"]
+        for around, component in components.items()
+        for key, task in component.get("dag", {}).get("tasks", {}).items()
+        if key.startswith("importer") is importers
+    }
+
+
+def test_kubeflow_gets_importers_without_display_names_at_every_depth(
+    with_named_importers: CompiledPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    lowered = lower_for_kubeflow(with_named_importers, IMAGES)
+    importers = names_of_tasks(lowered, importers=True)
+    assert len(importers) == 5
+    assert {key.rpartition("/")[2] for key, name in importers.items() if key.rpartition("/")[2] != name} == set()
+    assert names_of_tasks(lowered, importers=False) == names_of_tasks(with_named_importers, importers=False)
+    assert "Use it" in names_of_tasks(lowered, importers=False).values(), "only importers are looked up by that name"
+    [warning] = caplog.messages
+    assert warning.startswith("Kubeflow Pipelines cannot find what an importer with a display name imports: ")
+    assert sorted(re.findall(r"'([^']+)' is sent as importer", warning)) == [
+        "Below",
+        "In a condition",
+        "In a loop",
+        "The model",
+    ]
+
+
+def test_vertex_keeps_the_display_names_of_importers(
+    with_named_importers: CompiledPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "The model" in names_of_tasks(lower_for_vertex(with_named_importers, IMAGES), importers=True).values()
+    assert caplog.messages == []
+
+
 @pytest.fixture(scope="module", params=sorted(shipped_pipelines()))
 def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledPipeline:
     return load_pipeline(shipped_pipelines()[request.param], tmp_path_factory.mktemp("compiled"))
+
+
+def test_importers_of_every_shipped_pipeline_go_by_the_names_of_their_tasks(
+    shipped: CompiledPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert names_of_tasks(shipped, importers=True) == {"root/importer": "importer"}
+    lower_for_kubeflow(shipped, IMAGES)
+    assert caplog.messages == []
 
 
 def test_every_shipped_pipeline_loads_with_kfps_own_sdk(shipped: CompiledPipeline, tmp_path: Path) -> None:
