@@ -32,7 +32,8 @@ def can_be_arguments(names: Sequence[str], safe_names: Sequence[str]) -> bool:
     made = [name if name[:1].isalpha() else f"arg_{name}" for name in made]
     indices = range(len(made))
     is_in_order = sorted(indices, key=made.__getitem__) == sorted(indices, key=safe_names.__getitem__)
-    return is_in_order and len(set(made)) == len(made) and not any(_is_pythons(name) for name in made)
+    are_possible = all(name.isidentifier() and not _is_pythons(name) for name in made)  # m² is not
+    return is_in_order and len(set(made)) == len(made) and are_possible
 
 
 def input_specs(signature: Any) -> "Mapping[str, tf.TensorSpec]":
@@ -51,8 +52,17 @@ def call_signature(signature: Any, inputs: "Mapping[str, tf.Tensor]") -> "dict[s
 
 
 def _inputs(signature: Any) -> "list[tuple[str, str, tf.TensorSpec]]":
+    """Clients' name, argument and spec of each input.
+
+    The specs' own names are the placeholders': TensorFlow 2.21 turns `Age` into `age` there, and what TensorFlow 1
+    wrote has whatever its graph called them.
+    """
     arguments: Mapping[str, tf.TensorSpec] = signature.structured_input_signature[1]
-    return [(spec.name or argument, argument, spec) for argument, spec in arguments.items()]
+    # has no public name; differs from the arguments only where `can_be_arguments` is false, and is in their order
+    names = [str(name) for name in signature._arg_keywords]
+    if set(names) == set(arguments):
+        return [(name, name, spec) for name, spec in arguments.items()]
+    return [(name, argument, arguments[argument]) for name, argument in zip(names, sorted(arguments), strict=True)]
 
 
 def _is_pythons(name: str) -> bool:

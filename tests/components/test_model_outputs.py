@@ -114,6 +114,7 @@ def test_names_that_python_keeps_for_itself_are_changed() -> None:
         (["a b", "a_b"], False),
         (["grz", "größe"], False),  # gr__e comes before grz
         (["3d", "b"], False),  # input_3d comes after b, arg_3d before
+        (["m²"], False),  # Python takes the digit for a letter, but not in a name
     ],
 )
 def test_a_loaded_signature_has_clients_names_if_python_takes_them_in_the_same_order(

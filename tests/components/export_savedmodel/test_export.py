@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -248,6 +249,7 @@ def export_module(source: str, dataset: Path, folder: Path) -> ExportedModel:
     module = load_module(folder / "awkward.py")
     schema, statistics = Schema.load(dataset), Statistics.load(dataset)
     context = Context(params={}, schema=schema, statistics=statistics, dataset=dataset)
+    keras.utils.set_random_seed(0)  # weights of some other draws answer 0 or 1 to every row, whatever goes in
     model = module.build_model(context)
     model.optimizer.build(model.trainable_variables)
     (folder / "model").mkdir()
@@ -270,6 +272,36 @@ def test_feature_names_reach_clients_unchanged(awkward_dataset: Path, tmp_path: 
     assert set(got["classes"].numpy().tolist()) <= {b"yes", b"no"}
     definition = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
     assert set(definition.meta_graphs[0].signature_def["serving_default"].inputs) == set(features)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Age", "Fare"),
+        ("A", "a"),
+        ("class", "Age", "input_class"),
+        ("m²", "_lead", "3d", "Self"),
+        ("x/y", "x.y", "x-y", "X (y)"),
+    ],
+    ids=" and ".join,
+)
+def test_every_column_reaches_its_own_weight_whatever_the_header_says(names: tuple[str, ...], tmp_path: Path) -> None:
+    from trainwright_components.prepare_data.prepare import prepare_data
+    from trainwright_components.prepare_data.settings import PrepareSettings
+
+    places = range(len(names))
+    rows = [",".join([*(f"{index * place % 7}.5" for place in places), f"{index % 2}"]) for index in range(9)]
+    (tmp_path / "data.csv").write_text("\n".join([",".join([*names, "y"]), *rows]))
+    settings = PrepareSettings(label="y", validation_fraction=0, test_fraction=0)
+    dataset = prepare_data(tmp_path / "data.csv", tmp_path / "dataset", settings).dataset
+    source = AWKWARD.replace("Input((5,))", f"Input(({len(names)},))")
+    exported = export_module(source, dataset, tmp_path)
+    kernel, bias = TrainedModel.load(tmp_path / "model").model.get_weights()
+    for place, name in zip(places, names, strict=True):
+        features = {each: tf.constant([float(each == name)]) for each in names}
+        signature = tf.saved_model.load(str(exported.folder)).signatures["serving_default"]
+        wanted = 1 / (1 + np.exp(-(kernel[place] + bias)))
+        assert call_signature(signature, features)["probabilities"].numpy()[:, 1] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_model_that_draws_random_numbers_is_refused_and_leaves_nothing(awkward_dataset: Path, tmp_path: Path) -> None:
