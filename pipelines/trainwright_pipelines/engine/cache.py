@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import trainwright_components
 from trainwright_components.files import content_digest, files_below
 from trainwright_components.images import is_logical
-from trainwright_pipelines.engine.launch import python_source
+from trainwright_pipelines.engine.launch import function_name
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
 from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
@@ -118,9 +117,7 @@ def digest_of_path(path: Path, *, max_bytes: int = _MAX_BYTES) -> str:
 
 
 def _must_run(component: Component, container: Mapping[str, Any]) -> bool:
-    source = python_source(container)
-    name = source.function if source else re.sub(r"-\d+$", "", component.name.removeprefix("comp-")).replace("-", "_")
-    return name in _ALWAYS_RUN
+    return function_name(component, container) in _ALWAYS_RUN
 
 
 def _parameter(value: Any) -> Any:

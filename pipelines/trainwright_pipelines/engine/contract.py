@@ -24,10 +24,18 @@ class StepFolder:
 
     path: Path
 
-    def make(self) -> None:
-        """Make it, and clear away what an earlier attempt said. Artifacts stay: training can go on from them."""
-        for folder in (self.parameters, self.scratch):
-            shutil.rmtree(folder, ignore_errors=True)
+    def make(self, *, keeps_artifacts: bool = False) -> None:
+        """Make it, as empty as a new container, whatever an earlier attempt has left.
+
+        With `keeps_artifacts` output artifacts and the working folder stay, for a step that goes on from them.
+
+        Raises:
+            OSError: What an earlier attempt has left cannot be removed.
+        """
+        kept = {self.artifacts, self.work} if keeps_artifacts else set()
+        for folder in {self.parameters, self.scratch, self.artifacts, self.work} - kept:
+            if folder.exists():
+                shutil.rmtree(folder)
         for path in (self.executor_output, self.report):
             path.unlink(missing_ok=True)
         for path in (self.parameters, self.artifacts, self.work, self.scratch):

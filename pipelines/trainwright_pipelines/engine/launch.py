@@ -26,9 +26,11 @@ from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.placeholders import Placeholders
+from trainwright_pipelines.engine.spec import Component
 from trainwright_pipelines.engine.volumes import replace_mounts
 
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
+_GOES_ON = {"train_distributed", "hyperparameter_tune"}  # from the last checkpoint, from the trials that are done
 _FUNCTION_FLAG = "--function_to_execute"
 _VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -58,6 +60,17 @@ def python_source(container: Mapping[str, Any]) -> PythonSource | None:
     if _FUNCTION_FLAG not in args[:-1] or len(command) < 2 or not _EXECUTOR_MODULE.search(str(command[-2])):
         return None
     return PythonSource(source=command[-1], function=args[args.index(_FUNCTION_FLAG) + 1])
+
+
+def function_name(component: Component, container: Mapping[str, Any]) -> str:
+    """The Python name of what a container runs: its function's, else that of its component."""
+    source = python_source(container)
+    return source.function if source else re.sub(r"-\d+$", "", component.name.removeprefix("comp-")).replace("-", "_")
+
+
+def goes_on(component: Component, container: Mapping[str, Any]) -> bool:
+    """Whether a step goes on from what its earlier attempt left in its outputs, and checks by itself what holds."""
+    return is_logical(str(container.get("image") or "")) and function_name(component, container) in _GOES_ON
 
 
 def is_python(container: Mapping[str, Any]) -> bool:

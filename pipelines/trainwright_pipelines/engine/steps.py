@@ -21,7 +21,7 @@ from trainwright_pipelines.engine.contract import (
     write_executor_input,
 )
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import Launch, plan_launch, python_source
+from trainwright_pipelines.engine.launch import Launch, goes_on, plan_launch, python_source
 from trainwright_pipelines.engine.parsing import constant_of
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
@@ -147,7 +147,7 @@ class Step:
         return end, outputs
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> Launch:
-        self.folder.make()
+        self.folder.make(keeps_artifacts=goes_on(self.component, container))
         write_executor_input(self.executor_input, self.folder)
         home = self.execution.store.home
         python = None

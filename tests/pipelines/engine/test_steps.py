@@ -75,9 +75,22 @@ def test_retries_end(execute: Execute, tmp_path: Path) -> None:
     assert finished.tasks["count-attempts"].error == "RuntimeError: try 3"
 
 
+def test_every_attempt_starts_with_nothing_of_the_one_before(execute: Execute, tmp_path: Path) -> None:
+    first = execute("left_behind", flag=str(tmp_path / "flag"))
+    assert first.output("leave-things") == "rowrow"
+    (file,) = first.tasks["leave-things"].outputs.artifacts["file"]
+    assert file.path.read_text() == "row"
+    assert first.tasks["leave-things-2"].error == "RuntimeError: first try"
+    assert execute("", resume=first.run.id).output("leave-things-2") == "rowrow"
+
+
 def test_our_own_components_find_tensorflow_imported(executed: Executed) -> None:
     assert executed("ours").state("warm") == State.SUCCEEDED, executed("ours").tasks["warm"].error
     assert executed("ours").output("warm") == "a"
+
+
+def test_our_own_training_goes_on_from_what_its_earlier_attempt_left(executed: Executed) -> None:
+    assert executed("ours").output("train-distributed") == "step 8"
 
 
 def test_our_own_errors_show_their_message_without_a_traceback(executed: Executed) -> None:

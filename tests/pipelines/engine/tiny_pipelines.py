@@ -4,7 +4,7 @@ Called as `tiny_pipelines.py FOLDER`, it writes FOLDER/<pipeline's function>.yam
 """
 
 # As KFP's users write components: bare open, functional NamedTuples, defaults that KFP copies.
-# ruff: noqa: B006, C408, PT018, PTH110, PTH123, RET503, UP006, UP014, UP035, UP045
+# ruff: noqa: B006, C408, PT018, PTH103, PTH110, PTH123, RET503, UP006, UP014, UP035, UP045
 
 import functools
 import sys
@@ -246,6 +246,27 @@ def retried(counter: str, needed: int = 3):
 
 
 @dsl.component(**PLAIN)
+def leave_things(flag: str, file: dsl.Output[dsl.Dataset], folder: dsl.Output[dsl.Model]) -> str:
+    """Write where a first attempt had written too, which failed."""
+    import os
+
+    with open(file.path, "a") as out, open("here", "a") as here:
+        out.write("row")
+        here.write("row")
+    os.makedirs(f"{folder.path}/part")
+    if not os.path.exists(flag):
+        open(flag, "w").close()
+        raise RuntimeError("first try")
+    return open(file.path).read() + open("here").read()
+
+
+@pipeline
+def left_behind(flag: str):
+    leave_things(flag=flag).set_retry(1, "0s")
+    leave_things(flag=f"{flag}-2")
+
+
+@dsl.component(**PLAIN)
 def promise(out: dsl.Output[dsl.Dataset]) -> int:
     return 1
 
@@ -432,11 +453,25 @@ def refuse(text: str):
     raise InvalidData(f"the column {text!r} is missing")
 
 
+@dsl.component(**OURS)
+def train_distributed(model: dsl.Output[dsl.Model]) -> str:
+    """Give what an earlier attempt left; the first leaves it and fails."""
+    import os
+
+    if os.path.exists(model.path):
+        return open(f"{model.path}/checkpoint").read()
+    os.makedirs(model.path)
+    with open(f"{model.path}/checkpoint", "w") as file:
+        file.write("step 8")
+    raise RuntimeError("first try")
+
+
 @pipeline
 def ours():
     warm(text="a")
     refuse(text="colour")
     refuse(text="user")
+    train_distributed().set_retry(1, "0s")
 
 
 @dsl.component(base_image="python:3.11", packages_to_install=["numpy>=1", "pip-that-is-no-package==99"])
