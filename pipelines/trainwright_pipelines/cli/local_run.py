@@ -6,14 +6,13 @@ from typing import Any
 
 import click
 
-from trainwright_pipelines.cli.outcome import print_outcome, run_document
+from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
 from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.cli.progress import make_progress
 from trainwright_pipelines.engine.records import Run, State
 from trainwright_pipelines.engine.runs import create_run, execute, resume
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.home import Home
-from trainwright_pipelines.service.run_page import write_run_page
 from trainwright_pipelines.targets.protocol import CompiledPipeline
 
 _EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
@@ -45,7 +44,7 @@ def execute_and_tell(run: Run, *, store: Store, as_json: bool, is_resumed: bool 
         with make_progress() as progress:
             ended = (resume if is_resumed else execute)(run.id, store=store, listener=progress)
     finally:
-        page = write_run_page(store, run.id)  # also when the engine itself failed
+        page = try_page(store, run.id)  # also when the engine itself failed
     tasks = store.tasks(run.id)
     if as_json:
         print_json(run_document(ended, tasks, page))

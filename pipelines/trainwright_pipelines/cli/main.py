@@ -26,7 +26,7 @@ COMMANDS = {
     "devices": ("trainwright_pipelines.cli.doctor:devices", "Show the processors that TensorFlow sees."),
 }
 
-WRONG_USAGE, UNEXPECTED, INTERRUPTED = 2, 70, 130
+FAILED, WRONG_USAGE, UNEXPECTED, INTERRUPTED = 1, 2, 70, 130
 EXIT_CODES = """\
 0    it worked; for run also when the model was not good enough to be served
 1    something that ran has failed: a step, a server, a target
@@ -87,8 +87,19 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again while leaving
         return 0
     except Exception as error:  # the border: whatever is left becomes a message and a file
-        _say_unexpected(error, arguments=arguments)
-        return UNEXPECTED
+        return _say_rest(error, arguments=arguments)
+
+
+def _say_rest(error: Exception, *, arguments: list[str]) -> int:
+    from trainwright_pipelines.engine.unwritable import why_unwritable
+    from trainwright_pipelines.home import home_folder
+
+    reason = why_unwritable(error, home_folder())
+    if reason:
+        _say_error(reason, kind="Unwritable", arguments=arguments)
+        return FAILED
+    _say_unexpected(error, arguments=arguments)
+    return UNEXPECTED
 
 
 def _say_error(message: str, *, kind: str, arguments: list[str]) -> None:

@@ -5,19 +5,35 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.unwritable import why_unwritable
 from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.service.logs import last_lines
+from trainwright_pipelines.service.run_page import write_run_page
 from trainwright_pipelines.service.wording import plain_value, short_seconds, short_size, shown_state, step_option
 
 INTERRUPTED = "INTERRUPTED"
 _LOG_LINES = 15
 
 
-def print_outcome(run: Run, tasks: Sequence[Task], page: Path, *, live_state: str = "") -> None:
+def try_page(store: Store, run_id: str) -> Path | None:
+    """Write the run's page; None, and a message, where the disk does not take it: the rest is told anyway."""
+    try:
+        return write_run_page(store, run_id)
+    except (OSError, DBAPIError) as error:
+        reason = why_unwritable(error, store.home)
+        if not reason:
+            raise
+        click.echo(f"the page of run {run_id} is not written: {reason}", err=True)
+        return None
+
+
+def print_outcome(run: Run, tasks: Sequence[Task], page: Path | None, *, live_state: str = "") -> None:
     """Print the table of steps, then results or the failure, then where to look further.
 
     `live_state` is the run's state where it may not have ended: INTERRUPTED when its process is gone.
@@ -31,7 +47,8 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path, *, live_state: st
         click.echo(f"{title:<15}{text}")
     for task in failed_steps(tasks):
         print_failure(run, task, tasks)
-    click.echo(f"{'page':<15}{page}")
+    if page is not None:
+        click.echo(f"{'page':<15}{page}")
     if state == State.SUCCEEDED:
         return
     click.echo()

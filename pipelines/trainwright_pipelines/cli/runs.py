@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -113,12 +112,12 @@ trainwright runs show RUN --json
 @json_option
 def show(run: str, as_json: bool) -> None:
     """Show a run: its steps, results and failures."""
-    from trainwright_pipelines.cli.outcome import print_outcome, run_document
+    from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
 
     with _store() as store:
         found = store.run(run)
         tasks = store.tasks(found.id)
-        page = _page(store, found)
+        page = try_page(store, found.id)
         state = _live_state(store, found)
     if as_json:
         print_json({**run_document(found, tasks, page), "live_state": state})
@@ -165,8 +164,10 @@ def open_page(run: str) -> None:
     """Open a run's page in the browser, and print where it is."""
     import webbrowser
 
+    from trainwright_pipelines.service.run_page import write_run_page
+
     with _store() as store:
-        page = _page(store, store.run(run))
+        page = write_run_page(store, store.run(run).id)  # anew: it may have gone on since
     click.echo(page)
     if not webbrowser.open(page.as_uri()):
         click.echo("no browser found here: copy the file to a machine that has one; it is complete", err=True)
@@ -264,13 +265,6 @@ def _store() -> "Iterator[Store]":
         yield store
     finally:
         store.close()
-
-
-def _page(store: "Store", run: "Run") -> Path:
-    """The run's page, written anew: it may have gone on since."""
-    from trainwright_pipelines.service.run_page import write_run_page
-
-    return write_run_page(store, run.id)
 
 
 def _live_state(store: "Store", run: "Run") -> str:

@@ -17,6 +17,7 @@ from trainwright_pipelines.engine.platform_settings import LocalSecrets, Platfor
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.spec import Pipeline
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.unwritable import why_unwritable
 
 Listener = Callable[[Event], None]
 
@@ -125,7 +126,13 @@ class Execution:
         """Record the end of a task."""
         return self.save(replace(task, state=state, finished=now(), **changes))
 
+    def why_unwritable(self, error: BaseException) -> str:
+        """What keeps the run from being recorded; empty when `error` is about something else."""
+        return why_unwritable(error, self.store.home)
+
     def close(self) -> None:
         """End all processes and threads."""
-        self.processes.close()
-        self.threads.shutdown(cancel_futures=True)
+        try:
+            self.processes.close()
+        finally:
+            self.threads.shutdown(cancel_futures=True)

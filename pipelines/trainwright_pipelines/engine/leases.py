@@ -14,6 +14,8 @@ from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.tables import LEASES
 
 STALE_AFTER_S = 60.0
+_RELEASED: set[str] = set()
+"""Owners that gave up their leases: on a full disk the row stays, and a notebook's process lives on."""
 
 
 class LeaseHeld(RunFailed):
@@ -37,7 +39,8 @@ class Lease:
             return connection.execute(update(LEASES).where(mine).values(renewed=time.time())).rowcount == 1
 
     def release(self) -> None:
-        """Give it up."""
+        """Give it up; in this process also where that cannot be recorded."""
+        _RELEASED.add(self.owner)
         with _writer(self.engine).begin() as connection:
             connection.execute(delete(LEASES).where(LEASES.c.name == self.name, LEASES.c.owner == self.owner))
 
@@ -83,6 +86,8 @@ def is_same_process(pid: int, created: float) -> bool:
 
 
 def _is_stale(held: RowMapping) -> bool:
+    if held["owner"] in _RELEASED:
+        return True
     if held["host"] == socket.gethostname():
         return not is_same_process(held["pid"], held["pid_created"])
     return bool(time.time() - held["renewed"] > STALE_AFTER_S)

@@ -27,6 +27,8 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.values import coerce
 from trainwright_pipelines.engine.worker import Worker
 
+_MAX_INTERRUPTS = 2
+
 
 def create_run(
     spec_text: str,
@@ -102,6 +104,7 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
 
     Raises:
         LeaseHeld: Another process executes the run.
+        Unwritable: The run cannot be recorded: the disk is full, or the database is away.
     """
     run = store.run(run_id)
     lease = acquire_lease(store.engine, run.id)
@@ -137,6 +140,8 @@ def _join(worker: Worker) -> None:
             worker.cancel()
             if interrupts > 1:
                 worker.kill()
+            if interrupts > _MAX_INTERRUPTS:
+                raise  # a thread that cannot be stopped, as one that reads from a disk that is away
 
 
 @contextlib.contextmanager

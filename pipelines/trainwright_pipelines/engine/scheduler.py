@@ -129,7 +129,7 @@ class Scheduler:
         except TrainwrightError as error:
             return self._fail(record.path, str(error))
         except Exception as error:
-            self._fail(record.path, f"internal error: {error!r}")
+            self._fail(record.path, self._execution.why_unwritable(error) or f"internal error: {error!r}")
             raise
 
     def _fail(self, path: str, error: str) -> Outcome:

@@ -137,7 +137,8 @@ class Step:
                     lambda: read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
                 )
         except (TrainwrightError, OSError) as error:
-            end = AttemptEnd(exit_code=None, error=str(error), detail=end_of(log))
+            reason = self.execution.why_unwritable(error) or str(error)
+            end = AttemptEnd(exit_code=None, error=reason, detail=end_of(log))
         except asyncio.CancelledError:
             self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
             raise
@@ -167,7 +168,7 @@ class Step:
         attempting = Attempting(processes=self.execution.processes, launch=launch, log=log, timeout_s=timeout_s)
         try:
             self._remember_process(await self.execution.in_thread(attempting.start))
-        except asyncio.CancelledError:
+        except BaseException:  # canceled, or the process cannot be recorded
             attempting.abandon()
             raise
         waiting = asyncio.ensure_future(self.execution.in_thread(attempting.wait))

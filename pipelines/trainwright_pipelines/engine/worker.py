@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -14,7 +15,9 @@ from trainwright_pipelines.engine.leases import Lease, is_same_process
 from trainwright_pipelines.engine.records import State
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.scheduler import Scheduler
+from trainwright_pipelines.engine.unwritable import Unwritable
 
+_LOG = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 
 
@@ -34,6 +37,17 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Execute the run; record what came of it."""
+        try:
+            with contextlib.ExitStack() as ending:  # all of it is done, whichever part fails
+                for part in (self._lease.release, self._loop.close, self._execution.close):
+                    ending.callback(part)
+                self._to_the_end()
+        except BaseException as error:
+            self.failure = self._explained(error)
+        finally:
+            self.ended.set()
+
+    def _to_the_end(self) -> None:
         execution = self._execution
         try:
             _end_leftovers(execution)
@@ -44,14 +58,19 @@ class Worker(threading.Thread):
             else:
                 execution.save_run(state=outcome.state, finished=now(), error=outcome.error, outputs=outcome.outputs)
         except BaseException as error:
-            self.failure = error
-            with contextlib.suppress(Exception):
-                execution.save_run(state=State.FAILED, finished=now(), error=f"internal error: {error!r}")
-        finally:
-            execution.close()
-            self._loop.close()
-            self._lease.release()
-            self.ended.set()
+            reason = execution.why_unwritable(error) or f"internal error: {error!r}"
+            with contextlib.suppress(Exception):  # what cannot be recorded now is shown as interrupted
+                execution.save_run(state=State.FAILED, finished=now(), error=reason)
+            raise
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What the caller is told: a full disk is no fault of the engine, and the run goes on once there is room."""
+        reason = self._execution.why_unwritable(error)
+        if not reason:
+            return error
+        explained = Unwritable(f"{reason}. Mend that, then go on: trainwright runs resume {self._execution.run.id}")
+        explained.__cause__ = error
+        return explained
 
     def cancel(self) -> None:
         """Stop all steps and end the run as CANCELED. From any thread."""
@@ -67,8 +86,9 @@ class Worker(threading.Thread):
             return
         self._is_canceled = True
         if self._main is not None:
-            self._execution.save_run(state=State.CANCELING)
             self._main.cancel()
+            with contextlib.suppress(Exception):  # what cannot be recorded must not keep the run from being stopped
+                self._execution.save_run(state=State.CANCELING)
 
     async def _execute(self) -> Outcome | None:
         if await self._execution.in_thread(self._is_cancel_requested):
@@ -89,13 +109,23 @@ class Worker(threading.Thread):
             heartbeat.cancel()
 
     async def _beat(self) -> None:
+        is_failing = False
         while True:
-            is_ours = await self._execution.in_thread(self._lease.renew)
-            if not is_ours:
-                self._execution.has_lost_lease.set()
-            if not is_ours or await self._execution.in_thread(self._is_cancel_requested):
-                self._cancel()
-                return
+            try:
+                is_ours = await self._execution.in_thread(self._lease.renew)
+                is_unwanted = await self._execution.in_thread(self._is_cancel_requested)
+            except Exception as error:  # a full disk, a database that is away: the next beat may come through
+                if not is_failing:
+                    reason = self._execution.why_unwritable(error) or repr(error)
+                    _LOG.warning("the heartbeat of run %s failed: %s", self._execution.run.id, reason)
+                is_failing = True
+            else:
+                is_failing = False
+                if not is_ours:
+                    self._execution.has_lost_lease.set()
+                if not is_ours or is_unwanted:
+                    self._cancel()
+                    return
             await asyncio.sleep(_HEARTBEAT_S)
 
     def _is_cancel_requested(self) -> bool:

@@ -1,9 +1,12 @@
 """Run a pipeline on this machine from Python: for notebooks and scripts."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import RunNotFound
 from trainwright_pipelines.engine.records import Event, Run, State, Task
@@ -63,6 +66,7 @@ def run_pipeline(
     Raises:
         InvalidPipeline: The pipeline cannot be found or compiled.
         InvalidSetting: A parameter is unknown, missing or of another type.
+        Unwritable: The run cannot be recorded: the disk is full, or the database is away.
     """
     home = home or find_home()
     prepared = prepare_run(pipeline, (parameters or {}).items(), home=home)
@@ -71,8 +75,10 @@ def run_pipeline(
         created = create_run(prepared.pipeline.to_yaml(), prepared.values, store=store, uses_cache=use_cache)
         try:
             run = execute(created.id, store=store, listener=listener)
-        finally:
-            page = write_run_page(store, created.id)
-        return EndedRun(run=run, tasks=tuple(store.tasks(run.id)), page=page)
+        except BaseException:
+            with suppress(OSError, DBAPIError):  # what ended the run is what the caller should hear of
+                write_run_page(store, created.id)
+            raise
+        return EndedRun(run=run, tasks=tuple(store.tasks(run.id)), page=write_run_page(store, run.id))
     finally:
         store.close()

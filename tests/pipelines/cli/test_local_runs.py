@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -222,6 +223,42 @@ def test_ctrl_c_stops_the_run_and_says_how_to_go_on(home: Path, meeting: Path) -
     assert process.returncode == 130
     assert "trainwright runs resume waiting-" in said
     assert "canceled" in said
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_a_run_that_can_write_no_more_ends_and_says_so(
+    trainwright: Callable, home: Path, meeting: Path, number: signal.Signals | None
+) -> None:
+    with _waiting_process(meeting) as process:
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))  # no file of the engine grows any more
+        step = psutil.Process(process.pid).children(recursive=True)[-1]
+        if number is None:
+            (meeting / "go").touch()
+        else:
+            process.send_signal(number)
+        out, said = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert f"error: the record of runs in {home} cannot be written: disk I/O error" in said
+    assert "trainwright runs resume waiting-" in said
+    assert "is not written: " in said  # the page, which hides nothing of the above
+    assert "Traceback" not in said + out
+    psutil.wait_procs([step], timeout=TIMEOUT_S)
+    assert not step.is_running()
+    (meeting / "go").touch()
+    assert json.loads(trainwright("runs", "resume", "--json").out)["state"] == "SUCCEEDED"
+
+
+def test_a_disk_that_takes_no_more_is_no_fault_of_the_program(trainwright: Callable, home: Path) -> None:
+    trainwright("run", SUMS, "--set", "x=2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        outcome = trainwright("run", SUMS, "--set", "x=2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert outcome.code == 1
+    assert outcome.err == f"error: the record of runs in {home} cannot be written: disk I/O error\n"
 
 
 def _waiting_process(folder: Path) -> subprocess.Popen[str]:

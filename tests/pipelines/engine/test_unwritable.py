@@ -1,0 +1,144 @@
+"""A run whose disk or database takes no more: it ends, says why, and goes on once there is room."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.records import Event, Run, State
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
+
+ENDS_WITHIN_S = 30
+
+
+def sqlite_full() -> sqlite3.OperationalError:
+    """SQLite's own error, from a database that may not grow."""
+    database = sqlite3.connect(":memory:")
+    database.execute("pragma max_page_count = 2")
+    database.execute("create table t (x)")
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        database.execute("insert into t values (zeroblob(100000))")
+    database.close()
+    return caught.value
+
+
+class FullDisk:
+    """Refuses what a store writes with `statement`, while full."""
+
+    def __init__(self, store: Store, statement: str, *, is_full: bool = False) -> None:
+        self.is_full = is_full
+        self._statement = statement
+        self._error = sqlite_full()
+        event.listen(store.engine, "before_cursor_execute", self._refuse)
+
+    def _refuse(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if self.is_full and statement.startswith(self._statement):
+            raise self._error
+
+    def fill_at_the_start(self, each: Event) -> None:
+        """A listener: full from when the first step runs."""
+        self.is_full = self.is_full or (each.task is not None and each.state == State.RUNNING)
+
+
+def ended(run_id: str, store: Store, **settings: Any) -> Run | BaseException:
+    """How a run ends, or fails to within the time."""
+    outcome: list[Run | BaseException] = []
+
+    def execute() -> None:
+        try:
+            outcome.append(runs.execute(run_id, store=store, **settings))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=execute, daemon=True)
+    thread.start()
+    thread.join(ENDS_WITHIN_S)
+    assert outcome, "the run does not end"
+    return outcome[0]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE tasks", "INSERT INTO events", "UPDATE runs", "DELETE FROM leases"])
+def test_a_run_ends_at_whatever_moment_the_disk_is_full_and_goes_on_after(
+    specs: Path, store: Store, statement: str
+) -> None:
+    created = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    disk = FullDisk(store, statement)
+    error = ended(created.id, store, listener=disk.fill_at_the_start)
+    assert isinstance(error, Unwritable)
+    assert error.exit_code == 1
+    assert f"the disk is full: nothing more can be written to {store.home}" in str(error)
+    disk.is_full = False
+    if statement == "DELETE FROM leases":
+        assert store.run(created.id).state == State.SUCCEEDED
+        return
+    assert f"trainwright runs resume {created.id}" in str(error)
+    assert runs.resume(created.id, store=store).outputs.parameters == {"Output": 15}
+
+
+def test_a_heartbeat_that_cannot_be_recorded_ends_nothing(
+    specs: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    created = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    FullDisk(store, "UPDATE leases", is_full=True)
+    with caplog.at_level(logging.WARNING):
+        run = ended(created.id, store)
+    assert isinstance(run, Run)
+    assert run.state == State.SUCCEEDED
+    assert caplog.text.count("the heartbeat of run") == 1
+
+
+def test_a_cancel_that_cannot_be_recorded_stops_the_run_all_the_same(specs: Path, store: Store) -> None:
+    created = runs.create_run((specs / "one_sleeper.yaml").read_text(), {}, store=store)
+    disk = FullDisk(store, "UPDATE runs")
+
+    def cancel_on_a_full_disk(each: Event) -> None:
+        if each.task is not None and each.state == State.RUNNING:
+            store.request_cancel(created.id)
+            disk.is_full = True
+
+    assert isinstance(ended(created.id, store, listener=cancel_on_a_full_disk), Unwritable)
+    assert store.task(created.id, "sleeper").state == State.CANCELED
+
+
+def test_a_progress_that_goes_to_a_full_disk_ends_nothing(specs: Path, store: Store) -> None:
+    created = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    full = os.open("/dev/full", os.O_WRONLY)
+    run = ended(created.id, store, listener=lambda each: os.write(full, each.state.encode()))
+    os.close(full)
+    assert isinstance(run, Run)
+    assert run.state == State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "x", "/data/f"), "the disk is full: nothing more can be written to /data"),
+        (OSError(errno.EDQUOT, "x"), "the disk quota is used up: nothing more can be written to {home}"),
+        (OSError(errno.EFBIG, "x"), "no file may grow further (see `ulimit -f`): nothing more"),
+        (OSError(errno.EROFS, "x"), "the disk is read-only"),
+        (ExceptionGroup("g", [ValueError("x"), ExceptionGroup("h", [OSError(errno.ENOSPC, "x")])]), "the disk is full"),
+        (sqlite3.OperationalError("database is locked"), "the record of runs in {home} cannot be written: database is"),
+        (OSError(errno.ENOENT, "x", "/data/f"), ""),
+        (ValueError("the disk is full"), ""),
+    ],
+)
+def test_the_reason_is_named_with_the_place(error: BaseException, reason: str, tmp_path: Path) -> None:
+    said = why_unwritable(error, tmp_path)
+    assert said.startswith(reason.format(home=tmp_path))
+    assert bool(said) == bool(reason)
+
+
+def test_a_wrong_statement_is_not_taken_for_a_full_disk(store: Store) -> None:
+    with store.engine.connect() as connection, pytest.raises(Exception, match="no such table") as caught:
+        connection.exec_driver_sql("select * from missing")
+    assert why_unwritable(caught.value, store.home) == ""
