@@ -2,19 +2,31 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainwright_components.errors import InvalidSetting
+
 STORE_NAME = "store.db"
 
 _CHUNK_BYTES = 1 << 20
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/{1,2}")  # a Path makes one slash of two
+
+
+def check_local(location: str | Path, *, name: str) -> None:
+    """Raise `InvalidSetting` for an address such as gs://, which as a path would become a folder called `gs:`."""
+    if _SCHEME.match(str(location)):
+        shown = _SCHEME.sub(r"\1//", str(location), count=1)
+        raise InvalidSetting(f"{name} must be a path on this machine, without a scheme; got {shown}")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content` beside `path` and rename it into place, so that readers see all of it or none."""
+    check_local(path, name="a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -33,6 +45,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` that takes the place of `path` if the block ends well, else vanishes."""
+    check_local(path, name="a folder to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     beside.chmod(0o755)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.files import check_local
 
 DEFAULT_HOME = "~/.trainwright"
 _ADVICE = "set TRAINWRIGHT_HOME to a folder of yours"
@@ -43,8 +44,14 @@ class Home:
 
 
 def home_folder() -> Path:
-    """The folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there, or not be usable."""
-    return Path(os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
+    """The folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there, or not be usable.
+
+    Raises:
+        InvalidSetting: It names an address, such as gs://.
+    """
+    folder = os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME
+    check_local(folder, name="TRAINWRIGHT_HOME")
+    return Path(folder).expanduser().absolute()
 
 
 def find_home() -> Home:

@@ -27,7 +27,7 @@ from trainwright_components.deploy_serving.versions import (
     withdraw,
 )
 from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting
-from trainwright_components.files import content_digest, write_whole
+from trainwright_components.files import check_local, content_digest, write_whole
 from trainwright_components.model_server.operation.control import add_model, remove_model, start_server
 from trainwright_components.model_server.operation.locks import locked
 from trainwright_components.model_server.operation.serving_home import ServerInfo, check_model
@@ -89,12 +89,14 @@ def deploy_model(
         timeout_s: Seconds until the version must answer, for each of its two servers.
 
     Raises:
-        InvalidSetting: The name or the base path cannot be used.
+        InvalidSetting: The name, the home or the base path cannot be used.
         InvalidData: The SavedModel or the golden requests are missing or broken.
         DeploymentRejected: The version failed and was withdrawn; the message says at what.
         ServingUnavailable: The server cannot be started.
     """
     check_name(model_name)
+    check_local(model_base_path, name="model_base_path")
+    check_local(home, name="TRAINWRIGHT_HOME")
     _check_saved_model(saved_model)
     requests = read_golden_requests(golden_requests)
     base_path = Path(model_base_path).absolute() if model_base_path else home.absolute() / MODELS_FOLDER / model_name

@@ -13,7 +13,7 @@ from typing import Any
 from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.statistics import STATISTICS_FILE
 from trainwright_components.errors import InvalidModule, TrainingFailed, UserCodeError
-from trainwright_components.files import content_digest, whole_folder, write_whole
+from trainwright_components.files import check_local, content_digest, whole_folder, write_whole
 from trainwright_components.hyperparameter_tune.controller import run_study
 from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER
 from trainwright_components.hyperparameter_tune.space_parsing import check_names, parse_space
@@ -80,6 +80,7 @@ def tune_model(
         TrainingFailed: Too many trials failed.
         UserCodeError: The same, where the module raised.
     """
+    check_local(study_folder, name="study_folder")
     return call_beside_its_keras(
         module,
         _tune,

@@ -53,13 +53,8 @@ class ModelServer:
         self._is_closing = threading.Event()
         self._grpc_server: GrpcServer | None = None
         self._rest_socket: socket.socket | None = None
-        config_file = Path(flags.model_config_file) if flags.model_config_file else None
-        self._config_file = config_file
-        self._config = (
-            read_config_file(config_file)
-            if config_file
-            else single_model_config(flags.model_name, str(Path(flags.model_base_path).absolute()))
-        )
+        self._config_file = Path(flags.model_config_file) if flags.model_config_file else None
+        self._config = configuration_of(flags)
         self._api_key = read_api_key(flags.api_key, flags.api_key_file)
         self._ssl = read_ssl_context(Path(flags.rest_api_ssl_config_file)) if flags.rest_api_ssl_config_file else None
         self._monitoring = MonitoringConfig()
@@ -205,6 +200,18 @@ class ModelServer:
                 if str(error) != complaint:
                     logger.error("cannot use %s: %s", path, error)
                 complaint = str(error)
+
+
+def configuration_of(flags: Flags) -> Any:
+    """The models that the flags ask for, as a ModelServerConfig; an address stays one, for its reader to refuse.
+
+    Raises:
+        StatusError: The config file cannot be read.
+    """
+    if flags.model_config_file:
+        return read_config_file(Path(flags.model_config_file))
+    base_path = flags.model_base_path
+    return single_model_config(flags.model_name, base_path if "://" in base_path else str(Path(base_path).absolute()))
 
 
 def _session_config(flags: Flags) -> Any:

@@ -13,6 +13,7 @@ from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
 from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
+from trainwright_components.files import check_local
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import ModelModule, check_module, load_module
 from trainwright_components.train_distributed.report import write_report
@@ -68,6 +69,8 @@ def train_model(
         UserCodeError: The user's code raised.
         TrainingFailed: The training ended without a model.
     """
+    for name, path in {"output": output, "log_dir": log_dir, "report": report}.items():
+        check_local(path or "", name=name)
     return call_beside_its_keras(
         module,
         _train,

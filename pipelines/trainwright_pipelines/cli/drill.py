@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainwright_components.files import check_local
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS, find_devices_quietly, quiet_loggers
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, parameter_options
@@ -128,6 +129,7 @@ def _prepare(values: dict[str, Any], dataset: Path) -> Path:
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
+        check_local(keep, name="--keep")
         keep.mkdir(parents=True, exist_ok=True)
         yield keep
         return

@@ -24,7 +24,7 @@ trainwright run train_and_deploy
 trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
 trainwright run train_and_deploy --params my_project/params.yaml --set deploy=false
 trainwright run my_pipelines.py:nightly --no-cache --json
-trainwright run train_and_deploy --target kubeflow --option host=http://localhost:8080
+trainwright run train_and_deploy --target kubeflow --option host=http://localhost:8080 --set deploy=false
 """,
 )
 @click.argument("pipeline")
@@ -70,7 +70,7 @@ def run(
     cls=ExampleCommand,
     examples="""\
 trainwright submit train_and_deploy --name nightly
-trainwright submit train_and_deploy --target vertex --option project=my-project --option region=europe-west4
+trainwright submit train_and_deploy --target vertex --option project=my-project --set deploy=false
 """,
 )
 @click.argument("pipeline")

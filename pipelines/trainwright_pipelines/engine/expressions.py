@@ -25,6 +25,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _LEVELS: tuple[tuple[str, ...], ...] = (("<", "<=", ">", ">=", "==", "!=", "in"), ("+", "-"), ("*", "/", "%"))
 _VALUE_FIELDS = {"string_value", "int_value", "double_value", "number_value", "bool_value"}  # of specs before 2.0
+_FAILURES = (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError, re.error)
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
 Evaluate = Callable[[Mapping[str, Any]], Any]
@@ -39,7 +40,7 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     program = _Parser(expression).parse()
     try:
         return program(variables)
-    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError, re.error) as error:
+    except _FAILURES as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
         raise InvalidPipeline(f"the expression {expression!r} cannot be computed: {reason}") from error
 
@@ -214,7 +215,16 @@ def _apply(function: Callable[[Any, Any], Any], left: Evaluate, right: Evaluate)
 
 
 def _either(left: Evaluate, right: Evaluate, *, decides: bool) -> Evaluate:
-    return lambda names: decides if _bool(left(names)) is decides else _bool(right(names))
+    def evaluate_both(names: Mapping[str, Any]) -> bool:
+        try:
+            first = _bool(left(names))
+        except _FAILURES:  # where one side decides, the other may fail (cel-spec, langdef.md, Logical Operators)
+            if _bool(right(names)) is decides:
+                return decides
+            raise
+        return decides if first is decides else _bool(right(names))
+
+    return evaluate_both
 
 
 def _call(name: str, arguments: list[Evaluate]) -> Evaluate:

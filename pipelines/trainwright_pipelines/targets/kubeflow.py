@@ -22,7 +22,7 @@ from trainwright_pipelines.targets.lowering import (
     to_yaml,
 )
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target, TaskStatus
-from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_parameters, require
+from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_parameters, require, warn_of_remote_limits
 
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
 DEFAULT_EXPERIMENT = "Default"
@@ -71,6 +71,7 @@ class Kubeflow:
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file: the spec, and its platform document if it has one."""
+        warn_of_remote_limits(pipeline)
         return {PIPELINE_FILE: to_yaml(lower_for_kubeflow(pipeline, self.images))}
 
     def submit(

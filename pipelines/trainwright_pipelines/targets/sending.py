@@ -10,6 +10,7 @@ from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.targets.lowering import refuse_local_paths, refuse_unresolved_images
 from trainwright_pipelines.targets.named_models import refuse_named_models
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus
+from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
 from trainwright_pipelines.targets.uploads import local_modules, split_root, upload_modules
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,11 @@ def prepare_parameters(
     Everything is checked before the first byte is uploaded.
 
     Raises:
-        InvalidSetting: An image is not resolved, or another parameter holds a local path or a local model's name.
+        InvalidSetting: A step would only seem to succeed there, an image is not resolved, or another parameter holds
+            a local path or a local model's name.
         TargetUnavailable: The upload failed.
     """
+    refuse_remote_limits(lowered.spec, parameters)
     refuse_unresolved_images(lowered)
     modules = local_modules(lowered.spec, parameters)
     others = {name: value for name, value in parameters.items() if name not in modules}
@@ -49,6 +52,12 @@ def prepare_parameters(
     for name, uri in uploaded.items():
         logger.info("%s %s is at %s", name, modules[name], uri)
     return {**parameters, **uploaded}
+
+
+def warn_of_remote_limits(pipeline: CompiledPipeline) -> None:
+    """Say what `prepare_parameters` would refuse of a run with nothing but defaults."""
+    for message in find_remote_limits(pipeline.spec, {}):
+        logger.warning("not with these defaults: %s", message)
 
 
 def follow_run(

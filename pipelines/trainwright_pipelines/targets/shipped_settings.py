@@ -46,11 +46,13 @@ def check_place(values: Mapping[str, Any], home: Path) -> None:
         InvalidSetting: Says which.
     """
     from trainwright_components.deploy_serving.versions import check_base_path
+    from trainwright_components.files import check_local
     from trainwright_components.model_server.operation.serving_home import check_model
 
     base_path = values.get("model_base_path", "")
-    if not base_path or "://" in base_path or not values["deploy"]:
+    if not base_path or not values["deploy"]:
         return
+    check_local(base_path, name="model_base_path")
     check_base_path(Path(base_path))
     check_model(home, values["model_name"], Path(base_path))
 

@@ -20,7 +20,7 @@ from trainwright_pipelines.targets.lowering import (
     to_yaml,
 )
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target, TaskStatus
-from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_parameters, require
+from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_parameters, require, warn_of_remote_limits
 from trainwright_pipelines.targets.uploads import NO_CREDENTIALS
 
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
@@ -77,6 +77,7 @@ class Vertex:
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file with one document, which is all that Vertex reads."""
+        warn_of_remote_limits(pipeline)
         return {PIPELINE_FILE: to_yaml(lower_for_vertex(pipeline, self.images))}
 
     def submit(

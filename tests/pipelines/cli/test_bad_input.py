@@ -280,3 +280,30 @@ def test_a_home_that_cannot_be_is_told(
     assert outcome.code == 2
     assert "set TRAINWRIGHT_HOME to a folder of yours" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+ADDRESS_LINES = {
+    "run train_and_deploy --set model_base_path=gs://bucket/models": "model_base_path",
+    "compile batch_score --output gs://bucket/spec.yaml": "a file to write",
+    "new gs://bucket/project": "a file to write",
+    "drill --keep gs://bucket/drill": "--keep",
+}
+
+
+@pytest.mark.parametrize(("line", "name"), ADDRESS_LINES.items())
+def test_an_address_does_not_become_a_folder(
+    trainwright: Callable, line: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = trainwright(*line.split())
+    assert outcome.code == 2
+    assert f"{name} must be a path on this machine, without a scheme; got gs://bucket/" in outcome.err
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
+
+
+def test_a_home_in_storage_is_refused(trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAINWRIGHT_HOME", "gs://bucket/home")
+    outcome = trainwright("runs", "list")
+    assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
+    assert "TRAINWRIGHT_HOME must be a path on this machine, without a scheme; got gs://bucket/home" in outcome.err

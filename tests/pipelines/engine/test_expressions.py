@@ -61,6 +61,11 @@ def test_expressions_have_their_values(expression: str, value: Any) -> None:
     assert evaluate(expression, NAMES) == value
 
 
+def test_a_side_that_decides_stands_although_the_other_fails() -> None:
+    assert is_true("missing > 1 || true", {})
+    assert not is_true("!(missing == 1) && false", {})
+
+
 def test_the_second_side_is_not_computed_when_the_first_decides() -> None:
     assert is_true("true || missing > 1", {})
     assert not is_true("false && missing > 1", {})

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.main import cli
 from trainwright_pipelines.targets.lowering import to_yaml
 from trainwright_pipelines.targets.protocol import CompiledPipeline
@@ -59,3 +60,47 @@ def test_compile_needs_no_account_and_no_address(trainwright: Any, target: str, 
     result = trainwright("compile", "sample.yaml", "--target", target, "-o", str(tmp_path / "out.yaml"))
     assert result.exit_code == 0
     assert yaml.safe_load((tmp_path / "out.yaml").read_text())["pipelineInfo"]["name"] == "sample"
+
+
+@pytest.fixture(params=["kubeflow", "vertex"])
+def remote(request: pytest.FixtureRequest) -> tuple[Any, list[str]]:
+    """The double of a service, and the words that lead there."""
+    server = request.getfixturevalue(request.param)
+    options = {
+        "kubeflow": [f"host={server.address}"],
+        "vertex": [f"endpoint={server.address}", "project=p"],
+    }[request.param]
+    options += ["pipeline_root=gs://bucket/root", "images=cpu=registry.example/t:1"]
+    return server, ["--target", request.param, *(word for option in options for word in ("--option", option))]
+
+
+@pytest.mark.parametrize("command", ["submit", "run"])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [([], "set deploy=false"), (["deploy=false", "cluster.worker=2"], "set cluster={}")],
+)
+def test_a_run_that_would_serve_or_spread_inside_one_pod_is_not_sent(
+    trainwright: Any, remote: Any, storage: Any, command: str, settings: list[str], message: str
+) -> None:
+    server, words = remote
+    given = [word for setting in settings for word in ("--set", setting)]
+    with pytest.raises(InvalidSetting, match=message):
+        trainwright(command, "train_and_deploy", *words, *given)
+    assert server.requests == storage.requests == []
+
+
+def test_a_run_without_deployment_is_sent(trainwright: Any, remote: Any, storage: Any) -> None:
+    server, words = remote
+    assert trainwright("submit", "train_and_deploy", *words, "--set", "deploy=false").exit_code == 0
+    assert len(server.of("POST", "/(runs|pipelineJobs)$")) == 1
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_compile_goes_on_and_warns(trainwright: Any, target: str, caplog: pytest.LogCaptureFixture) -> None:
+    result = trainwright("compile", "train_and_deploy", "--target", target)
+    assert result.exit_code == 0
+    assert yaml.safe_load(result.stdout)["pipelineInfo"]["name"] == "train-and-deploy"
+    [warning] = caplog.messages
+    assert "deploy-serving would serve the model from inside its own pod" in warning
+    assert trainwright("compile", "batch_score", "--target", target).exit_code == 0
+    assert len(caplog.messages) == 1

@@ -1,0 +1,139 @@
+"""Find what would look like success on a remote target and is none: a model served, or a cluster trained, in one pod.
+
+A step there is a pod: the server that deploy-serving starts ends with it, and members of a cluster share it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainwright_components.cluster.spec import ClusterSpec
+from trainwright_components.errors import InvalidPipeline, InvalidSetting
+from trainwright_pipelines.engine.expressions import is_true
+from trainwright_pipelines.engine.launch import python_source
+from trainwright_pipelines.engine.parsing import parse_source
+from trainwright_pipelines.targets.parameters import declared_parameters
+
+_PLACEHOLDER = "{{$"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """A value that is known before the run, and the pipeline parameter that it comes from, if any."""
+
+    value: Any
+    parameter: str = ""
+
+
+_Scope = Mapping[str, _Known]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """A Python step that nothing known keeps from running; `switches` are the parameters that its conditions ask."""
+
+    name: str
+    source: str
+    inputs: _Scope
+    switches: tuple[_Known, ...]
+
+
+def refuse_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise `InvalidSetting` for a run with `values` that a remote target would call a success, and that is none."""
+    if found := find_remote_limits(spec, values):
+        raise InvalidSetting("\n".join(found))
+
+
+def find_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """One message for each step that cannot do on a remote target what it is asked for, with what to set instead.
+
+    Args:
+        spec: The PipelineSpec.
+        values: The run's parameters; what is absent is left at its default.
+    """
+    declared = declared_parameters(spec)
+    given = {name: each.default for name, each in declared.items() if each.default is not None} | dict(values)
+    scope = {name: _Known(value=value, parameter=name) for name, value in given.items()}
+    messages = [_serves_in_a_pod(step) or _trains_in_a_pod(step) for step in _steps(spec, spec["root"], scope, ())]
+    return list(dict.fromkeys(filter(None, messages)))
+
+
+def _serves_in_a_pod(step: _Step) -> str:
+    if "trainwright_components.deploy_serving" not in step.source or "deploy_model" not in step.source:
+        return ""
+    names = [f"{each.parameter}={_opposite(each.value)}" for each in step.switches]
+    remedy = (
+        f"set {' or '.join(names)}"
+        if names
+        else "leave the step out for this target, or put it under dsl.If on a pipeline parameter and switch that off"
+    )
+    return (
+        f"{step.name} would serve the model from inside its own pod, where nobody reaches it and which ends with the "
+        f"step: {remedy}, and serve what export-savedmodel gives with a server of your own"
+    )
+
+
+def _trains_in_a_pod(step: _Step) -> str:
+    cluster = step.inputs.get("cluster")
+    if "trainwright_components.train_distributed" not in step.source or cluster is None or not cluster.value:
+        return ""
+    try:
+        members = ClusterSpec.from_mapping(cluster.value).members
+    except (InvalidSetting, AttributeError) as error:
+        return f"{step.name}: {error}"
+    if len(members) < 2:
+        return ""
+    return (
+        f"{step.name} would start the {len(members)} members of its cluster {json.dumps(cluster.value)} as processes "
+        f"of one pod; there are no remote members yet: set {cluster.parameter or 'cluster'}={{}}, and "
+        "training.strategy=mirrored for several GPUs of one machine"
+    )
+
+
+def _opposite(value: Any) -> str:
+    return json.dumps(not value) if isinstance(value, bool) else f"(another value than {value!r})"
+
+
+def _steps(
+    spec: Mapping[str, Any], around: Mapping[str, Any], scope: _Scope, switches: tuple[_Known, ...]
+) -> Iterator[_Step]:
+    """The Python steps below a component that no condition on known values switches off."""
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    for name, task in around.get("dag", {}).get("tasks", {}).items():
+        component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
+        inputs = _inputs(task, component, scope)
+        condition = task.get("triggerPolicy", {}).get("condition", "")
+        if condition and _is_false(condition, inputs):
+            continue
+        own = tuple(each for key, each in inputs.items() if each.parameter and f"['{key}']" in condition)
+        source = python_source(executors.get(component.get("executorLabel", ""), {}).get("container", {}))
+        if source is not None:
+            yield _Step(name=name, source=source.source, inputs=inputs, switches=(*switches, *own))
+        yield from _steps(spec, component, inputs, (*switches, *own))
+
+
+def _inputs(task: Mapping[str, Any], component: Mapping[str, Any], scope: _Scope) -> dict[str, _Known]:
+    """Those of a task's input parameters that are known."""
+    defaults = component.get("inputDefinitions", {}).get("parameters", {})
+    known = {key: _Known(value=slot["defaultValue"]) for key, slot in defaults.items() if "defaultValue" in slot}
+    for key, raw in task.get("inputs", {}).get("parameters", {}).items():
+        known.pop(key, None)
+        source = parse_source(raw)
+        if source.selector or source.task or source.status_of:
+            continue
+        if source.input is None:
+            if _PLACEHOLDER not in json.dumps(source.constant):
+                known[key] = _Known(value=source.constant)
+        elif source.input in scope:
+            known[key] = scope[source.input]
+    return known
+
+
+def _is_false(condition: str, inputs: _Scope) -> bool:
+    try:
+        return not is_true(
+            condition, {"inputs": {"parameter_values": {key: each.value for key, each in inputs.items()}}}
+        )
+    except InvalidPipeline:
+        return False  # it asks for what only the run can tell

@@ -1,0 +1,149 @@
+"""What a remote target would call a success and is none: found in the spec, refused with what to set instead."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+from trainwright_components.deploy_serving.component import deploy_serving
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.train_distributed.component import train_distributed
+from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
+from trainwright_pipelines.targets.compiling import load_pipeline
+from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def score(n: int = 1) -> bool:
+    return True
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def count_versions(base_path: str) -> int:
+    from trainwright_components.deploy_serving.versions import list_versions
+
+    return len(list_versions(base_path))
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def publish(model: dsl.Input[dsl.Artifact]) -> None:
+    from pathlib import Path
+
+    from trainwright_components.deploy_serving.deploy import deploy_model
+
+    deploy_model(Path(model.path), Path(model.path), model_name="m", home=Path("home"))
+
+
+def imported(uri: str = "gs://b/m", kind: Any = dsl.Model) -> Any:
+    return dsl.importer(artifact_uri=uri, artifact_class=kind).output
+
+
+def serve(name: str) -> None:
+    deploy_serving(saved_model=imported(), golden_requests=imported(kind=dsl.Artifact), model_name=name)
+
+
+@dsl.pipeline
+def always() -> None:
+    serve("m")
+
+
+@dsl.pipeline
+def own_step() -> None:
+    publish(model=imported(kind=dsl.Artifact))
+
+
+@dsl.pipeline
+def when_good() -> None:
+    with dsl.If(score().output == True):  # noqa: E712  a channel
+        serve("m")
+
+
+@dsl.pipeline
+def in_production(env: str = "prod", skip: bool = False) -> None:
+    scored = score()
+    with dsl.If(scored.output == False):  # noqa: E712
+        score(n=2)
+    with dsl.Elif(env == "prod"), dsl.If(skip == False):  # noqa: E712
+        serve("m")
+
+
+@dsl.pipeline
+def serve_below(is_on: bool) -> None:
+    with dsl.If(is_on == True):  # noqa: E712
+        serve("m")
+
+
+@dsl.pipeline
+def nested(publish_it: bool = True) -> None:
+    with dsl.ExitHandler(score()), dsl.ParallelFor([1, 2]):
+        serve_below(is_on=publish_it)
+
+
+@dsl.pipeline
+def switched_off_for_good() -> None:
+    serve_below(is_on=False)
+    count_versions(base_path="/models")
+
+
+@dsl.pipeline
+def train_many(workers: dict = {"worker": 2, "evaluator": 1}) -> None:  # type: ignore[type-arg]  # noqa: B006
+    train_distributed(dataset=imported(kind=dsl.Dataset), module=imported(kind=dsl.Artifact), cluster=workers)
+
+
+@dsl.pipeline
+def train_two() -> None:
+    train_distributed(dataset=imported(kind=dsl.Dataset), module=imported(kind=dsl.Artifact), cluster={"worker": 2})
+
+
+def compiled(function: Any, folder: Path) -> CompiledPipeline:
+    compiler.Compiler().compile(function, str(folder / "spec.yaml"))
+    return read_compiled(folder / "spec.yaml")
+
+
+@pytest.mark.parametrize(
+    ("function", "values", "remedy"),
+    [
+        (always, {}, "leave the step out for this target, or put it under dsl.If on a pipeline parameter"),
+        (own_step, {}, "leave the step out for this target"),
+        (when_good, {}, "leave the step out for this target"),
+        (in_production, {}, r"set env=\(another value than 'prod'\) or skip=true"),
+        (nested, {}, "set publish_it=false"),
+        (nested, {"publish_it": True}, "set publish_it=false"),
+        (train_many, {}, r"3 members of its cluster .* set workers=\{\}"),
+        (train_many, {"workers": {"worker": {"replicas": 2}}}, r"2 members .* set workers=\{\}"),
+        (train_many, {"workers": {"chief": 1, "ps": 1, "worker": 1}}, "3 members"),
+        (train_many, {"workers": {"wroker": 1}}, "did you mean 'worker'"),
+        (train_two, {}, r"2 members .* set cluster=\{\}"),
+    ],
+)
+def test_a_success_that_would_be_none_is_refused(function: Any, values: Any, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match=remedy):
+        refuse_remote_limits(compiled(function, tmp_path).spec, values)
+
+
+@pytest.mark.parametrize(
+    ("function", "values"),
+    [
+        (in_production, {"env": "test"}),
+        (in_production, {"skip": True}),
+        (nested, {"publish_it": False}),
+        (switched_off_for_good, {}),
+        (train_many, {"workers": {}}),
+        (train_many, {"workers": {"worker": 1}}),
+    ],
+)
+def test_what_is_switched_off_is_not_refused(function: Any, values: Any, tmp_path: Path) -> None:
+    assert find_remote_limits(compiled(function, tmp_path).spec, values) == []
+
+
+@pytest.mark.parametrize("name", ["train_and_deploy", "tune_train_deploy"])
+def test_the_shipped_pipelines_name_both_settings(name: str, tmp_path: Path) -> None:
+    spec = load_pipeline(shipped_pipelines()[name], tmp_path).spec
+    serving, training = sorted(find_remote_limits(spec, {"cluster": {"worker": 2}}))
+    assert training.startswith('train-distributed would start the 2 members of its cluster {"worker": 2} as processes')
+    assert "set cluster={}" in training
+    assert serving.startswith("deploy-serving would serve the model from inside its own pod")
+    assert "set deploy=false, and serve what export-savedmodel gives" in serving
+    assert find_remote_limits(spec, {"deploy": False}) == []
