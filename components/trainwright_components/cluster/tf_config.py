@@ -4,12 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainwright_components.cluster.spec import ClusterSpec, Member, RoleSpec
+from trainwright_components.cluster.spec import ROLES, ClusterSpec, Member, RoleSpec
 from trainwright_components.errors import InvalidSetting
 
 VARIABLE = "TF_CONFIG"
+VERTEX_VARIABLE = "CLUSTER_SPEC"
+_PATTERN_VARIABLE = "TF_HOST_PATTERN"
 DEFAULT_PORT = 2222
 _ROLE_NAMES = {"master": "chief"}  # as old launchers call it
+_VERTEX_POOL = "workerpool"  # the roles of CLUSTER_SPEC, a name that others may use for anything
+_MOST_SHOWN = 300  # Vertex AI puts the whole job into it
 
 Addresses = Mapping[str, Sequence[str]]
 
@@ -24,21 +28,90 @@ def read_tf_config(environ: Mapping[str, str]) -> tuple[ClusterSpec, Member] | N
     """The cluster and this process's place in it; None outside a cluster.
 
     Kubernetes' Indexed Job gives the parts instead of the whole; `complete_tf_config` makes the whole of them.
+
+    Raises:
+        InvalidSetting: It is malformed, or names a role that training does not know.
     """
-    text = environ.get(VARIABLE)
-    if not text:
+    found = _parse(VARIABLE, environ.get(VARIABLE, ""))
+    if found is None:
+        return None
+    roles, member = found
+    if unknown := [role for role in (*roles, member.role) if role not in ROLES]:
+        raise InvalidSetting(f"{VARIABLE} names the role {unknown[0]!r}; there are: {', '.join(ROLES)}")
+    typed: dict[str, Any] = {role: RoleSpec(replicas=count) for role, count in roles.items()}
+    return ClusterSpec(**typed), member
+
+
+def refuse_foreign_cluster(environ: Mapping[str, str]) -> None:
+    """Refuse to work alone in a process that another launcher started as one of several members of a cluster.
+
+    Vertex AI sets `CLUSTER_SPEC` in each job and `TF_CONFIG` beside it in those of several replicas
+    (https://cloud.google.com/vertex-ai/docs/training/distributed-training).
+
+    Raises:
+        InvalidSetting: It is one, or `TF_CONFIG` is malformed.
+    """
+    variable, text = VARIABLE, environ.get(VARIABLE, "")
+    if parts := complete_tf_config(environ):
+        variable, text = _PATTERN_VARIABLE, parts[VARIABLE]
+    elif not text.strip() and _VERTEX_POOL in environ.get(VERTEX_VARIABLE, ""):
+        variable, text = VERTEX_VARIABLE, environ[VERTEX_VARIABLE]
+    found = _parse(variable, text)
+    if found is None:
+        return
+    roles, member = found
+    if member.role == "evaluator":
+        roles = {"evaluator": 1, **roles}  # which the others do not see
+    if sum(roles.values()) > 1:
+        members = ", ".join(f"{role}: {count}" for role, count in roles.items())
+        raise InvalidSetting(
+            f"{variable} makes this process {member} of a cluster ({members}) that Trainwright did not start and "
+            "cannot join: each member would do all the work alone, in the same folders. Start one process without "
+            f'{variable}; it starts members on its machine by itself, with cluster={{"worker": 2}} for two'
+        )
+
+
+def _parse(variable: str, text: str) -> tuple[dict[str, int], Member] | None:
+    """How many members each role has, and which of them this process is; None without a cluster."""
+
+    def malformed(why: str) -> InvalidSetting:
+        shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+        return InvalidSetting(f"{variable} cannot be read: {why}; correct it, or unset it: {shown}")
+
+    if not text.strip():
         return None
     try:
         content = json.loads(text)
-        roles = {role: RoleSpec(replicas=len(hosts)) for role, hosts in content.get("cluster", {}).items()}
-        task = content.get("task", {})
-        if not roles:
-            return None
-        member = Member(role=_ROLE_NAMES.get(task["type"], task["type"]), index=int(task["index"]))
-        typed: dict[str, Any] = {_ROLE_NAMES.get(role, role): spec for role, spec in roles.items()}
-        return ClusterSpec(**typed), member
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidSetting(f"TF_CONFIG cannot be read ({error}): {text}") from error
+    except ValueError as error:
+        raise malformed(f"it is not valid JSON ({error})") from error
+    if not isinstance(content, Mapping):
+        raise malformed("it must be a JSON object")
+    cluster, task = content.get("cluster", {}), content.get("task")
+    if not isinstance(cluster, Mapping) or not all(_are_hosts(hosts) for hosts in cluster.values()):
+        raise malformed('"cluster" must give a list of "host:port" for each role')
+    roles = {_known_as(role): len(hosts) for role, hosts in cluster.items() if hosts}
+    if not roles:
+        return None
+    if not isinstance(task, Mapping) or not isinstance(task.get("type"), str) or not _is_index(task.get("index")):
+        raise malformed('"task" must have a "type", which is a role, and an "index" from 0')
+    member = Member(role=_known_as(task["type"]), index=int(task["index"]))
+    if member.role != "evaluator" and member.index >= roles.get(member.role, 0):
+        raise malformed(f'"task" is {member}, which "cluster" does not have')
+    return roles, member
+
+
+def _known_as(role: str) -> str:
+    return _ROLE_NAMES.get(role, role)
+
+
+def _are_hosts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(host, str) for host in value)
+
+
+def _is_index(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isdecimal()
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def complete_tf_config(environ: Mapping[str, str]) -> dict[str, str]:
@@ -46,14 +119,14 @@ def complete_tf_config(environ: Mapping[str, str]) -> dict[str, str]:
 
     The parts are `NUM_NODES`, `JOB_NAME`, `TF_HOST_PATTERN` such as `{job}-{i}.{job}`, and `JOB_COMPLETION_INDEX`.
     """
-    if environ.get(VARIABLE) or "TF_HOST_PATTERN" not in environ:
+    if environ.get(VARIABLE) or _PATTERN_VARIABLE not in environ:
         return {}
     try:
         count, index = int(environ["NUM_NODES"]), int(environ["JOB_COMPLETION_INDEX"])
-        hosts = [environ["TF_HOST_PATTERN"].format(job=environ["JOB_NAME"], i=number) for number in range(count)]
+        hosts = [environ[_PATTERN_VARIABLE].format(job=environ["JOB_NAME"], i=number) for number in range(count)]
     except (KeyError, ValueError) as error:
         raise InvalidSetting(
-            f"TF_HOST_PATTERN is set, but NUM_NODES, JOB_NAME and JOB_COMPLETION_INDEX are needed too: {error}"
+            f"{_PATTERN_VARIABLE} is set, but NUM_NODES, JOB_NAME and JOB_COMPLETION_INDEX are needed too: {error}"
         ) from error
     addresses = {"worker": [f"{host}:{DEFAULT_PORT}" for host in hosts]}
     return {VARIABLE: build_tf_config(addresses, Member(role="worker", index=index))}

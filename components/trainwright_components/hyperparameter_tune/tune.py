@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.statistics import STATISTICS_FILE
 from trainwright_components.errors import InvalidModule, TrainingFailed, UserCodeError
@@ -76,11 +77,13 @@ def tune_model(
         tuning: Settings of the study; see `TuningSettings`.
 
     Raises:
-        InvalidSetting: A setting or parameter that cannot be used, by name.
+        InvalidSetting: A setting or parameter that cannot be used, by name, or this process is a member of a cluster of
+            another launcher's.
         TrainingFailed: Too many trials failed.
         UserCodeError: The same, where the module raised.
     """
     check_local(study_folder, name="study_folder")
+    refuse_foreign_cluster(os.environ)
     return call_beside_its_keras(
         module,
         _tune,

@@ -1,6 +1,7 @@
 """Train a model module in this process or on a cluster, and report on it."""
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 from trainwright_components.cluster.launcher import ClusterJob, Launcher
 from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
+from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.files import check_local
@@ -64,13 +66,14 @@ def train_model(
         launcher: What starts the members of a cluster, instead of the launcher that `cluster` names.
 
     Raises:
-        InvalidSetting: A setting that cannot be used.
+        InvalidSetting: A setting that cannot be used, or this process is a member of a cluster of another launcher's.
         InvalidModule: The module cannot be trained on this dataset.
         UserCodeError: The user's code raised.
         TrainingFailed: The training ended without a model.
     """
     for name, path in {"output": output, "log_dir": log_dir, "report": report}.items():
         check_local(path or "", name=name)
+    refuse_foreign_cluster(os.environ)
     return call_beside_its_keras(
         module,
         _train,

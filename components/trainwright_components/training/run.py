@@ -1,6 +1,7 @@
 """Train a model module on a prepared dataset: in this process alone, or as one member of a cluster."""
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.signs import JOINED
+from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.keras_kind import uses_tf_keras
 from trainwright_components.model_module import ModelModule
 from trainwright_components.quiet import quiet_loggers
@@ -63,6 +65,7 @@ def run_training(
         watch: Looks at the model after a step; by default what `equivalence_steps` asks for.
 
     Raises:
+        InvalidSetting: A setting that cannot be used, or this process is a member of a cluster of another launcher's.
         InvalidModule: The module cannot be trained on this dataset.
         UserCodeError: The user's code raised.
         TrainingFailed: The loss is not a number any more.
@@ -71,6 +74,7 @@ def run_training(
     settings, place = settings or TrainingSettings(), place or Place()
     choose_strategy(settings, place.cluster)  # refuses before anything is done; chosen again once GPUs are
     if place.cluster.is_empty:
+        refuse_foreign_cluster(os.environ)
         prepare_output(output)
     context = make_context(module, dataset, params or {}, settings, role=place.role, role_index=place.member.index)
     configure = configure_without_gpus if place.cluster.has_parameter_servers else configure_devices

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_pipelines.engine.cache import installed_code
@@ -47,8 +48,10 @@ def create_run(
 
     Raises:
         InvalidPipeline: The spec cannot be read.
-        InvalidSetting: A parameter is unknown, missing, or of the wrong type.
+        InvalidSetting: A parameter is unknown, missing, or of the wrong type, or another launcher started this process
+            as one of several, which would each run the pipeline.
     """
+    refuse_foreign_cluster(os.environ)
     pipeline = parse_pipeline(spec_text)
     checked = check_parameters(pipeline, parameters)
     run_id = _new_id(pipeline.name)
@@ -105,7 +108,9 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
     Raises:
         LeaseHeld: Another process executes the run.
         Unwritable: The run cannot be recorded: the disk is full, or the database is away.
+        InvalidSetting: Another launcher started this process as one of several.
     """
+    refuse_foreign_cluster(os.environ)
     run = store.run(run_id)
     lease = acquire_lease(store.engine, run.id)
     try:

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 
 from trainwright_components.cluster.spec import ClusterSpec, Member
-from trainwright_components.cluster.tf_config import build_tf_config, complete_tf_config, read_tf_config
+from trainwright_components.cluster.tf_config import (
+    build_tf_config,
+    complete_tf_config,
+    read_tf_config,
+    refuse_foreign_cluster,
+)
 from trainwright_components.errors import InvalidSetting
 
 
@@ -111,3 +116,86 @@ def test_an_unreadable_one_is_refused() -> None:
         read_tf_config({"TF_CONFIG": "{"})
     with pytest.raises(InvalidSetting, match="NUM_NODES, JOB_NAME and JOB_COMPLETION_INDEX are needed too"):
         complete_tf_config({"TF_HOST_PATTERN": "{job}"})
+
+
+def config(cluster: object, task: object) -> str:
+    return json.dumps({"cluster": cluster, "task": task, "environment": "cloud", "job": {}})
+
+
+WORKER_1 = {"type": "worker", "index": "1", "trial": "3"}
+POOL_1 = {"type": "workerpool1", "index": 0}
+PARTS = {"NUM_NODES": "2", "JOB_NAME": "mj", "TF_HOST_PATTERN": "{job}-{i}.{job}", "JOB_COMPLETION_INDEX": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"TF_CONFIG": config({"worker": ["a:1", "b:1"]}, WORKER_1)}, r"TF_CONFIG makes .* worker-1 .*\(worker: 2\)"),
+        (
+            {"TF_CONFIG": config({"master": ["a:1"], "ps": ["b:1"], "worker": ["c:1"]}, {"type": "ps", "index": 0})},
+            r"ps-0 of a cluster \(chief: 1, ps: 1, worker: 1\)",
+        ),
+        (
+            {"TF_CONFIG": config({"chief": ["a:1"]}, {"type": "evaluator", "index": 0})},
+            r"evaluator-0 of a cluster \(evaluator: 1, chief: 1\)",
+        ),
+        ({"TF_CONFIG": config({"pool": ["a:1", "b:1"]}, {"type": "pool", "index": 0})}, r"pool-0 of .* \(pool: 2\)"),
+        (PARTS, r"TF_HOST_PATTERN makes this process worker-1 of a cluster \(worker: 2\)"),
+        (
+            {"CLUSTER_SPEC": config({"workerpool0": ["a:1"], "workerpool1": ["b:1"]}, POOL_1)},
+            r"CLUSTER_SPEC makes .* workerpool1-0 of .* \(workerpool0: 1, workerpool1: 1\)",
+        ),
+    ],
+)
+def test_the_cluster_of_another_launcher_is_refused(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        refuse_foreign_cluster(environ)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"TF_CONFIG": " "},
+        {"TF_CONFIG": "{}"},
+        {"TF_CONFIG": '{"cluster": {}, "task": {}}'},
+        {"TF_CONFIG": config({"worker": ["a:1"]}, {"type": "worker", "index": 0})},
+        {"TF_CONFIG": config({"chief": ["a:1"], "worker": []}, {"type": "chief", "index": 0})},
+        {"CLUSTER_SPEC": config({"workerpool0": ["a:1"]}, {"type": "workerpool0", "index": 0})},
+        {"CLUSTER_SPEC": "my cluster"},
+        {"TF_CONFIG": "{}", **PARTS},
+    ],
+)
+def test_a_process_alone_is_not_refused(environ: dict[str, str]) -> None:
+    refuse_foreign_cluster(environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", r"it is not valid JSON \(Expecting"),
+        ("[1]", "it must be a JSON object"),
+        ("null", "it must be a JSON object"),
+        ('{"cluster": ["a:1", "b:1"]}', '"cluster" must give a list'),
+        ('{"cluster": []}', '"cluster" must give a list'),
+        ('{"cluster": {"worker": "a:1"}}', '"cluster" must give a list'),
+        ('{"cluster": {"worker": 2}}', '"cluster" must give a list'),
+        ('{"cluster": {"worker": [1, 2]}}', '"cluster" must give a list'),
+        (config({"worker": ["a:1", "b:1"]}, None), '"task" must have'),
+        (config({"worker": ["a:1"]}, {"type": "worker"}), '"task" must have'),
+        (config({"worker": ["a:1"]}, {"type": 0, "index": 0}), '"task" must have'),
+        (config({"worker": ["a:1"]}, {"type": "worker", "index": 0.5}), '"task" must have'),
+        (config({"worker": ["a:1"]}, {"type": "worker", "index": True}), '"task" must have'),
+        (config({"worker": ["a:1"]}, {"type": "worker", "index": 1}), '"task" is worker-1, which "cluster" does not'),
+        (config({"worker": ["a:1"]}, {"type": "ps", "index": 0}), '"task" is ps-0, which "cluster" does not have'),
+    ],
+)
+def test_a_malformed_one_is_told_in_words(text: str, why: str) -> None:
+    for read in (read_tf_config, refuse_foreign_cluster):
+        with pytest.raises(InvalidSetting, match=f"TF_CONFIG cannot be read: {why}.*; correct it, or unset it: "):
+            read({"TF_CONFIG": text})
+
+
+def test_a_role_that_training_does_not_know_is_named() -> None:
+    with pytest.raises(InvalidSetting, match="TF_CONFIG names the role 'pool'; there are: chief, worker, ps"):
+        read_tf_config({"TF_CONFIG": config({"pool": ["a:1"]}, {"type": "pool", "index": 0})})

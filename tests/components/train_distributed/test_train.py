@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from trainwright_components.cluster import supervisor
+from trainwright_components.cluster.spec import Member
+from trainwright_components.cluster.tf_config import build_tf_config
 from trainwright_components.errors import InvalidData, InvalidSetting, TrainingFailed, UserCodeError
+from trainwright_components.hyperparameter_tune.tune import tune_model
+from trainwright_components.model_module import load_module
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.run import run_training
 
 NET = Path(__file__).parent / "modules" / "net.py"
 TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}
@@ -167,6 +172,21 @@ def test_settings_that_do_not_go_together_are_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
         train_model(small_dataset, NET, tmp_path / "model", training=training, cluster=cluster)
+
+
+@pytest.mark.parametrize("cluster", [{}, TWO_WORKERS])
+def test_a_member_of_a_cluster_of_another_launcher_trains_nothing(
+    cluster: dict[str, int], small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started by hand, each of two would train alone into one folder; with a cluster each would start one."""
+    monkeypatch.setenv("TF_CONFIG", build_tf_config({"worker": ["h:1", "h:2"]}, Member(role="worker", index=1)))
+    with pytest.raises(InvalidSetting, match=r"TF_CONFIG makes this process worker-1 of a cluster \(worker: 2\)"):
+        train_model(small_dataset, NET, tmp_path / "model", training=TRAINING, cluster=cluster)
+    with pytest.raises(InvalidSetting, match="TF_CONFIG makes this process worker-1"):
+        tune_model(NET, small_dataset, tmp_path / "study")
+    with pytest.raises(InvalidSetting, match="TF_CONFIG makes this process worker-1"):
+        run_training(load_module(NET), small_dataset, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_all_members_go_back_together_when_the_loss_is_no_number(

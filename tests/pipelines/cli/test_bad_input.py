@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from trainwright_components.cluster.spec import Member
+from trainwright_components.cluster.tf_config import build_tf_config
 from trainwright_components.model_server.operation.control import add_model
 from trainwright_pipelines.cli import main as main_module
 
@@ -35,6 +37,20 @@ def test_bad_input_is_told_in_one_message(trainwright: Callable, line: list[str]
     assert message in outcome.err
     assert "Traceback" not in outcome.err
     assert outcome.out == ""
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_a_member_of_a_cluster_of_another_launcher_runs_no_pipeline(
+    trainwright: Callable, home: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two members would both run it; a spec for elsewhere can still be compiled there."""
+    monkeypatch.setenv("TF_CONFIG", build_tf_config({"worker": ["h:1", "h:2"]}, Member(role="worker", index=1)))
+    outcome = trainwright(command, "train_and_deploy", "--set", "deploy=false")
+    assert outcome.code == 2
+    assert "TF_CONFIG makes this process worker-1 of a cluster (worker: 2)" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(home.glob("runs/*"))
+    assert trainwright("compile", "train_and_deploy", "-o", str(home / "spec.yaml")).code == 0
 
 
 WRONG_LINES = [
