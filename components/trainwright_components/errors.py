@@ -9,6 +9,7 @@ TrainwrightError
 ├── BudgetExceeded          a result over the limits it was given
 ├── ServingUnavailable      a model server that cannot be started or reached
 ├── DeploymentRejected      a version that failed its golden requests and was withdrawn
+├── ComparisonOutdated      a model whose comparison with the live version no longer holds
 ├── InvalidPipeline         a spec that cannot be read, compiled or executed
 ├── RunNotFound             a run, task or artifact that the store does not hold
 ├── RunFailed               a run that ended without success
@@ -21,10 +22,12 @@ class TrainwrightError(Exception):
 
     `exit_code` is 2 where what was given cannot be used, so nothing was started, and 1 where something that ran failed.
     `user_traceback` is the user's frames and the exception, ready to print, where it was raised below the user's code.
+    `stale_input` names an input of the step that no longer holds: whatever gave it must run again first.
     """
 
     exit_code = 1
     user_traceback: str = ""
+    stale_input: str = ""
 
 
 class InvalidSetting(TrainwrightError):
@@ -74,6 +77,19 @@ class ServingUnavailable(TrainwrightError):
 
 class DeploymentRejected(TrainwrightError):
     """A version that failed its golden requests and was withdrawn."""
+
+
+class ComparisonOutdated(TrainwrightError):
+    """A model whose comparison with the live version no longer holds.
+
+    Args:
+        message: What is live now, and what the model was compared with.
+        stale_input: The step's input that said what the model was compared with.
+    """
+
+    def __init__(self, message: str, *, stale_input: str) -> None:
+        super().__init__(message)
+        self.stale_input = stale_input
 
 
 class InvalidPipeline(TrainwrightError):

@@ -14,6 +14,7 @@ def deploy_serving(
     deployment: dsl.Output[dsl.Artifact],
     model_name: str,
     model_base_path: str = "",
+    compared_with: str = "",
 ) -> NamedTuple("Outputs", [("endpoint", str), ("version", int)]):  # type: ignore[valid-type]  # KFP's own form
     """Publish a SavedModel as the next version of a model and serve it once it has answered its golden requests.
 
@@ -22,6 +23,7 @@ def deploy_serving(
         golden_requests: Requests with the answers that the served model must give.
         model_name: Name under which the model is served.
         model_base_path: Folder of the model's versions; empty for `models/<model_name>` under TRAINWRIGHT_HOME.
+        compared_with: The version that must still be live, as evaluate says it; empty publishes whatever is live.
 
     Returns:
         deployment: The deployment record, with the history of the model's versions.
@@ -41,6 +43,8 @@ def deploy_serving(
         model_name=model_name,
         home=Path(os.environ.get("TRAINWRIGHT_HOME") or "~/.trainwright").expanduser(),
         model_base_path=model_base_path,
+        compared_with=compared_with,
+        run=os.environ.get("TRAINWRIGHT_RUN", ""),
     )
     write_record(result, Path(deployment.path))
     deployment.metadata.update(metadata_of(result))

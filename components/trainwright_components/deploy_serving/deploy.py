@@ -26,7 +26,8 @@ from trainwright_components.deploy_serving.versions import (
     version_folder,
     withdraw,
 )
-from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting
+from trainwright_components.deployments import NO_VERSION
+from trainwright_components.errors import ComparisonOutdated, DeploymentRejected, InvalidData, InvalidSetting
 from trainwright_components.files import check_local, content_digest, write_whole
 from trainwright_components.model_server.operation.control import add_model, remove_model, start_server
 from trainwright_components.model_server.operation.locks import locked
@@ -74,6 +75,8 @@ def deploy_model(
     home: Path,
     model_base_path: str | Path = "",
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    compared_with: str = "",
+    run: str = "",
 ) -> Deployment:
     """Serve `saved_model` as the next version of `model_name`, after it has answered its golden requests.
 
@@ -87,16 +90,21 @@ def deploy_model(
         home: The folder that TRAINWRIGHT_HOME names; its server serves the model.
         model_base_path: Folder of the model's versions; empty for `<home>/models/<model_name>`.
         timeout_s: Seconds until the version must answer, for each of its two servers.
+        compared_with: The version that must still be live when this one is published, `none` where none may be; empty
+            publishes whatever is live.
+        run: The run that deploys, for the history.
 
     Raises:
-        InvalidSetting: The name, the home or the base path cannot be used.
+        InvalidSetting: The name, the home, the base path or `compared_with` cannot be used.
         InvalidData: The SavedModel or the golden requests are missing or broken.
         DeploymentRejected: The version failed and was withdrawn; the message says at what.
+        ComparisonOutdated: Another version than `compared_with` is live; nothing was published.
         ServingUnavailable: The server cannot be started.
     """
     check_name(model_name)
     check_local(model_base_path, name="model_base_path")
     check_local(home, name="TRAINWRIGHT_HOME")
+    _check_compared_with(compared_with)
     _check_saved_model(saved_model)
     requests = read_golden_requests(golden_requests)
     base_path = Path(model_base_path).absolute() if model_base_path else home.absolute() / MODELS_FOLDER / model_name
@@ -111,6 +119,8 @@ def deploy_model(
         home=home,
         digest=content_digest(saved_model),
         timeout_s=timeout_s,
+        compared_with=compared_with,
+        run=run,
     )
     with locked(base_path / LOCK_NAME):
         remove_leftovers(base_path)
@@ -118,6 +128,7 @@ def deploy_model(
         live = versions[-1] if versions else None
         if live is not None and content_digest(version_folder(base_path, live)) == candidate.digest:
             return _verify_again(candidate, live, versions)
+        _check_still_live(candidate)
         return _deploy_next(candidate, live)
 
 
@@ -148,6 +159,7 @@ def _deploy_next(candidate: Candidate, live: int | None) -> Deployment:
         except Unfit as error:
             raise _rejection(candidate, version, live, error) from error
         server = starting.result()
+        _check_still_live(candidate)  # again: programs that do not know the lock publish too
         add_model(candidate.home, candidate.model_name, candidate.base_path)
         publish(stage, candidate.base_path, version)
     logger.info("published version %d of %s; waiting until it answers", version, candidate.model_name)
@@ -176,6 +188,7 @@ def _rejection(candidate: Candidate, version: int, live: int | None, reason: Unf
         time=now_text(),
         content_digest=candidate.digest,
         reason=str(reason),
+        run=candidate.run,
     )
     append_history(candidate.base_path, entry)
     rest = f"version {live} goes on serving" if live is not None else "no version of it is served"
@@ -194,6 +207,7 @@ def _deployment(
         content_digest=candidate.digest,
         golden_requests=golden.requests,
         largest_difference=golden.largest_difference,
+        run=candidate.run,
     )
     write_whole(golden_requests_file(candidate.base_path, version), candidate.golden_requests.read_bytes())
     return Deployment(
@@ -220,6 +234,34 @@ def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
 def _next_version(base_path: Path, live: int | None) -> int:
     """One above every number that was ever given out, so that a number means one content for good."""
     return max([live or 0, *(entry.version for entry in read_history(base_path))]) + 1
+
+
+def _check_compared_with(value: str) -> None:
+    if value not in ("", NO_VERSION) and not (value.isascii() and value.isdigit()):
+        raise InvalidSetting(f"compared_with must be a version's number, {NO_VERSION!r} or empty, got {value!r}")
+
+
+def _check_still_live(candidate: Candidate) -> None:
+    """Refuse to replace a version that the candidate was not compared with; call it with the deploy lock held."""
+    if not candidate.compared_with:
+        return
+    expected = None if candidate.compared_with == NO_VERSION else int(candidate.compared_with)
+    live = max(list_versions(candidate.base_path), default=None)
+    if live == expected:
+        return
+    was = "when no version was served" if expected is None else f"with version {expected}"
+    what = "no version is" if live is None else f"version {live}{_publisher(candidate.base_path, live)} is"
+    raise ComparisonOutdated(
+        f"{candidate.model_name!r} was not deployed: this model was evaluated {was}, but {what} live now. Nothing was "
+        "published. To compare it anew, resume the run (trainwright runs resume), or evaluate it again",
+        stale_input="compared_with",
+    )
+
+
+def _publisher(base_path: Path, version: int) -> str:
+    """Which run published a version, as far as the history knows."""
+    runs = [each.run for each in read_history(base_path) if (each.version, each.event) == (version, "published")]
+    return f", published by the run {runs[-1]}," if runs and runs[-1] else ""
 
 
 def _check_saved_model(folder: Path) -> None:

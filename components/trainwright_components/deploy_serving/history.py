@@ -21,6 +21,7 @@ class HistoryEntry:
         reason: Why a version was withdrawn.
         golden_requests: How many were replayed.
         largest_difference: Between the answers and the golden ones.
+        run: The run that deployed it; empty where none did.
     """
 
     version: int
@@ -30,6 +31,7 @@ class HistoryEntry:
     reason: str = ""
     golden_requests: int = 0
     largest_difference: float = 0.0
+    run: str = ""
 
 
 def read_history(base_path: Path) -> list[HistoryEntry]:

@@ -25,7 +25,7 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is to be deployed, and where; `requests` are those of the file `golden_requests`."""
+    """What is to be deployed, where and by which run; `requests` are those of the file `golden_requests`."""
 
     saved_model: Path
     golden_requests: Path
@@ -35,6 +35,8 @@ class Candidate:
     home: Path
     digest: str
     timeout_s: float
+    compared_with: str
+    run: str
 
 
 def rehearse(candidate: Candidate, stage: Path, version: int) -> None:

@@ -22,7 +22,7 @@ def evaluate(
     replace_incomparable_champion: bool = False,
     slices: list = [],
     batch_size: int = 256,
-) -> NamedTuple("Outputs", [("is_blessed", bool), ("reasons", list)]):  # type: ignore[valid-type]  # KFP's own form
+) -> NamedTuple("Outputs", [("is_blessed", bool), ("reasons", list), ("compared_with", str)]):  # type: ignore[valid-type]  # KFP's own form
     """Score a trained model on held-out rows, beside the model that is served now, and decide whether it may be served.
 
     Args:
@@ -43,6 +43,7 @@ def evaluate(
         report: A page with the verdict, the metrics and plots.
         is_blessed: Whether every check passed.
         reasons: Every check with kind, metric, value, limit, passed, message and advice; failed ones first.
+        compared_with: The champion's version, none where no version was served; empty without champion_base_path.
     """
     from pathlib import Path
     from typing import NamedTuple
@@ -72,5 +73,6 @@ def evaluate(
     class Outputs(NamedTuple):
         is_blessed: bool
         reasons: list
+        compared_with: str
 
-    return Outputs(is_blessed=evaluation.is_blessed, reasons=evaluation.reasons)
+    return Outputs(is_blessed=evaluation.is_blessed, reasons=evaluation.reasons, compared_with=evaluation.compared_with)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema, suggest
+from trainwright_components.deployments import NO_VERSION
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import (
     MAIN_METRIC,
@@ -61,6 +62,7 @@ class Evaluation:
 
     Args:
         metrics: Ours and, under `keras_` names, those that the model was compiled with.
+        compared_with: The champion's version, `none` where no version was served; empty where none was asked for.
         checks: Everything that was looked at, passed or not.
     """
 
@@ -70,6 +72,7 @@ class Evaluation:
     metrics: dict[str, float]
     slices: tuple[SliceScores, ...]
     champion: ChampionScores | None
+    compared_with: str
     checks: tuple[Check, ...]
 
     @property
@@ -151,6 +154,7 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         metrics=metrics,
         slices=sliced,
         champion=champion,
+        compared_with=champion.version if champion else NO_VERSION if settings.champion_base_path else "",
         checks=tuple(checks),
     )
 

@@ -50,4 +50,5 @@ def release(
                 golden_requests=exported.outputs["golden_requests"],
                 model_name=model_name,
                 model_base_path=model_base_path,
+                compared_with=verdict.outputs["compared_with"],
             ).set_caching_options(False)

@@ -16,12 +16,16 @@ _NOT_FOUND = 127
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptEnd:
-    """How an attempt ended; no error means well. `kind` names the error's class where the task told it."""
+    """How an attempt ended; no error means well. `kind` names the error's class where the task told it.
+
+    `stale_input` is an input that the task said no longer holds.
+    """
 
     exit_code: int | None
     error: str = ""
     kind: str = ""
     detail: str = ""
+    stale_input: str = ""
 
 
 @dataclass(kw_only=True)
@@ -80,7 +84,13 @@ def describe_end(code: int, folder: StepFolder, log: Path) -> AttemptEnd:
         return AttemptEnd(exit_code=0)
     if folder.report.exists():
         said = json.loads(folder.report.read_text())
-        return AttemptEnd(exit_code=code, error=said["error"], kind=said.get("kind", ""), detail=said["detail"])
+        return AttemptEnd(
+            exit_code=code,
+            error=said["error"],
+            kind=said.get("kind", ""),
+            detail=said["detail"],
+            stale_input=said.get("stale_input", ""),
+        )
     end = end_of(log)
     reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
     if code == _NOT_FOUND:

@@ -15,6 +15,7 @@ from trainwright_pipelines.engine.launch import Processes
 from trainwright_pipelines.engine.placeholders import run_constants
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
+from trainwright_pipelines.engine.resuming import givers_of, stale_paths
 from trainwright_pipelines.engine.spec import Pipeline
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
@@ -51,6 +52,7 @@ class Execution:
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.max_parallel)
         self.constants = run_constants(self.run)
+        self._stale = stale_paths(self.previous.values())
         self._warned: set[str] = set()
         self._code = ""
         self._code_lock = threading.Lock()
@@ -58,6 +60,17 @@ class Execution:
     def folder_of(self, path: str) -> Path:
         """Where a task keeps its files."""
         return self.run.folder / "steps" / path
+
+    def is_stale(self, path: str) -> bool:
+        """Whether a step, or one inside it, must run again although it succeeded."""
+        return any(each == path or each.startswith(f"{path}/") for each in self._stale)
+
+    def find_stale(self, path: str, name: str) -> dict[str, int]:
+        """What gave the input `name` of a step, which no longer holds, and how many attempts it had; none is reused."""
+        givers = [self.previous[each] for each in givers_of(self.pipeline, path, name) if each in self.previous]
+        for giver in givers:
+            self.store.forget(giver)
+        return {giver.path: len(giver.attempts) for giver in givers}
 
     def settings_of(self, executor: str, step: str, resolve: Resolve) -> PlatformSettings:
         """What the platform document asks for a step; warns of what has no effect here, once a step."""

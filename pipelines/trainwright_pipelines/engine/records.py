@@ -88,6 +88,8 @@ class Attempt:
     error: str = ""
     error_kind: str = ""
     """The class of the error, such as `InvalidSetting`; empty where nobody told."""
+    stale: Mapping[str, int] = field(default_factory=dict)
+    """Paths of steps before it whose results no longer held, with the number of attempts that each had had by then."""
     log: Path | None = None
 
 

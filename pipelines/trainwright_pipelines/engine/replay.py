@@ -77,7 +77,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         container,
         Placeholders(executor_input, constants),
         folder,
-        extra_env={"TRAINWRIGHT_HOME": str(store.home), **settings.env},
+        extra_env={"TRAINWRIGHT_HOME": str(store.home), "TRAINWRIGHT_RUN": run.id, **settings.env},
         python=None if is_ours else interpreter_for(container, store.home / "environments", log=folder.log(1)),
         in_warm_process=False,
         mounts=settings.volumes.make(store.home / "volumes", folder.scratch / "volumes"),

@@ -1,12 +1,13 @@
 """What of an earlier execution of the same run still holds."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from trainwright_pipelines.engine.cache import is_unchanged
 from trainwright_pipelines.engine.records import Artifact, State, Task, TaskKind, Values
+from trainwright_pipelines.engine.spec import Dag, Pipeline
 
 
 def again(task: Task) -> Task:
@@ -32,6 +33,45 @@ def is_done(task: Task, inputs: Values) -> bool:
     if task.state != State.SUCCEEDED or _signature(task.inputs) != _signature(inputs) or not is_intact(task.outputs):
         return False
     return task.kind != TaskKind.IMPORTER or all(is_unchanged(artifact) for artifact in _artifacts(task.outputs))
+
+
+def stale_paths(tasks: Iterable[Task]) -> set[str]:
+    """Steps whose results a later step found to hold no longer, and that have not run since."""
+    known = {task.path: task for task in tasks}
+    named = [each for task in known.values() for attempt in task.attempts for each in attempt.stale.items()]
+    return {path for path, attempts in named if path in known and len(known[path].attempts) == attempts}
+
+
+def givers_of(pipeline: Pipeline, path: str, name: str) -> list[str]:
+    """Paths of the steps that may have given the input `name` of the step at `path`; none for a value of the run."""
+    component, place, is_loop = pipeline.root, "", False
+    around: list[tuple[str, Dag, str]] = []
+    for part in path.split("/"):
+        if is_loop:  # the number of an iteration
+            is_loop = False
+        elif component.dag is not None:
+            around.append((place, component.dag, part))
+            spec = component.dag.tasks[part]
+            component, is_loop = pipeline.component_of(spec), spec.iterator is not None
+        place = f"{place}/{part}" if place else part
+    for place, dag, task in reversed(around):
+        spec = dag.tasks[task]
+        source = spec.parameters.get(name) or spec.artifacts.get(name)
+        if source is not None and source.task is not None:
+            return _leaves(pipeline, place, dag, source.task, source.key)
+        if source is None or source.input is None:
+            break
+        name = source.input
+    return []
+
+
+def _leaves(pipeline: Pipeline, place: str, dag: Dag, task: str, key: str) -> list[str]:
+    """The step at `task` of `dag`, or those inside it that its output `key` may come from."""
+    path, inner = f"{place}/{task}" if place else task, pipeline.component_of(dag.tasks[task]).dag
+    if inner is None:
+        return [path]
+    selectors = inner.parameters.get(key) or inner.artifacts.get(key) or ()
+    return [leaf for each in selectors for leaf in _leaves(pipeline, path, inner, each.task, each.key)]
 
 
 def is_intact(values: Values) -> bool:

@@ -120,7 +120,7 @@ class Scheduler:
             )
             if spec.condition and not holds(spec.condition, component, inputs):
                 return self._skip(record, f"its condition is false: {spec.condition}")
-            if await self._execution.in_thread(lambda: is_done(record, inputs)):
+            if await self._is_done(record, inputs):
                 return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
             resolve = functools.partial(platform_value, scope=scope, upstream=upstream)
             if spec.iterator is not None:
@@ -136,7 +136,15 @@ class Scheduler:
         self._execution.finish(self._execution.previous[path], State.FAILED, error=error)
         return Outcome(state=State.FAILED, error=error)
 
+    async def _is_done(self, record: Task, inputs: Values) -> bool:
+        if self._execution.is_stale(record.path):
+            return False
+        return bool(await self._execution.in_thread(lambda: is_done(record, inputs)))
+
     def _skip(self, record: Task, reason: str) -> Outcome:
+        for path, inside in list(self._execution.previous.items()):  # they may have run before the run was resumed
+            if path.startswith(f"{record.path}/") and inside.state != State.SKIPPED:
+                self._execution.finish(again(inside), State.SKIPPED, error=reason)
         self._execution.finish(again(record), State.SKIPPED, error=reason)
         return Outcome(state=State.SKIPPED, error=reason)
 
@@ -200,7 +208,7 @@ class Scheduler:
         async with slots:
             try:
                 filled = fill_defaults(inputs, component, spec.name)
-                if await self._execution.in_thread(lambda: is_done(record, filled)):
+                if await self._is_done(record, filled):
                     return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
                 return await self._work(again(record), spec, component, filled, resolve)
             except TrainwrightError as error:

@@ -75,7 +75,8 @@ class Step:
             return self._succeed(Values(parameters=dict.fromkeys(self.component.output_parameters, claim)))
         self.settings = self.execution.settings_of(self.component.executor, self.record.name, self.resolve)
         key = await self.execution.in_thread(lambda: self._cache_key(container))
-        found = None if key is None else await self.execution.in_thread(lambda: find_cached(self.execution.store, key))
+        is_new = key is None or self.execution.is_stale(self.record.path)
+        found = None if is_new else await self.execution.in_thread(lambda: find_cached(self.execution.store, key))
         if found is not None:
             self.record = replace(self.record, is_cached=True, cached_from=found.id)
             return self._succeed(found.outputs)
@@ -158,7 +159,7 @@ class Step:
             container,
             self.placeholders,
             self.folder,
-            extra_env={"TRAINWRIGHT_HOME": str(home), **self.settings.env},
+            extra_env={"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": self.execution.run.id, **self.settings.env},
             python=python,
             mounts=self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes"),
         )
@@ -200,7 +201,8 @@ class Step:
     def _end_attempt(self, state: State, end: AttemptEnd) -> None:
         last = self.record.attempts[-1]
         ended = replace(last, state=state, finished=now(), exit_code=end.exit_code)
-        self._save_attempt(replace(ended, error=end.error, error_kind=end.kind))
+        stale = self.execution.find_stale(self.record.path, end.stale_input) if end.stale_input else {}
+        self._save_attempt(replace(ended, error=end.error, error_kind=end.kind, stale=stale))
 
     def _succeed(self, outputs: Values) -> Outcome:
         self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")

@@ -236,6 +236,11 @@ class Store:
             task_id = connection.execute(select(CACHE.c.task_id).where(CACHE.c.key == key)).scalar()
         return None if task_id is None else self.task_by_id(task_id)
 
+    def forget(self, task: Task) -> None:
+        """Let the results of a task, or of the one that it has them from, stand for nothing any more."""
+        with self._writer.begin() as connection:
+            connection.execute(delete(CACHE).where(CACHE.c.task_id.in_([task.id, task.cached_from])))
+
     def remember(self, key: str, task_id: str) -> None:
         """Let `key` stand for the results of a finished task."""
         with self._writer.begin() as connection:

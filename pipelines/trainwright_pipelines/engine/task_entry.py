@@ -31,7 +31,7 @@ def run_component(source: str, function: str, executor_input: str, report: str) 
         source: File with the component's function.
         function: Its name.
         executor_input: File with KFP's ExecutorInput.
-        report: Where to say, in JSON, what went wrong: `error`, one line, its `kind`, and `detail`.
+        report: Where to say, in JSON, what went wrong: `error`, one line, its `kind`, `detail`, and `stale_input`.
 
     Returns:
         The exit code.
@@ -92,7 +92,9 @@ def _below(error: BaseException, source: str) -> TracebackType | None:
 
 
 def _report(report: Path, error: Exception, message: str, detail: str, *, code: int) -> int:
-    report.write_text(json.dumps({"error": message, "kind": type(error).__name__, "detail": detail}))
+    stale_input = error.stale_input if isinstance(error, TrainwrightError) else ""
+    said = {"error": message, "kind": type(error).__name__, "detail": detail, "stale_input": stale_input}
+    report.write_text(json.dumps(said))
     sys.stdout.flush()
     sys.stderr.write(f"{detail or message}\n")
     return code

@@ -20,7 +20,13 @@ from trainwright_components.deploy_serving.deploy import Deployment, deploy_mode
 from trainwright_components.deploy_serving.history import golden_requests_file, read_history
 from trainwright_components.deploy_serving.record import metadata_of, record_of, write_record
 from trainwright_components.deploy_serving.versions import list_versions
-from trainwright_components.errors import DeploymentRejected, InvalidData, InvalidSetting, ServingUnavailable
+from trainwright_components.errors import (
+    ComparisonOutdated,
+    DeploymentRejected,
+    InvalidData,
+    InvalidSetting,
+    ServingUnavailable,
+)
 from trainwright_components.model_server.operation.client import predict
 from trainwright_components.model_server.operation.control import server_status, start_server, stop_server
 from trainwright_components.model_server.operation.programs import TENSORFLOW_SERVING
@@ -149,7 +155,7 @@ def test_the_next_version_replaces_it_without_a_failed_request(
     home: Path, triple: Path, triple_golden: Path, first: Deployment
 ) -> None:
     with asking(first.server.rest_address) as (answers, failures):
-        second = deploy_model(triple, triple_golden, model_name=NAME, home=home)
+        second = deploy_model(triple, triple_golden, model_name=NAME, home=home, compared_with="1")
     assert (second.version, second.previous_version, second.is_new_version) == (4, 1, True)
     assert second.rest_url == first.rest_url
     assert not failures
@@ -198,6 +204,85 @@ def test_a_version_that_only_the_serving_process_cannot_load_is_withdrawn(
     status = server_status(home)
     assert status is not None
     assert next(model for model in status.models if model.name == NAME).live_version == live
+
+
+def test_of_two_models_that_were_compared_with_the_same_version_one_is_published(
+    home: Path, half: Path, half_golden: Path, triple: Path, triple_golden: Path, first: Deployment
+) -> None:
+    candidates = {"run-a": (half, half_golden), "run-b": (triple, triple_golden)}
+    options = {"model_name": "raced", "home": home}
+    with ThreadPoolExecutor(2) as pool:
+        futures = {
+            run: pool.submit(deploy_model, *files, **options, compared_with="none", run=run)
+            for run, files in candidates.items()
+        }
+    (winner,) = (run for run, future in futures.items() if future.exception() is None)
+    (loser,) = set(futures) - {winner}
+    outdated = futures[loser].exception()
+    assert isinstance(outdated, ComparisonOutdated)
+    assert outdated.stale_input == "compared_with"
+    assert f"when no version was served, but version 1, published by the run {winner}, is live now" in str(outdated)
+    base_path = futures[winner].result().base_path
+    assert list_versions(base_path) == [1]
+    assert [(entry.event, entry.run) for entry in read_history(base_path)] == [("published", winner)]
+    again = deploy_model(*candidates[winner], **options, compared_with="none")
+    assert (again.version, again.is_new_version) == (1, False)
+
+
+def versions_at(base_path: Path, half: Path, *versions: str) -> Path:
+    """A base path with versions that no run deployed, each with content of its own."""
+    for version in versions:
+        shutil.copytree(half, base_path / version)
+        (base_path / version / "note").write_text(version)
+    return base_path
+
+
+@pytest.mark.parametrize(
+    ("versions", "compared_with", "words"),
+    [
+        (["1"], "none", "evaluated when no version was served, but version 1 is live now"),
+        (["1", "2"], "1", "evaluated with version 1, but version 2 is live now"),
+        (["1", "3"], "4", "evaluated with version 4, but version 3 is live now"),
+        ([], "4", "evaluated with version 4, but no version is live now"),
+        (["9", "10"], "9", "evaluated with version 9, but version 10 is live now"),
+    ],
+)
+def test_nothing_is_published_where_another_version_is_live_than_the_model_was_compared_with(
+    tmp_path: Path, half: Path, half_golden: Path, versions: list[str], compared_with: str, words: str
+) -> None:
+    base_path = versions_at(tmp_path / "base", half, *versions)
+    with pytest.raises(ComparisonOutdated, match=words):
+        deploy_model(
+            half,
+            half_golden,
+            model_name="m",
+            home=tmp_path / "home",
+            model_base_path=base_path,
+            compared_with=compared_with,
+        )
+    assert list_versions(base_path) == sorted(map(int, versions))
+    assert server_status(tmp_path / "home") is None
+
+
+def test_a_version_that_another_program_publishes_during_the_rehearsal_is_not_replaced(
+    home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainwright_components.deploy_serving import deploy
+
+    monkeypatch.setattr(deploy, "rehearse", lambda candidate, *_: versions_at(candidate.base_path, half, "7"))
+    with pytest.raises(ComparisonOutdated, match=r"no version was served, but version 7 is live now"):
+        deploy_model(
+            half, half_golden, model_name="m", home=home, model_base_path=tmp_path / "base", compared_with="none"
+        )
+    assert list_versions(tmp_path / "base") == [7]
+
+
+@pytest.mark.parametrize("compared_with", ["latest", "-1", "1.5", "²", " 1"])
+def test_what_is_no_version_cannot_be_compared_with(
+    tmp_path: Path, half: Path, half_golden: Path, compared_with: str
+) -> None:
+    with pytest.raises(InvalidSetting, match="compared_with must be a version's number, 'none' or empty"):
+        deploy_model(half, half_golden, model_name="m", home=tmp_path, compared_with=compared_with)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.run_page import write_run_page
 
 if TYPE_CHECKING:
-    from conftest import Execute, Fifo
+    from conftest import Execute, Fifo, Finished
 
 EXECUTE = """
     import sys
@@ -161,6 +161,52 @@ def test_lost_results_are_made_again_on_resume(execute: Execute) -> None:
     data.path.unlink()
     second = execute("", resume=first.run.id)
     assert len(second.tasks["write"].attempts) == 2
+
+
+REPLACE = "condition-1/condition-2/replace"
+
+
+def race(execute: Execute, tmp_path: Path, *, mine: int, theirs: int) -> Finished:
+    """A run that put `mine` in place of 0 if another had not put `theirs` there meanwhile."""
+    (tmp_path / "place").write_text("0")
+    return execute("raced", place=f"file:{tmp_path / 'place'}", mine=mine, theirs=theirs)
+
+
+def test_resuming_repeats_a_step_whose_result_a_later_one_found_to_hold_no_longer(
+    execute: Execute, tmp_path: Path
+) -> None:
+    first = race(execute, tmp_path, mine=2, theirs=1)
+    assert (first.state(REPLACE), first.state("judge/look")) == (State.FAILED, State.SUCCEEDED)
+    assert first.tasks[REPLACE].error == "1 came after 0"
+    second = execute("", resume=first.run.id)
+    assert second.run.state == State.SUCCEEDED
+    assert (second.output("judge/look", "seen"), second.output("judge", "seen")) == (1, 1)
+    attempts = {path: len(task.attempts) for path, task in second.tasks.items() if not task.is_group}
+    assert attempts == {"judge/look": 2, "put": 1, "condition-1/say": 1, REPLACE: 2}
+    assert (tmp_path / "place").read_text() == "2"
+
+
+def test_what_ran_before_is_skipped_where_the_repeated_step_decides_otherwise(execute: Execute, tmp_path: Path) -> None:
+    first = race(execute, tmp_path, mine=1, theirs=2)
+    assert first.state(REPLACE) == State.FAILED
+    second = execute("", resume=first.run.id)
+    assert second.run.state == State.SUCCEEDED
+    left_out = {path for path, task in second.tasks.items() if task.state == State.SKIPPED}
+    assert left_out == {"condition-1", "condition-1/say", "condition-1/condition-2", REPLACE}
+    assert second.output("judge/look", "is_better") is False
+    assert (tmp_path / "place").read_text() == "2"
+
+
+def test_a_result_that_holds_no_longer_comes_from_no_cache(execute: Execute, tmp_path: Path) -> None:
+    first = race(execute, tmp_path, mine=2, theirs=1)
+    again = execute("raced", **first.run.parameters)
+    assert again.run.state == State.SUCCEEDED
+    assert not again.tasks["judge/look"].is_cached
+    assert again.tasks["put"].is_cached
+    resumed = execute("", resume=first.run.id)
+    assert not resumed.tasks["judge/look"].is_cached
+    assert resumed.output("judge/look", "seen") == 2
+    assert resumed.state("condition-1") == State.SKIPPED
 
 
 def test_a_step_is_run_again_alone_with_its_inputs(

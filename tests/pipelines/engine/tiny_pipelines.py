@@ -491,6 +491,51 @@ def read_twice(dataset: dsl.Input[dsl.Dataset]) -> str:
     return open(dataset.path).read()
 
 
+@dsl.component(**PLAIN)
+def look(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), ("seen", int)]):
+    """Compare a number with the one in a file; `file:` before its path keeps its content out of the cache's key."""
+    with open(place.removeprefix("file:")) as file:
+        seen = int(file.read())
+    return (mine > seen, seen)
+
+
+@pipeline
+def judge(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), ("seen", int)]):
+    outputs = NamedTuple("Outputs", [("is_better", bool), ("seen", int)])
+    found = look(place=place, mine=mine)
+    return outputs(found.outputs["is_better"], found.outputs["seen"])
+
+
+@dsl.component(**PLAIN)
+def put(place: str, number: int):
+    with open(place.removeprefix("file:"), "w") as file:
+        file.write(str(number))
+
+
+@dsl.component(**PLAIN)
+def replace(place: str, mine: int, seen: int) -> int:
+    """Put a number where another one was seen, unless something else came between."""
+    from trainwright_components.errors import ComparisonOutdated
+
+    with open(place.removeprefix("file:")) as file:
+        now = int(file.read())
+    if now != seen:
+        raise ComparisonOutdated(f"{now} came after {seen}", stale_input="seen")
+    with open(place.removeprefix("file:"), "w") as file:
+        file.write(str(mine))
+    return mine
+
+
+@pipeline
+def raced(place: str, mine: int, theirs: int):
+    verdict = judge(place=place, mine=mine)
+    other = put(place=place, number=theirs).after(verdict)
+    with dsl.If(verdict.outputs["is_better"] == True):  # noqa: E712  KFP records the comparison
+        beside = say(text="better").after(other)
+        with dsl.If(mine > 0):
+            replace(place=place, mine=mine, seen=verdict.outputs["seen"]).after(beside)
+
+
 @pipeline
 def replayed(text: str = "data!"):
     read_twice(dataset=write(text=text).outputs["out"])
