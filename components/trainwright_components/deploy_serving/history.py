@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trainwright_components.deployments import HISTORY_NAME
 from trainwright_components.files import write_whole
 
-HISTORY_NAME = ".deployments.json"
 GOLDEN_FOLDER = ".golden"
 
 

@@ -1,15 +1,16 @@
 """The model that is served now: find its SavedModel, and score it on the rows that the new one is scored on."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
+from trainwright_components.deployments import HISTORY_NAME, last_published
 from trainwright_components.errors import InvalidData
 from trainwright_components.evaluate.blessing import NotComparable
 from trainwright_components.graph_names import call_signature, input_specs
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SIGNATURE = "serving_default"
+
+
+class Unreadable(Exception):
+    """Why a champion that is known of cannot be read; never leaves this component."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A version of a deployment folder; `location` is empty where only the folder's history knows of it."""
+
+    version: str
+    location: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +53,8 @@ class Champion:
         """Load the SavedModel at `location` and check that it takes the features of `schema`.
 
         Raises:
-            NotComparable: It cannot be loaded, or it asks for something else.
+            Unreadable: It cannot be loaded.
+            NotComparable: It asks for something else.
         """
         import tensorflow as tf
 
@@ -48,8 +62,8 @@ class Champion:
         try:
             with quiet_loggers():
                 saved_model = tf.saved_model.load(location)
-        except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
-            raise NotComparable(f"it cannot be loaded: {_first_line(error)}") from error
+        except Exception as error:  # a damaged file makes TensorFlow raise almost anything
+            raise Unreadable(f"it cannot be loaded: {_first_line(error)}") from error
         signature = saved_model.signatures.get(SIGNATURE)
         if signature is None:
             raise NotComparable(f"it has no signature {SIGNATURE}")
@@ -105,32 +119,81 @@ class Champion:
         return np.stack([columns.get(name, unknown) for name in wanted], axis=1)
 
 
-def find_champion(base_path: str) -> str | None:
-    """The location of the highest version under `base_path` that holds a SavedModel; None when nothing is served."""
+def find_champion(base_path: str) -> Served | None:
+    """The highest version under `base_path`; None where the folder knows of none.
+
+    A folder with nothing in it is a version that is not there yet, unless there is no other.
+
+    Raises:
+        InvalidData: The folder cannot be listed, or its history not be read.
+    """
     import tensorflow as tf
 
-    if not base_path or not tf.io.gfile.isdir(base_path):
+    if not base_path:
         return None
-    names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
-    for name in sorted((name for name in names if name.isdigit()), key=int, reverse=True):
-        location = f"{base_path.rstrip('/')}/{name}"
-        if tf.io.gfile.exists(f"{location}/saved_model.pb"):
-            return location
-    return None
+    try:
+        if not tf.io.gfile.stat(base_path).is_directory:
+            raise InvalidData(f"champion_base_path {base_path} is a file; give the folder of the model's versions")
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
+        numbers = [name for name in names if name.isascii() and name.isdigit()]
+        versions = [name for name in sorted(numbers, key=int, reverse=True) if not _is_file(f"{base_path}/{name}")]
+        history = _read_text(f"{base_path}/{HISTORY_NAME}") if not versions and HISTORY_NAME in names else "[]"
+        published = last_published(history)
+    except tf.errors.NotFoundError as error:
+        if Path(base_path).is_symlink():
+            raise _unlisted(base_path, error) from error
+        return None
+    except (tf.errors.OpError, ValueError) as error:
+        raise _unlisted(base_path, error) from error
+    if not versions:
+        return None if published is None else Served(version=str(published), location="")
+    version = next((name for name in versions if not _is_empty(f"{base_path}/{name}")), versions[0])
+    if version != versions[0]:
+        logger.warning("version %s in %s is empty; the champion is version %s", versions[0], base_path, version)
+    return Served(version=version, location=f"{base_path.rstrip('/')}/{version}")
+
+
+def _unlisted(base_path: str, error: Exception) -> InvalidData:
+    return InvalidData(
+        f"champion_base_path {base_path} cannot be read, so it is not known which version is served: "
+        f"{_first_line(error)}; make it readable, or give another model_name or base path"
+    )
+
+
+def _is_file(location: str) -> bool:
+    """Whether there is something other than a folder; what cannot be looked at may be one."""
+    import tensorflow as tf
+
+    try:
+        return not tf.io.gfile.stat(location).is_directory
+    except tf.errors.OpError:
+        return False
+
+
+def _is_empty(location: str) -> bool:
+    import tensorflow as tf
+
+    try:
+        return not tf.io.gfile.listdir(location)
+    except tf.errors.OpError:
+        return False
+
+
+def _read_text(location: str) -> str:
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(location) as file:
+        return str(file.read())
 
 
 def _own_schema(location: str) -> Schema | None:
     import tensorflow as tf
 
     path = f"{location}/assets.extra/{SCHEMA_FILE}"
-    if not tf.io.gfile.exists(path):
-        return None
     try:
-        with tf.io.gfile.GFile(path) as file:
-            return Schema.from_json(file.read())
-    except (InvalidData, json.JSONDecodeError):
-        logger.warning("%s is not readable; the champion's classes are taken to be those of the dataset", path)
-        return None
+        return Schema.from_json(_read_text(path)) if tf.io.gfile.exists(path) else None
+    except (InvalidData, ValueError, tf.errors.OpError) as error:
+        raise Unreadable(f"its {SCHEMA_FILE} cannot be read: {_first_line(error)}") from error
 
 
 def _check_same_question(own: Schema | None, schema: Schema) -> None:

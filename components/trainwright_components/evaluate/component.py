@@ -33,7 +33,7 @@ def evaluate(
         champion_base_path: The folder whose highest version is served now; empty compares with nothing.
         champion_metric: The metric that the champion is compared by; accuracy or rmse when empty.
         champion_tolerance: How much worse the model may be: a share of an unbounded error, else in the metric's units.
-        replace_incomparable_champion: Whether a champion that cannot be scored on these rows may be replaced.
+        replace_incomparable_champion: Whether a champion that cannot be read, or scored on these rows, may be replaced.
         slices: Categorical features whose values are scored one by one.
         batch_size: Rows scored at a time.
 

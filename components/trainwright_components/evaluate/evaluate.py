@@ -27,7 +27,7 @@ from trainwright_components.evaluate.blessing import (
     no_champion,
     parse_thresholds,
 )
-from trainwright_components.evaluate.champion import Champion, find_champion
+from trainwright_components.evaluate.champion import Champion, Unreadable, find_champion
 from trainwright_components.evaluate.classification import ClassificationScores, ClassificationTally
 from trainwright_components.evaluate.regression import RegressionTally
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
@@ -109,7 +109,8 @@ def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings |
 
     Raises:
         InvalidSetting: An unknown split, metric, bound or slice.
-        InvalidData: The dataset is not one that this model takes, or the split is empty or lacks rows.
+        InvalidData: The dataset is not one that this model takes, the split is empty or lacks rows, or the champion
+            cannot be read and may not be replaced.
     """
     settings = settings or EvaluationSettings()
     return call_beside_its_keras(model / MODULE_FOLDER, _evaluate, model, dataset, settings)
@@ -120,13 +121,13 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     task = task_of(schema)
     check_slices(settings.slices, schema)
     metric = _champion_metric(settings, task, schema)
+    challenged = _Challenged(settings, schema)
     trained = TrainedModel.load(model)
     check_same_data(trained.schema, schema)
     scorer = Scorer(trained, dataset, settings.split, batch_size=settings.batch_size)
     scorer.build()
     known = known_metrics(task, schema.class_names, scorer.keras_metrics())
     thresholds = parse_thresholds(settings.thresholds, task=task, known=known)
-    challenged = _Challenged(settings.champion_base_path, schema)
 
     tally = _make_tally(schema)
     slices = SliceTallies(settings.slices, partial(_make_tally, schema, capacity=SLICE_CAPACITY))
@@ -154,7 +155,7 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         metrics=metrics,
         slices=sliced,
         champion=champion,
-        compared_with=champion.version if champion else NO_VERSION if settings.champion_base_path else "",
+        compared_with=challenged.compared_with,
         checks=tuple(checks),
     )
 
@@ -162,18 +163,29 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
 class _Challenged:
     """The champion, scored beside the model until it cannot go on."""
 
-    def __init__(self, base_path: str, schema: Schema) -> None:
+    def __init__(self, settings: EvaluationSettings, schema: Schema) -> None:
         self._tally = _make_tally(schema)
         self._version, self._reason, self._answers_alike = "", "", True
         self._champion: Champion | None = None
-        location = find_champion(base_path)
-        if location is None:
+        base_path = settings.champion_base_path
+        served = find_champion(base_path)
+        self.compared_with = served.version if served and served.location else NO_VERSION if base_path else ""
+        if served is None:
             return
-        self._version = location.rsplit("/", 1)[-1]
+        self._version = served.version
         try:
-            self._champion = Champion.load(location, schema)
+            if not served.location:
+                raise Unreadable("it was published, but its folder is gone")
+            self._champion = Champion.load(served.location, schema)
         except NotComparable as reason:
             self._give_up(reason)
+        except Unreadable as error:
+            if not settings.replace_incomparable_champion:
+                raise InvalidData(
+                    f"the champion (version {served.version} in {base_path}) cannot be read: {error}. Repair or remove "
+                    "it; to let the model take its place uncompared, set replace_incomparable_champion=true"
+                ) from error
+            self._give_up(error)
 
     def add(self, batch: ScoredBatch) -> None:
         if self._champion is None:

@@ -19,7 +19,7 @@ class EvaluationSettings:
         champion_metric: What the champion is compared by; accuracy or rmse when empty.
         champion_tolerance: By how much the model may be worse than the champion: a share of the champion's value for
             log_loss, mae, mse, rmse and max_error, else in units of the metric.
-        replace_incomparable_champion: Whether a champion that cannot be scored on these rows is no obstacle.
+        replace_incomparable_champion: Whether a champion that cannot be read, or scored on these rows, is no obstacle.
         slices: Categorical features.
     """
 

@@ -58,7 +58,7 @@ def train_and_deploy(
         thresholds: Limits that a metric must keep for the model to be blessed, such as {"accuracy": 0.9}.
         slices: Categorical features whose values are scored one by one.
         champion_tolerance: How much worse than the served model it may be: 0.01 is 1% of an error, 0.01 of a score.
-        replace_incomparable_champion: Whether a model may replace a served one that cannot be scored on its rows.
+        replace_incomparable_champion: Whether a model may replace one that cannot be read, or scored on its rows.
         model_name: The name that the model is served under.
         model_base_path: The folder of the model's versions; empty for this machine's own.
         quantize: Whether to make a TFLite model too.

@@ -131,6 +131,24 @@ def test_blessed_without_a_champion_on_the_first_run(digits_evaluation: Evaluati
     assert digits_evaluation.is_blessed
     assert [reason["kind"] for reason in digits_evaluation.reasons] == ["threshold", "threshold", "champion"]
     assert "no model is served yet" in digits_evaluation.reasons[-1]["message"]
+    assert digits_evaluation.compared_with == ""
+
+
+@pytest.mark.parametrize("history", [None, [], [{"version": 1, "event": "withdrawn"}]])
+def test_a_folder_that_knows_no_version_has_no_champion(
+    tabular_model: Path, tabular_dataset: Path, tmp_path: Path, history: list[dict[str, Any]] | None
+) -> None:
+    base = tmp_path / "served"
+    if history is not None:
+        (base / "notes").mkdir(parents=True)
+        (base / "2").write_text("a file")
+        (base / ".deployments.json").write_text(json.dumps(history))
+    evaluation = evaluate_model(
+        tabular_model, tabular_dataset, settings=EvaluationSettings(champion_base_path=str(base))
+    )
+    assert evaluation.is_blessed
+    assert "no model is served yet" in evaluation.reasons[-1]["message"]
+    assert evaluation.compared_with == "none"
 
 
 def test_a_missed_threshold_comes_first_among_the_reasons(tabular_model: Path, tabular_dataset: Path) -> None:
@@ -153,7 +171,7 @@ def test_the_highest_version_is_the_champion_and_gives_the_same_numbers(
     champion = evaluation.champion
     assert champion is not None
     assert champion.scores is not None
-    assert champion.version == "10"
+    assert (champion.version, evaluation.compared_with) == ("10", "10")
     assert champion.scores.metrics == pytest.approx(evaluation.scores.metrics, abs=1e-6)
     (check,) = evaluation.checks
     assert check.kind is CheckKind.CHAMPION
@@ -191,10 +209,6 @@ def incomparable(kind: str, base: Path, digits_saved_model: Path, tabular_saved_
     """A champion that the table's model cannot be held against."""
     if kind == "other classes":
         return champions(base, v4=digits_saved_model)
-    if kind == "broken":
-        (base / "4").mkdir(parents=True)
-        (base / "4" / "saved_model.pb").write_bytes(b"no model")
-        return str(base)
     champions(base, v4=tabular_saved_model)
     schema = base / "4" / "assets.extra" / "schema.json"
     schema.write_text(schema.read_text().replace('"class"', '"number"'))
@@ -205,7 +219,6 @@ def incomparable(kind: str, base: Path, digits_saved_model: Path, tabular_saved_
     ("kind", "words"),
     [
         ("other classes", "(version 4) cannot be compared: it knows none of this dataset's classes"),
-        ("broken", "(version 4) cannot be compared: it cannot be loaded"),
         ("other label", "(version 4) cannot be compared: it predicts a number, this dataset's label is a class"),
     ],
 )
@@ -228,6 +241,90 @@ def test_a_champion_that_cannot_be_compared_is_replaced_only_when_asked_for(
     assert "model_name" in refused.reasons[0]["advice"]
     asked_for = replace(settings, replace_incomparable_champion=True)
     assert evaluate_model(tabular_model, tabular_dataset, settings=asked_for).is_blessed
+
+
+def damaged(kind: str, base: Path, tabular_saved_model: Path) -> str:
+    """A folder whose version 4 cannot be read; where it has a version 3, that one can."""
+    if kind == "gone":
+        base.mkdir()
+        events = [{"version": 4, "event": "published"}, {"version": 5, "event": "withdrawn"}]
+        (base / ".deployments.json").write_text(json.dumps(events))
+        return str(base)
+    if kind == "only an empty one":
+        (base / "4").mkdir(parents=True)
+        return str(base)
+    champions(base, v3=tabular_saved_model, v4=tabular_saved_model)
+    version = base / "4"
+    match kind:
+        case "no graph":
+            (version / "saved_model.pb").unlink()
+        case "damaged graph":
+            (version / "saved_model.pb").write_bytes(b"no model")
+        case "half a graph":
+            graph = (version / "saved_model.pb").read_bytes()
+            (version / "saved_model.pb").write_bytes(graph[: len(graph) // 2])
+        case "no variables":
+            shutil.rmtree(version / "variables")
+        case "damaged schema":
+            (version / "assets.extra" / "schema.json").write_text("{")
+        case "broken link":
+            shutil.rmtree(version)
+            version.symlink_to(base / "unmounted")
+    return str(base)
+
+
+DAMAGES = ("no graph", "damaged graph", "half a graph", "no variables", "damaged schema", "broken link", "gone")
+
+
+@pytest.mark.parametrize("kind", [*DAMAGES, "only an empty one"])
+def test_a_champion_that_cannot_be_read_fails_the_evaluation(
+    kind: str, tabular_model: Path, tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path
+) -> None:
+    base = damaged(kind, tmp_path / "served", tabular_saved_model)
+    settings = EvaluationSettings(champion_base_path=base)
+    with pytest.raises(InvalidData, match=r"the champion \(version 4 in .*served\) cannot be read: ") as refused:
+        evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert "replace_incomparable_champion=true" in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["damaged graph", "gone"])
+def test_a_champion_that_cannot_be_read_is_replaced_when_asked_for(
+    kind: str, tabular_model: Path, tabular_dataset: Path, tabular_saved_model: Path, tmp_path: Path
+) -> None:
+    base = damaged(kind, tmp_path / "served", tabular_saved_model)
+    settings = EvaluationSettings(champion_base_path=base, replace_incomparable_champion=True)
+    evaluation = evaluate_model(tabular_model, tabular_dataset, settings=settings)
+    assert evaluation.is_blessed
+    assert "the champion (version 4) is replaced as asked" in evaluation.reasons[0]["message"]
+    assert evaluation.compared_with == ("none" if kind == "gone" else "4")
+
+
+def unlistable(kind: str, folder: Path) -> Path:
+    base = folder / "served"
+    match kind:
+        case "file":
+            base.write_text("")
+        case "below a file":
+            (folder / "file").write_text("")
+            base = folder / "file" / "served"
+        case "circle":
+            base.symlink_to(base)
+        case "broken link":
+            base.symlink_to(folder / "unmounted")
+        case "damaged history":
+            base.mkdir()
+            (base / ".deployments.json").write_text("[{")
+    return base
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "circle", "broken link", "damaged history"])
+def test_a_folder_of_versions_that_cannot_be_listed_fails_the_evaluation(
+    kind: str, tabular_model: Path, tabular_dataset: Path, tmp_path: Path
+) -> None:
+    base = str(unlistable(kind, tmp_path))
+    settings = EvaluationSettings(champion_base_path=base, replace_incomparable_champion=True)
+    with pytest.raises(InvalidData, match=f"champion_base_path {base} (is a file|cannot be read)"):
+        evaluate_model(tabular_model, tabular_dataset, settings=settings)
 
 
 def test_a_champion_needs_all_of_its_columns_and_minds_no_more(
