@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SPLITS, Schema, suggest
 from trainwright_components.datasets.statistics import Statistics
@@ -126,6 +127,35 @@ def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "t
     schema = schema or Schema.load(dataset)
     records = tf.data.TFRecordDataset(_split_locations(dataset, split)).batch(_PARSE_ROWS)
     return records.map(lambda batch: parse_examples(batch, schema)).unbatch()
+
+
+def sample_split(
+    dataset: Path, split: str, count: int, *, schema: Schema | None = None, seed: int = 0
+) -> "tf.data.Dataset":
+    """At most `count` rows of `split` as `read_split` gives them, drawn evenly over all of it, always the same.
+
+    Reads the whole split, and parses what was drawn.
+    """
+    import tensorflow as tf
+
+    schema = schema or Schema.load(dataset)
+    drawn = tf.constant(_draw_evenly(count_rows(dataset, split), count, seed=seed))
+
+    def keep(batch: "tf.Tensor", records: "tf.Tensor") -> "tf.Tensor":
+        rows = batch * _PARSE_ROWS + tf.range(tf.size(records, tf.int64))
+        start, end = tf.unstack(tf.searchsorted(drawn, [rows[0], rows[-1] + 1]))
+        return tf.gather(records, drawn[start:end] - rows[0])
+
+    records = tf.data.TFRecordDataset(_split_locations(dataset, split)).batch(_PARSE_ROWS)
+    kept = records.enumerate().map(keep).filter(lambda batch: tf.size(batch) > 0)
+    return kept.map(lambda batch: parse_examples(batch, schema)).unbatch()
+
+
+def _draw_evenly(rows: int, count: int, *, seed: int) -> NDArray[np.int64]:
+    """Numbers of rows, ascending: one drawn from each of `count` equal parts, or all where there are no more."""
+    parts = min(rows, count)
+    edges = np.arange(parts + 1) * rows // max(parts, 1)
+    return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
 
 
 def feature_spec(schema: Schema) -> dict[str, Any]:

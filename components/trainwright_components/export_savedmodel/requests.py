@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.reader import sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import encode_rows
@@ -58,7 +58,7 @@ def make_requests(trained: TrainedModel, dataset: Path) -> tuple[Request, ...]:
         InvalidData: The dataset has no rows.
     """
     schema = Schema(features=trained.schema.features)
-    rows = _choose_rows(trained, _first_rows(dataset, schema))
+    rows = _choose_rows(trained, _drawn_rows(dataset, schema))
     one = {name: column[:1] for name, column in rows.items()}
     requests = []
     for inputs in (one, rows) if len(next(iter(rows.values()))) > 1 else (one,):
@@ -120,8 +120,9 @@ def choose_split(dataset: Path) -> str:
     raise InvalidData(f"{dataset} has no rows, but requests with known answers are made from some")
 
 
-def _first_rows(dataset: Path, schema: Schema) -> Arrays:
-    (features,) = next(iter(read_split(dataset, choose_split(dataset), schema=schema).batch(_LOOK_AT_ROWS)))
+def _drawn_rows(dataset: Path, schema: Schema) -> Arrays:
+    rows = sample_split(dataset, choose_split(dataset), _LOOK_AT_ROWS, schema=schema)
+    (features,) = next(iter(rows.batch(_LOOK_AT_ROWS)))
     return {name: tensor.numpy() for name, tensor in features.items()}
 
 

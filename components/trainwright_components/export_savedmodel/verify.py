@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.reader import sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.requests import Arrays, Request, answer, choose_split, tolerance_of
@@ -35,7 +35,8 @@ class Verification:
 
     Args:
         largest_difference: Between the numbers of the two, over all requests, signatures and rows.
-        scores: Accuracy or mean absolute error of the exported model over `rows` rows of `split`; none without a label.
+        scores: Accuracy or mean absolute error of the exported model over `rows` rows, drawn evenly from `split`; none
+            without a label.
     """
 
     largest_difference: float
@@ -75,7 +76,7 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
 
 def _batches(trained: TrainedModel, dataset: Path, split: str) -> Iterator[tuple[Arrays, NDArray[Any] | None]]:
     schema = replace(trained.schema, weight=None)
-    for features, *label in read_split(dataset, split, schema=schema).take(MAX_ROWS).batch(_BATCH_ROWS):
+    for features, *label in sample_split(dataset, split, MAX_ROWS, schema=schema).batch(_BATCH_ROWS):
         columns = {name: tensor.numpy() for name, tensor in features.items()}
         yield columns, label[0].numpy() if label else None
 

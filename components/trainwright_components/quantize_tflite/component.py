@@ -29,8 +29,8 @@ def quantize_tflite(
         modes: Of float32, dynamic_range, float16, int8 and int16x8; all when empty.
         budget: Limits by name, of max_size_bytes, max_latency_ms, max_accuracy_drop and min_agreement.
         split: What the modes are compared on.
-        max_rows: How many rows of it at most.
-        calibration_rows: How many train rows teach integer modes the ranges of activations.
+        max_rows: How many rows at most, drawn evenly from all of it.
+        calibration_rows: How many train rows, drawn evenly, teach integer modes the ranges of activations.
         dynamic_batch: Whether the model takes any number of rows at a time, not one.
         integer_io: Whether integer modes take and give integers.
         threads: Threads of the interpreter that is timed.

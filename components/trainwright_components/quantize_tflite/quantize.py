@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainwright_components.datasets.reader import count_rows, read_split
+from trainwright_components.datasets.reader import count_rows, sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import BudgetExceeded, InvalidData, InvalidModule, InvalidSetting
 from trainwright_components.files import write_whole
@@ -38,8 +38,8 @@ class QuantizationSettings:
     Args:
         modes: Of `float32`, `dynamic_range`, `float16`, `int8`, `int16x8`; all when empty.
         budget: `max_size_bytes`, `max_latency_ms`, `max_accuracy_drop`, `min_agreement`.
-        split: What models are compared on, at most `max_rows` rows of it.
-        calibration_rows: Of the split `train`, to learn the ranges of activations from.
+        split: What models are compared on, at most `max_rows` rows drawn evenly from all of it.
+        calibration_rows: Drawn evenly from the split `train`, to learn the ranges of activations from.
         dynamic_batch: The model takes any number of rows at a time, not one.
         integer_io: Integer modes take and give integers.
     """
@@ -252,23 +252,24 @@ def _first_convertible(
 def _read_rows(source: Source, dataset: Path, schema: Schema, settings: QuantizationSettings) -> Rows:
     task = task_of(schema)
     inputs, labels, weights, reference = [], [], [], []
-    for features, label, *weight in read_split(dataset, settings.split).take(settings.max_rows).batch(_REFERENCE_BATCH):
+    for features, label, *weight in sample_split(dataset, settings.split, settings.max_rows).batch(_REFERENCE_BATCH):
         inputs.append(source.inputs(features))
         reference.append(source.answer(features))
         labels.append(label.numpy())
         weights += [each.numpy() for each in weight]
+    order = np.random.default_rng(0).permutation(sum(map(len, labels)))  # scoring may stop before the last
     return Rows(
         task=task,
-        inputs={name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]},
-        labels=np.concatenate(labels),
-        weights=np.concatenate(weights).astype(np.float64) if weights else None,
-        reference=np.concatenate(reference),
+        inputs={name: np.concatenate([each[name] for each in inputs])[order] for name in inputs[0]},
+        labels=np.concatenate(labels)[order],
+        weights=np.concatenate(weights).astype(np.float64)[order] if weights else None,
+        reference=np.concatenate(reference)[order],
     )
 
 
 def _calibration_rows(source: Source, dataset: Path, schema: Schema, settings: QuantizationSettings) -> list[Arrays]:
     only_features = Schema(features=schema.features)
-    rows = read_split(dataset, "train", schema=only_features).take(settings.calibration_rows).batch(1)
+    rows = sample_split(dataset, "train", settings.calibration_rows, schema=only_features).batch(1)
     return [source.inputs(features) for (features,) in rows]
 
 

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from trainwright_components.datasets.reader import count_rows, read_split, split_files
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import InvalidData, InvalidModule, UserCodeError
 from trainwright_components.export_savedmodel.export import ExportedModel, export_model
 from trainwright_components.graph_names import call_signature, input_specs
@@ -302,6 +303,30 @@ def test_every_column_reaches_its_own_weight_whatever_the_header_says(names: tup
         signature = tf.saved_model.load(str(exported.folder)).signatures["serving_default"]
         wanted = 1 / (1 + np.exp(-(kernel[place] + bias)))
         assert call_signature(signature, features)["probabilities"].numpy()[:, 1] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_requests_and_scores_come_from_all_of_a_sorted_split(
+    digits_model: Path, digits_dataset: Path, tmp_path: Path
+) -> None:
+    features, labels = next(iter(read_split(digits_dataset, "train").batch(2_000)))
+    order = np.argsort(labels.numpy(), kind="stable")
+    images, digits = features["image"].numpy()[order], labels.numpy()[order]
+    (tmp_path / "dataset").mkdir()
+    with DatasetWriter(tmp_path / "dataset", Schema.load(digits_dataset), shards={"test": 1}) as writer:
+        writer.write("test", {"image": images, "digit": digits})
+    golden = tmp_path / "golden.jsonl"
+    exported = export_model(
+        digits_model, tmp_path / "dataset", tmp_path / "saved_model", golden=golden, card=tmp_path / "card.md"
+    )
+    several = golden_requests(exported.folder)[2]
+    assert len(set(several["outputs"]["classes"])) == 8
+    trained = TrainedModel.load(digits_model)
+    outputs = trained.model.predict(
+        trained.module.preprocess({"image": tf.constant(images)}, trained.context), verbose=0
+    )
+    right = outputs.argmax(axis=1) == digits
+    assert exported.verified.rows == 1_000 < len(right)
+    assert exported.verified.scores["accuracy"] == pytest.approx(right.mean(), abs=0.01)
 
 
 def test_a_model_that_draws_random_numbers_is_refused_and_leaves_nothing(awkward_dataset: Path, tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.reader import read_split, sample_split
+from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import BudgetExceeded, InvalidModule, InvalidSetting
+from trainwright_components.quantize_tflite import measure
 from trainwright_components.quantize_tflite.convert import MODES, ConversionFailed, choose_modes, convert
 from trainwright_components.quantize_tflite.page import build_report
 from trainwright_components.quantize_tflite.quantize import Quantization, QuantizationSettings, quantize_model
@@ -65,7 +68,7 @@ def test_the_file_holds_what_was_chosen_and_measured(
     assert chosen is not None
     assert chosen.measured is not None
     assert file.stat().st_size == chosen.size_bytes == min(result.size_bytes for result in quantization.modes)
-    features, labels = next(iter(read_split(digits_dataset, "test").batch(ROWS)))
+    features, labels = next(iter(sample_split(digits_dataset, "test", ROWS).batch(ROWS)))
     answers = np.concatenate([ask(file, image=row[None]) for row in features["image"].numpy()])
     model = tf.saved_model.load(str(digits_saved_model))
     reference = model.signatures["serving_default"](**features)["probabilities"].numpy()
@@ -144,6 +147,58 @@ def test_integer_io_takes_and_gives_integers(digits_saved_model: Path, digits_da
     assert [detail["dtype"] for detail in details] == [np.int8, np.int8]
     assert quantization.modes[0].measured is not None
     assert quantization.modes[0].measured.agreement > 0.9
+
+
+@pytest.fixture(scope="module")
+def ascending(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A line as a SavedModel, and 4,000 rows a split in ascending order, whose labels are on it where x < 0."""
+    folder = tmp_path_factory.mktemp("ascending")
+    weight = tf.Variable([[2.0]])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def answer(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"predictions": (x[:, None] @ weight)[:, 0] + 1.0}
+
+    holder = tf.Module()
+    holder.weight = weight
+    tf.saved_model.save(holder, str(folder / "saved_model"), signatures={"serving_default": answer})
+    schema = Schema(
+        features=(Feature(name="x", kind="numeric", dtype="float32"),),
+        label=Label(name="y", kind="number", dtype="float32"),
+    )
+    (folder / "dataset").mkdir()
+    x = np.linspace(-1, 1, 4_000, dtype=np.float32)
+    with DatasetWriter(folder / "dataset", schema, shards={"train": 1, "test": 1}) as writer:
+        for split in ("train", "test"):
+            writer.write(split, {"x": x, "y": np.where(x < 0, 2 * x + 1, 5)})
+    return folder / "saved_model", folder / "dataset"
+
+
+def test_rows_for_calibration_and_comparison_are_drawn_from_all_of_a_sorted_split(
+    ascending: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = QuantizationSettings(modes=("int8",), max_rows=100, calibration_rows=50)
+    quantization = quantize_model(*ascending, tmp_path / "model", settings=settings)
+    measured = quantization.modes[0].measured
+    assert measured is not None
+    assert measured.rows == 100
+    assert measured.max_abs_error < 0.1
+    runner = Interpreter(model_path=str(tmp_path / "model")).get_signature_runner("serving_default")
+    ends = [float(runner(x=np.array([x], np.float32))["predictions"][0]) for x in (-1.0, 0.0, 1.0)]
+    assert ends == pytest.approx([-1, 1, 3], abs=0.1)
+
+
+def test_scoring_that_stops_early_has_seen_all_parts_of_a_sorted_split(
+    ascending: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "MAX_SCORING_S", 0.0)
+    settings = QuantizationSettings(modes=("float32",), max_rows=1_000, dynamic_batch=True)
+    quantization = quantize_model(*ascending, tmp_path / "model", settings=settings)
+    measured = quantization.modes[0].measured
+    assert measured is not None
+    assert measured.rows == 32
+    assert quantization.float_score == pytest.approx(1 - (14 / 3) / (25 / 4 + 1 / 6), abs=0.01)
+    assert measured.score == pytest.approx(quantization.float_score, abs=0.2)
 
 
 def test_over_budget_writes_the_nearest_model_and_says_what_is_over(
