@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import stat
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from trainwright_pipelines.engine.launch import function_name
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
 from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
 
 _ALWAYS_RUN = {"deploy_serving"}  # its effect is the server's state, not its outputs
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
@@ -28,22 +30,34 @@ class NotCacheable(Exception):
 
 
 def cache_key(
-    task: TaskSpec, component: Component, container: Mapping[str, Any], inputs: Values, *, code_digest: str
+    task: TaskSpec,
+    component: Component,
+    container: Mapping[str, Any],
+    inputs: Values,
+    *,
+    code_digest: str,
+    volumes: Volumes = NO_VOLUMES,
+    lasting: Path = Path(),
 ) -> str | None:
     """The key of a step, None when it must run whatever happened before.
 
-    `code_digest` stands for the code in our own images, see `installed_code`.
+    `code_digest` stands for the code in our own images, see `installed_code`; claims that the step mounts are folders
+    below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered.
     """
     if not task.enables_cache or _must_run(component, container):
         return None
     try:
-        content: dict[str, Any] = {"interface": component.interface, "image": container.get("image")}
+        content: dict[str, Any] = {
+            "interface": component.interface,
+            "image": container.get("image"),
+            "claims": {mount: [name, _generation(lasting / name)] for mount, name in volumes.lasting.items()},
+        }
         if task.cache_key:
             content["key"] = task.cache_key
         else:
             content |= {
                 "program": {name: container.get(name) for name in ("command", "args", "env")},
-                "parameters": {name: _parameter(value) for name, value in inputs.parameters.items()},
+                "parameters": _parameter(inputs.parameters, volumes),
                 "artifacts": {
                     name: [_artifact(each) for each in artifacts] for name, artifacts in inputs.artifacts.items()
                 },
@@ -92,11 +106,12 @@ def _version(name: str) -> str:
 
 
 def local_content(value: Any) -> Path | None:
-    """The file or folder that a text parameter names, if it is an absolute path of one."""
-    if not isinstance(value, str) or not value.startswith("/"):
+    """The file or folder that a text parameter names, if it is an absolute path of one, or its `file://` URI."""
+    path = value.removeprefix("file://") if isinstance(value, str) else ""
+    if not path.startswith("/"):
         return None
     try:
-        return Path(value) if Path(value).exists() else None
+        return Path(path) if Path(path).exists() else None
     except (OSError, ValueError):  # too long for a path, or with a null character
         return None
 
@@ -120,9 +135,38 @@ def _must_run(component: Component, container: Mapping[str, Any]) -> bool:
     return function_name(component, container) in _ALWAYS_RUN
 
 
-def _parameter(value: Any) -> Any:
-    path = local_content(value)
-    return {"value": value} if path is None else {"content": digest_of_path(path)}
+def _parameter(value: Any, volumes: Volumes) -> Any:
+    """The value, and the content of each path in it; what lies below a mount path is in the claim's generation."""
+    if isinstance(value, Mapping):
+        return {"items": [[_parameter(key, volumes), _parameter(value[key], volumes)] for key in sorted(value)]}
+    if isinstance(value, list | tuple):
+        return [_parameter(each, volumes) for each in value]
+    path = None if volumes.holds(value) else local_content(value)
+    return {"value": value} | ({} if path is None else {"content": digest_of_path(path)})
+
+
+def _generation(claim: Path) -> str:
+    """Changes with whatever is written below `claim`, even the same bytes again: a file's change time cannot be set.
+
+    Raises:
+        NotCacheable: There are too many files.
+    """
+    lines = []
+    for root, folders, names in os.walk(claim, onerror=_raise, followlinks=True):
+        for name in [*folders, *names]:
+            path = Path(root, name)
+            found = path.stat() if path.exists() else path.lstat()
+            content = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            is_folder = stat.S_ISDIR(found.st_mode)
+            lines.append(f"{os.fsencode(path.relative_to(claim))!r} {found.st_mode} {'' if is_folder else content}")
+        if len(lines) > _MAX_FILES:
+            raise NotCacheable(str(claim))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a claim that nobody has used is as good as an empty one
+        raise error
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:

@@ -98,7 +98,15 @@ class Step:
         if not self.execution.run.uses_cache:
             return None
         code = self.execution.installed_code()
-        return cache_key(self.spec, self.component, container, self.inputs, code_digest=code)
+        return cache_key(
+            self.spec,
+            self.component,
+            container,
+            self.inputs,
+            code_digest=code,
+            volumes=self.settings.volumes,
+            lasting=self.execution.store.home / "volumes",
+        )
 
     async def _import(self) -> Outcome:
         importer = self.executor["importer"]

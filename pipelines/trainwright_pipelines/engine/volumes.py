@@ -3,6 +3,7 @@
 A process cannot mount, so the mount paths in its code, arguments and variables are replaced by the folders.
 """
 
+import posixpath
 import re
 import shutil
 from collections.abc import Mapping
@@ -24,6 +25,11 @@ class Volumes:
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Keys and values of secrets and config maps, gone with the step."""
 
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is a mount path, or a path below one."""
+        mounts = [*self.lasting, *self.passing, *self.files]
+        return isinstance(value, str) and any(_part_below(value, mount) is not None for mount in mounts)
+
     def make(self, lasting: Path, passing: Path) -> dict[str, Path]:
         """Make the folders below `lasting` and `passing`; the folder of each mount path."""
         folders = {mount: lasting / name for mount, name in self.lasting.items()}
@@ -36,6 +42,21 @@ class Volumes:
                 (folders[mount] / name).touch(mode=0o600)
                 (folders[mount] / name).write_text(content)
         return folders
+
+
+NO_VOLUMES = Volumes()
+
+
+def _part_below(path: str, mount: str) -> str | None:
+    """The part of `path` below `mount`, `.` for the mount path itself; None for a path that lies elsewhere."""
+    plain, root = _normal(path), _normal(mount)
+    if not path.startswith("/") or root == "/" or posixpath.commonpath([plain, root]) != root:
+        return None
+    return posixpath.relpath(plain, root)
+
+
+def _normal(path: str) -> str:
+    return posixpath.normpath("/" + path.lstrip("/"))  # two leading slashes would stay
 
 
 def replace_mounts(text: str, folders: Mapping[str, Path]) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+import yaml
+
 from trainwright_pipelines.engine import cache, runs
 from trainwright_pipelines.engine.parsing import parse_pipeline
 from trainwright_pipelines.engine.records import State, Values
+from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.volumes import Volumes
 
 if TYPE_CHECKING:
     from conftest import Execute, Finished
@@ -47,6 +54,98 @@ def test_a_path_counts_by_what_lies_there(execute: Execute, tmp_path: Path) -> N
     assert "say" in cached(execute("cached", path=str(tmp_path / "one")))
     (tmp_path / "one").write_text("changed")
     assert "say" not in cached(execute("cached", path=str(tmp_path / "one")))
+
+
+def test_two_paths_with_the_same_content_are_two(execute: Execute, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text("content")
+        assert "say" not in cached(execute("cached", path=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    "value", ["{}", ["{}"], {"a": "{}"}, {"{}": 1}, {"a": [1, {"b": ["{}"]}]}, "file://{}", [{"{}": None}]]
+)
+def test_a_path_counts_by_its_content_wherever_it_is_in_a_parameter(specs: Path, tmp_path: Path, value: object) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "1.csv").write_text("a")
+    given = json.loads(json.dumps(value).replace("{}", str(tmp_path / "rows")))
+    before = key(specs, "warm", text=given)
+    assert before is not None
+    assert key(specs, "warm", text=given) == before
+    (tmp_path / "rows" / "1.csv").write_text("b")
+    assert key(specs, "warm", text=given) != before
+
+
+def on_claim(specs: Path, pipeline: str, executor: str, claim: str, **mount: str) -> str:
+    mounts = [{"mountPath": "/data", "constant": claim, **mount}]
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {executor: {"pvcMount": mounts}}}}}}
+    return (specs / f"{pipeline}.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
+
+
+def test_a_claim_counts_by_its_name_and_by_what_was_written_to_it(specs: Path, store: Store) -> None:
+    def look(claim: str) -> tuple[str, bool]:
+        run = runs.execute(
+            runs.create_run(on_claim(specs, "claim_read", "exec-look", claim), {}, store=store).id, store=store
+        )
+        task = store.task(run.id, "look")
+        return task.outputs.parameters["Output"], task.is_cached
+
+    def put(claim: str, text: str) -> bool:
+        text_of_spec = on_claim(specs, "claim_written", "exec-put", claim)
+        run = runs.execute(runs.create_run(text_of_spec, {"text": text}, store=store).id, store=store)
+        return store.task(run.id, "put").is_cached
+
+    assert [put("a", "A"), put("b", "B")] == [False, False]
+    assert [look("a"), look("b"), look("a")] == [("A", False), ("B", False), ("A", True)]
+    assert put("a", "A") is False  # the same bytes again: a step that writes is never answered from the cache
+    assert [look("a"), look("b")] == [("A", False), ("B", True)]
+    (store.home / "volumes" / "a" / "file").write_text("by hand")
+    assert look("a") == ("by hand", False)
+    assert [put("a", ""), put("a", "")] == [False, True]  # what only reads is remembered
+
+
+def test_the_state_of_a_claim_is_what_lies_below_it(tmp_path: Path) -> None:
+    def claim_key() -> str | None:
+        component = Component(
+            name="comp-x", input_parameters={}, input_artifacts={}, output_parameters={}, output_artifacts={}
+        )
+        task = TaskSpec(
+            name="x",
+            display_name="x",
+            component="comp-x",
+            parameters={},
+            artifacts={},
+            depends_on=(),
+            enables_cache=True,
+        )
+        volumes = Volumes(lasting={"/data": "claim/part"})
+        return cache.cache_key(task, component, {}, Values(), code_digest="", volumes=volumes, lasting=tmp_path)
+
+    outside = tmp_path / "outside"
+    outside.write_text("1")
+    part = tmp_path / "claim" / "part"
+    seen = [claim_key()]
+    part.mkdir(parents=True)
+    assert claim_key() == seen[0]
+    for change in (
+        lambda: (part / "x").write_text("1"),
+        lambda: (part / "x").write_text("22"),
+        lambda: os.utime(part / "x", ns=(0, 0)),
+        lambda: (part / "x").rename(part / "y"),
+        lambda: (part / "folder").mkdir(),
+        lambda: (part / "link").symlink_to(outside),
+        lambda: outside.write_text("22"),
+        lambda: (part / "gone").symlink_to("/nowhere"),
+        lambda: os.mkfifo(part / "fifo"),
+        lambda: (part / "y").unlink(),
+    ):
+        change()
+        seen.append(claim_key())
+        assert claim_key() == seen[-1]
+    assert None not in seen
+    assert len(set(seen)) == len(seen)
+    (tmp_path / "claim" / "beside").touch()
+    assert claim_key() == seen[-1]
 
 
 def test_results_that_are_gone_or_changed_are_made_anew(execute: Execute) -> None:
@@ -116,8 +215,6 @@ def test_a_deployment_is_never_reused(specs: Path) -> None:
 
 
 def test_a_named_pipe_makes_a_step_run_rather_than_hang(specs: Path, tmp_path: Path) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     assert key(specs, "warm", text=str(tmp_path / "pipe")) is None
     assert key(specs, "warm", text=str(tmp_path)) is None

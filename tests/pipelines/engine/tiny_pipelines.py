@@ -297,6 +297,31 @@ def cached(text: str = "data", path: str = "/nowhere"):
     say(text="never").set_caching_options(False)
 
 
+@dsl.component(**PLAIN)
+def put(text: str) -> str:
+    """Write into a claim, unless told nothing."""
+    if text:
+        with open("/data/file", "w") as file:
+            file.write(text)
+    return text
+
+
+@dsl.component(**PLAIN)
+def look() -> str:
+    with open("/data/file") as file:
+        return file.read()
+
+
+@pipeline
+def claim_written(text: str):
+    put(text=text)
+
+
+@pipeline
+def claim_read():
+    look()
+
+
 @pipeline
 def imported(path: str, label: str = "mine") -> str:
     found = dsl.importer(artifact_uri=path, artifact_class=dsl.Dataset, metadata={"label": label, "long": f"{label}-x"})
