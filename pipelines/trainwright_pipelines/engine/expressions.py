@@ -7,7 +7,7 @@ and the functions int, double, string, bool, size, parseJson, contains, startsWi
 import json
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline
@@ -55,6 +55,21 @@ def is_true(condition: str, variables: Mapping[str, Any]) -> bool:
     if not isinstance(value, bool):
         raise InvalidPipeline(f"the condition {condition!r} is neither true nor false but {value!r}")
     return value
+
+
+def inputs_read(expression: str) -> Iterator[tuple[str, str]]:
+    """What an expression reads of a task: `parameter_values` and `x` for `inputs.parameter_values['x']`.
+
+    Raises:
+        InvalidPipeline: It cannot be read.
+    """
+    tokens = _Parser(expression).tokens
+    for start, token in enumerate(tokens):
+        match tokens[start + 1 : start + 5]:
+            case [(_, "."), ("name", side), (_, "["), ("text", name)] if token == ("name", "inputs"):
+                yield side, _unquote(name)
+            case [(_, "."), ("name", side), (_, "."), ("name", name)] if token == ("name", "inputs"):
+                yield side, name
 
 
 class _Parser:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from trainwright_components.errors import InvalidPipeline
+from trainwright_pipelines.engine.references import check_references
 from trainwright_pipelines.engine.spec import (
     MAX_BACKOFF_S,
     ArtifactSlot,
@@ -246,6 +247,7 @@ def _check(pipeline: Pipeline) -> None:
                 raise InvalidPipeline(f"task {task.name!r} waits for {unknown[0]!r}, which is not in {component.name}")
         _check_order(component.name, component.dag)
     _check_nesting(pipeline)
+    check_references(pipeline)
 
 
 def _check_order(name: str, dag: Dag) -> None:

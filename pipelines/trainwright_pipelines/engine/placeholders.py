@@ -5,7 +5,7 @@ Filled in one pass: what a value holds is never read as a placeholder.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,18 @@ def local_path(uri: str) -> str:
         if uri.startswith(scheme):
             return mount + uri.removeprefix(scheme)
     return uri
+
+
+def inputs_named(value: Any) -> Iterator[tuple[str, str]]:
+    """The inputs that placeholders in all texts inside `value` name: `parameters` or `artifacts`, and the name."""
+    if isinstance(value, str):
+        for match in _PLACEHOLDER.finditer(value):
+            match _steps(match["path"]):
+                case ["inputs", "parameters" | "artifacts" as side, name, *_]:
+                    yield side, name
+    elif isinstance(value, Mapping | list):
+        for each in [*value.keys(), *value.values()] if isinstance(value, Mapping) else value:
+            yield from inputs_named(each)
 
 
 class Placeholders:

@@ -10,11 +10,10 @@ from trainwright_pipelines.engine.expressions import evaluate, is_true
 from trainwright_pipelines.engine.parsing import parse_source
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.records import Artifact, State, Values
-from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec
+from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec, split_loop_item
 from trainwright_pipelines.engine.values import coerce, to_text
 
 _CHANNEL = "pipelinechannel--"
-_SUBVARIABLE = "-subvar-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +113,8 @@ def _parameter(source: Source, scope: Values, upstream: Mapping[str, Outcome], j
 
 def _from_scope(name: str, scope: Values) -> Any:
     """An input of the DAG around a task; `x-subvar-y` is y of the loop's item x even where the compiler forgot it."""
-    base, mark, key = name.rpartition(_SUBVARIABLE)
-    if name in scope.parameters or not mark or scope.parameters.get(base) is None:
+    base, key = split_loop_item(name)
+    if name in scope.parameters or scope.parameters.get(base) is None:
         return scope.parameters.get(name)
     return select_part(f"parseJson(string_value)[{json.dumps(key)}]", scope.parameters[base])
 

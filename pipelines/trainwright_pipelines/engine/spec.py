@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_BACKOFF_S = 3600.0
+_SUBVARIABLE = "-subvar-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +154,9 @@ class Pipeline:
     def component_of(self, task: TaskSpec) -> Component:
         """What a task runs."""
         return self.components[task.component]
+
+
+def split_loop_item(name: str) -> tuple[str, str]:
+    """The loop's item `x` and its key `y` of the input `x-subvar-y`; no item for any other input."""
+    item, _, key = name.rpartition(_SUBVARIABLE)
+    return item, key

@@ -1,8 +1,11 @@
 """Reading compiled pipelines, and refusing what is none."""
 
+from __future__ import annotations
+
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -11,6 +14,9 @@ from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.engine.runs import check_parameters
 from trainwright_pipelines.engine.spec import Retry
+
+if TYPE_CHECKING:
+    from conftest import Execute
 
 
 def spec(**changes: Any) -> dict[str, Any]:
@@ -92,6 +98,126 @@ def test_waits_grow_and_are_capped() -> None:
 def test_what_is_no_pipeline_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidPipeline, match=message):
         parse_pipeline(text)
+
+
+def grouped(task: dict[str, Any], *, group: dict[str, Any] | None = None) -> str:
+    """A pipeline with an input `x` whose group, which declares `x` too, holds `task`."""
+    inputs = {"parameters": {"x": {"parameterType": "LIST"}}, "artifacts": {"d": {}}}
+    outputs = {"parameters": {"out": {"parameterType": "STRING"}}, "artifacts": {"made": {}}}
+    dag = {"tasks": {"made": {"componentRef": {"name": "comp-a"}}, "a": {"componentRef": {"name": "comp-a"}, **task}}}
+    given = {"parameters": {"x": {"componentInputParameter": "x"}}, "artifacts": {"d": {"componentInputArtifact": "d"}}}
+    components = {
+        "comp-a": {"executorLabel": "exec-a", "inputDefinitions": inputs, "outputDefinitions": outputs},
+        "comp-group": {"dag": dag | (group or {}), "inputDefinitions": inputs},
+    }
+    root = {"dag": {"tasks": {"group": {"componentRef": {"name": "comp-group"}, "inputs": given}}}}
+    return json.dumps(spec(components=components, root=root | {"inputDefinitions": inputs}))
+
+
+def taking(**parameters: Any) -> dict[str, Any]:
+    return {"inputs": {"parameters": parameters}}
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (taking(x={"componentInputParameter": "y"}), "'a' takes its input 'x' from 'y', an input that comp-group does"),
+        (
+            taking(x={"componentInputParameter": "y-subvar-z"}),
+            "'y-subvar-z', an input that comp-group does not declare",
+        ),
+        (taking(x={"componentInputParameter": "y"}, y={"componentInputParameter": "x"}), "from 'y', an input that"),
+        (taking(x={"runtimeValue": {"runtimeParameter": "y"}}), "from 'y', an input that comp-group does not declare"),
+        (taking(x={"taskOutputParameter": {"producerTask": "made", "outputParameterKey": "no"}}), "'no' from the task"),
+        (taking(x={"taskOutputParameter": {"producerTask": "no", "outputParameterKey": "out"}}), "waits for 'no'"),
+        (
+            taking(x={"runtimeValue": {"constant": "a {{$.inputs.parameters['y']}}"}}),
+            "text 'x' of task 'a' refers to 'y'",
+        ),
+        (taking(x={"runtimeValue": {"constant": [{"b": "{{$.inputs.artifacts['y'].uri}}"}]}}), "text 'x' of task 'a'"),
+        ({"inputs": {"artifacts": {"d": {"componentInputArtifact": "y"}}}}, "artifact 'd' from 'y', an input that"),
+        ({"inputs": {"artifacts": {"d": {"componentInputArtifact": "x"}}}}, "artifact 'd' from 'x', an input that"),
+        (
+            {
+                "inputs": {
+                    "artifacts": {"d": {"taskOutputArtifact": {"producerTask": "made", "outputArtifactKey": "out"}}}
+                }
+            },
+            "the artifact 'out' from the task 'made', which declares no such output",
+        ),
+        (
+            {"triggerPolicy": {"condition": "inputs.parameter_values['y'] == '1'"}},
+            "condition of task 'a' refers to 'y'",
+        ),
+        (
+            {"triggerPolicy": {"condition": "1 == 1 || inputs.parameters.y == '1'"}},
+            "condition of task 'a' refers to 'y'",
+        ),
+        ({"triggerPolicy": {"condition": "inputs.artifacts['y'][0].uri != ''"}}, "condition of task 'a' refers to 'y'"),
+        ({"parameterIterator": {"itemInput": "x", "items": {"inputParameter": "y"}}}, "loop of task 'a' refers to 'y'"),
+        (
+            {"parameterIterator": {"itemInput": "y", "items": {"raw": "[1]"}}},
+            "each item to comp-a as 'y', which it lacks",
+        ),
+        (
+            {"parameterIterator": {"itemInput": "x", "items": {"raw": "[\"{{$.inputs.parameters['y']}}\"]"}}},
+            "the loop of task 'a' refers to 'y'",
+        ),
+        ({"artifactIterator": {"itemInput": "d", "items": {"inputArtifact": "x"}}}, "loop of task 'a' refers to 'x'"),
+    ],
+)
+def test_what_a_group_does_not_declare_is_refused_wherever_it_is_read(task: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidPipeline, match=re.escape(message)):
+        parse_pipeline(grouped(task))
+
+
+@pytest.mark.parametrize(
+    ("kind", "selector", "message"),
+    [
+        (
+            "parameters",
+            {"valueFromParameter": {"producerSubtask": "no", "outputParameterKey": "out"}},
+            "'no', which is not",
+        ),
+        (
+            "parameters",
+            {"valueFromParameter": {"producerSubtask": "a", "outputParameterKey": "made"}},
+            "parameter 'made'",
+        ),
+        (
+            "artifacts",
+            {"artifactSelectors": [{"producerSubtask": "a", "outputArtifactKey": "no"}]},
+            "artifact 'no' from",
+        ),
+    ],
+)
+def test_an_output_of_a_group_comes_from_an_output_inside(kind: str, selector: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidPipeline, match="'result' of comp-group takes ") as caught:
+        parse_pipeline(grouped({}, group={"outputs": {kind: {"result": selector}}}))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        taking(x={"componentInputParameter": "x"}, unread={"componentInputParameter": "y"}),
+        taking(x={"componentInputParameter": "x-subvar-y"}),
+        taking(x={"runtimeValue": {"constant": "{{$.inputs.parameters['z']}}"}}, z={"componentInputParameter": "x"}),
+        {"triggerPolicy": {"condition": "inputs.parameter_values['x'] == 'inputs.parameter_values[\\'y\\']'"}},
+        {"parameterIterator": {"itemInput": "x", "items": {"inputParameter": "x"}}},
+    ],
+)
+def test_what_is_declared_or_read_by_nobody_is_taken(task: dict[str, Any]) -> None:
+    parse_pipeline(grouped(task))
+
+
+def test_an_item_that_the_compiler_left_out_of_an_inner_loop_is_no_empty_text(specs: Path) -> None:
+    with pytest.raises(InvalidPipeline, match="comp-for-loop-4 does not declare; kfp's compiler leaves"):
+        parse_pipeline((specs / "texts_of_nested_loops.yaml").read_text())
+
+
+def test_parts_of_items_in_texts_are_filled(execute: Execute) -> None:
+    assert execute("texts_of_loops").run.outputs.parameters == {"Output": ["a-1-2", "a-3-2"]}
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,22 @@ def loops(n: int = 3) -> NamedTuple("Outputs", [("sum", int), ("joined", str), (
 
 
 @pipeline
+def texts_of_loops(text: str = "a") -> list:
+    """The compiler hands on parts of items that the pipeline itself does not have, which nobody reads."""
+    with dsl.ParallelFor([{"n": "1"}, {"n": "3"}]) as pair:
+        with dsl.ParallelFor(["2"]) as item:
+            say(text=f"{item}")
+        one = say(text=f"{text}-{pair.n}-2")
+    return dsl.Collected(one.output)
+
+
+@pipeline
+def texts_of_nested_loops():
+    with dsl.ParallelFor(["x", "y"]) as one, dsl.ParallelFor(["1", "2"]) as other:
+        say(text=f"{one}-{other}")
+
+
+@pipeline
 def inner(x: int, y: str = "q") -> NamedTuple("Outputs", [("number", int), ("data", dsl.Dataset)]):
     outputs = NamedTuple("Outputs", [("number", int), ("data", dsl.Dataset)])
     one = add(a=x)
