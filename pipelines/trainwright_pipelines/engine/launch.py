@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.placeholders import Placeholders
+from trainwright_pipelines.engine.records import Values
 from trainwright_pipelines.engine.spec import Component
-from trainwright_pipelines.engine.volumes import replace_mounts
+from trainwright_pipelines.engine.volumes import place_values, replace_mounts
 
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
 _GOES_ON = {"train_distributed", "hyperparameter_tune"}  # from the last checkpoint, from the trials that are done
@@ -78,6 +79,11 @@ def is_python(container: Mapping[str, Any]) -> bool:
     return any(_EXECUTOR_MODULE.search(str(part)) for part in container.get("command") or [])
 
 
+def place_inputs(inputs: Values, container: Mapping[str, Any], mounts: Mapping[str, Path]) -> Values:
+    """Inputs whose paths below mount paths are those of the folders: whole values, for a command also parts of text."""
+    return replace(inputs, parameters=place_values(inputs.parameters, mounts, in_text=not is_python(container)))
+
+
 def plan_launch(
     container: Mapping[str, Any],
     placeholders: Placeholders,
@@ -119,8 +125,9 @@ def plan_launch(
         if is_logical(image):
             env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), task_entry.QUIET_VARIABLE: "1"}
         return _fresh(command, env, folder)
-    parts = placeholders.arguments([*(container.get("command") or []), *(container.get("args") or [])])
-    command = [replace_mounts(part, mounts) for part in parts]
+    parts = [*(container.get("command") or []), *(container.get("args") or [])]
+    # Before anything is filled in: a folder of ours may itself lie below a mount path, such as /tmp.
+    command = placeholders.arguments([replace_mounts(str(part), mounts) for part in parts])
     if not container.get("command"):
         raise InvalidPipeline(
             f"the step relies on the entry point of its image {image!r}, which only a container has; "
@@ -158,8 +165,8 @@ def _environment(
         **extra_env,
     }
     for each in container.get("env") or []:
-        value = _expand(placeholders.text(str(each.get("value") or "")), {**os.environ, **env})
-        env[str(each["name"])] = replace_mounts(value, mounts)
+        value = placeholders.text(replace_mounts(str(each.get("value") or ""), mounts))
+        env[str(each["name"])] = _expand(value, {**os.environ, **env})
     return env
 
 

@@ -15,7 +15,7 @@ from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
-from trainwright_pipelines.engine.launch import Launch, plan_launch, python_source
+from trainwright_pipelines.engine.launch import Launch, place_inputs, plan_launch, python_source
 from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.engine.placeholders import Placeholders, run_constants
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
@@ -62,8 +62,6 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     reruns.mkdir(exist_ok=True)
     folder = StepFolder(Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=reruns)))
     folder.make()
-    executor_input = build_executor_input(component, task.inputs, folder, folder.artifacts)
-    write_executor_input(executor_input, folder)
     settings = read_settings(
         pipeline.platform_config(component.executor),
         step=task.name,
@@ -71,6 +69,10 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         local=LocalSecrets.load(store.home / "secrets.yaml"),
         resolve=lambda raw: parse_source(raw).constant,
     )
+    mounts = settings.volumes.make(store.home / "volumes", folder.scratch / "volumes")
+    inputs = place_inputs(task.inputs, container, mounts)
+    executor_input = build_executor_input(component, inputs, folder, folder.artifacts)
+    write_executor_input(executor_input, folder)
     constants = run_constants(run) | {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
     is_ours = is_logical(task.image)
     launch = plan_launch(
@@ -80,7 +82,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         extra_env={"TRAINWRIGHT_HOME": str(store.home), "TRAINWRIGHT_RUN": run.id, **settings.env},
         python=None if is_ours else interpreter_for(container, store.home / "environments", log=folder.log(1)),
         in_warm_process=False,
-        mounts=settings.volumes.make(store.home / "volumes", folder.scratch / "volumes"),
+        mounts=mounts,
     )
     if pdb and python_source(container) is None:
         raise InvalidSetting(f"{task.label} is a command, not a Python component; only those run under a debugger")

@@ -21,7 +21,7 @@ from trainwright_pipelines.engine.contract import (
     write_executor_input,
 )
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import Launch, goes_on, plan_launch, python_source
+from trainwright_pipelines.engine.launch import Launch, goes_on, place_inputs, plan_launch, python_source
 from trainwright_pipelines.engine.parsing import constant_of
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
@@ -50,7 +50,10 @@ class Step:
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
         self.executor: Mapping[str, Any] = self.execution.pipeline.executors[self.component.executor]
-        self.executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
+        self._take(self.inputs)
+
+    def _take(self, inputs: Values) -> None:
+        self.executor_input = build_executor_input(self.component, inputs, self.folder, self.folder.artifacts)
         self.placeholders = Placeholders(
             self.executor_input,
             self.execution.constants | {"pipeline_task_name": self.record.name, "pipeline_task_uuid": self.record.id},
@@ -158,8 +161,10 @@ class Step:
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> Launch:
         self.folder.make(keeps_artifacts=goes_on(self.component, container))
-        write_executor_input(self.executor_input, self.folder)
         home = self.execution.store.home
+        mounts = self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes")
+        self._take(place_inputs(self.inputs, container, mounts))
+        write_executor_input(self.executor_input, self.folder)
         python = None
         if python_source(container) and not is_logical(str(container.get("image") or "")):
             python = interpreter_for(container, home / "environments", log=log)
@@ -169,7 +174,7 @@ class Step:
             self.folder,
             extra_env={"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": self.execution.run.id, **self.settings.env},
             python=python,
-            mounts=self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes"),
+            mounts=mounts,
         )
 
     async def _process(self, launch: Launch, log: Path) -> AttemptEnd:

@@ -1,6 +1,6 @@
 """Volumes of a step without a container: folders of this machine in place of mount paths.
 
-A process cannot mount, so the mount paths in its code, arguments and variables are replaced by the folders.
+A process cannot mount, so the mount paths in its code, arguments, variables and parameters are replaced by the folders.
 """
 
 import posixpath
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_SCHEME = "file://"
 CREATE_IMAGE, DELETE_IMAGE = "argostub/createpvc", "argostub/deletepvc"
 
 
@@ -27,8 +28,8 @@ class Volumes:
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is a mount path, or a path below one."""
-        mounts = [*self.lasting, *self.passing, *self.files]
-        return isinstance(value, str) and any(_part_below(value, mount) is not None for mount in mounts)
+        folders = dict.fromkeys([*self.lasting, *self.passing, *self.files], Path())
+        return isinstance(value, str) and place_path(value, folders) is not None
 
     def make(self, lasting: Path, passing: Path) -> dict[str, Path]:
         """Make the folders below `lasting` and `passing`; the folder of each mount path."""
@@ -47,26 +48,56 @@ class Volumes:
 NO_VOLUMES = Volumes()
 
 
-def _part_below(path: str, mount: str) -> str | None:
-    """The part of `path` below `mount`, `.` for the mount path itself; None for a path that lies elsewhere."""
-    plain, root = _normal(path), _normal(mount)
-    if not path.startswith("/") or root == "/" or posixpath.commonpath([plain, root]) != root:
+def _rest_below(path: str, mount: str) -> str | None:
+    """What follows the mount path in `path`, empty or with its slash; None for a path that lies elsewhere."""
+    root = _normal(mount)
+    if root == "/" or not path.startswith("/"):
         return None
-    return posixpath.relpath(plain, root)
+    if path.startswith(f"{root}/") and ".." not in path.split("/"):
+        return path[len(root) :]
+    plain = _normal(path)
+    if plain != root and not plain.startswith(f"{root}/"):
+        return None
+    return plain[len(root) :] + ("/" if path.endswith("/") else "")
 
 
 def _normal(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))  # two leading slashes would stay
 
 
+def place_path(path: str, folders: Mapping[str, Path]) -> str | None:
+    """Where a path, or its `file://` URI, lies here when it is a mount path or lies below one; else None."""
+    scheme = _SCHEME if path.startswith(_SCHEME) else ""
+    for mount in sorted(folders, key=lambda each: len(_normal(each)), reverse=True):
+        rest = _rest_below(path.removeprefix(scheme), mount)
+        if rest is not None:
+            return f"{scheme}{folders[mount]}{rest}"
+    return None
+
+
+def place_values(value: Any, folders: Mapping[str, Path], *, in_text: bool = False) -> Any:
+    """`value` with the paths inside that are below mount paths, or with `in_text` all that its texts name, as here."""
+    if isinstance(value, str):
+        return replace_mounts(value, folders) if in_text else place_path(value, folders) or value
+    if isinstance(value, Mapping):
+        return {
+            place_values(key, folders, in_text=in_text): place_values(each, folders, in_text=in_text)
+            for key, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [place_values(each, folders, in_text=in_text) for each in value]
+    return value
+
+
 def replace_mounts(text: str, folders: Mapping[str, Path]) -> str:
     """`text` with each mount path, where it stands for itself or begins a longer path, replaced by its folder."""
-    for mount in sorted(folders, key=len, reverse=True):
-        path = mount.rstrip("/")
-        if path:
-            folder = str(folders[mount]).replace("\\", r"\\")
-            text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", folder, text)
-    return text
+    if ".." in text.split("/") and not re.search(r"\s", text):
+        return place_path(text, folders) or text
+    named = {mount.rstrip("/"): folder for mount, folder in folders.items() if mount.rstrip("/")}
+    if not named:
+        return text
+    longest_first = "|".join(map(re.escape, sorted(named, key=len, reverse=True)))
+    return re.sub(rf"(?<![\w./-])({longest_first})(?![\w.-])", lambda match: str(named[match[1]]), text)
 
 
 def change_claim(image: str, inputs: Mapping[str, Any], *, lasting: Path, run: str) -> str | None:

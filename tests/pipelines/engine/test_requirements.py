@@ -10,7 +10,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, read_settings
 from trainwright_pipelines.engine.requirements import interpreter_for, is_satisfied, wanted_packages
 from trainwright_pipelines.engine.resolve import select_part
-from trainwright_pipelines.engine.volumes import Volumes, change_claim, replace_mounts
+from trainwright_pipelines.engine.volumes import Volumes, change_claim, place_values, replace_mounts
 
 SCRIPT = """
 if ! [ -x "$(command -v pip)" ]; then
@@ -162,6 +162,59 @@ def test_mount_paths_are_replaced_where_they_are_paths() -> None:
     folders = {"/data": Path("/home/v/1"), "/data/deep": Path("/home/v/2")}
     text = "open('/data/x') /data /data/deep/y /database a/data /data.txt"
     assert replace_mounts(text, folders) == "open('/home/v/1/x') /home/v/1 /home/v/2/y /database a/data /data.txt"
+
+
+MOUNTS = {"/mnt/x": Path("/v/a"), "/mnt/x/deep/": Path("/v/b"), "/data": Path("/data/home/c"), "/": Path("/v/root")}
+
+
+@pytest.mark.parametrize(
+    ("given", "placed"),
+    [
+        ("/mnt/x", "/v/a"),
+        ("/mnt/x/", "/v/a/"),
+        ("/mnt/x/f", "/v/a/f"),
+        ("/mnt/x/my file//f/", "/v/a/my file//f/"),
+        ("/mnt/x/../x/f", "/v/a/f"),
+        ("/mnt/./x//f", "/v/a/f"),
+        ("//mnt/x/g/../", "/v/a/"),
+        ("/mnt/x/deep/f", "/v/b/f"),
+        ("/mnt/x/deeper/f", "/v/a/deeper/f"),
+        ("/mnt/x/deep/../f", "/v/a/f"),
+        ("file:///mnt/x/f", "file:///v/a/f"),
+        ("/data/home", "/data/home/c/home"),
+        (["/mnt/x", {"/data/f": {"a": "/mnt/x/f"}}, 1], ["/v/a", {"/data/home/c/f": {"a": "/v/a/f"}}, 1]),
+    ],
+)
+def test_parameters_below_a_mount_path_mean_what_is_mounted(given: object, placed: object) -> None:
+    assert place_values(given, MOUNTS) == placed
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "/mnt/x2",
+        "/mnt",
+        "/mnt/x/..",
+        "/mnt/x/../y",
+        "/mnt/x.txt",
+        "mnt/x",
+        "a /mnt/x",
+        "s3://mnt/x",
+        "/",
+        "",
+        None,
+        True,
+    ],
+)
+def test_parameters_elsewhere_stay_as_they_are(given: object) -> None:
+    assert place_values(given, MOUNTS) is given
+
+
+def test_commands_take_mount_paths_from_texts_once() -> None:
+    text = "cp /data/f http://a//b /mnt/x:/mnt/x2 --to=/mnt/x/deep/../f"
+    assert replace_mounts(text, MOUNTS) == "cp /data/home/c/f http://a//b /v/a:/mnt/x2 --to=/v/b/../f"
+    assert place_values({"a": text}, {"/data": Path("/v/c")}, in_text=True) == {"a": text.replace("/data", "/v/c")}
+    assert replace_mounts("/mnt/x/../x/f", MOUNTS) == "/v/a/f"
 
 
 def test_claims_are_made_and_deleted(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.launch import Launch, Processes
 from trainwright_pipelines.engine.records import State, TaskKind
+from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
 
 if TYPE_CHECKING:
@@ -107,13 +108,13 @@ def test_an_error_in_user_code_shows_the_users_traceback(executed: Executed) -> 
     assert step.error_detail == "File model.py, line 3\nKeyError: 'x'"
 
 
-def with_platform(specs: Path, pipeline: str, executor: str, config: dict[str, object]) -> str:
-    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {executor: config}}}}}
+def with_platform(specs: Path, pipeline: str, executors: dict[str, dict[str, object]]) -> str:
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
     return (specs / f"{pipeline}.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
 
 
 def test_a_step_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
-    text = with_platform(specs, "one_sleeper", "exec-sleeper", {"activeDeadlineSeconds": "1"})
+    text = with_platform(specs, "one_sleeper", {"exec-sleeper": {"activeDeadlineSeconds": "1"}})
     run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
     assert run.state == State.FAILED
     assert "took longer than 1 s" in run.error
@@ -121,7 +122,8 @@ def test_a_step_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
 
 def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: Store, tmp_path: Path) -> None:
     secret = {"secretName": "keys", "keyToEnv": [{"secretKey": "colour", "envVar": "COLOUR"}]}
-    text = with_platform(specs, "containers", "exec-shell", {"secretAsEnv": [secret], "nodeSelector": {"labels": {}}})
+    config = {"secretAsEnv": [secret], "nodeSelector": {"labels": {}}}
+    text = with_platform(specs, "containers", {"exec-shell": config})
     text = text.replace("- name: COLOUR\n", "- name: OTHER\n")
     run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
     assert "needs the secret 'keys' with the key 'colour'" in run.error
@@ -133,6 +135,29 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     assert any("nodeSelector has no effect" in event.message for event in events)
     stored = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "secrets.yaml"]
     assert [path for path in stored if b"very-secret-blue" in path.read_bytes()] == [data.path]
+
+
+def test_a_mount_path_that_comes_as_a_parameter_is_the_claim(specs: Path, store: Store, tmp_path: Path) -> None:
+    folder = str(tmp_path / "mnt")
+    given = {"folder": f"{folder}/../mnt", "nested": {"in": [f"{folder}/"]}}
+    for claim, text in (("ca", "A"), ("cb", "B")):
+        mounts = {"pvcMount": [{"mountPath": folder, "constant": claim}]}
+        written = with_platform(specs, "claims", {"exec-write-below": mounts, "exec-cat": mounts})
+        run = runs.execute(runs.create_run(written, {**given, "text": text}, store=store).id, store=store)
+        assert run.state == State.SUCCEEDED, run.error
+        assert store.task(run.id, "write-below").outputs.parameters == {"Output": text}
+        assert store.task(run.id, "cat").outputs.parameters == {"out": text}
+        assert store.task(run.id, "write-below").inputs.parameters["folder"] == given["folder"]
+        assert rerun_step(run.id, "write-below", store=store).outputs.parameters == {"Output": text + text}
+    assert not (tmp_path / "mnt").exists()
+    assert (store.home / "volumes" / "cb" / "f").read_text() == "BB"
+
+
+def test_a_mount_path_above_the_home_moves_nothing_of_ours(specs: Path, store: Store, tmp_path: Path) -> None:
+    mounts = {"emptyDirMounts": [{"mountPath": str(tmp_path), "volumeName": "scratch"}]}
+    text = with_platform(specs, "claim_of_all", {"exec-cat": mounts})
+    run = runs.execute(runs.create_run(text, {"folder": f"{tmp_path}/x"}, store=store).id, store=store)
+    assert store.task(run.id, "cat").outputs.parameters == {"out": "none"}
 
 
 def test_packages_that_cannot_be_had_fail_the_step_and_change_nothing_here(execute: Execute) -> None:

@@ -338,6 +338,34 @@ def claim_read():
     look()
 
 
+@dsl.component(**PLAIN)
+def write_below(folder: str, nested: dict, text: str) -> str:
+    """Append to a file in a folder that comes in two ways."""
+    with open(f"{folder}/f", "a") as file:
+        file.write(text)
+    with open(nested["in"][0] + "f") as file:
+        return file.read()
+
+
+@dsl.container_component
+def cat(folder: str, out: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(
+        image="alpine",
+        command=["sh", "-ec", 'if [ -e "$0/f" ]; then cat "$0/f" > "$1"; else printf none > "$1"; fi'],
+        args=[folder, out],
+    )
+
+
+@pipeline
+def claims(folder: str, nested: dict, text: str):
+    cat(folder=folder).after(write_below(folder=folder, nested=nested, text=text))
+
+
+@pipeline
+def claim_of_all(folder: str):
+    cat(folder=folder)
+
+
 @pipeline
 def imported(path: str, label: str = "mine") -> str:
     found = dsl.importer(artifact_uri=path, artifact_class=dsl.Dataset, metadata={"label": label, "long": f"{label}-x"})
