@@ -133,10 +133,13 @@ class Step:
             end, outputs = await self._attempt(container)
             if outputs is not None:
                 return self._succeed(outputs)
+            if number < retry.count:
+                self.record = self.execution.save(self.record)
         self.record = self.execution.finish(self.record, State.FAILED, error=end.error, error_detail=end.detail)
         return Outcome(state=State.FAILED, error=end.error)
 
     async def _attempt(self, container: Mapping[str, Any]) -> tuple[AttemptEnd, Values | None]:
+        """Try once. How it ended is in the record, and not saved: the end of the last attempt is that of the task."""
         number = len(self.record.attempts) + 1
         log = self.folder.log(number)
         self._save_attempt(Attempt(number=number, state=State.RUNNING, started=now(), log=log))
@@ -153,6 +156,7 @@ class Step:
             end = AttemptEnd(exit_code=None, error=reason, detail=end_of(log))
         except asyncio.CancelledError:
             self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
+            self.record = self.execution.finish(self.record, State.CANCELED, error="canceled")
             raise
         finally:
             shutil.rmtree(self.folder.scratch, ignore_errors=True)
@@ -208,14 +212,18 @@ class Step:
         self._save_attempt(replace(self.record.attempts[-1], pid=pid, pid_created=created))
 
     def _save_attempt(self, attempt: Attempt) -> None:
+        self._note_attempt(attempt)
+        self.record = self.execution.save(self.record)
+
+    def _note_attempt(self, attempt: Attempt) -> None:
         others = tuple(each for each in self.record.attempts if each.number != attempt.number)
-        self.record = self.execution.save(replace(self.record, attempts=(*others, attempt), log=attempt.log))
+        self.record = replace(self.record, attempts=(*others, attempt), log=attempt.log)
 
     def _end_attempt(self, state: State, end: AttemptEnd) -> None:
         last = self.record.attempts[-1]
         ended = replace(last, state=state, finished=now(), exit_code=end.exit_code)
         stale = self.execution.find_stale(self.record.path, end.stale_input) if end.stale_input else {}
-        self._save_attempt(replace(ended, error=end.error, error_kind=end.kind, stale=stale))
+        self._note_attempt(replace(ended, error=end.error, error_kind=end.kind, stale=stale))
 
     def _succeed(self, outputs: Values) -> Outcome:
         self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")

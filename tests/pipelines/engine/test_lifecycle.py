@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import yaml
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.leases import LeaseHeld
-from trainwright_pipelines.engine.records import Run, State
+from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.run_page import write_run_page
@@ -79,6 +80,65 @@ def test_after_kill_9_a_run_goes_on_without_repeating_what_was_done(
     assert [attempt.state for attempt in waited.attempts] == [State.CANCELED, State.SUCCEEDED]
     assert waited.attempts[0].error == "its process was lost"
     assert len(store.task(run.id, "append").attempts) == 1
+
+
+class WatchedStore(Store):
+    """Keeps what was recorded of tasks, one entry for each transaction."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.saved: list[Task] = []
+
+    def save_task(self, task: Task) -> None:
+        super().save_task(task)
+        self.saved.append(self.task_by_id(task.id) or task)
+
+
+@pytest.mark.parametrize(
+    ("needed", "deadline_s", "last"), [(2, 0, State.SUCCEEDED), (9, 0, State.FAILED), (1, 1, State.CANCELED)]
+)
+def test_the_last_attempt_and_its_task_end_in_one_transaction(
+    specs: Path, tmp_path: Path, needed: int, deadline_s: int, last: State
+) -> None:
+    text = (specs / ("one_sleeper.yaml" if deadline_s else "retried.yaml")).read_text()
+    platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": deadline_s}}}}
+    parameters = {} if deadline_s else {"counter": str(tmp_path / "count"), "needed": needed}
+    with WatchedStore(tmp_path / "home") as store:
+        created = runs.create_run(f"{text}\n---\n{yaml.safe_dump(platform)}", parameters, store=store)
+        runs.execute(created.id, store=store)
+    saved = [task for task in store.saved if task.attempts]
+    assert saved[-1].state == saved[-1].attempts[-1].state == last
+    assert all(task.attempts[-1].state == State.FAILED for task in saved if task.state == State.FAILED)
+    under_way = [task.attempts[-1].state for task in saved if task.state == State.RUNNING]
+    assert set(under_way) <= {State.RUNNING, State.FAILED}  # failed: another attempt follows
+    assert under_way.count(State.FAILED) == len(saved[-1].attempts) - 1
+
+
+KILLED_AT_THE_END = """
+    import os, signal, sys
+    from pathlib import Path
+    from trainwright_pipelines.engine import runs
+    from trainwright_pipelines.engine.store import Store
+
+    class Killed(Store):
+        def save_task(self, task):
+            super().save_task(task)
+            if task.attempts and task.attempts[-1].state == "SUCCEEDED":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    with Killed(Path(sys.argv[1])) as store:
+        runs.execute(sys.argv[2], store=store)
+"""
+
+
+def test_a_step_whose_success_is_recorded_is_never_repeated(specs: Path, store: Store, tmp_path: Path) -> None:
+    parameters = {"counter": str(tmp_path / "count"), "needed": 1}
+    created = runs.create_run((specs / "retried.yaml").read_text(), parameters, store=store)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED_AT_THE_END), str(store.home), created.id]
+    assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert runs.resume(created.id, store=store).state == State.SUCCEEDED
+    assert (tmp_path / "count").read_text() == "x"
+    assert [attempt.state for attempt in store.task(created.id, "count-attempts").attempts] == [State.SUCCEEDED]
 
 
 def test_two_processes_never_execute_one_run(created: Run, store: Store, fifo: Fifo) -> None:
