@@ -67,7 +67,7 @@ def content_digest(path: Path) -> str:
     files = [path] if path.is_file() else sorted(files_below(path))
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        digest.update(os.fsencode(name) + f"\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainwright_components.cluster.warm_child import WarmChild
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.launch import Launch, Processes
+from trainwright_pipelines.engine.values import legible
 
 _LOG_END_CHARS = 4000
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
@@ -26,6 +27,11 @@ class AttemptEnd:
     kind: str = ""
     detail: str = ""
     stale_input: str = ""
+
+    def __post_init__(self) -> None:
+        """Records, pages and terminals hold UTF-8, and messages quote whatever a step has met."""
+        for name in ("error", "kind", "detail"):
+            object.__setattr__(self, name, legible(getattr(self, name)))
 
 
 @dataclass(kw_only=True)
@@ -82,21 +88,29 @@ def describe_end(code: int, folder: StepFolder, log: Path) -> AttemptEnd:
     """What an exit code means, with what the task itself said, else the end of its log."""
     if code == 0:
         return AttemptEnd(exit_code=0)
-    if folder.report.exists():
-        said = json.loads(folder.report.read_text())
-        return AttemptEnd(
-            exit_code=code,
-            error=said["error"],
-            kind=said.get("kind", ""),
-            detail=said["detail"],
-            stale_input=said.get("stale_input", ""),
-        )
+    if (said := said_end(code, folder)) is not None:
+        return said
     end = end_of(log)
     reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
     if code == _NOT_FOUND:
         reason += ": a program that it calls is not on this machine"
     last = end.rstrip().rsplit("\n", 1)[-1]
     return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
+
+
+def said_end(code: int, folder: StepFolder) -> AttemptEnd | None:
+    """What the task itself said of its failure; None where it said nothing that can be read."""
+    try:
+        said = json.loads(folder.report.read_bytes())
+    except (FileNotFoundError, ValueError):  # it was killed, or the disk was full, while it wrote
+        return None
+    return AttemptEnd(
+        exit_code=code,
+        error=said["error"],
+        kind=said.get("kind", ""),
+        detail=said["detail"],
+        stale_input=said.get("stale_input", ""),
+    )
 
 
 def end_of(log: Path) -> str:

@@ -13,7 +13,7 @@ from trainwright_components.errors import InvalidPipeline, InvalidSetting, RunFa
 from trainwright_components.files import content_digest, write_whole
 from trainwright_pipelines.engine.records import Artifact, Values
 from trainwright_pipelines.engine.spec import ArtifactSlot, Component
-from trainwright_pipelines.engine.values import coerce
+from trainwright_pipelines.engine.values import coerce, is_utf8
 
 _WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
 
@@ -143,10 +143,12 @@ def read_outputs(
             parameters[name] = coerce(value, slot.type, name=name)
         except InvalidSetting as error:
             raise RunFailed(f"the step gave an output of another type: {error}") from error
+        _check_text(name, parameters[name])
     artifacts = {}
     for name, each in component.output_artifacts.items():
         planned = executor_input["outputs"]["artifacts"][name]["artifacts"][0]
         found = ((said.get("artifacts") or {}).get(name) or {}).get("artifacts") or [planned]
+        _check_text(name, found)
         artifacts[name] = tuple(_output(name, each, planned, one, task_id=task_id) for one in found)
     return Values(parameters=parameters, artifacts=artifacts)
 
@@ -155,16 +157,26 @@ def _executor_output(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        said = json.loads(path.read_text())
+        said = json.loads(path.read_bytes())
     except ValueError as error:
-        raise RunFailed(f"the step's {path.name} is no JSON: {error}") from error
+        raise RunFailed(f"the step's {path.name} cannot be read as JSON: {error}") from error
     if not isinstance(said, dict):
         raise RunFailed(f"the step's {path.name} holds no ExecutorOutput")
     return said
 
 
 def _from_file(path: Path) -> str | None:
-    return path.read_text() if path.is_file() else None
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    _check_text(path.name, text)
+    return text
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not is_utf8(value):
+        shown = ascii(value)[:200]
+        raise RunFailed(f"the step's output {name!r} is not UTF-8 text: {shown}. Encode it, or write a file instead")
 
 
 def _output(

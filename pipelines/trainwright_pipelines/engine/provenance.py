@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_pipelines.engine.cache import NotCacheable, digest_of_path, installed_code, local_content
+from trainwright_pipelines.engine.values import legible
 
 _MAX_DIFF_CHARS = 500_000
 _MAX_DIGEST_BYTES = 2 << 30
@@ -29,8 +30,8 @@ def gather_provenance(parameters: Mapping[str, Any], *, command: Sequence[str]) 
     """
     paths = dict(_local_paths(parameters))
     return {
-        "command": [_SECRET_ARGUMENT.sub(_blank, word) for word in command],
-        "folder": str(Path.cwd()),
+        "command": [legible(_SECRET_ARGUMENT.sub(_blank, word)) for word in command],
+        "folder": legible(str(Path.cwd())),
         "user": _user(),
         "host": socket.gethostname(),
         "system": platform.platform(),

@@ -1,7 +1,6 @@
 """One step again, alone: its recorded inputs, in a scratch folder, in the foreground, under a debugger if wanted."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
+from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
 from trainwright_pipelines.engine.launch import Launch, place_inputs, plan_launch, python_source
 from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
@@ -93,9 +93,8 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
             outputs = read_outputs(component, executor_input, folder, task_id=task.id)
         except RunFailed as missing:
             error = str(missing)
-    elif folder.report.exists():
-        said = json.loads(folder.report.read_text())
-        error, detail = said["error"], said["detail"]
+    elif (said := said_end(code, folder)) is not None:
+        error, detail = said.error, said.detail
     return Replay(
         step=task.label,
         folder=folder.path,

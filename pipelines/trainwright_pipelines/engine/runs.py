@@ -25,7 +25,7 @@ from trainwright_pipelines.engine.provenance import gather_provenance
 from trainwright_pipelines.engine.records import Event, Run, State
 from trainwright_pipelines.engine.spec import Pipeline
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.engine.values import coerce
+from trainwright_pipelines.engine.values import coerce, is_utf8
 from trainwright_pipelines.engine.worker import Worker
 
 _MAX_INTERRUPTS = 2
@@ -48,10 +48,12 @@ def create_run(
 
     Raises:
         InvalidPipeline: The spec cannot be read.
-        InvalidSetting: A parameter is unknown, missing, or of the wrong type, or another launcher started this process
-            as one of several, which would each run the pipeline.
+        InvalidSetting: A parameter is unknown, missing, of the wrong type, or not UTF-8 text, or another launcher
+            started this process as one of several, which would each run the pipeline.
     """
     refuse_foreign_cluster(os.environ)
+    if not is_utf8(name):
+        raise InvalidSetting(f"the name of a run is UTF-8 text, got {name!a}")
     pipeline = parse_pipeline(spec_text)
     checked = check_parameters(pipeline, parameters)
     run_id = _new_id(pipeline.name)
@@ -77,7 +79,7 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
     """The pipeline's inputs with defaults filled in, each of its type.
 
     Raises:
-        InvalidSetting: One is unknown, missing, or of the wrong type.
+        InvalidSetting: One is unknown, missing, of the wrong type, or not UTF-8 text.
     """
     slots = pipeline.root.input_parameters
     unknown = [name for name in parameters if name not in slots]
@@ -91,6 +93,8 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
             raise InvalidSetting(f"{pipeline.name} needs a value for its parameter {name!r}")
         if value is not None:
             values[name] = coerce(value, slot.type, name=name)
+        if not is_utf8(value):
+            raise InvalidSetting(f"parameter {name!r} is not UTF-8 text: {ascii(value)[:200]}")
         if slot.literals and value is not None and values[name] not in slot.literals:
             allowed = ", ".join(map(str, slot.literals))
             raise InvalidSetting(f"parameter {name!r} is one of {allowed}, got {value!r}")

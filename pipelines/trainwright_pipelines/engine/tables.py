@@ -24,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from trainwright_pipelines.engine.values import legible
+
 _BUSY_TIMEOUT_MS = 30_000
 
 
@@ -42,6 +44,17 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Message(TypeDecorator[str]):
+    """Text for people, which may quote what UTF-8 cannot hold: a path, a line of somebody's file."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  SQLAlchemy's signature
+        """To the database."""
+        return None if value is None else legible(value)
+
+
 METADATA = MetaData()
 
 RUNS = Table(
@@ -58,7 +71,7 @@ RUNS = Table(
     Column("started", Moment),
     Column("finished", Moment),
     Column("scheduled", Moment),
-    Column("error", Text, nullable=False),
+    Column("error", Message, nullable=False),
     Column("uses_cache", Boolean, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("provenance", JSON, nullable=False),
@@ -84,8 +97,8 @@ TASKS = Table(
     Column("image", Text, nullable=False),
     Column("inputs", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("error_detail", Text, nullable=False),
+    Column("error", Message, nullable=False),
+    Column("error_detail", Message, nullable=False),
     Column("folder", Text),
     Column("log", Text),
     Column("attempts", JSON, nullable=False),
@@ -126,7 +139,7 @@ EVENTS = Table(
     Column("time", Moment, nullable=False),
     Column("state", String(16), nullable=False),
     Column("task_path", Text, nullable=False),
-    Column("message", Text, nullable=False),
+    Column("message", Message, nullable=False),
 )
 
 CACHE = Table(

@@ -27,6 +27,20 @@ def to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def legible(text: str) -> str:
+    """`text` with what UTF-8 cannot hold, such as bytes of a file name in another encoding, written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def is_utf8(value: Any) -> bool:
+    """Whether UTF-8 can hold all texts inside `value`."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def coerce(value: Any, kind: str, *, name: str) -> Any:
     """`value` as the type `kind`, read from text or written to it where the types differ.
 

@@ -10,12 +10,17 @@ import psutil
 import pytest
 import yaml
 
-from trainwright_components.errors import RunFailed
+from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_pipelines.cli.log_tail import print_log
+from trainwright_pipelines.cli.outcome import print_outcome
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.attempts import describe_end
+from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.launch import Launch, Processes
 from trainwright_pipelines.engine.records import State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.service.run_page import render_run_page
 
 if TYPE_CHECKING:
     from conftest import Execute, Executed
@@ -106,6 +111,54 @@ def test_an_error_in_user_code_shows_the_users_traceback(executed: Executed) -> 
     step = executed("ours").tasks["refuse-2"]
     assert step.error == "build_model raised KeyError: 'x'"
     assert step.error_detail == "File model.py, line 3\nKeyError: 'x'"
+
+
+def test_text_that_is_not_utf8_fails_its_step_and_nothing_else(executed: Executed) -> None:
+    finished = executed("not_utf8")
+    quoted = "ValueError: cannot read caf\\udce9 nor \\ud800"
+    assert finished.tasks["exit-handler-1/quote-badly"].error == quoted
+    assert quoted in finished.tasks["exit-handler-1/quote-badly"].error_detail
+    assert quoted in finished.output("show-status")
+    assert "step's output 'Output' is not UTF-8 text: [{'of': 'caf\\udce9'}]" in finished.tasks["return-badly"].error
+    assert "step's output 'out' is not UTF-8 text: 'caf\\udce9'" in finished.tasks["write-badly"].error
+    assert "step's output 'out' is not UTF-8 text: " in finished.tasks["note-badly"].error
+    assert finished.tasks["fail-badly"].error == "exit code 3: no caf\ufffd"
+    assert finished.output("name-badly") == 4
+    assert finished.run.state == State.FAILED
+
+
+def test_a_run_with_text_that_is_not_utf8_is_shown(
+    executed: Executed, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    finished = executed("not_utf8")
+    print_outcome(finished.run, list(finished.tasks.values()), None)
+    for task in finished.tasks.values():
+        print_log(task, with_title=True)
+    out, err = (each.decode() for each in capfdbinary.readouterr())
+    assert "a log with caf\ufffd" in out
+    assert "cannot read caf\\udce9 nor" in err
+    page = render_run_page(finished.run, list(finished.tasks.values()), "{root: {dag: {tasks: {}}}}")
+    assert "cannot read caf\\udce9 nor" in page.encode().decode()
+
+
+@pytest.mark.parametrize(("name", "value"), [("x", "caf\udce9"), ("y", {"a": ["caf\udce9"]})])
+def test_a_parameter_that_is_not_utf8_is_refused(store: Store, name: str, value: object) -> None:
+    slots = {"x": {"parameterType": "STRING", "isOptional": True}, "y": {"parameterType": "STRUCT", "isOptional": True}}
+    spec = {"root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": slots}}}
+    with pytest.raises(InvalidSetting, match=f"parameter {name!r} is not UTF-8 text: .*udce9"):
+        runs.create_run(json.dumps(spec), {name: value}, store=store)
+    with pytest.raises(InvalidSetting, match="name of a run is UTF-8 text"):
+        runs.create_run(json.dumps(spec), {}, store=store, name="caf\udce9")
+    assert store.runs() == []
+
+
+@pytest.mark.parametrize("left", ["", '{"error": "x", "de', None])
+def test_what_a_task_could_not_say_to_its_end_is_not_needed(tmp_path: Path, left: str | None) -> None:
+    folder = StepFolder(tmp_path)
+    if left is not None:
+        folder.report.write_text(left)
+    folder.log(1).write_text("No space left on device")
+    assert describe_end(1, folder, folder.log(1)).error == "exit code 1: No space left on device"
 
 
 def with_platform(specs: Path, pipeline: str, executors: dict[str, dict[str, object]]) -> str:

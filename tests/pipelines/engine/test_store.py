@@ -147,6 +147,15 @@ def test_events_keep_their_order(store: Store) -> None:
     assert len(store.events(run.id, since=NOON)) == 1
 
 
+def test_messages_that_utf8_cannot_hold_are_kept_as_escapes(store: Store) -> None:
+    run = make_run(store, error="caf\udce9")
+    store.save_task(make_task(run, "a", error="\ud800", error_detail="caf\udce9"))
+    store.add_events([Event(run_id=run.id, time=NOON, state=State.FAILED, message="caf\udce9 caf\xe9")])
+    task = store.task(run.id, "a")
+    assert (store.run(run.id).error, task.error, task.error_detail) == ("caf\\udce9", "\\ud800", "caf\\udce9")
+    assert store.events(run.id)[0].message == "caf\\udce9 caf\xe9"
+
+
 def test_a_deleted_run_leaves_nothing(store: Store) -> None:
     run = make_run(store)
     artifact = Artifact(id="x", name="d", type="t", uri="/x", producer_task_id=f"{run.id}:a")

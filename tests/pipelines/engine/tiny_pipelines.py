@@ -283,6 +283,55 @@ def left_behind(flag: str):
 
 
 @dsl.component(**PLAIN)
+def quote_badly():
+    import os
+
+    os.write(1, b"a log with caf\xe9\n")
+    raise ValueError("cannot read " + b"caf\xe9".decode(errors="surrogateescape") + " nor \ud800")
+
+
+@dsl.component(**PLAIN)
+def return_badly() -> List[dict]:
+    return [{"of": b"caf\xe9".decode(errors="surrogateescape")}]
+
+
+@dsl.component(**PLAIN)
+def note_badly(out: dsl.Output[dsl.Dataset]):
+    open(out.path, "w").close()
+    out.metadata["of"] = b"caf\xe9".decode(errors="surrogateescape")
+
+
+@dsl.component(**PLAIN)
+def name_badly(out: dsl.Output[dsl.Dataset]) -> int:
+    import os
+
+    os.makedirs(out.path)
+    with open(out.path.encode() + b"/caf\xe9", "wb") as file:
+        return file.write(b"caf\xe9")
+
+
+@dsl.container_component
+def write_badly(out: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image="alpine", command=["sh", "-c", 'printf "caf\\351" > "$0"', out])
+
+
+@dsl.container_component
+def fail_badly():
+    return dsl.ContainerSpec(image="alpine", command=["sh", "-c", 'printf "no caf\\351"; exit 3'])
+
+
+@pipeline
+def not_utf8():
+    with dsl.ExitHandler(show_status()):
+        quote_badly()
+    return_badly()
+    note_badly()
+    name_badly()
+    write_badly()
+    fail_badly()
+
+
+@dsl.component(**PLAIN)
 def promise(out: dsl.Output[dsl.Dataset]) -> int:
     return 1
 
