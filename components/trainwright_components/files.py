@@ -1,5 +1,6 @@
 """Files that are whole or absent, and digests of their content."""
 
+import errno
 import hashlib
 import os
 import re
@@ -14,6 +15,8 @@ from trainwright_components.errors import InvalidSetting
 STORE_NAME = "store.db"
 
 _CHUNK_BYTES = 1 << 20
+# EMFILE: gcsfuse, of any folder, by default (seen; its option --rename-dir-limit)
+_FOLDERS_ARE_NOT_RENAMED = (errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/{1,2}")  # a Path makes one slash of two
 
 
@@ -43,8 +46,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes the place of `path` if the block ends well, else vanishes."""
+def whole_folder(path: Path, *, marker: str = "") -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes the place of `path` if the block ends well, else vanishes.
+
+    Args:
+        path: The folder to make or to replace.
+        marker: The file in it that readers know a folder of its kind by, and refuse a folder without. Where folders
+            cannot be renamed it is copied last, so that nobody takes a folder for whole whose copying was cut off.
+    """
     check_local(path, name="a folder to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -52,13 +61,40 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         yield beside
         if path.is_dir():
+            if marker:
+                (path / marker).unlink(missing_ok=True)
             shutil.rmtree(path)
         elif path.exists():
             path.unlink()
-        beside.rename(path)
+        _move_folder(beside, path, marker)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def _move_folder(source: Path, target: Path, marker: str) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in _FOLDERS_ARE_NOT_RENAMED:
+            raise
+        try:
+            _copy_folder(source, target, marker)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+        shutil.rmtree(source, ignore_errors=True)
+
+
+def _copy_folder(source: Path, target: Path, marker: str) -> None:
+    def leave_for_last(folder: str, _names: list[str]) -> set[str]:
+        return {marker} if Path(folder) == source else set()
+
+    shutil.copytree(source, target, ignore=leave_for_last, copy_function=shutil.copyfile)
+    if marker:
+        partial = target / f".{marker}.partial"
+        shutil.copyfile(source / marker, partial)
+        partial.replace(target / marker)
 
 
 def content_digest(path: Path) -> str:

@@ -1,5 +1,8 @@
 """Files are whole or absent; digests follow content and leave state alone."""
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,89 @@ def test_a_whole_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     with whole_folder(folder) as beside:
         (beside / "new.txt").write_text("new")
     assert [path.name for path in folder.iterdir()] == ["new.txt"]
+
+
+# What gcsfuse does by default: files are renamed, folders are not.
+RENAME_NO_FOLDERS = """
+import errno, os
+from pathlib import Path
+
+rename = Path.rename
+
+def rename_files(path, target):
+    if path.is_dir():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+    return rename(path, target)
+
+Path.rename = rename_files
+"""
+DIE_BEFORE_THE_MARKER = """
+import shutil, signal
+from trainwright_components.files import whole_folder
+
+copy = shutil.copyfile
+
+def copy_until_the_marker(source, target, **more):
+    if Path(source).name == "marker.json":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return copy(source, target, **more)
+
+shutil.copyfile = copy_until_the_marker
+with whole_folder(Path("folder"), marker="marker.json") as beside:
+    (beside / "a").mkdir()
+    for name in ("a/z.txt", "marker.json", "z.txt"):
+        (beside / name).write_text(name)
+"""
+
+
+@pytest.fixture
+def no_renaming(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "rename", Path.rename)  # so that it is put back
+    exec(RENAME_NO_FOLDERS, {})
+
+
+@pytest.mark.usefixtures("no_renaming")
+def test_where_folders_cannot_be_renamed_they_are_copied_and_nothing_is_left_beside(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for text in ("old", "new"):
+        with whole_folder(folder, marker="marker.json") as beside:
+            (beside / "below").mkdir()
+            for name in (f"{text}.txt", "marker.json", "below/marker.json"):
+                (beside / name).write_text(text)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    assert names == ["below", "below/marker.json", "marker.json", "new.txt"]
+    assert (folder / "marker.json").read_text() == "new"
+
+
+def test_a_copy_that_was_cut_off_lacks_the_marker_alone(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "marker.json").write_text("old")
+    code = RENAME_NO_FOLDERS + DIE_BEFORE_THE_MARKER
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == -9
+    names = sorted(path.relative_to(tmp_path / "folder").as_posix() for path in (tmp_path / "folder").rglob("*"))
+    assert names == ["a", "a/z.txt", "z.txt"]
+    with whole_folder(tmp_path / "folder", marker="marker.json") as beside:  # the next attempt
+        (beside / "marker.json").touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["marker.json"]
+
+
+@pytest.mark.usefixtures("no_renaming")
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def copy_without_the_marker() -> None:
+        with whole_folder(tmp_path / "folder", marker="marker.json") as beside:
+            (beside / "a.txt").touch()
+
+    with pytest.raises(FileNotFoundError):
+        copy_without_the_marker()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_failure_of_renaming_is_not_copied_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> Path:
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError), whole_folder(tmp_path / "folder"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -79,7 +79,7 @@ def predict_rows(
     summary = PredictionSummary(str(source))
     started_s = time.monotonic()
     name = f"predictions.{settings.output_format}"
-    with whole_folder(output) as folder:
+    with whole_folder(output, marker=name) as folder:
         with WRITERS[settings.output_format](folder / name) as writer:
             count = _score(rows, model, writer, summary, settings)
         if not count:

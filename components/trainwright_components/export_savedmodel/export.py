@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.export_savedmodel.archive import write_archive
+from trainwright_components.export_savedmodel.archive import SAVED_MODEL_FILE, write_archive
 from trainwright_components.export_savedmodel.model_card import write_card
 from trainwright_components.export_savedmodel.requests import make_requests, write_warmup
 from trainwright_components.export_savedmodel.signatures import SignatureBuilder
@@ -74,7 +74,7 @@ def _export(
     builder = SignatureBuilder(trained)
     signatures = builder.signatures()
     requests = make_requests(trained, dataset)
-    with whole_folder(output) as folder:
+    with whole_folder(output, marker=SAVED_MODEL_FILE) as folder:
         write_archive(trained.model, signatures, builder.tables, folder)
         assets = folder / ASSETS
         assets.mkdir()

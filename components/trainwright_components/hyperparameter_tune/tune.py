@@ -23,6 +23,7 @@ from trainwright_components.hyperparameter_tune.study_report import study_report
 from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
 from trainwright_components.hyperparameter_tune.trial_store import TrialStore
 from trainwright_components.keras_process import call_beside_its_keras
+from trainwright_components.training.trained_model import TRAINING_FILE
 
 REPORT_FILE = "report.html"
 _HERE = "trainwright_components.hyperparameter_tune"
@@ -145,7 +146,7 @@ def _result(study: Study, store: TrialStore, base: Mapping[str, Any], model_fold
         raise TrainingFailed("the study has no successful trial")
     kept = store.trial_folder(best.id) / MODEL_FOLDER
     if model_folder is not None:
-        with whole_folder(model_folder) as copy:
+        with whole_folder(model_folder, marker=TRAINING_FILE) as copy:
             shutil.copytree(kept, copy, copy_function=_link_or_copy, dirs_exist_ok=True)
     return TuningResult(
         study=study,

@@ -78,7 +78,7 @@ def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | N
     """
     settings = settings or PrepareSettings()
     plan = _make_plan(str(source), settings)
-    with whole_folder(output) as folder:
+    with whole_folder(output, marker=SCHEMA_FILE) as folder:
         with _open_writer(folder, plan) as writer:
             examples = _write_rows(plan, writer)
         statistics = writer.statistics or Statistics(splits={})

@@ -22,7 +22,15 @@ from trainwright_pipelines.targets.lowering import (
     to_yaml,
 )
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target, TaskStatus
-from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_parameters, require, warn_of_remote_limits
+from trainwright_pipelines.targets.remote_cache import without_stale_cache
+from trainwright_pipelines.targets.sending import (
+    POLL_S,
+    follow_run,
+    prepare_parameters,
+    require,
+    settle_caching,
+    warn_of_remote_limits,
+)
 
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
 DEFAULT_EXPERIMENT = "Default"
@@ -72,7 +80,7 @@ class Kubeflow:
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file: the spec, and its platform document if it has one."""
         warn_of_remote_limits(pipeline)
-        return {PIPELINE_FILE: to_yaml(lower_for_kubeflow(pipeline, self.images))}
+        return {PIPELINE_FILE: to_yaml(without_stale_cache(lower_for_kubeflow(pipeline, self.images)))}
 
     def submit(
         self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
@@ -81,6 +89,7 @@ class Kubeflow:
         require({"host": self.host}, target="kubeflow")
         lowered = lower_for_kubeflow(pipeline, self.images)
         values = prepare_parameters(lowered, parameters, root=self.pipeline_root)
+        lowered = settle_caching(lowered, parameters, values, use_cache=use_cache)
         with self._client() as client, tempfile.TemporaryDirectory() as folder:
             file = Path(folder, PIPELINE_FILE)
             file.write_text(to_yaml(lowered), encoding="utf-8")

@@ -11,6 +11,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # As datasets.sources.bundled has them, which takes most of a second to import; a test compares the two.
 BUNDLED_SOURCES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
+_REMOTE_ENDINGS = ("uri", "url", "path", "location")
 _OUTPUT_ENDINGS = ("base_path",)
 
 
@@ -29,6 +30,11 @@ def absolute_locations(values: Mapping[str, Any], *, base: Path, must_exist: boo
         InvalidSetting: `must_exist`, and an input does not.
     """
     return {name: _absolute(name, value, base, must_exist=must_exist) for name, value in values.items()}
+
+
+def is_location_name(name: str) -> bool:
+    """Whether a parameter of this name is likely to say where something lies."""
+    return name.endswith((*_OUTPUT_ENDINGS, *_REMOTE_ENDINGS, *(ending for endings in _FINDERS for ending in endings)))
 
 
 def find_module(text: str, *, base: Path) -> str:

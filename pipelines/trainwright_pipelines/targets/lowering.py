@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,11 @@ IMAGES_VARIABLE = "TRAINWRIGHT_IMAGES"
 IMAGES_OPTION = "real images of the logical ones: cpu=HOST/NAME:TAG, separated by commas; also in " + IMAGES_VARIABLE
 PIPELINE_FILE = "pipeline.yaml"
 
+# How the two scripts end that KFP's compiler puts before a Python component (kfp 2.17.0, dsl/component_factory.py)
+_RUNS_EXECUTOR = re.compile(
+    r"^(?P<set>(?:\w+=\S+ +)*)(?P<run>python3? -m kfp\.[\w.]*executor_main\b[^\n;&|]*)\s*\Z", re.M
+)
+_RUNS_THE_REST = re.compile(r'&& +"\$0" "\$@"\s*\Z')
 _GPU_RESOURCE = "nvidia.com/gpu"
 _GOOGLE_PLACEHOLDER = "{{$.pipeline_google_cloud"
 _HARMLESS_ON_VERTEX = frozenset({"imagePullPolicy", "podMetadata"})  # Vertex decides these itself
@@ -41,10 +47,43 @@ def parse_images(text: str) -> dict[str, str]:
 
 def replace_images(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
     """`pipeline` with each image that `images` names replaced by its real one."""
-    lowered = _copy(pipeline)
+    lowered = copy_pipeline(pipeline)
     for _, container in _containers(lowered.spec):
         container["image"] = images.get(container.get("image", ""), container.get("image", ""))
     return lowered
+
+
+def copy_pipeline(pipeline: CompiledPipeline) -> CompiledPipeline:
+    """A copy that may be changed."""
+    return replace(pipeline, spec=copy.deepcopy(dict(pipeline.spec)), platform=copy.deepcopy(dict(pipeline.platform)))
+
+
+def dags(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The DAG of the pipeline and those of its groups and sub-pipelines."""
+    for component in (spec["root"], *spec.get("components", {}).values()):
+        if "dag" in component:
+            yield component["dag"]
+
+
+def exec_python(pipeline: CompiledPipeline) -> CompiledPipeline:
+    """`pipeline` with Python components that take the place of the shells around them.
+
+    A shell that waits for its program does not pass SIGTERM on: a training that is evicted would save nothing.
+    """
+    lowered = copy_pipeline(pipeline)
+    for _, container in _containers(lowered.spec):
+        if "command" in container:
+            container["command"] = [_with_exec(str(part)) for part in container["command"]]
+    return lowered
+
+
+def _with_exec(script: str) -> str:
+    script = _RUNS_THE_REST.sub('&& exec "$0" "$@"\n', script)
+    return _RUNS_EXECUTOR.sub(lambda found: f"{_exported(found['set'])}exec {found['run']}\n", script)
+
+
+def _exported(variables: str) -> str:
+    return f"export {variables.strip()}\n" if variables else ""
 
 
 def unresolved_images(pipeline: CompiledPipeline) -> dict[str, list[str]]:
@@ -83,12 +122,14 @@ def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path)
 
 
 def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
-    """Real images, Kubernetes' name of GPUs, importers without display names; the platform document stays.
+    """Real images, Kubernetes' name of GPUs, importers without display names, no shell above Python.
+
+    The platform document stays.
 
     Raises:
         InvalidPipeline: A step uses what only Vertex has.
     """
-    lowered = replace_images(pipeline, images)
+    lowered = exec_python(replace_images(pipeline, images))
     for step, container in _containers(lowered.spec):
         if _GOOGLE_PLACEHOLDER in str(container):
             raise InvalidPipeline(
@@ -100,12 +141,12 @@ def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) ->
 
 
 def lower_for_vertex(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
-    """Real images, limits in place of requests, one document.
+    """Real images, limits in place of requests, no shell above Python, one document.
 
     Raises:
         InvalidPipeline: A step needs what Vertex cannot give it; the message names the step.
     """
-    lowered = replace_images(pipeline, images)
+    lowered = exec_python(replace_images(pipeline, images))
     _refuse_platform(lowered)
     for step, component in lowered.spec.get("components", {}).items():
         parameters = component.get("inputDefinitions", {}).get("parameters", {})
@@ -128,22 +169,11 @@ def to_yaml(pipeline: CompiledPipeline) -> str:
     return "".join(notes) + "---\n".join(yaml.dump(document, Dumper=_DUMPER, sort_keys=True) for document in documents)
 
 
-def _copy(pipeline: CompiledPipeline) -> CompiledPipeline:
-    return replace(pipeline, spec=copy.deepcopy(dict(pipeline.spec)), platform=copy.deepcopy(dict(pipeline.platform)))
-
-
 def _containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The containers of a spec with the names of their steps."""
     for label, executor in spec.get("deploymentSpec", {}).get("executors", {}).items():
         if "container" in executor:
             yield _step(label), executor["container"]
-
-
-def _dags(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The DAG of the pipeline and those of its groups and sub-pipelines."""
-    for component in (spec["root"], *spec.get("components", {}).values()):
-        if "dag" in component:
-            yield component["dag"]
 
 
 def _drop_names_of_importers(spec: Mapping[str, Any]) -> None:
@@ -155,7 +185,7 @@ def _drop_names_of_importers(spec: Mapping[str, Any]) -> None:
     """
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     dropped = []
-    for dag in _dags(spec):
+    for dag in dags(spec):
         for name, task in dag.get("tasks", {}).items():
             component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
             if "importer" in executors.get(component.get("executorLabel", ""), {}):

@@ -12,21 +12,7 @@ from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.expressions import is_true
 from trainwright_pipelines.engine.launch import python_source
-from trainwright_pipelines.engine.parsing import parse_source
-from trainwright_pipelines.targets.parameters import declared_parameters
-
-_PLACEHOLDER = "{{$"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    """A value that is known before the run, and the pipeline parameter that it comes from, if any."""
-
-    value: Any
-    parameter: str = ""
-
-
-_Scope = Mapping[str, _Known]
+from trainwright_pipelines.targets.known_values import Known, Scope, known_inputs, known_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +21,8 @@ class _Step:
 
     name: str
     source: str
-    inputs: _Scope
-    switches: tuple[_Known, ...]
+    inputs: Scope
+    switches: tuple[Known, ...]
 
 
 def refuse_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -52,9 +38,7 @@ def find_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> li
         spec: The PipelineSpec.
         values: The run's parameters; what is absent is left at its default.
     """
-    declared = declared_parameters(spec)
-    given = {name: each.default for name, each in declared.items() if each.default is not None} | dict(values)
-    scope = {name: _Known(value=value, parameter=name) for name, value in given.items()}
+    scope = known_parameters(spec, values)
     messages = [_serves_in_a_pod(step) or _trains_in_a_pod(step) for step in _steps(spec, spec["root"], scope, ())]
     return list(dict.fromkeys(filter(None, messages)))
 
@@ -96,13 +80,13 @@ def _opposite(value: Any) -> str:
 
 
 def _steps(
-    spec: Mapping[str, Any], around: Mapping[str, Any], scope: _Scope, switches: tuple[_Known, ...]
+    spec: Mapping[str, Any], around: Mapping[str, Any], scope: Scope, switches: tuple[Known, ...]
 ) -> Iterator[_Step]:
     """The Python steps below a component that no condition on known values switches off."""
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     for name, task in around.get("dag", {}).get("tasks", {}).items():
         component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
-        inputs = _inputs(task, component, scope)
+        inputs = known_inputs(task, component, scope)
         condition = task.get("triggerPolicy", {}).get("condition", "")
         if condition and _is_false(condition, inputs):
             continue
@@ -113,24 +97,7 @@ def _steps(
         yield from _steps(spec, component, inputs, (*switches, *own))
 
 
-def _inputs(task: Mapping[str, Any], component: Mapping[str, Any], scope: _Scope) -> dict[str, _Known]:
-    """Those of a task's input parameters that are known."""
-    defaults = component.get("inputDefinitions", {}).get("parameters", {})
-    known = {key: _Known(value=slot["defaultValue"]) for key, slot in defaults.items() if "defaultValue" in slot}
-    for key, raw in task.get("inputs", {}).get("parameters", {}).items():
-        known.pop(key, None)
-        source = parse_source(raw)
-        if source.selector or source.task or source.status_of:
-            continue
-        if source.input is None:
-            if _PLACEHOLDER not in json.dumps(source.constant):
-                known[key] = _Known(value=source.constant)
-        elif source.input in scope:
-            known[key] = scope[source.input]
-    return known
-
-
-def _is_false(condition: str, inputs: _Scope) -> bool:
+def _is_false(condition: str, inputs: Scope) -> bool:
     try:
         return not is_true(
             condition, {"inputs": {"parameter_values": {key: each.value for key, each in inputs.items()}}}

@@ -10,6 +10,7 @@ from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.targets.lowering import refuse_local_paths, refuse_unresolved_images
 from trainwright_pipelines.targets.named_models import refuse_named_models
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus
+from trainwright_pipelines.targets.remote_cache import without_cache, without_stale_cache
 from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
 from trainwright_pipelines.targets.uploads import local_modules, split_root, upload_modules
 
@@ -52,6 +53,23 @@ def prepare_parameters(
     for name, uri in uploaded.items():
         logger.info("%s %s is at %s", name, modules[name], uri)
     return {**parameters, **uploaded}
+
+
+def settle_caching(
+    lowered: CompiledPipeline, parameters: Mapping[str, Any], values: Mapping[str, Any], *, use_cache: bool
+) -> CompiledPipeline:
+    """`lowered` with caching where the target's cache tells the truth, or nowhere.
+
+    Args:
+        lowered: The lowered pipeline.
+        parameters: The run's parameters before modules were uploaded.
+        values: The same afterwards: an uploaded module's address holds the digest of its content.
+        use_cache: Whether anything may be cached.
+    """
+    if not use_cache:
+        return without_cache(lowered)
+    uploaded = [value for name, value in values.items() if value != parameters.get(name)]
+    return without_stale_cache(lowered, values, lasting=uploaded)
 
 
 def warn_of_remote_limits(pipeline: CompiledPipeline) -> None:

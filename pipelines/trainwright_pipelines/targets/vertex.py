@@ -20,7 +20,15 @@ from trainwright_pipelines.targets.lowering import (
     to_yaml,
 )
 from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission, Target, TaskStatus
-from trainwright_pipelines.targets.sending import POLL_S, follow_run, prepare_parameters, require, warn_of_remote_limits
+from trainwright_pipelines.targets.remote_cache import without_stale_cache
+from trainwright_pipelines.targets.sending import (
+    POLL_S,
+    follow_run,
+    prepare_parameters,
+    require,
+    settle_caching,
+    warn_of_remote_limits,
+)
 from trainwright_pipelines.targets.uploads import NO_CREDENTIALS
 
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
@@ -78,7 +86,7 @@ class Vertex:
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file with one document, which is all that Vertex reads."""
         warn_of_remote_limits(pipeline)
-        return {PIPELINE_FILE: to_yaml(lower_for_vertex(pipeline, self.images))}
+        return {PIPELINE_FILE: to_yaml(without_stale_cache(lower_for_vertex(pipeline, self.images)))}
 
     def submit(
         self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
@@ -88,6 +96,7 @@ class Vertex:
         lowered = lower_for_vertex(pipeline, self.images)
         with self._clear_errors():
             values = prepare_parameters(lowered, parameters, root=self.pipeline_root, project=self.project)
+            lowered = settle_caching(lowered, parameters, values, use_cache=use_cache)
             job_id, request = self._request(lowered, values, name=name, use_cache=use_cache)
             created = self._service().create_pipeline_job(
                 parent=f"projects/{self.project}/locations/{self.region}",
