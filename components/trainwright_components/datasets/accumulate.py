@@ -12,6 +12,7 @@ from trainwright_components.datasets.statistics import ColumnStatistics, SplitSt
 Columns = Mapping[str, NDArray[np.generic]]
 
 SAMPLE_SIZE = 8_192
+DISTINCT_SAMPLE_SIZE = 65_536
 HISTOGRAM_BINS = 30
 TOP_VALUES = 1_000
 DISTINCT_LIMIT = 10_000
@@ -40,6 +41,34 @@ class Sample:
         if len(self.values) > self.size:
             kept = np.sort(np.argpartition(self._keys, self.size)[: self.size])
             self.values, self._keys = self.values[kept], self._keys[kept]
+
+
+class DistinctCounter:
+    """How many different numbers a stream holds: exact up to `limit`, beyond that from how close the lowest lie.
+
+    The estimate is that of Bar-Yossef and others, "Counting distinct elements in a data stream" (2002), whose relative
+    error is about `1 / sqrt(limit)`.
+
+    Args:
+        limit: How many numbers are kept, at least 2.
+    """
+
+    def __init__(self, limit: int = DISTINCT_SAMPLE_SIZE) -> None:
+        self._limit = limit
+        self._lowest = np.empty(0, np.float64)
+
+    def add(self, numbers: NDArray[np.float64]) -> None:
+        """Take more of the stream: hashes, spread evenly over [0, 1)."""
+        if len(self._lowest) == self._limit:
+            numbers = numbers[numbers < self._lowest[-1]]
+        if numbers.size:
+            self._lowest = np.unique(np.concatenate([self._lowest, numbers]))[: self._limit]
+
+    def result(self) -> int:
+        """The count so far."""
+        if len(self._lowest) < self._limit:
+            return len(self._lowest)
+        return round((self._limit - 1) / float(self._lowest[-1]))
 
 
 class NumberAccumulator:

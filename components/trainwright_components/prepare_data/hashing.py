@@ -1,4 +1,4 @@
-"""A stable number in [0, 1) for each row: the same row or key gets the same one, in any file, on any machine."""
+"""A stable number in [0, 1) for each row: by its content or key, the same in any file, on any machine; or its place."""
 
 from collections.abc import Collection, Iterable
 from hashlib import blake2b
@@ -21,6 +21,20 @@ def row_fractions(chunk: Chunk, *, seed: int, ignored: Collection[str] = ()) -> 
     if binary:
         rows = [b"".join(row) for row in zip(rows, *binary, strict=True)]
     return _fractions(rows, seed)
+
+
+class PositionFractions:
+    """By the number of the row in its file and of the file among those read: equal rows get different numbers."""
+
+    def __init__(self, *, seed: int) -> None:
+        self._seed = seed
+        self._files: dict[str, int] = {}
+
+    def __call__(self, chunk: Chunk) -> NDArray[np.float64]:
+        """Files count in the order of their first chunk, which is the same in every pass."""
+        file = self._files.setdefault(chunk.origin, len(self._files))
+        rows = range(chunk.first_row, chunk.first_row + chunk.rows)
+        return _fractions((f"{file}{_SEPARATOR}{row}".encode() for row in rows), self._seed)
 
 
 def key_fractions(chunk: Chunk, column: str, *, seed: int) -> NDArray[np.float64]:

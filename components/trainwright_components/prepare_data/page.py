@@ -31,7 +31,7 @@ def draw_page(
         source: What was prepared.
         schema: Of the dataset.
         statistics: Of its splits.
-        how: One sentence on how the rows were split.
+        how: How the rows were split.
         examples: Some rows, as stored, for pictures.
     """
     report = Report(f"Dataset {source}")

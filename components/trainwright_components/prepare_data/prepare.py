@@ -21,7 +21,7 @@ from trainwright_components.prepare_data.given_files import open_rows
 from trainwright_components.prepare_data.page import draw_page
 from trainwright_components.prepare_data.references import choose_files, stored_schema
 from trainwright_components.prepare_data.settings import PrepareSettings
-from trainwright_components.prepare_data.splitters import Splitter, StratifiedSplitter, WholeFilesSplitter
+from trainwright_components.prepare_data.splitters import RowSplitter, Splitter, StratifiedSplitter, WholeFilesSplitter
 from trainwright_components.prepare_data.splitting import (
     check_split_columns,
     choose_splitter,
@@ -43,7 +43,7 @@ class PreparedData:
     """What was prepared, and where it is.
 
     Args:
-        how: One sentence on how the rows were split.
+        how: How the rows were split.
         examples: Some of the first rows, as stored.
         is_referenced: Whether the rows stay in the files that they came in.
     """
@@ -131,24 +131,30 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
         check_columns(traits.columns, roles, source=traits.name)
-    splitter: Splitter = choose_files(rows, settings) or choose_splitter(settings, traits, label=roles.label)
+    splitter: Splitter = choose_files(rows, settings) or choose_splitter(settings, traits, roles)
     profile = _look_at(rows, splitter)
     check_split_columns(settings, tuple(profile.columns), source=traits.name)
     schema = expected or infer_schema(profile, roles, source=traits.name)
     if expected:
         refuse_anomalies(find_anomalies(profile, expected, ignored=roles.exclude), source=traits.name)
+    repeats = splitter if isinstance(splitter, RowSplitter) and splitter.is_by_position else None
+    if isinstance(splitter, RowSplitter):
+        splitter = splitter.chosen
     if isinstance(splitter, StratifiedSplitter) and not schema.class_names:
         splitter = splitter.without_classes()
     stored = None
     if isinstance(splitter, WholeFilesSplitter):
         stored = stored_schema(schema, profile, is_expected=expected is not None)
+    how = describe_split(settings, splitter, repeats=repeats)
+    if repeats:
+        _log.warning("%s: %s", traits.name, how)
     return _Plan(
         rows=rows,
         row_count=profile.rows,
         schema=stored or schema,
         splitter=splitter,
         is_referenced=stored is not None,
-        how=describe_split(settings, splitter),
+        how=how,
     )
 
 

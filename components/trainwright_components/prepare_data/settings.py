@@ -15,7 +15,8 @@ DEFAULT_REFERENCE_ABOVE_MB = 1_024
 class PrepareSettings:
     """How to prepare a source.
 
-    Rows are split by a hash of the row (in each class alike when `stratify`), unless one of these is set:
+    Rows are split by a hash of their features (in each class alike when `stratify`), or of their position where more
+    than half of them repeat the features of an earlier row, unless one of these is set:
     `key_column` (rows of one key stay together), `time_column` (the latest rows are the test), `split_column`,
     or `validation_source` and `test_source`. What the last two leave open is taken from the training rows.
 

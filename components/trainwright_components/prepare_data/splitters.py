@@ -4,13 +4,14 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.accumulate import Sample
+from trainwright_components.datasets.accumulate import DistinctCounter, Sample
 from trainwright_components.datasets.chunks import Chunk, NotANumber, as_numbers, as_text, is_missing
 from trainwright_components.datasets.profile import DISTINCT_LIMIT
 from trainwright_components.errors import InvalidData
@@ -71,14 +72,14 @@ class StratifiedSplitter:
     """By a stable hash of the row, with the wanted shares in each class.
 
     The shares are exact in classes of up to `EXACT_ROWS_PER_CLASS` rows; larger ones come near them by themselves.
-    A class with more rows than there are splits has at least one in each.
+    A class with more rows than there are splits has at least one in each. Rows with one hash stay together whatever
+    their classes are, which may move the shares of these classes a little.
     """
 
     def __init__(self, fractions: Mapping[str, float], fraction_of: FractionOf, label: str) -> None:
         self._fractions, self._fraction_of, self._label = fractions, fraction_of, label
         self._rows = 0
         self._seen: dict[str, array[float]] = {}
-        self._bounds: dict[str, Sequence[float]] = {}
 
     def observe(self, chunk: Chunk) -> None:
         """Gather the numbers of small classes."""
@@ -92,13 +93,14 @@ class StratifiedSplitter:
 
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
-        if not self._bounds:
-            self._bounds = {name: self._bounds_of(numbers) for name, numbers in self._seen.items()}
-        names = _all_train(chunk)
-        splits = [*self._fractions, "train"]
-        classes = as_text(chunk.column(self._label))
-        for row, (name, number) in enumerate(zip(classes, self._fraction_of(chunk).tolist(), strict=True)):
-            names[row] = splits[sum(number >= bound for bound in self._bounds[name])]
+        numbers = self._fraction_of(chunk)
+        classes = np.array([self._classes[name] for name in as_text(chunk.column(self._label))], np.intp)
+        known, owners = self._owners
+        if len(known):
+            places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+            classes = np.where(known[places] == numbers, owners[places], classes)
+        splits: Names = np.array([*self._fractions, "train"], dtype=object)
+        names: Names = splits[(numbers[:, None] >= self._bounds[classes]).sum(axis=1)]
         return names
 
     def expected_rows(self) -> Mapping[str, int]:
@@ -110,8 +112,74 @@ class StratifiedSplitter:
         seen = {number for numbers in self._seen.values() for number in numbers}
         return HashSplitter(self._fractions, self._fraction_of, rows=self._rows, seen=seen)
 
-    def _bounds_of(self, numbers: Sequence[float]) -> Sequence[float]:
-        return _find_bounds(self._fractions, sorted(numbers), exact_up_to=EXACT_ROWS_PER_CLASS)
+    @cached_property
+    def _classes(self) -> Mapping[str, int]:
+        return {name: index for index, name in enumerate(sorted(self._seen))}
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.float64]:
+        """Below which number each split ends: `(classes, splits)`."""
+        bounds = [
+            _find_bounds(self._fractions, sorted(self._seen[name]), exact_up_to=EXACT_ROWS_PER_CLASS)
+            for name in self._classes
+        ]
+        return np.array(bounds, np.float64).reshape(len(bounds), len(self._fractions))
+
+    @cached_property
+    def _owners(self) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Every number of a small class, sorted, and the first class that has it, whose bounds hold for all its rows.
+
+        Large classes have the same bounds, so that their rows agree without being known.
+        """
+        seen = (self._seen[name] for name in self._classes)
+        small = [np.array(numbers if len(numbers) <= EXACT_ROWS_PER_CLASS else (), np.float64) for numbers in seen]
+        known, first = np.unique(np.concatenate(small), return_index=True)
+        return known, np.repeat(np.arange(len(small)), [len(numbers) for numbers in small])[first]
+
+
+class RowSplitter:
+    """By the content of the rows; by their position where more than half of them repeat the features of an earlier one.
+
+    Few different rows cannot be shared out: whatever becomes of the most frequent one, becomes of its thousand copies.
+
+    Args:
+        content_of: The numbers that equal features share.
+    """
+
+    def __init__(self, *, by_content: Splitter, by_position: Splitter, content_of: FractionOf) -> None:
+        self._by_content, self._by_position, self._content_of = by_content, by_position, content_of
+        self._different = DistinctCounter()
+        self.rows = 0
+
+    def observe(self, chunk: Chunk) -> None:
+        """Count what repeats, and prepare for both ways."""
+        self.rows += chunk.rows
+        self._different.add(self._content_of(chunk))
+        self._by_content.observe(chunk)
+        self._by_position.observe(chunk)
+
+    def assign(self, chunk: Chunk) -> Names:
+        """The split of each row."""
+        return self.chosen.assign(chunk)
+
+    def expected_rows(self) -> Mapping[str, int]:
+        """Of the chosen way."""
+        return self.chosen.expected_rows()
+
+    @property
+    def different_rows(self) -> int:
+        """About how many rows have features of their own."""
+        return min(self.rows, self._different.result())
+
+    @property
+    def is_by_position(self) -> bool:
+        """Whether more than half of the rows repeat the features of an earlier one."""
+        return 2 * (self.rows - self.different_rows) > self.rows
+
+    @property
+    def chosen(self) -> Splitter:
+        """The way to split, after the first pass."""
+        return self._by_position if self.is_by_position else self._by_content
 
 
 class TimeSplitter:
@@ -167,15 +235,16 @@ class GivenSplitter:
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
         names = self._given(chunk)
-        taken = HashSplitter(self._open, self._fraction_of).assign(chunk)
+        taken = HashSplitter(self.open_splits, self._fraction_of).assign(chunk)
         return np.where(names == "train", taken, names)
 
     def expected_rows(self) -> Mapping[str, int]:
         """What is given, and the wanted shares of the rest."""
-        return {**self._rows, **_shares(self._open, self._rows["train"])}
+        return {**self._rows, **_shares(self.open_splits, self._rows["train"])}
 
     @property
-    def _open(self) -> Mapping[str, float]:
+    def open_splits(self) -> Mapping[str, float]:
+        """The shares of the wanted splits that no row is given for."""
         return {split: share for split, share in self._fractions.items() if split not in self._rows}
 
 
@@ -252,4 +321,11 @@ def _shares(fractions: Mapping[str, float], total: int) -> dict[str, int]:
     return {"train": total - sum(others.values()), **others}
 
 
-_: tuple[type[Splitter], ...] = (HashSplitter, StratifiedSplitter, TimeSplitter, GivenSplitter, WholeFilesSplitter)
+_: tuple[type[Splitter], ...] = (
+    HashSplitter,
+    StratifiedSplitter,
+    RowSplitter,
+    TimeSplitter,
+    GivenSplitter,
+    WholeFilesSplitter,
+)

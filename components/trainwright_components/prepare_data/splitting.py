@@ -1,19 +1,23 @@
 """Choose the way to split that the settings ask for, and refuse splits that cannot be."""
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.chunks import Chunk, SourceTraits, as_text
+from trainwright_components.datasets.infer import Roles
 from trainwright_components.datasets.schema import SPLITS, suggest
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.prepare_data.hashing import key_fractions, row_fractions
+from trainwright_components.prepare_data.hashing import PositionFractions, key_fractions, row_fractions
 from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.prepare_data.splitters import (
+    FractionOf,
     GivenSplitter,
     HashSplitter,
     Names,
+    RowSplitter,
     Splitter,
     StratifiedSplitter,
     TimeSplitter,
@@ -28,39 +32,73 @@ _SYNONYMS = {
 _SPLIT_OF_NAME = {name: split for split, names in _SYNONYMS.items() for name in names}
 
 
-def choose_splitter(settings: PrepareSettings, traits: SourceTraits, *, label: str) -> Splitter:
-    """The way to split that `settings` ask for; by classes when `label` names a column that may hold classes."""
+def choose_splitter(settings: PrepareSettings, traits: SourceTraits, roles: Roles) -> Splitter:
+    """The way to split that `settings` ask for; by classes when the label may hold classes."""
     fractions = settings.fractions
-
-    def by_row(chunk: Chunk) -> NDArray[np.float64]:
-        return row_fractions(chunk, seed=settings.seed, ignored=traits.identifiers)
-
     if settings.key_column:
         return HashSplitter(fractions, lambda chunk: key_fractions(chunk, settings.key_column, seed=settings.seed))
     if settings.time_column:
         return TimeSplitter(fractions, settings.time_column)
+    others = {roles.label, roles.weight, *roles.exclude}
+    by_content = _Remembered(lambda chunk: row_fractions(chunk, seed=settings.seed, ignored=others))
+    return RowSplitter(
+        by_content=_by_row(settings, traits, roles, by_content),
+        by_position=_by_row(settings, traits, roles, PositionFractions(seed=settings.seed)),
+        content_of=by_content,
+    )
+
+
+def _by_row(settings: PrepareSettings, traits: SourceTraits, roles: Roles, fraction_of: FractionOf) -> Splitter:
+    fractions = settings.fractions
     if settings.split_column:
-        return GivenSplitter(fractions, by_row, lambda chunk: _named_splits(chunk, settings.split_column))
+        return GivenSplitter(fractions, fraction_of, lambda chunk: _named_splits(chunk, settings.split_column))
     if traits.is_split:
-        return GivenSplitter(fractions, by_row, lambda chunk: np.full(chunk.rows, chunk.split, dtype=object))
-    if settings.stratify and label and settings.task != "regression":
-        return StratifiedSplitter(fractions, by_row, label)
-    return HashSplitter(fractions, by_row)
+        return GivenSplitter(fractions, fraction_of, lambda chunk: np.full(chunk.rows, chunk.split, dtype=object))
+    if settings.stratify and roles.label and settings.task != "regression":
+        return StratifiedSplitter(fractions, fraction_of, roles.label)
+    return HashSplitter(fractions, fraction_of)
 
 
-def describe_split(settings: PrepareSettings, splitter: Splitter) -> str:
-    """One sentence on how the rows were split, for people."""
+class _Remembered:
+    """The numbers of the last chunk, which several ask for."""
+
+    def __init__(self, fraction_of: FractionOf) -> None:
+        self._fraction_of = fraction_of
+        self._last: Callable[[], Chunk | None] = lambda: None
+        self._numbers = np.empty(0, np.float64)
+
+    def __call__(self, chunk: Chunk) -> NDArray[np.float64]:
+        if self._last() is not chunk:
+            self._last, self._numbers = weakref.ref(chunk), self._fraction_of(chunk)
+        return self._numbers
+
+
+def describe_split(settings: PrepareSettings, splitter: Splitter, *, repeats: RowSplitter | None = None) -> str:
+    """How the rows were split, for people; `repeats` counted them if that is why `splitter` splits by position."""
     if isinstance(splitter, WholeFilesSplitter):
         return "Whole files were split by a stable hash of their names, or as given."
-    if isinstance(splitter, StratifiedSplitter):
-        return "Rows were split by a stable hash of the row, with the same shares in each class."
     if isinstance(splitter, TimeSplitter):
         return f"Rows were split by time: the latest by {settings.time_column!r} are the test."
+    why = _describe_repeats(repeats) if repeats else ""
+    of = "their position" if repeats else "their features"
+    if isinstance(splitter, StratifiedSplitter):
+        return f"Rows were split by a stable hash of {of}, with the same shares in each class.{why}"
     if isinstance(splitter, GivenSplitter):
         by = f"the column {settings.split_column!r}" if settings.split_column else "the source"
+        if splitter.open_splits:
+            taken = " and ".join(splitter.open_splits)
+            return f"Rows were split as {by} says; {taken} by a stable hash of {of}, out of the training rows.{why}"
         return f"Rows were split as {by} says."
-    by = f"of {settings.key_column!r}, so that one key stays together" if settings.key_column else "of the row"
-    return f"Rows were split by a stable hash {by}."
+    by = f"of {settings.key_column!r}, so that one key stays together" if settings.key_column else f"of {of}"
+    return f"Rows were split by a stable hash {by}.{why}"
+
+
+def _describe_repeats(rows: RowSplitter) -> str:
+    return (
+        f" More than half repeat another row's features: of {rows.rows:,} rows {rows.different_rows:,} differ, "
+        "too few to share out. Equal rows are therefore in several splits, and the test asks about rows that were "
+        "trained on."
+    )
 
 
 def check_split_columns(settings: PrepareSettings, columns: Sequence[str], *, source: str) -> None:

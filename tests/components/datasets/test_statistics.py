@@ -5,7 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainwright_components.datasets.accumulate import LengthAccumulator, NumberAccumulator, Sample, ValueAccumulator
+from trainwright_components.datasets.accumulate import (
+    DistinctCounter,
+    LengthAccumulator,
+    NumberAccumulator,
+    Sample,
+    ValueAccumulator,
+)
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidSetting
 
@@ -77,3 +83,14 @@ def test_an_unknown_split_or_column_is_corrected(tabular_dataset: Path) -> None:
         statistics.split("valid")
     with pytest.raises(InvalidSetting, match="no column is called 'alchol'; did you mean 'alcohol'"):
         statistics.split("train").column("alchol")
+
+
+@pytest.mark.parametrize(("different", "tolerance"), [(0, 0), (500, 0), (999, 0), (1_000, 0.1), (60_000, 0.1)])
+def test_different_numbers_are_counted_in_bounded_memory(different: int, tolerance: float) -> None:
+    """Three standard errors of 1,000 kept numbers."""
+    numbers = np.random.default_rng(1).random(different)
+    stream = np.random.default_rng(2).permutation(np.concatenate([numbers, numbers[::2], np.repeat(numbers[:1], 900)]))
+    counter = DistinctCounter(1_000)
+    for start in range(0, len(stream), 77):
+        counter.add(stream[start : start + 77])
+    assert counter.result() == pytest.approx(different, rel=tolerance, abs=0)

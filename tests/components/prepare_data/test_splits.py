@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -64,9 +65,121 @@ def test_a_larger_validation_leaves_the_test_alone(prepare: Prepare) -> None:
 
 
 def test_equal_rows_are_on_one_side(prepare: Prepare) -> None:
-    table = pd.concat([numbered(300)] * 3)
+    table = pd.concat([numbered(300)] * 2)
     splits = ids(prepare(table, label="y"))
     assert sum(map(len, splits.values())) == 300
+
+
+@pytest.mark.parametrize(("rows", "of_a"), [({"a": 200, "b": 60, "c": 40}, 30), ({"b": 4_100, "a": 90, "c": 60}, 14)])
+def test_rows_that_differ_in_label_weight_and_excluded_columns_are_on_one_side(
+    prepare: Prepare, rows: dict[str, int], of_a: int
+) -> None:
+    """Also when one of the classes is large, and the shares in each class move the bounds apart."""
+    starts = {"a": 0, "b": 10, "c": 0}
+    parts = [pd.DataFrame({"id": range(starts[name], starts[name] + count), "y": name}) for name, count in rows.items()]
+    table = pd.concat(parts)
+    table = table.assign(weight=np.arange(len(table)) % 7 + 1, number=np.arange(len(table)))
+    prepared = prepare(table, label="y", weight_column="weight", exclude=("number",))
+    splits = ids(prepared)
+    assert sum(map(len, splits.values())) == table["id"].nunique()
+    assert prepared.how == "Rows were split by a stable hash of their features, with the same shares in each class."
+    assert prepared.statistics.split("test").column("y").values["a"] == of_a
+
+
+TITANIC = {  # class, age, sex: how many did not survive and how many did (R's dataset Titanic, passengers)
+    ("1st", "adult", "man"): (118, 57),
+    ("1st", "adult", "woman"): (4, 140),
+    ("1st", "child", "man"): (0, 5),
+    ("1st", "child", "woman"): (0, 1),
+    ("2nd", "adult", "man"): (154, 14),
+    ("2nd", "adult", "woman"): (13, 80),
+    ("2nd", "child", "man"): (0, 11),
+    ("2nd", "child", "woman"): (0, 13),
+    ("3rd", "adult", "man"): (387, 75),
+    ("3rd", "adult", "woman"): (89, 76),
+    ("3rd", "child", "man"): (35, 13),
+    ("3rd", "child", "woman"): (17, 14),
+}
+
+
+def titanic() -> pd.DataFrame:
+    rows = [
+        (*who, answer)
+        for who, counts in TITANIC.items()
+        for answer, n in zip(("no", "yes"), counts, strict=True)
+        for _ in range(n)
+    ]
+    return pd.DataFrame(rows, columns=["class", "age", "sex", "survived"])
+
+
+def test_rows_that_repeat_are_split_by_position_with_class_shares(
+    prepare: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = prepare(titanic(), label="survived")
+    counts = {split: dict(numbers.column("survived").values) for split, numbers in prepared.statistics.splits.items()}
+    assert counts == {
+        "train": {"no": 571, "yes": 349},
+        "validation": {"no": 123, "yes": 75},
+        "test": {"no": 123, "yes": 75},
+    }
+    known = {tuple(row) for row in titanic()[["class", "age", "sex"]].itertuples(index=False)}
+    assert prepared.statistics.split("test").column("class").distinct == 3
+    assert len(known) == 12
+    assert (
+        "Rows were split by a stable hash of their position, with the same shares in each class. More than half repeat "
+        "another row's features: of 1,316 rows 12 differ, too few to share out." in prepared.how
+    )
+    assert prepared.how.replace("'", "&#x27;") in prepared.draw_report().html()
+    assert caplog.messages == [f"rows.csv: {prepared.how}"]
+
+
+def test_exactly_half_that_repeats_is_not_more_than_half(prepare: Prepare) -> None:
+    assert "hash of their features" in prepare(pd.concat([numbered(200)] * 2), label="y").how
+    assert "hash of their position" in prepare(pd.concat([numbered(200)] * 2 + [numbered(2)]), label="y").how
+
+
+def test_a_split_by_position_stays_when_rows_are_added_and_files_move(tmp_path: Path, prepare: Prepare) -> None:
+    """Numbers in a regression; a column that is excluded tells the rows apart and does not take part."""
+
+    def table(rows: int) -> pd.DataFrame:
+        return pd.DataFrame({"x": [index % 5 for index in range(rows)], "y": [index + 0.5 for index in range(rows)]})
+
+    def labels(prepared: PreparedData) -> dict[str, set[int]]:
+        splits = prepared.statistics.splits
+        return {
+            split: {int(label) for _, label in read_split(prepared.dataset, split).as_numpy_iterator()}
+            for split in splits
+        }
+
+    def files(folder: str, rows: int) -> str:
+        (tmp_path / folder).mkdir()
+        table(rows)[:300].to_csv(tmp_path / folder / "1.csv", index=False)
+        table(rows)[300:].to_csv(tmp_path / folder / "2.csv", index=False)
+        return str(tmp_path / folder / "*.csv")
+
+    prepared = prepare(files("here", 600), label="y")
+    assert prepared.how.startswith("Rows were split by a stable hash of their position. More than half repeat")
+    splits = labels(prepared)
+    assert sum(map(len, splits.values())) == 600
+    assert {name: len(rows) / 600 for name, rows in splits.items()} == pytest.approx(
+        {"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.04
+    )
+    more = split_of(labels(prepare(files("there", 800), label="y")))
+    assert {row: more[row] for row in range(600)} == split_of(splits)
+    assert labels(prepare(tmp_path / "here" / "*.csv", label="y", seed=1)) != splits
+
+
+def test_what_a_given_test_leaves_open_is_taken_by_position_where_rows_repeat(tmp_path: Path, prepare: Prepare) -> None:
+    titanic()[::5].to_csv(tmp_path / "test.csv", index=False)
+    titanic().to_csv(tmp_path / "train.csv", index=False)
+    settings = {"label": "survived", "test_source": str(tmp_path / "test.csv")}
+    prepared = prepare(tmp_path / "train.csv", **settings)
+    rows = {split: numbers.rows for split, numbers in prepared.statistics.splits.items()}
+    assert rows["test"] == 264
+    assert rows["validation"] / 1_316 == pytest.approx(0.15, abs=0.03)
+    assert "the source says; validation by a stable hash of their position, out of the training rows." in prepared.how
+    complete = prepare(tmp_path / "train.csv", **settings, validation_fraction=0)
+    assert complete.how == "Rows were split as the source says."
 
 
 def test_another_seed_gives_another_split(prepare: Prepare) -> None:

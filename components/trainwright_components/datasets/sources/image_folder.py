@@ -47,23 +47,25 @@ class ImageFolder:
         """All images from the start, in the order of their paths."""
         waiting: list[_Image] = []
         contents: list[bytes] = []
+        first_row = 1
         for image in self._images:
             is_full = len(waiting) == _CHUNK_IMAGES or sum(map(len, contents)) > CHUNK_BYTES
             if waiting and (is_full or image.split != waiting[0].split):
-                yield self._chunk(waiting, contents)
+                yield self._chunk(waiting, contents, first_row)
+                first_row += len(waiting)
                 waiting, contents = [], []
             waiting.append(image)
             contents.append(read_bytes(image.path))
-        yield self._chunk(waiting, contents)
+        yield self._chunk(waiting, contents, first_row)
 
-    def _chunk(self, images: list[_Image], contents: list[bytes]) -> Chunk:
+    def _chunk(self, images: list[_Image], contents: list[bytes], first_row: int) -> Chunk:
         columns = {
             "image": _objects(contents),
             "path": _objects([image.path.removeprefix(self._folder).lstrip("/") for image in images]),
         }
         if self._is_labelled:
             columns["label"] = _objects([image.class_name for image in images])
-        return Chunk(columns=columns, origin=self._folder, split=images[0].split)
+        return Chunk(columns=columns, origin=self._folder, first_row=first_row, split=images[0].split)
 
 
 def _objects(values: list[bytes] | list[str]) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
