@@ -17,6 +17,12 @@ def uses_tf_keras(location: str | Path) -> bool:
     return any(_asks_for_tf_keras(file) for file in _sources(location))
 
 
+def mentions(location: str | Path, *words: str) -> bool:
+    """Whether one of `words` stands in a file, in one of a folder or in that of a dotted name."""
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in _sources(location))
+    return any(word in text for text in texts for word in words)
+
+
 def keras_for(location: str | Path) -> Any:
     """The package that the module at `location` is written for: `keras` or `tf_keras`."""
     return importlib.import_module(TF_KERAS if uses_tf_keras(location) else "keras")

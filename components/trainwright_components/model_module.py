@@ -38,6 +38,7 @@ class Context:
         batch_size: Examples per step over all replicas.
         role: `chief`, `worker`, `ps` or `evaluator`.
         replicas: Model copies that train in step; 1 outside a cluster.
+        log_dir: Where TensorBoard logs of this training run go; None where nothing is trained, or no logs are wanted.
     """
 
     params: Mapping[str, Any]
@@ -49,6 +50,7 @@ class Context:
     role: str = "chief"
     role_index: int = 0
     replicas: int = 1
+    log_dir: Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))

@@ -16,6 +16,7 @@ from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.files import check_local
+from trainwright_components.keras_kind import mentions
 from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.model_module import ModelModule, check_module, load_module
 from trainwright_components.train_distributed.report import write_report
@@ -161,6 +162,12 @@ def _check(
         raise InvalidSetting(
             f"cluster.evaluator scores checkpoints, but {module.location.name} has its own train(context), which "
             "writes none; leave one of them out"
+        )
+    if module.train is not None and len(spec.members) > 1 and not mentions(module.location, "distribute", "TF_CONFIG"):
+        raise InvalidSetting(
+            f"each of the {len(spec.members)} members of cluster would call train(context) of {module.location.name}, "
+            "which makes no strategy of tf.distribute, so that each would train alone; leave cluster out, or make one "
+            "there from TF_CONFIG"
         )
     replicas = 1 if spec.has_parameter_servers else spec.trainers
     context = make_context(module, dataset, params, settings, replicas=replicas)

@@ -19,6 +19,7 @@ def make_context(
     role: str = "chief",
     role_index: int = 0,
     replicas: int = 1,
+    log_dir: Path | None = None,
 ) -> Context:
     """The context of a training on `dataset` with `params`.
 
@@ -35,4 +36,5 @@ def make_context(
         role=role,
         role_index=role_index,
         replicas=replicas,
+        log_dir=log_dir,
     )

@@ -57,15 +57,25 @@ def _refused(module: ModelModule, what: str) -> Iterator[None]:
 
 def check_kind(module: ModelModule, model: Any) -> None:
     """Refuse what is no compiled Keras model."""
+    check_is_model(module, model, "build_model")
+    if not is_compiled(model):
+        raise InvalidModule(
+            f"build_model of {module.location.name} returned a model that is not compiled; call "
+            "model.compile(optimizer, loss, ...)"
+        )
+    _refuse_keras_distribution(module)
+
+
+def check_is_model(module: ModelModule, model: Any, function: str) -> None:
+    """Refuse what the module's `function` returned if it is no model of the module's Keras."""
     package = keras_for(module.location)
-    built = f"build_model of {module.location.name}"
     if not isinstance(model, package.Model):
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        hint = "; import one of keras and tf_keras, not both" if kind.startswith(("keras.", "tf_keras.")) else ""
-        raise InvalidModule(f"{built} must return a {package.__name__}.Model, got {kind}{hint}")
-    if not is_compiled(model):
-        raise InvalidModule(f"{built} returned a model that is not compiled; call model.compile(optimizer, loss, ...)")
-    _refuse_keras_distribution(module)
+        is_of_other = kind.partition(".")[0] in {"keras", "tf_keras"} - {package.__name__}
+        hint = "; import one of keras and tf_keras, not both" if is_of_other else ""
+        raise InvalidModule(
+            f"{function} of {module.location.name} must return a {package.__name__}.Model, got {kind}{hint}"
+        )
 
 
 def _refuse_keras_distribution(module: ModelModule) -> None:

@@ -1,22 +1,26 @@
 """A module's own `train(context)` instead of the loop; resume, equal batches, early stopping are its business then."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.cluster.signs import JOINED
-from trainwright_components.keras_kind import set_random_seed
+from trainwright_components.errors import InvalidModule
+from trainwright_components.keras_kind import is_compiled, set_random_seed
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.drivers.feeding import open_driver
 from trainwright_components.training.members.place import Place
-from trainwright_components.training.module_check import check_kind
+from trainwright_components.training.module_check import check_is_model
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.trained_model import save_trained
 
 if TYPE_CHECKING:
     import keras
+
+logger = logging.getLogger(__name__)
 
 
 def run_own_training(
@@ -27,24 +31,38 @@ def run_own_training(
     settings: TrainingSettings,
     place: Place,
 ) -> TrainingResult:
-    """Call `train`, score its model on the validation split, and save it."""
+    """Call `train`, score its model on the validation split if it is compiled, and save it.
+
+    Raises:
+        InvalidModule: It returned no model of Keras, or one without weights.
+        UserCodeError: It raised.
+    """
     import tensorflow as tf
 
     started = time.monotonic()
     set_random_seed(module.location, context.seed)
     place.sign_of_life(JOINED)
+    if context.log_dir is not None:
+        context.log_dir.mkdir(parents=True, exist_ok=True)  # a pipeline expects it, also when nothing is logged
     model = train(context)
-    check_kind(module, model)
+    check_is_model(module, model, "train")
+    if not model.built:
+        raise InvalidModule(f"train of {module.location.name} returned a model that was never called, nor trained")
     metrics: dict[str, float] = {}
     inputs: Any = None
-    if place.cluster.is_empty:
+    notes: list[str] = []
+    if not is_compiled(model):
+        notes.append(f"train of {module.location.name} returned a model that is not compiled: it has no metrics here")
+        logger.warning(notes[0])
+    elif len(place.cluster.members) <= 1:
         driver, _ = open_driver(model, tf.distribute.get_strategy(), module, context, settings)
         inputs = driver.inputs
         metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
     result = TrainingResult(
-        history=[metrics],
+        history=[metrics] if metrics else [],
         metrics=metrics,
-        steps=int(model.optimizer.iterations.numpy()),
+        steps=int(model.optimizer.iterations.numpy()) if is_compiled(model) else 0,
+        notes=notes,
         seconds=time.monotonic() - started,
         model_folder=output,
         strategy="own",

@@ -76,7 +76,15 @@ def run_training(
     if place.cluster.is_empty:
         refuse_foreign_cluster(os.environ)
         prepare_output(output)
-    context = make_context(module, dataset, params or {}, settings, role=place.role, role_index=place.member.index)
+    context = make_context(
+        module,
+        dataset,
+        params or {},
+        settings,
+        role=place.role,
+        role_index=place.member.index,
+        log_dir=log_dir,
+    )
     configure = configure_without_gpus if place.cluster.has_parameter_servers else configure_devices
     notes = configure(settings)
     for note in notes if place.is_chief else ():

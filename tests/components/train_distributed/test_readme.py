@@ -4,7 +4,11 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from trainwright_components import train_distributed
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.configuration.device_settings import CommunicationSettings, DeviceSettings
 from trainwright_components.training.configuration.settings import STRATEGIES, TrainingSettings
 
@@ -29,3 +33,15 @@ def test_every_setting_is_listed_and_no_other() -> None:
 
 def test_every_strategy_is_listed_and_no_other() -> None:
     assert [row[0].strip("`") for row in _rows("Strategies")] == [name for name in STRATEGIES if name != "auto"]
+
+
+def test_the_loop_of_its_own_trains(small_dataset: Path, tmp_path: Path) -> None:
+    """As a step of a pipeline does it: the metrics and the logs are those that the module's own `fit` gave."""
+    text = README.partition("## A loop of its own\n")[2].partition("```python\n")[2].partition("```")[0]
+    module, logs = tmp_path / "model.py", tmp_path / "logs"
+    module.write_text(text)
+    result = train_model(small_dataset, module, tmp_path / "model", training={"batch_size": 10}, log_dir=logs)
+    assert (result.steps, set(result.metrics)) == (18, {"val_loss", "val_accuracy"})
+    assert sorted(path.name for path in logs.iterdir()) == ["train", "validation"]
+    with pytest.raises(InvalidSetting, match=r"each of the 2 members of cluster would call train\(context\) of"):
+        train_model(small_dataset, module, tmp_path / "model", cluster={"worker": 2})

@@ -382,9 +382,45 @@ def test_an_own_training_replaces_the_loop(write_module: Write, tiny_dataset: Pa
         "\nimport numpy as np\ndef train(context):\n    model = build_model(context)\n"
         "    model.fit({'a': np.zeros((4, 6))}, np.zeros(4), epochs=2, batch_size=2, verbose=0)\n    return model\n"
     )
-    result = run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    module, logs = load_module(write_module(text)), tmp_path / "logs"
+    result = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST, log_dir=logs)
     assert (result.steps, result.strategy, set(result.metrics)) == (4, "own", {"val_loss", "val_accuracy"})
     assert TrainedModel.load(tmp_path / "model").model.count_params() == 83
+    assert logs.is_dir()  # an output of the step, though nothing was logged
+
+
+def test_an_own_training_may_return_a_model_that_is_not_compiled(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = MODULE + "\ndef train(context): return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])\n"
+    result = run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+    assert (result.steps, result.metrics, result.history) == (0, {}, [])
+    assert "train of net.py returned a model that is not compiled: it has no metrics here" in caplog.messages
+    assert TrainedModel.load(tmp_path / "model").model.count_params() == 21
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("None", r"train of net\.py must return a keras\.Model, got builtins\.NoneType"),
+        ("keras.callbacks.History()", r"must return a keras\.Model, got keras\.src\.callbacks\.history\.History$"),
+        ("keras.Sequential([keras.layers.Dense(3)])", "returned a model that was never called, nor trained"),
+    ],
+)
+def test_an_own_training_that_returns_no_model_is_told_so(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, returned: str, message: str
+) -> None:
+    text = f"{MODULE}\ndef train(context): return {returned}\n"
+    with pytest.raises(InvalidModule, match=message):
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
+
+
+def test_an_own_training_that_raises_keeps_the_users_line(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    text = MODULE + "\ndef train(context): return context.params['rates']\n"
+    with pytest.raises(UserCodeError, match=r"train of net\.py failed: KeyError: 'rates' \(net\.py, line 17\)"):
+        run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
 
 
 def test_rows_too_many_for_memory_are_streamed_alike(
