@@ -236,13 +236,13 @@ def test_resuming_repeats_a_step_whose_result_a_later_one_found_to_hold_no_longe
     execute: Execute, tmp_path: Path
 ) -> None:
     first = race(execute, tmp_path, mine=2, theirs=1)
-    assert (first.state(REPLACE), first.state("judge/look")) == (State.FAILED, State.SUCCEEDED)
+    assert (first.state(REPLACE), first.state("judge/find-better")) == (State.FAILED, State.SUCCEEDED)
     assert first.tasks[REPLACE].error == "1 came after 0"
     second = execute("", resume=first.run.id)
     assert second.run.state == State.SUCCEEDED
-    assert (second.output("judge/look", "seen"), second.output("judge", "seen")) == (1, 1)
+    assert (second.output("judge/find-better", "seen"), second.output("judge", "seen")) == (1, 1)
     attempts = {path: len(task.attempts) for path, task in second.tasks.items() if not task.is_group}
-    assert attempts == {"judge/look": 2, "put": 1, "condition-1/say": 1, REPLACE: 2}
+    assert attempts == {"judge/find-better": 2, "put-number": 1, "condition-1/say": 1, REPLACE: 2}
     assert (tmp_path / "place").read_text() == "2"
 
 
@@ -253,7 +253,7 @@ def test_what_ran_before_is_skipped_where_the_repeated_step_decides_otherwise(ex
     assert second.run.state == State.SUCCEEDED
     left_out = {path for path, task in second.tasks.items() if task.state == State.SKIPPED}
     assert left_out == {"condition-1", "condition-1/say", "condition-1/condition-2", REPLACE}
-    assert second.output("judge/look", "is_better") is False
+    assert second.output("judge/find-better", "is_better") is False
     assert (tmp_path / "place").read_text() == "2"
 
 
@@ -261,11 +261,11 @@ def test_a_result_that_holds_no_longer_comes_from_no_cache(execute: Execute, tmp
     first = race(execute, tmp_path, mine=2, theirs=1)
     again = execute("raced", **first.run.parameters)
     assert again.run.state == State.SUCCEEDED
-    assert not again.tasks["judge/look"].is_cached
-    assert again.tasks["put"].is_cached
+    assert not again.tasks["judge/find-better"].is_cached
+    assert again.tasks["put-number"].is_cached
     resumed = execute("", resume=first.run.id)
-    assert not resumed.tasks["judge/look"].is_cached
-    assert resumed.output("judge/look", "seen") == 2
+    assert not resumed.tasks["judge/find-better"].is_cached
+    assert resumed.output("judge/find-better", "seen") == 2
     assert resumed.state("condition-1") == State.SKIPPED
 
 

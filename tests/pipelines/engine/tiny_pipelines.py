@@ -610,7 +610,7 @@ def read_twice(dataset: dsl.Input[dsl.Dataset]) -> str:
 
 
 @dsl.component(**PLAIN)
-def look(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), ("seen", int)]):
+def find_better(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), ("seen", int)]):
     """Compare a number with the one in a file; `file:` before its path keeps its content out of the cache's key."""
     with open(place.removeprefix("file:")) as file:
         seen = int(file.read())
@@ -620,12 +620,12 @@ def look(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), (
 @pipeline
 def judge(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), ("seen", int)]):
     outputs = NamedTuple("Outputs", [("is_better", bool), ("seen", int)])
-    found = look(place=place, mine=mine)
+    found = find_better(place=place, mine=mine)
     return outputs(found.outputs["is_better"], found.outputs["seen"])
 
 
 @dsl.component(**PLAIN)
-def put(place: str, number: int):
+def put_number(place: str, number: int):
     with open(place.removeprefix("file:"), "w") as file:
         file.write(str(number))
 
@@ -647,7 +647,7 @@ def replace(place: str, mine: int, seen: int) -> int:
 @pipeline
 def raced(place: str, mine: int, theirs: int):
     verdict = judge(place=place, mine=mine)
-    other = put(place=place, number=theirs).after(verdict)
+    other = put_number(place=place, number=theirs).after(verdict)
     with dsl.If(verdict.outputs["is_better"] == True):  # noqa: E712  KFP records the comparison
         beside = say(text="better").after(other)
         with dsl.If(mine > 0):
