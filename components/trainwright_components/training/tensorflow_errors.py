@@ -7,7 +7,8 @@ from pathlib import Path
 
 from trainwright_components.datasets.reader import find_damaged, miscounted
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.errors import InvalidData, TrainingFailed
+from trainwright_components.errors import InvalidData, InvalidModule, TrainingFailed
+from trainwright_components.training.drivers.sparse_gradients import find_refusal
 
 _CARDINALITY = "Input dataset was expected to contain"
 _PLACES = re.compile(r"^\{\{function_node \S+\}\} | \[Op:\w+\].*$")
@@ -36,6 +37,8 @@ def in_words_of_training(batch_size: int, dataset: Path) -> Iterator[None]:
             f"out of memory at training.batch_size {batch_size}: {_essence(error)}; lower the batch size"
         ) from error
     except tf.errors.InvalidArgumentError as error:
+        if refusal := find_refusal(error):
+            raise InvalidModule(refusal) from error
         raise TrainingFailed(f"an operation of the model or of preprocess failed: {_essence(error)}") from error
 
 

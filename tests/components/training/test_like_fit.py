@@ -4,6 +4,7 @@ On several replicas it gives the same: two logical devices of one process, and t
 """
 
 import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.errors import InvalidModule
 from trainwright_components.model_module import Context, ModelModule, load_module, resolve_params
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.drivers.synchronous import Passes
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
 
 MODULES = Path(__file__).parent / "modules"
-ZOO, SEVERAL, WATCHED = (MODULES / f"{name}.py" for name in ("zoo", "several", "watched"))
+ZOO, SEVERAL, WATCHED, LOOKUPS = (MODULES / f"{name}.py" for name in ("zoo", "several", "watched", "lookups"))
 SETTINGS = TrainingSettings(epochs=3, batch_size=10, shuffle=False, seed=4)
 
 Fitted = tuple[list[Any], list[dict[str, float]]]
@@ -80,6 +83,9 @@ def fitted(tiny_dataset: Path) -> Callable[[str], Fitted]:
 
 
 def module_of(kind: str) -> tuple[Path, dict[str, Any]]:
+    if "/" in kind:
+        model, optimizer = kind.split("/")
+        return LOOKUPS, {"model": model, "optimizer": optimizer}
     return (SEVERAL, {}) if kind == "several" else (ZOO, {"kind": kind})
 
 
@@ -148,6 +154,74 @@ def assert_like_on(
         return
     for one, other in zip(result.history, fitted(kind)[1], strict=True):
         assert one == pytest.approx(other, abs=0.05)
+
+
+MIRRORED, WORKERS = ({"chief": 1}, {"strategy": "mirrored", "logical_devices": 2}), ({"worker": 2}, {})
+CENTRAL = ({"chief": 1}, {"strategy": "central_storage", "logical_devices": 2})
+ADAM = "every/adam varying/adam repeated/adam masked/adam words/adam tied/adam eager/adam"
+ADAPTING = "amsgrad rmsprop adagrad adam_clipnorm clipnorm global_clipnorm clipvalue ftrl lion ema accumulation"
+
+
+@kinds(
+    "every/adam varying/adam",
+    of=f"{ADAM} own_step/rmsprop {' '.join(f'every/{one}' for one in ADAPTING.split())}",
+)
+@pytest.mark.usefixtures("warm_parent")
+def test_look_ups_on_two_logical_devices(
+    kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """With two logical devices, calls of six steps and a last batch of three rows."""
+    cluster, options = MIRRORED
+    assert_like_on(kind, cluster, {**options, "steps_per_call": 6}, fitted, tiny_dataset, tmp_path)
+
+
+@kinds("every/adam", of="every/adam every/global_clipnorm varying/adagrad masked/rmsprop")
+@pytest.mark.usefixtures("warm_parent")
+def test_look_ups_on_two_workers(
+    kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    assert_like_on(kind, *WORKERS, fitted, tiny_dataset, tmp_path)
+
+
+@kinds("", of="every/adam varying/adam every/clipnorm")
+@pytest.mark.usefixtures("warm_parent")
+def test_look_ups_under_central_storage(
+    kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    assert_like_on(kind, *CENTRAL, fitted, tiny_dataset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "reason"),
+    [
+        ("largest", {}, "each of them looks up other rows"),
+        pytest.param("random", {}, "each of them looks up other rows", marks=pytest.mark.slow),
+        pytest.param("mixed_eagerly", {}, "run_eagerly leaves no .*; leave it out", marks=pytest.mark.slow),
+        pytest.param("unique", {}, "how many rows are looked up depends on the batch", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.usefixtures("warm_parent")
+def test_look_ups_that_replicas_cannot_make_equal_are_refused(
+    model: str, options: dict[str, Any], reason: str, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    cluster, strategy = MIRRORED
+    training = {"epochs": 1, "batch_size": 10, **strategy, **options}
+    with pytest.raises(
+        InvalidModule, match=rf"^several replicas .* of shape \(14, 4\), .*: {reason}; train it on one device"
+    ):
+        train_model(
+            tiny_dataset, LOOKUPS, tmp_path / "model", params={"model": model}, training=training, cluster=cluster
+        )
+
+
+@pytest.mark.parametrize(
+    ("full", "steps", "alike"), [(3, 4, [3, 2, 1, 1, 3, 2]), (0, 1, [1, 1]), (5, 5, [sys.maxsize] * 6)]
+)
+def test_a_call_of_gathered_look_ups_ends_before_the_batch_that_is_not_full(
+    full: int, steps: int, alike: list[int]
+) -> None:
+    passes = Passes(full=full, steps=steps)
+    assert [passes.alike(step) for step in range(len(alike))] == alike
 
 
 def test_class_weights_are_those_of_fit(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from trainwright_components.training.data.class_weights import class_weighting
 from trainwright_components.training.data.splits import open_split
 from trainwright_components.training.drivers.driver import Driver
 from trainwright_components.training.drivers.sharded import ShardedDriver
-from trainwright_components.training.drivers.synchronous import MakeBatches, SynchronousDriver
+from trainwright_components.training.drivers.synchronous import MakeBatches, Passes, SynchronousDriver
 from trainwright_components.training.strategies.sharding import VariableSharding
 from trainwright_components.training.strategies.tpu import check_fixed_shapes
 
@@ -79,12 +79,15 @@ def open_driver(
             batch_size=settings.batch_size,
             workers=workers,
         ), steps
+    passes = None if rows.count is None else Passes(full=rows.count // order.batch_size, steps=order.steps(rows.count))
     driver = SynchronousDriver(
         model,
         strategy,
         train_batches=train_batches,
         validation_batches=validation_batches,
         validation_steps=validation_steps,
+        passes=passes,
+        first_step=first_step,
         processes=processes,
         is_chief=is_chief,
     )

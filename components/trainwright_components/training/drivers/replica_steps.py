@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.training.drivers.sparse_gradients import SparseSums
 from trainwright_components.training.keras_internals import (
     Meeting,
     Reduce,
@@ -49,6 +50,7 @@ class ReplicaSteps:
 
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
+        self.sums = SparseSums(model.train_step)
         self._optimizers = optimizers_of(model)
         self._state = [one for one in state_variables(model) if one.dtype.startswith(("float", "bfloat"))]
 
@@ -58,7 +60,7 @@ class ReplicaSteps:
         with (
             reduced_by(_over_replicas),
             weighing_losses(self._model, lambda: _current.share.part),
-            meeting(self._optimizers, _GlobalBatch()),
+            meeting(self._optimizers, _GlobalBatch(self.sums)),
         ):
             yield
 
@@ -68,7 +70,7 @@ class ReplicaSteps:
 
         before = [tf.identity(variable.value) for variable in self._state]
         with self._counting(global_rows, own_rows):
-            logs = self._model.train_step(data)
+            logs = self._model.train_step(self.sums.begin(data))
             self._average_state(before)
             return self._own_logs(logs)
 
@@ -123,6 +125,9 @@ class _GlobalBatch:
     from replica to replica.
     """
 
+    def __init__(self, sums: SparseSums) -> None:
+        self._sums = sums
+
     def weigh(self, loss: Any) -> Any:
         import tensorflow as tf
 
@@ -136,7 +141,7 @@ class _GlobalBatch:
         if not _current.is_weighed:
             part = _current.share.part
             present = [tf.math.scalar_mul(tf.cast(part, one.dtype), one) for one in present]
-        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
+        summed = iter(self._sums.over_replicas(present))
         return [None if gradient is None else next(summed) for gradient in gradients]
 
 

@@ -1,7 +1,9 @@
 """The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.keras_kind import is_tf_keras
@@ -20,6 +22,18 @@ Step = Callable[[Any], Any]
 MakeBatches = Callable[[Any], "tf.data.Dataset"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """Batches of pass after pass: `full` ones, and then one that is not when `steps` is larger."""
+
+    full: int
+    steps: int
+
+    def alike(self, step: int) -> int:
+        """How many batches from number `step` on have the same number of rows."""
+        return sys.maxsize if self.full == self.steps else max(1, self.full - step % self.steps)
+
+
 class SynchronousDriver:
     """One model under one synchronous strategy.
 
@@ -27,6 +41,8 @@ class SynchronousDriver:
         train_batches: Makes the endless training batches of a process, given its `tf.distribute.InputContext`.
         validation_batches: The same for validation; None without a validation split.
         validation_steps: Steps in one pass over the validation split.
+        passes: What the training batches of one pass are; None when it never ends.
+        first_step: The number of the first step to take.
         processes: Members that train together.
     """
 
@@ -38,6 +54,8 @@ class SynchronousDriver:
         train_batches: MakeBatches,
         validation_batches: MakeBatches | None,
         validation_steps: int,
+        passes: Passes | None = None,
+        first_step: int = 0,
         processes: int = 1,
         is_chief: bool = True,
     ) -> None:
@@ -46,6 +64,7 @@ class SynchronousDriver:
         self._model, self._strategy, self._is_chief = model, strategy, is_chief
         self._replicas = strategy.num_replicas_in_sync
         self._processes = processes
+        self._passes, self._step = passes, first_step
         with tf.device("CPU:0"):
             self._train_iterator = iter(strategy.distribute_datasets_from_function(train_batches))
         self._validation_batches = validation_batches
@@ -59,13 +78,31 @@ class SynchronousDriver:
                 build_tf_keras_variables(model, batch)
             else:
                 build_variables(model, batch)
-        steps = _replica_steps(model) if self._replicas > 1 else None
+        self._steps = steps = _replica_steps(model) if self._replicas > 1 else None
         self._train_many = self._make_many(steps.train if steps else model.train_step, steps)
         self._test_many = self._make_many(steps.test if steps else model.test_step, steps)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
-        logs, agreed = self._train_many(self._train_iterator, count, signals)
-        return logs, agreed
+        last = self._step + count
+        while True:
+            several = min(last - self._step, self._steps_at_once())
+            logs, agreed = self._train_many(self._train_iterator, several, signals)
+            self._step += several
+            if self._step == last:
+                return logs, agreed
+
+    def _steps_at_once(self) -> int:
+        """How many steps one call into TensorFlow may take.
+
+        What replicas gather from each other has one shape in a call: TensorFlow 2.21 gives the collective of a loop one
+        key for all of its turns, and the shape that it had first.
+        """
+        sums = self._steps.sums if self._steps is not None else None
+        if sums is not None and (sums.gathers is None or sums.varies):
+            return 1
+        if sums is None or not sums.gathers or self._passes is None:
+            return sys.maxsize
+        return self._passes.alike(self._step)
 
     def evaluate(self) -> dict[str, float]:
         if self._validation_batches is None:

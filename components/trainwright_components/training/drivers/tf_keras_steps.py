@@ -5,7 +5,7 @@ Checked with tf_keras 2.21, the only minor version in the range of pyproject.tom
 
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.keras_variables import metric_variables, value_of
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.drivers.sparse_gradients import SparseSums
 from trainwright_components.training.keras_internals import optimizers_of
 from trainwright_components.training.replaced import replaced
 
@@ -92,6 +93,7 @@ class TfKerasSteps:
 
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
+        self.sums = SparseSums(model.train_step)
         self._state = [one for one in _state_variables(model) if one.dtype.is_floating]
 
     @contextmanager
@@ -106,7 +108,7 @@ class TfKerasSteps:
             )
             for optimizer in optimizers_of(self._model):
                 sees_gradients = getattr(optimizer, "inner_optimizer", optimizer)
-                stack.enter_context(replaced(sees_gradients, "aggregate_gradients", _sum_over_replicas))
+                stack.enter_context(replaced(sees_gradients, "aggregate_gradients", _summing(self.sums)))
                 stack.enter_context(
                     replaced(sees_gradients, "compute_gradients", _weighing(sees_gradients.compute_gradients))
                 )
@@ -116,7 +118,7 @@ class TfKerasSteps:
         """Take one optimizer step; returns this replica's part of the logs that are no metric."""
         before = _values(self._state)
         with self._counting(global_rows, own_rows):
-            logs = self._model.train_step(data)
+            logs = self._model.train_step(self.sums.begin(data))
             self._average_state(before)
             return _own_part(logs)
 
@@ -172,14 +174,17 @@ def _own_part(logs: Any) -> dict[str, Any]:
     return {name: _current.part * tf.cast(value, tf.float32) for name, value in logs.items()}
 
 
-def _sum_over_replicas(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    import tensorflow as tf
+def _summing(sums: SparseSums) -> Callable[[Iterable[tuple[Any, Any]]], list[tuple[Any, Any]]]:
+    def sum_over_replicas(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        import tensorflow as tf
 
-    pairs = list(pairs)
-    part = tf.constant(1.0) if _current.is_weighed else _current.part
-    present = [tf.math.scalar_mul(tf.cast(part, one.dtype), one) for one, _ in pairs if one is not None]
-    summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
-    return [(None if gradient is None else next(summed), variable) for gradient, variable in pairs]
+        pairs = list(pairs)
+        part = tf.constant(1.0) if _current.is_weighed else _current.part
+        present = [tf.math.scalar_mul(tf.cast(part, one.dtype), one) for one, _ in pairs if one is not None]
+        summed = iter(sums.over_replicas(present))
+        return [(None if gradient is None else next(summed), variable) for gradient, variable in pairs]
+
+    return sum_over_replicas
 
 
 def _weighing(compute: Any) -> Any:
