@@ -35,7 +35,8 @@ class GoldenRequest:
         index: Its line in the file, from 1.
         inputs: Nested lists by input name; bytes as `{"b64": ...}`.
         outputs: Nested lists by output name.
-        tolerance: Largest difference allowed, absolute up to 1 and relative above.
+        tolerance: Largest difference allowed.
+        is_absolute: Whether the tolerance is the same for all numbers; else it is in proportion to those above 1.
     """
 
     index: int
@@ -43,6 +44,7 @@ class GoldenRequest:
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
     tolerance: float = DEFAULT_TOLERANCE
+    is_absolute: bool = False
 
 
 class GoldenMismatch(Exception):
@@ -126,6 +128,7 @@ def _golden_request(file: Path, number: int, line: str) -> GoldenRequest:
             inputs=dict(content["inputs"]),
             outputs=dict(content["outputs"]),
             tolerance=float(content.get("tolerance", DEFAULT_TOLERANCE)),
+            is_absolute=bool(content.get("is_absolute", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidData(f"{file}, line {number}, is no golden request: {error}") from error
@@ -156,7 +159,8 @@ def _compared_output(name: str, request: GoldenRequest, alias: str, answer: Mapp
     wanted, got = wanted.astype(np.float64), got.astype(np.float64)
     differences = _differences(wanted, got)
     difference = float(differences.max(initial=0.0))
-    scale = np.where(np.isfinite(wanted), np.maximum(1.0, np.abs(wanted)), 1.0)
+    is_proportional = np.isfinite(wanted) & (not request.is_absolute)
+    scale = np.where(is_proportional, np.maximum(1.0, np.abs(wanted)), 1.0)
     if (differences <= request.tolerance * scale).all():
         return _Comparison(difference=difference)
     limit = f"more than the tolerance {request.tolerance:g}"

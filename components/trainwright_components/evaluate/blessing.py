@@ -55,6 +55,7 @@ class NotComparable(Exception):
 class CheckKind(StrEnum):
     """What a check compares with."""
 
+    FINITE = "finite"
     THRESHOLD = "threshold"
     SLICE_THRESHOLD = "slice_threshold"
     CHAMPION = "champion"
@@ -114,20 +115,27 @@ def parse_thresholds(thresholds: Mapping[str, Any], *, task: Task, known: tuple[
     return tuple(_parse(name, limits, task=task, known=known) for name, limits in thresholds.items())
 
 
-def check_before_data(thresholds: Mapping[str, Any], tasks: Collection[Task] = tuple(Task)) -> None:
+def check_before_data(
+    thresholds: Mapping[str, Any], tasks: Collection[Task] = tuple(Task), *, has_slices: bool = True
+) -> None:
     """Refuse what no dataset makes right; names of classes and of the model's own metrics are not known yet.
 
     Args:
         thresholds: As `parse_thresholds` takes them.
         tasks: What the model may be for.
+        has_slices: Whether the rows will be sliced.
 
     Raises:
-        InvalidSetting: As `parse_thresholds`, or one metric is of a classification and another of a regression.
+        InvalidSetting: As `parse_thresholds`, or one metric is of a classification and another of a regression, or a
+            limit is for slices that nobody asked for.
     """
     fitting = {name: {task for task in tasks if _may_have(name, task)} for name in thresholds}
     for name, limits in thresholds.items():
         known = tuple(each for task in tasks for each in METRICS[task])
-        _parse(name, limits, task=min(fitting[name], default=min(tasks)), known=(name,) if fitting[name] else known)
+        task = min(fitting[name], default=min(tasks))
+        parsed = _parse(name, limits, task=task, known=(name,) if fitting[name] else known)
+        if not has_slices and (parsed.min_in_slices, parsed.max_in_slices) != (None, None):
+            raise InvalidSetting(f"thresholds: {name} has a limit in slices, but slices names no feature to slice by")
     if thresholds and not set.intersection(*fitting.values()):
         raise InvalidSetting(f"thresholds: no model has all of {', '.join(thresholds)}")
 
@@ -177,7 +185,43 @@ def check_thresholds(
             checks += _check_bounds(
                 CheckKind.SLICE_THRESHOLD, name, values.get(name), low, high, where=f" where {where}"
             )
+        if not slices:
+            checks += [_not_sliced(name, limit) for limit in (low, high) if limit is not None]
     return checks
+
+
+def check_finite(metrics: Mapping[str, float]) -> list[Check]:
+    """A check that fails for each metric that is NaN or infinite; none for the others."""
+    return [
+        Check(
+            kind=CheckKind.FINITE,
+            metric=name,
+            passed=False,
+            value=None,
+            limit=None,
+            message=f"{name} is {value} on these rows",
+            advice=f"find the rows that make {name} so, or compile the model without it",
+        )
+        for name, value in metrics.items()
+        if not math.isfinite(value)
+    ]
+
+
+def is_defined(value: float | None) -> bool:
+    """Whether a metric was computed and can be compared."""
+    return value is not None and math.isfinite(value)
+
+
+def _not_sliced(metric: str, limit: float) -> Check:
+    return Check(
+        kind=CheckKind.SLICE_THRESHOLD,
+        metric=metric,
+        passed=False,
+        value=None,
+        limit=limit,
+        message=f"{metric} has a limit in slices, but the rows were not sliced",
+        advice=f"name the categorical features to slice by in slices, or change thresholds.{metric}",
+    )
 
 
 def _check_bounds(
@@ -188,8 +232,10 @@ def _check_bounds(
 
 
 def _check_bound(kind: CheckKind, name: str, value: float | None, limit: float, *, is_low: bool, where: str) -> Check:
-    if value is None or math.isnan(value):
-        passed, message = False, f"{name}{where} is not defined on these rows, so it cannot be held against {limit:g}"
+    if value is None or not math.isfinite(value):
+        found = "" if value is None else f" ({value})"
+        message = f"{name}{where} is not defined on these rows{found}, so it cannot be held against {limit:g}"
+        passed, value = False, None
     else:
         passed = value >= limit if is_low else value <= limit
         relation = ("at least" if is_low else "at most") if passed else ("below" if is_low else "above")
@@ -217,7 +263,7 @@ def check_champion(
     Raises:
         NotComparable: These rows do not define the metric.
     """
-    if value is None or champion is None or math.isnan(value) or math.isnan(champion):
+    if value is None or champion is None or not math.isfinite(value) or not math.isfinite(champion):
         raise NotComparable(f"{metric} is not defined on these rows")
     loss = champion - value if more_is_better(metric, task) else value - champion
     allowed = tolerance * abs(champion) if metric in RELATIVE else tolerance
@@ -250,6 +296,20 @@ def incomparable_champion(metric: str, reason: object, *, version: str, may_be_r
         if may_be_replaced
         else "if this is another model, give it a model_name of its own; to let it take the champion's place, set "
         "replace_incomparable_champion=true",
+    )
+
+
+def undefined_metric(metric: str, *, version: str) -> Check:
+    """The model has no number that could be held against the champion's, so it takes nobody's place."""
+    return Check(
+        kind=CheckKind.CHAMPION,
+        metric=metric,
+        passed=False,
+        value=None,
+        limit=None,
+        message=f"{metric} is not defined on these rows, so the model cannot be held against the champion (version "
+        f"{version})",
+        advice="choose another champion_metric, or a split with rows that define it",
     )
 
 

@@ -71,6 +71,8 @@ class ClassificationTally:
         """
         count = len(self.class_names)
         _check(probabilities, labels, count)
+        if weights is not None and not np.isfinite(weights).all():
+            raise InvalidData("a weight of these rows is NaN or infinite; leave out such rows")
         weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
         predicted = probabilities.argmax(axis=1)
         self.rows += len(labels)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.closeness import SHARE_OF_SPREAD, rounding_at, size_of
 from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema, suggest
 from trainwright_components.deployments import NO_VERSION
@@ -21,15 +22,18 @@ from trainwright_components.evaluate.blessing import (
     Check,
     NotComparable,
     check_champion,
+    check_finite,
     check_thresholds,
     incomparable_champion,
+    is_defined,
     known_metrics,
     no_champion,
     parse_thresholds,
+    undefined_metric,
 )
 from trainwright_components.evaluate.champion import Champion, Unreadable, find_champion
 from trainwright_components.evaluate.classification import ClassificationScores, ClassificationTally
-from trainwright_components.evaluate.regression import RegressionTally
+from trainwright_components.evaluate.regression import RegressionScores, RegressionTally
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally, check_slices
@@ -41,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 SLICE_CAPACITY = 10_000
 _PROGRESS_EVERY_S = 5.0
+_PROBABILITY_ROUNDING = 1e-5  # float32 keeps seven digits, and sums lose some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class Evaluation:
     """What was measured and decided.
 
     Args:
-        metrics: Ours and, under `keras_` names, those that the model was compiled with.
+        metrics: Ours and, under `keras_` names, those that the model was compiled with; those that are finite.
         compared_with: The champion's version, `none` where no version was served; empty where none was asked for.
         checks: Everything that was looked at, passed or not.
     """
@@ -142,17 +147,19 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     scores, sliced, champion = tally.result(), slices.results(), challenged.result()
     if not scores.rows:
         raise InvalidData(f"the split {settings.split!r} of {dataset} has no rows to evaluate on")
+    if not scores.metrics:
+        raise InvalidData(f"the rows of the split {settings.split!r} of {dataset} all have the weight 0")
     if trained.module.make_dataset is None:
         check_count(dataset, settings.split, scores.rows)
     metrics = scores.metrics | scorer.keras_metrics()
     named = {each.name: _with_classes(each.scores) for each in sliced}
-    checks = check_thresholds(thresholds, metrics | _with_classes(scores), named)
+    checks = check_finite(metrics) + check_thresholds(thresholds, metrics | _with_classes(scores), named)
     checks.append(_champion_check(champion, metric, task, scores.metrics, settings))
     return Evaluation(
         task=task,
         split=settings.split,
         scores=scores,
-        metrics=metrics,
+        metrics={name: value for name, value in metrics.items() if is_defined(value)},
         slices=sliced,
         champion=champion,
         compared_with=challenged.compared_with,
@@ -165,7 +172,8 @@ class _Challenged:
 
     def __init__(self, settings: EvaluationSettings, schema: Schema) -> None:
         self._tally = _make_tally(schema)
-        self._version, self._reason, self._answers_alike = "", "", True
+        self._version, self._reason = "", ""
+        self._likeness = _Likeness()
         self._champion: Champion | None = None
         base_path = settings.champion_base_path
         served = find_champion(base_path)
@@ -196,19 +204,42 @@ class _Challenged:
         except (NotComparable, ValueError) as reason:
             self._give_up(reason)
             return
-        self._answers_alike = self._answers_alike and _are_alike(answers, batch.answers)
+        self._likeness.add(answers, batch.answers)
 
     def result(self) -> ChampionScores | None:
         if not self._version:
             return None
         scores = self._tally.result() if self._champion else None
-        return ChampionScores(
-            version=self._version, scores=scores, reason=self._reason, answers_alike=self._answers_alike
-        )
+        alike = scores is not None and self._likeness.result(scores)
+        return ChampionScores(version=self._version, scores=scores, reason=self._reason, answers_alike=alike)
 
     def _give_up(self, reason: Exception) -> None:
         self._champion, self._reason = None, str(reason)
         logger.warning("the champion (version %s) cannot be compared: %s", self._version, reason)
+
+
+class _Likeness:
+    """Whether two graphs of one model may have given two series of answers, which differ by rounding then."""
+
+    def __init__(self) -> None:
+        self._differences = np.zeros(1)
+        self._size = 0.0
+
+    def add(self, answers: NDArray[np.float32], others: NDArray[np.float32]) -> None:
+        if answers.size != others.size:
+            self._differences = np.full(1, np.inf)
+            return
+        apart = np.abs(answers.reshape(len(answers), -1).astype(np.float64) - others.reshape(len(others), -1))
+        self._differences = np.maximum(self._differences, apart.max(axis=0, initial=0))
+        self._size = max(self._size, size_of(others))
+
+    def result(self, scores: Scores) -> bool:
+        """Probabilities are held against 1, numbers against the spread of their labels."""
+        if not isinstance(scores, RegressionScores):
+            return bool((self._differences <= _PROBABILITY_ROUNDING).all())
+        spread = scores.label_std
+        limits = np.where(spread > 0, SHARE_OF_SPREAD * spread, rounding_at(self._size))
+        return bool((self._differences <= limits).all())
 
 
 class _Progress:
@@ -241,6 +272,8 @@ def _champion_check(
 ) -> Check:
     if champion is None:
         return no_champion(metric)
+    if not is_defined(metrics.get(metric)):
+        return undefined_metric(metric, version=champion.version)
     try:
         if champion.scores is None:
             raise NotComparable(champion.reason)
@@ -257,14 +290,6 @@ def _champion_check(
         return incomparable_champion(
             metric, reason, version=champion.version, may_be_replaced=settings.replace_incomparable_champion
         )
-
-
-def _are_alike(answers: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
-    """Whether two graphs of one model may have given these: float32 keeps seven digits, and sums lose some."""
-    scale = float(np.abs(others).max(initial=0))
-    return answers.size == others.size and np.allclose(
-        answers.reshape(len(answers), -1), others.reshape(len(others), -1), rtol=0, atol=1e-5 * scale
-    )
 
 
 def _with_classes(scores: Scores) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.errors import InvalidModule
+from trainwright_components.errors import InvalidData, InvalidModule
 
 Floats = NDArray[np.float64]
 
@@ -18,11 +18,13 @@ class RegressionScores:
 
     Args:
         metrics: Without those that the rows do not define, such as R2 of a constant label.
+        label_std: `(values,)`, the standard deviation of the labels.
         sample_labels: `(rows, values)`, at most `SAMPLE_ROWS` rows drawn evenly from all of them, for plots.
     """
 
     rows: int
     metrics: dict[str, float]
+    label_std: Floats
     sample_labels: Floats
     sample_predictions: Floats
 
@@ -46,6 +48,8 @@ class RegressionTally:
             raise InvalidModule(
                 "the model puts out NaN or infinity; look at the training's loss, and at missing values"
             )
+        if not (np.isfinite(labels).all() and (weights is None or np.isfinite(weights).all())):
+            raise InvalidData("a label or a weight of these rows is NaN or infinite; leave out such rows")
         count = len(labels)
         guesses = predictions.reshape(count, -1).astype(np.float64)
         truths = labels.reshape(count, -1).astype(np.float64)
@@ -83,6 +87,7 @@ class RegressionTally:
         return RegressionScores(
             rows=self.rows,
             metrics=metrics,
+            label_std=np.sqrt(self._label_spread / self._weight) if self._weight > 0 else np.zeros(0),
             sample_labels=self._sample[:, 0],
             sample_predictions=self._sample[:, 1],
         )

@@ -3,13 +3,14 @@
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.closeness import SHARE_OF_SPREAD, rounding_at, size_of, spread_of
 from trainwright_components.datasets.reader import sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
@@ -47,6 +48,7 @@ class Request:
                 "inputs": {name: _to_json(value) for name, value in self.inputs.items()},
                 "outputs": {name: _to_json(value) for name, value in self.outputs.items()},
                 "tolerance": self.tolerance,
+                "is_absolute": True,
             }
         )
 
@@ -58,12 +60,13 @@ def make_requests(trained: TrainedModel, dataset: Path) -> tuple[Request, ...]:
         InvalidData: The dataset has no rows.
     """
     schema = Schema(features=trained.schema.features)
-    rows = _choose_rows(trained, _drawn_rows(dataset, schema))
+    drawn, labels = _drawn_rows(dataset, trained.schema)
+    rows = _choose_rows(trained, drawn)
     one = {name: column[:1] for name, column in rows.items()}
     requests = []
     for inputs in (one, rows) if len(next(iter(rows.values()))) > 1 else (one,):
         outputs = answer(trained, inputs)
-        tolerance = tolerance_of(outputs)
+        tolerance = tolerance_of(outputs, labels)
         examples = np.array(encode_rows(inputs, schema), dtype=object)
         requests += [
             Request(signature_name=name, inputs=asked, outputs=outputs, tolerance=tolerance)
@@ -120,10 +123,17 @@ def choose_split(dataset: Path) -> str:
     raise InvalidData(f"{dataset} has no rows, but requests with known answers are made from some")
 
 
-def _drawn_rows(dataset: Path, schema: Schema) -> Arrays:
-    rows = sample_split(dataset, choose_split(dataset), _LOOK_AT_ROWS, schema=schema)
-    (features,) = next(iter(rows.batch(_LOOK_AT_ROWS)))
-    return {name: tensor.numpy() for name, tensor in features.items()}
+def _drawn_rows(dataset: Path, schema: Schema) -> tuple[Arrays, NDArray[Any] | None]:
+    """Features of a few rows, and their labels where they are numbers."""
+    rows = sample_split(dataset, choose_split(dataset), _LOOK_AT_ROWS, schema=replace(schema, weight=None))
+    features, *label = next(iter(rows.batch(_LOOK_AT_ROWS)))
+    columns = {name: tensor.numpy() for name, tensor in features.items()}
+    return columns, label[0].numpy() if has_numbers(schema) else None
+
+
+def has_numbers(schema: Schema) -> bool:
+    """Whether labels are numbers, neither classes nor absent."""
+    return schema.label is not None and schema.label.kind == "number"
 
 
 def _choose_rows(trained: TrainedModel, rows: Arrays) -> Arrays:
@@ -145,10 +155,13 @@ def _choose_rows(trained: TrainedModel, rows: Arrays) -> Arrays:
     return {name: column[chosen] for name, column in rows.items()}
 
 
-def tolerance_of(outputs: Arrays) -> float:
-    """What rounding may change in answers of this size."""
-    numbers = [np.abs(value).max(initial=0.0) for value in outputs.values() if value.dtype.kind == "f"]
-    return RELATIVE_TOLERANCE * max(1.0, *map(float, numbers), 0.0)
+def tolerance_of(outputs: Arrays, labels: NDArray[Any] | None = None) -> float:
+    """What rounding may change in answers like these: a share of the spread of their `labels`, else of their size."""
+    size = max((size_of(value) for value in outputs.values() if value.dtype.kind == "f"), default=0.0)
+    if labels is None:
+        return RELATIVE_TOLERANCE * max(1.0, size)
+    spread = spread_of(labels)
+    return max(SHARE_OF_SPREAD * spread, rounding_at(size)) if spread else RELATIVE_TOLERANCE * size
 
 
 def _to_json(value: NDArray[Any]) -> Any:

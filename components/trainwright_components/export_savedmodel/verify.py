@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.reader import sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
-from trainwright_components.export_savedmodel.requests import Arrays, Request, answer, choose_split, tolerance_of
+from trainwright_components.export_savedmodel.requests import (
+    Arrays,
+    Request,
+    answer,
+    choose_split,
+    has_numbers,
+    tolerance_of,
+)
 from trainwright_components.export_savedmodel.signatures import (
     CLASSIFY,
     EXAMPLES_INPUT,
@@ -60,17 +68,26 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
         for name, answers in _ask_all(loaded.signatures, request):
             differences += [_checked(name, output, got, request) for output, got in answers.items()]
     split = choose_split(dataset)
+    batches = partial(_batches, trained, dataset, split)  # read twice: the features of all rows may be large
+    labels = np.concatenate([label for _, label in batches()]) if has_numbers(trained.schema) else None
     rows, right = 0, 0.0
-    for features, label in _batches(trained, dataset, split):
+    for features, label in batches():
         wanted = answer(trained, features)
         number = next(iter(wanted))
         got = _ask(loaded.signatures[SERVING_DEFAULT], features)
-        request = Request(signature_name=SERVING_DEFAULT, inputs={}, outputs=wanted, tolerance=tolerance_of(wanted))
+        request = Request(
+            signature_name=SERVING_DEFAULT, inputs={}, outputs=wanted, tolerance=tolerance_of(wanted, labels)
+        )
         differences.append(_checked(SERVING_DEFAULT, number, got[number], request))
         rows += len(got[number])
         right += _score_sum(trained.schema, got[number], label)
     name = {"class": "accuracy", "number": "mae"}[trained.schema.label.kind] if trained.schema.label else ""
     scores = {name: right / rows} if name else {}
+    if not np.isfinite(right):
+        raise InvalidModule(
+            f"the exported model answers some of {rows} rows of the split {split} with NaN or infinity; look at the "
+            "training's loss, and at missing values"
+        )
     return Verification(largest_difference=max(differences), split=split, rows=rows, scores=scores)
 
 
@@ -84,6 +101,8 @@ def _batches(trained: TrainedModel, dataset: Path, split: str) -> Iterator[tuple
 def _score_sum(schema: Schema, got: NDArray[Any], label: NDArray[Any] | None) -> float:
     if schema.label is None or label is None:
         return 0.0
+    if not np.isfinite(got).all():
+        return float("nan")
     if schema.label.kind == "class":
         return float((got.argmax(axis=1) == label).sum())
     return float(np.abs(got - label).reshape(len(got), -1).mean(axis=1).sum())
@@ -127,4 +146,5 @@ def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float:
         return 0.0 if same else float("inf")
     if not (np.isnan(got) == np.isnan(wanted)).all():
         return float("inf")
-    return float(np.nanmax(np.abs(got.astype(np.float64) - wanted), initial=0.0))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return float(np.nanmax(np.abs(got.astype(np.float64) - wanted), initial=0.0))

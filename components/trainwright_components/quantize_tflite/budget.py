@@ -45,18 +45,22 @@ class Budget:
         return cls(**limits)
 
     def excesses(self, size_bytes: int, measured: "Measurement") -> tuple[str, ...]:
-        """What is over the budget, each as a sentence."""
+        """What is over the budget, or cannot be held against it, each as a sentence; NaN breaks any budget."""
         values = {
             "max_size_bytes": (size_bytes, "is {value:,} bytes, over {limit:,.0f}"),
             "max_latency_ms": (measured.p50_ms, "takes {value:.3f} ms a row, over {limit:g}"),
             "max_accuracy_drop": (measured.score_drop, "loses {value:.4f} of the float model's score, over {limit:g}"),
         }
         broken = []
+        if measured.not_finite:
+            broken.append(f"answers {measured.not_finite:,} of {measured.rows:,} rows with NaN or infinity")
         for name, (value, text) in values.items():
             limit = getattr(self, name)
-            if limit is not None and value is not None and value > limit:
+            if limit is not None and value is None:
+                broken.append(f"has no score on these rows that could be held against {name} {limit:g}")
+            elif limit is not None and not value <= limit:
                 broken.append(text.format(value=value, limit=limit))
-        if self.min_agreement is not None and measured.agreement < self.min_agreement:
+        if self.min_agreement is not None and not measured.agreement >= self.min_agreement:
             broken.append(
                 f"answers {measured.agreement:.2%} of rows like the float model, under {self.min_agreement:.2%}"
             )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.closeness import rounding_at, size_of
 from trainwright_components.model_outputs import Task
 from trainwright_components.quantize_tflite.convert import TFLITE_SIGNATURE
 from trainwright_components.quantize_tflite.source import Arrays
@@ -45,20 +46,23 @@ class Measurement:
     """What was measured of one TFLite model.
 
     Args:
-        score: Accuracy, or R2 of a regression, over `rows` rows; None where the labels do not define it.
+        not_finite: How many of the rows it answers with NaN or infinity, which is wrong whatever the label.
+        score: Accuracy, or R2 of a regression, over `rows` rows; None where it is not defined.
         score_drop: By how much the float model's score over the same rows is higher.
         agreement: Share of rows with the float model's class; of a regression, with a number no further from the float
-            model's than a hundredth of the spread of its numbers.
+            model's than a hundredth of the standard deviation of the labels.
+        max_abs_error: Of the answers from the float model's; as the mean, None where one of them is not finite.
     """
 
     p50_ms: float
     p90_ms: float
     rows: int
+    not_finite: int
     score: float | None
     score_drop: float | None
     agreement: float
-    max_abs_error: float
-    mean_abs_error: float
+    max_abs_error: float | None
+    mean_abs_error: float | None
 
 
 class Interpreter:
@@ -108,39 +112,54 @@ def measure(content: bytes, rows: Rows, *, threads: int, dynamic_batch: bool) ->
     count = len(answers)
     reference, labels = rows.reference[:count], rows.labels[:count]
     weights = None if rows.weights is None else rows.weights[:count]
-    errors = np.abs(answers - reference)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        errors = np.abs(answers - reference)
+    has_errors = bool(np.isfinite(errors).all())
     score, float_score = (score_answers(each, labels, weights, task=rows.task) for each in (answers, reference))
     return Measurement(
         p50_ms=p50_ms,
         p90_ms=p90_ms,
         rows=count,
+        not_finite=int((~_are_finite(answers)).sum()),
         score=score,
         score_drop=None if score is None or float_score is None else float_score - score,
-        agreement=_agreement(answers, reference, rows.task),
-        max_abs_error=float(errors.max()),
-        mean_abs_error=float(errors.mean()),
+        agreement=_agreement(answers, reference, labels, rows.task),
+        max_abs_error=float(errors.max()) if has_errors else None,
+        mean_abs_error=float(errors.mean()) if has_errors else None,
     )
 
 
 def score_answers(
     answers: NDArray[np.float32], labels: NDArray[Any], weights: NDArray[np.float64] | None, *, task: Task
 ) -> float | None:
-    """Accuracy of class probabilities, or R2 of numbers; None where it is not defined."""
+    """Accuracy of class probabilities, or R2 of numbers; None where the labels or the answers do not define it."""
     weights = np.ones(len(labels)) if weights is None else weights
     if weights.sum() <= 0:
         return None
+    are_finite = _are_finite(answers)
     if task is Task.CLASSIFICATION:
-        return float(np.average(answers.argmax(axis=1) == labels, weights=weights))
+        return float(np.average((answers.argmax(axis=1) == labels) & are_finite, weights=weights))
     truths = labels.astype(np.float64)
     spread = np.average((truths - np.average(truths, axis=0, weights=weights)) ** 2, axis=0, weights=weights).mean()
+    if not are_finite.all() or not spread > 0:
+        return None
     squared = np.average((answers - truths) ** 2, axis=0, weights=weights).mean()
-    return float(1 - squared / spread) if spread > 0 else None
+    return float(1 - squared / spread)
 
 
-def _agreement(answers: NDArray[np.float32], reference: NDArray[np.float32], task: Task) -> float:
+def _are_finite(answers: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Of each row."""
+    return np.asarray(np.isfinite(answers.reshape(len(answers), -1)).all(axis=1))
+
+
+def _agreement(answers: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[Any], task: Task) -> float:
     if task is Task.CLASSIFICATION:
-        return float((answers.argmax(axis=1) == reference.argmax(axis=1)).mean())
-    return float((np.abs(answers - reference) <= CLOSE_SHARE_OF_SPREAD * reference.std()).mean())
+        agree = (answers.argmax(axis=1) == reference.argmax(axis=1))[:, None]
+    else:
+        apart = np.abs(answers.astype(np.float64) - reference).reshape(len(answers), -1)
+        spread = labels.reshape(len(labels), -1).astype(np.float64).std(axis=0)
+        agree = apart <= np.where(spread > 0, CLOSE_SHARE_OF_SPREAD * spread, rounding_at(size_of(reference)))
+    return float((agree & (_are_finite(answers) & _are_finite(reference))[:, None]).mean())
 
 
 def _time(run: Callable[[], None]) -> tuple[float, float]:

@@ -87,7 +87,8 @@ class Quantization:
     """What was tried and what was kept.
 
     Args:
-        chosen: The smallest within the budget, else the one that breaks the fewest limits; None when no mode converted.
+        chosen: The smallest within the budget, else the one that breaks the fewest limits, those without NaN first;
+            None when no mode converted.
         float_score: Accuracy or R2 of the SavedModel on the same rows.
         takes_raw_features: Whether preprocessing is inside the TFLite model.
     """
@@ -228,7 +229,13 @@ def _try_mode(
 
 def _choose(results: Sequence[ModeResult]) -> ModeResult | None:
     made = [result for result in results if result.measured]
-    return min(made, key=lambda result: (len(result.excesses), result.size_bytes), default=None)
+    return min(made, key=_rank, default=None)
+
+
+def _rank(result: ModeResult) -> tuple[bool, int, int]:
+    """A model that answers NaN is no near miss."""
+    has_nan = result.measured is not None and result.measured.not_finite > 0
+    return has_nan, len(result.excesses), result.size_bytes or 0
 
 
 def _first_convertible(

@@ -90,7 +90,7 @@ def _check_evaluation(values: Mapping[str, Any]) -> None:
     given = {field.name: values[field.name] for field in fields(EvaluationSettings) if field.name in values}
     settings = EvaluationSettings(**given)
     if settings.thresholds:
-        check_before_data(settings.thresholds, _tasks(values.get("task", "auto")))
+        check_before_data(settings.thresholds, _tasks(values.get("task", "auto")), has_slices=bool(settings.slices))
 
 
 def _tasks(task: str) -> "Collection[Task]":

@@ -1,11 +1,14 @@
 """Golden requests: how answers are compared, and how much is too much."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from trainwright_components.deploy_serving.golden import GoldenRequest, _compared
+from trainwright_components.deploy_serving.golden import GoldenRequest, _compared, read_golden_requests
 
 
 def difference(expected: dict[str, Any], answer: dict[str, Any], tolerance: float = 1e-5) -> tuple[float, str]:
@@ -46,6 +49,16 @@ def test_answers_out_of_tolerance_are_described(
 ) -> None:
     assert difference(expected, answer)[0] == largest
     assert problem in difference(expected, answer)[1]
+
+
+def test_an_absolute_tolerance_does_not_grow_with_the_numbers(tmp_path: Path) -> None:
+    line = {"inputs": {"x": [1]}, "outputs": {"y": [1e6, 0.0]}, "tolerance": 0.5}
+    (tmp_path / "golden").write_text("".join(json.dumps(line | more) + "\n" for more in ({}, {"is_absolute": True})))
+    proportional, absolute = read_golden_requests(tmp_path / "golden")
+    answer = {"y": np.array([1e6 + 1, 0.0])}
+    assert _compared(proportional, "REST", lambda _: answer).problem == ""
+    assert "differs by 1, more than the tolerance 0.5" in _compared(absolute, "REST", lambda _: answer).problem
+    assert _compared(absolute, "REST", lambda _: {"y": [1e6 - 0.4, 0.4]}).problem == ""
 
 
 def test_a_wider_tolerance_lets_more_pass() -> None:

@@ -14,6 +14,7 @@ from trainwright_components.evaluate.blessing import (
     NotComparable,
     check_before_data,
     check_champion,
+    check_finite,
     check_thresholds,
     incomparable_champion,
     known_metrics,
@@ -63,11 +64,34 @@ def test_a_check_says_what_it_compared() -> None:
     }
 
 
-@pytest.mark.parametrize("metrics", [{}, {"auc": math.nan}])
-def test_an_undefined_metric_does_not_pass(metrics: dict[str, float]) -> None:
-    (check,) = judge({"auc": 0.5}, metrics)
+@pytest.mark.parametrize("metrics", [{}, {"auc": math.nan}, {"auc": math.inf}, {"auc": -math.inf}])
+@pytest.mark.parametrize("limits", [{"min": 0.5}, {"max": 0.5}])
+def test_an_undefined_metric_does_not_pass(metrics: dict[str, float], limits: dict[str, float]) -> None:
+    (check,) = judge({"auc": limits}, metrics)
     assert not check.passed
+    assert check.value is None
     assert "not defined" in check.message
+
+
+def test_limits_in_slices_fail_where_nothing_was_sliced() -> None:
+    checks = judge({"accuracy": {"min": 0.8, "min_in_slices": 0.7, "max_in_slices": 1}}, {"accuracy": 0.9})
+    assert [(check.kind, check.passed, check.limit) for check in checks] == [
+        (CheckKind.THRESHOLD, True, 0.8),
+        (CheckKind.SLICE_THRESHOLD, False, 0.7),
+        (CheckKind.SLICE_THRESHOLD, False, 1.0),
+    ]
+    assert checks[1].message == "accuracy has a limit in slices, but the rows were not sliced"
+    with pytest.raises(InvalidSetting, match="accuracy has a limit in slices, but slices names no feature"):
+        check_before_data({"accuracy": {"max_in_slices": 0.7}}, has_slices=False)
+    check_before_data({"accuracy": {"min": 0.7}}, has_slices=False)
+
+
+def test_metrics_that_are_nan_or_infinite_fail_without_a_limit() -> None:
+    checks = check_finite({"accuracy": 0.9, "keras_loss": math.nan, "rmse": math.inf})
+    assert [(check.kind, check.passed, check.message) for check in checks] == [
+        (CheckKind.FINITE, False, "keras_loss is nan on these rows"),
+        (CheckKind.FINITE, False, "rmse is inf on these rows"),
+    ]
 
 
 def test_slices_have_bounds_of_their_own() -> None:
@@ -190,7 +214,10 @@ def test_the_message_has_the_digits_that_tell_the_two_apart(
     assert message in against_champion(metric, *values, tolerance).message
 
 
-@pytest.mark.parametrize(("value", "champion"), [(None, 0.9), (0.9, None), (math.nan, 0.9), (0.9, math.nan)])
+@pytest.mark.parametrize(
+    ("value", "champion"),
+    [(None, 0.9), (0.9, None), (math.nan, 0.9), (0.9, math.nan), (math.inf, 0.9), (0.9, -math.inf)],
+)
 def test_a_metric_that_the_rows_do_not_define_compares_nothing(value: float | None, champion: float | None) -> None:
     with pytest.raises(NotComparable, match="auc is not defined on these rows"):
         against_champion("auc", value, champion)

@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as exact
 
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.datasets.schema import Feature, Schema
+from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import CheckKind, NotComparable
 from trainwright_components.evaluate.champion import Champion
@@ -493,6 +493,137 @@ def test_a_reader_that_never_ends_is_refused(tabular_model: Path, tabular_datase
         evaluate_model(model, tabular_dataset)
 
 
+NUMBERS = """
+import keras
+
+def preprocess(features, context):
+    return {"x": features[context.params["feature"]]}
+
+def build_model(context):
+    x = keras.Input((), name="x")
+    model = keras.Model({"x": x}, keras.layers.Identity()(keras.layers.Reshape((1,))(x)))
+    model.compile("sgd", "mse")
+    return model
+"""
+
+
+def trained_of(source: str, dataset: Path, folder: Path, **params: Any) -> Path:
+    """The model of a module as it is built, kept as if it had been trained."""
+    from trainwright_components.datasets.statistics import Statistics
+    from trainwright_components.model_module import Context, load_module
+    from trainwright_components.training.trained_model import save_trained
+
+    (folder / "model").mkdir(parents=True)
+    (folder / "module.py").write_text(source)
+    module = load_module(folder / "module.py")
+    schema, statistics = Schema.load(dataset), Statistics.load(dataset)
+    context = Context(params=params, schema=schema, statistics=statistics, dataset=dataset)
+    built = module.build_model(context)
+    built.optimizer.build(built.trainable_variables)
+    save_trained(folder / "model", model=built, module=module, context=context, training={})
+    return folder / "model"
+
+
+def numbers(folder: Path, labels: np.ndarray, **columns: np.ndarray) -> Path:
+    """A dataset of numbers with one split."""
+    from trainwright_components.datasets.writer import DatasetWriter
+
+    features = tuple(Feature(name=name, kind="numeric", dtype="float32") for name in columns)
+    schema = Schema(features=features, label=Label(name="y", kind="number", dtype="float32"))
+    folder.mkdir()
+    with DatasetWriter(folder, schema, shards={"test": 1}) as writer:
+        writer.write("test", {name: column.astype(np.float32) for name, column in (columns | {"y": labels}).items()})
+    return folder
+
+
+def save_answer(feature: str, names: tuple[str, ...], folder: Path) -> Path:
+    """A SavedModel that answers with one of its inputs."""
+    import tensorflow as tf
+
+    specs = {name: tf.TensorSpec([None], tf.float32, name=name) for name in names}
+    answer = tf.function(lambda **inputs: {"predictions": tf.identity(inputs[feature])})
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": answer.get_concrete_function(**specs)})
+    return folder
+
+
+@pytest.mark.parametrize(("middle", "spread"), [(1e6, 3.0), (1e3, 1.0), (0.0, 1e-6), (-1e5, 10.0), (5.0, 0.0)])
+def test_a_worse_model_is_not_taken_for_the_champion_however_far_from_zero_its_labels_are(
+    middle: float, spread: float, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(5)
+    noise = random.normal(0, 1, (3, 300)) * [[spread], [0.1 * (spread or 1.0)], [0.5 * (spread or 1.0)]]
+    labels = (middle + noise[0]).astype(np.float32)
+    dataset = numbers(tmp_path / "data", labels, good=labels + noise[1], bad=labels + noise[2])
+    settings = EvaluationSettings(champion_base_path=str(tmp_path / "served"))
+    save_answer("good", ("good", "bad"), tmp_path / "served" / "1")
+    verdicts = {}
+    for feature in ("good", "bad"):
+        model = trained_of(NUMBERS, dataset, tmp_path / feature, feature=feature)
+        evaluation = evaluate_model(model, dataset, settings=settings)
+        assert evaluation.champion is not None
+        verdicts[feature] = (evaluation.is_blessed, evaluation.champion.answers_alike)
+    assert verdicts == {"good": (True, True), "bad": (False, False)}
+
+
+def test_rounding_of_the_champions_answers_is_not_worse(tmp_path: Path) -> None:
+    labels = np.random.default_rng(5).normal(100, 10, 300)
+    dataset = numbers(tmp_path / "data", labels, good=labels + 1, rounded=labels + 1.0005)
+    save_answer("good", ("good", "rounded"), tmp_path / "served" / "1")
+    model = trained_of(NUMBERS, dataset, tmp_path / "rounded", feature="rounded")
+    evaluation = evaluate_model(
+        model, dataset, settings=EvaluationSettings(champion_base_path=str(tmp_path / "served"))
+    )
+    assert evaluation.champion is not None
+    assert evaluation.champion.answers_alike
+    assert evaluation.is_blessed
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_metric_of_the_model_that_is_nan_or_infinite_fails_it(value: str, tmp_path: Path) -> None:
+    labels = np.arange(1.0, 50.0)
+    dataset = numbers(tmp_path / "data", labels, x=labels)
+    hollow = f"\ndef hollow(labels, outputs):\n    return outputs * 0.0 + float({value!r})\n"
+    source = NUMBERS.replace('"mse")', '"mse", metrics=[hollow])') + hollow
+    model = trained_of(source, dataset, tmp_path / "one", feature="x")
+    evaluation = evaluate_model(model, dataset)
+    assert not evaluation.is_blessed
+    assert evaluation.reasons[0]["message"] == f"keras_hollow is {value} on these rows"
+    assert "keras_hollow" not in evaluation.metrics
+    assert evaluation.metrics["rmse"] == 0
+    json.dumps([evaluation.reasons, evaluation.metrics, evaluation.metadata], allow_nan=False)
+    build_report(evaluation).html()
+
+
+def test_labels_that_are_nan_are_refused(tmp_path: Path) -> None:
+    labels = np.arange(50.0)
+    dataset = numbers(tmp_path / "data", labels, x=labels)
+    reader = (
+        NUMBERS
+        + """
+import tensorflow as tf
+from trainwright_components.datasets.reader import read_split
+
+def make_dataset(split, context):
+    return read_split(context.dataset, split).map(lambda features, label: (features, tf.math.log(label - 1.0)))
+"""
+    )
+    with pytest.raises(InvalidData, match="a label or a weight of these rows is NaN or infinite"):
+        evaluate_model(trained_of(reader, dataset, tmp_path / "one", feature="x"), dataset)
+
+
+def test_a_model_without_the_champions_metric_takes_nobodys_place(tmp_path: Path) -> None:
+    """R2 of one constant label is not defined."""
+    labels = np.full(50, 5.0)
+    dataset = numbers(tmp_path / "data", labels, x=labels + 1)
+    save_answer("x", ("x",), tmp_path / "served" / "1")
+    settings = EvaluationSettings(
+        champion_base_path=str(tmp_path / "served"), champion_metric="r2", replace_incomparable_champion=True
+    )
+    evaluation = evaluate_model(trained_of(NUMBERS, dataset, tmp_path / "one", feature="x"), dataset, settings=settings)
+    assert not evaluation.is_blessed
+    assert evaluation.reasons[0]["message"].startswith("r2 is not defined on these rows, so the model cannot be held")
+
+
 TWO_HEADS = """
 import keras
 from trainwright_components.datasets.reader import read_split
@@ -514,18 +645,7 @@ def build_model(context):
 
 
 def test_of_several_outputs_the_one_named_like_the_label_is_scored(tabular_dataset: Path, tmp_path: Path) -> None:
-    from trainwright_components.datasets.statistics import Statistics
-    from trainwright_components.model_module import Context, load_module
-    from trainwright_components.training.trained_model import save_trained
-
-    (tmp_path / "heads.py").write_text(TWO_HEADS)
-    module = load_module(tmp_path / "heads.py")
-    schema, statistics = Schema.load(tabular_dataset), Statistics.load(tabular_dataset)
-    context = Context(params={}, schema=schema, statistics=statistics, dataset=tabular_dataset)
-    (tmp_path / "model").mkdir()
-    built = module.build_model(context)
-    built.optimizer.build(built.trainable_variables)
-    save_trained(tmp_path / "model", model=built, module=module, context=context, training={})
+    trained_of(TWO_HEADS, tabular_dataset, tmp_path)
     evaluation = evaluate_model(tmp_path / "model", tabular_dataset)
     labels, outputs, _ = keras_answers(tmp_path / "model", tabular_dataset)
     assert evaluation.metrics["accuracy"] == pytest.approx((outputs["cultivar"].argmax(axis=1) == labels).mean())

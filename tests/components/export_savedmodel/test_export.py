@@ -18,10 +18,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from trainwright_components.datasets.reader import count_rows, read_split, split_files
-from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import InvalidData, InvalidModule, UserCodeError
 from trainwright_components.export_savedmodel.export import ExportedModel, export_model
+from trainwright_components.export_savedmodel.requests import tolerance_of
 from trainwright_components.graph_names import call_signature, input_specs
 from trainwright_components.model_module import load_module
 from trainwright_components.training.trained_model import TrainedModel, save_trained
@@ -335,6 +336,72 @@ def test_a_model_that_draws_random_numbers_is_refused_and_leaves_nothing(awkward
         export_module(noisy, awkward_dataset, tmp_path)
     assert not list(tmp_path.glob("*saved_model*"))
     assert not (tmp_path / "golden.jsonl").exists()
+
+
+FAR = """
+import keras
+import tensorflow as tf
+
+def preprocess(features, context):
+    return {"x": features["x"] + context.params.get("noise", 0.0) * tf.random.uniform([], 0.5, 1)}
+
+def build_model(context):
+    x = keras.Input((), name="x")
+    model = keras.Model({"x": x}, keras.layers.Rescaling(1.0)(keras.layers.Reshape((1,))(x)))
+    model.compile("sgd", "mse")
+    return model
+"""
+
+
+@pytest.fixture(scope="module")
+def far_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels far from zero: 1,000,000, give or take 3."""
+    folder = tmp_path_factory.mktemp("far") / "dataset"
+    folder.mkdir()
+    schema = Schema(
+        features=(Feature(name="x", kind="numeric", dtype="float32"),),
+        label=Label(name="y", kind="number", dtype="float32"),
+    )
+    labels = (1e6 + np.random.default_rng(0).normal(0, 3, 300)).astype(np.float32)
+    with DatasetWriter(folder, schema, shards={"test": 1}) as writer:
+        writer.write("test", {"x": labels, "y": labels})
+    return folder
+
+
+def test_an_export_is_held_against_keras_at_the_spread_of_the_labels(far_dataset: Path, tmp_path: Path) -> None:
+    exported = export_module(FAR, far_dataset, tmp_path / "steady")
+    assert exported.verified.largest_difference <= 0.125
+    golden = golden_requests(exported.folder)[0]
+    assert golden["tolerance"] == pytest.approx(4 * 2**-23 * 1e6, rel=1e-4)
+    assert golden["is_absolute"] is True
+    noisy = FAR.replace('"noise", 0.0', '"noise", 4.0')
+    with pytest.raises(InvalidModule, match=r"differs from the Keras model's by .* random numbers"):
+        export_module(noisy, far_dataset, tmp_path / "noisy")
+
+
+@pytest.mark.parametrize(
+    ("labels", "size", "tolerance"),
+    [
+        ([-10.0, 10.0], 12.0, 1e-3),
+        ([1e6 - 3, 1e6 + 3], 1e6, 4 * 2**-23 * 1e6),
+        ([1e-6, 3e-6], 2e-6, 1e-10),
+        ([7.0, 7.0], 50.0, 5e-4),
+        ([[-10.0, 7.0, 0.1], [10.0, 7.0, 0.3]], 12.0, 1e-5),
+        ([0.0, 2.0], np.inf, 1e-4),
+        (None, 0.7, 1e-5),
+        (None, np.inf, 1e-5),
+    ],
+)
+def test_the_tolerance_goes_with_the_spread_of_numbers(labels: list[Any] | None, size: float, tolerance: float) -> None:
+    outputs = {"predictions": np.array([-size, 0.0, np.nan], np.float32)}
+    got = tolerance_of(outputs, None if labels is None else np.array(labels))
+    assert got == pytest.approx(tolerance)
+
+
+def test_a_model_that_answers_nan_is_refused(far_dataset: Path, tmp_path: Path) -> None:
+    hollow = FAR.replace('features["x"] +', 'tf.math.log(1e6 - features["x"]) +')
+    with pytest.raises(InvalidModule, match="answers some of 300 rows of the split test with NaN or infinity"):
+        export_module(hollow, far_dataset, tmp_path)
 
 
 def test_python_in_the_graph_is_refused(awkward_dataset: Path, tmp_path: Path) -> None:

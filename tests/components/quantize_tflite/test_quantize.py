@@ -1,5 +1,6 @@
 """TFLite models of real models: their answers, their sizes, and the choice within a budget."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from trainwright_components.datasets.reader import read_split, sample_split
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import BudgetExceeded, InvalidModule, InvalidSetting
+from trainwright_components.model_outputs import Task
 from trainwright_components.quantize_tflite import measure
 from trainwright_components.quantize_tflite.convert import MODES, ConversionFailed, choose_modes, convert
 from trainwright_components.quantize_tflite.page import build_report
@@ -199,6 +201,78 @@ def test_scoring_that_stops_early_has_seen_all_parts_of_a_sorted_split(
     assert measured.rows == 32
     assert quantization.float_score == pytest.approx(1 - (14 / 3) / (25 / 4 + 1 / 6), abs=0.01)
     assert measured.score == pytest.approx(quantization.float_score, abs=0.2)
+
+
+def numbers(folder: Path, labels: np.ndarray, x: np.ndarray) -> Path:
+    """A dataset of rows `x` with numbers as labels."""
+    schema = Schema(
+        features=(Feature(name="x", kind="numeric", dtype="float32", shape=x.shape[1:]),),
+        label=Label(name="y", kind="number", dtype="float32"),
+    )
+    folder.mkdir()
+    with DatasetWriter(folder, schema, shards={"train": 1, "test": 1}) as writer:
+        for split in ("train", "test"):
+            writer.write(split, {"x": x.astype(np.float32), "y": labels.astype(np.float32)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel that takes the logarithm of what is positive in float32 and negative in float16."""
+    holder = tf.Module()
+    holder.first = tf.Variable([[0.50024], [0.50024], [-1.00049]])
+    holder.wide = tf.Variable(np.random.default_rng(0).normal(0, 1e-4, (3, 800)).astype(np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def answer(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        total = tf.reduce_sum(x @ holder.wide, axis=1)
+        return {"predictions": tf.math.log((x @ holder.first)[:, 0] + 1e-4) + total}
+
+    folder = tmp_path_factory.mktemp("fragile") / "saved_model"
+    tf.saved_model.save(holder, str(folder), signatures={"serving_default": answer})
+    return folder
+
+
+@pytest.mark.parametrize("budget", [{}, {"max_accuracy_drop": 0.01, "min_agreement": 0.0}])
+def test_a_mode_that_answers_nan_is_within_no_budget(fragile: Path, tmp_path: Path, budget: dict[str, float]) -> None:
+    random = np.random.default_rng(0)
+    x = np.repeat(random.uniform(0.9, 1, (60, 1)), 3, axis=1)
+    dataset = numbers(tmp_path / "data", np.log(9e-5) + 3 * random.normal(0, 1, 60), x)
+    settings = QuantizationSettings(modes=("float32", "float16"), budget=budget)
+    quantization = quantize_model(fragile, dataset, tmp_path / "model", settings=settings)
+    exact, half = quantization.modes
+    assert exact.measured is not None
+    assert half.measured is not None
+    assert (exact.measured.not_finite, exact.measured.agreement) == (0, 1.0)  # the labels spread by 3
+    assert (half.measured.not_finite, half.measured.score, half.measured.max_abs_error) == (60, None, None)
+    assert "answers 60 of 60 rows with NaN or infinity" in half.excesses
+    assert ("has no score on these rows that could be held against max_accuracy_drop 0.01" in half.excesses) == (
+        "max_accuracy_drop" in budget
+    )
+    assert (exact.size_bytes or 0) > (half.size_bytes or 0)
+    assert quantization.chosen is exact
+    json.dumps([quantization.metrics, quantization.metadata], allow_nan=False)
+    assert "answers 60 of 60 rows with NaN" in build_report(quantization).html()
+
+
+def test_a_limit_on_a_score_that_the_labels_do_not_define_is_broken(
+    ascending: tuple[Path, Path], tmp_path: Path
+) -> None:
+    dataset = numbers(tmp_path / "data", np.full(40, 5.0), np.linspace(-1, 1, 40))
+    settings = QuantizationSettings(modes=("float32",), budget={"max_accuracy_drop": 0.01, "min_agreement": 1.0})
+    quantization = quantize_model(ascending[0], dataset, tmp_path / "model", settings=settings)
+    (result,) = quantization.modes
+    assert result.excesses == ("has no score on these rows that could be held against max_accuracy_drop 0.01",)
+    with pytest.raises(BudgetExceeded, match="float32, has no score on these rows"):
+        quantization.require_budget()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_class_that_is_read_from_nan_is_wrong(bad: float) -> None:
+    answers = np.array([[0.9, 0.1], [bad, 0.1], [0.2, 0.8]], np.float32)
+    labels = np.array([0, 0, 1])
+    assert measure.score_answers(answers, labels, None, task=Task.CLASSIFICATION) == pytest.approx(2 / 3)
+    assert measure.score_answers(answers[:, 0], labels, None, task=Task.REGRESSION) is None
 
 
 def test_over_budget_writes_the_nearest_model_and_says_what_is_over(

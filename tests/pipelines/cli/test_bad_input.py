@@ -177,6 +177,7 @@ BAD_RUNS = [
     (["--set", "thresholds.accuracy=high"], "min of accuracy must be a number, got 'high'"),
     (["--set", 'thresholds={"accuracy": 0.9, "rmse": 3}'], "thresholds: no model has all of accuracy, rmse"),
     (["--set", "task=regression", "--set", "thresholds.accuracy=0.9"], "no metric is called 'accuracy'"),
+    (["--set", "thresholds.accuracy.min_in_slices=0.9"], "accuracy has a limit in slices, but slices names no feature"),
     (["--set", "champion_tolerance=-1"], "champion_tolerance must be 0 or more, got -1"),
     (["--set", "task=clasification"], "task 'clasification' is not known; did you mean 'classification'?"),
     (["--set", "key_column=a", "--set", "time_column=b"], "key_column and time_column are different ways to split"),
