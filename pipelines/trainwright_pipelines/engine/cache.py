@@ -108,7 +108,7 @@ def _version(name: str) -> str:
 def local_content(value: Any) -> Path | None:
     """The file or folder that a text parameter names, if it is an absolute path of one, or its `file://` URI."""
     path = value.removeprefix("file://") if isinstance(value, str) else ""
-    if not path.startswith("/"):
+    if not path.startswith("/") or not path.strip("/"):  # a lone slash is a separator, not all of the disk
         return None
     try:
         return Path(path) if Path(path).exists() else None

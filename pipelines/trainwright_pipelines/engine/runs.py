@@ -28,7 +28,7 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.values import coerce, is_utf8
 from trainwright_pipelines.engine.worker import Worker
 
-_MAX_INTERRUPTS = 2
+STOPS_WITHIN_S = 30.0
 
 
 def create_run(
@@ -104,7 +104,8 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
 def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_parallel: int | None = None) -> Run:
     """Execute a run to its end, and give it back as it ended; of a run that was executed before, only what is missing.
 
-    Blocks. Ctrl-C and SIGTERM stop it cleanly: the run comes back CANCELED and can be resumed.
+    Blocks. Ctrl-C and SIGTERM stop it cleanly: the run comes back CANCELED and can be resumed. One that hangs is
+    left after `STOPS_WITHIN_S` and as long again, or at the next signals, with KeyboardInterrupt.
 
     The listener is called for every change, from another thread but never from two at once. `max_parallel` limits the
     steps that run at once; by default one per core, at least 2.
@@ -140,17 +141,16 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
 
 
 def _join(worker: Worker) -> None:
-    interrupts = 0
-    while not worker.ended.is_set():
-        try:
-            worker.ended.wait()
-        except KeyboardInterrupt:
-            interrupts += 1
-            worker.cancel()
-            if interrupts > 1:
-                worker.kill()
-            if interrupts > _MAX_INTERRUPTS:
-                raise  # a thread that cannot be stopped, as one that reads from a disk that is away
+    """Wait for the end. An interrupt stops the run; where that does not help, it is killed, and then left."""
+    try:
+        worker.ended.wait()
+    except KeyboardInterrupt:
+        for stop in (worker.cancel, worker.kill):
+            with contextlib.suppress(KeyboardInterrupt):  # another one is as good as having waited
+                stop()
+                if worker.ended.wait(STOPS_WITHIN_S):
+                    return
+        raise  # a thread that cannot be stopped: it reads from a disk that is away, or its listener hangs
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ _REASONS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "no file may grow further (see `ulimit -f`)",
     errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk reports an error",
 }
 _PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in the lowest byte: sqlite.org/rescode.html
 _LEAST_BYTES = 64 << 10  # SQLite's files beside the database begin with 32 KiB

@@ -219,3 +219,4 @@ def test_a_named_pipe_makes_a_step_run_rather_than_hang(specs: Path, tmp_path: P
     assert key(specs, "warm", text=str(tmp_path / "pipe")) is None
     assert key(specs, "warm", text=str(tmp_path)) is None
     assert key(specs, "warm", text="/no\0path") is not None
+    assert key(specs, "warm", text={"separator": "/"}) is not None

@@ -179,6 +179,35 @@ def test_an_interrupt_stops_the_run_cleanly(created: Run, store: Store, fifo: Fi
     assert run.finished is not None
 
 
+HANGING = """
+    import sys, time
+    from pathlib import Path
+    from trainwright_pipelines.engine import runs
+    from trainwright_pipelines.engine.store import Store
+
+    runs.STOPS_WITHIN_S = 0.2
+
+    def listen(event):
+        if event.task is not None and event.task.attempts:
+            print(flush=True)
+            time.sleep(600)
+
+    with Store(Path(sys.argv[1])) as store:
+        runs.execute(sys.argv[2], store=store, listener=listen)
+"""
+
+
+def test_one_signal_ends_also_a_run_that_hangs(created: Run, store: Store) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(HANGING), str(store.home), created.id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in said
+    assert runs.is_abandoned(store.run(created.id), store=store)
+
+
 def test_a_run_that_nobody_executes_is_canceled_at_once(created: Run, store: Store) -> None:
     assert runs.cancel(created.id, store=store).state == State.CANCELED
     assert runs.cancel(created.id, store=store).state == State.CANCELED
