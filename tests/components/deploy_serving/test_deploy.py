@@ -369,13 +369,16 @@ def test_the_component_hands_on_what_pages_and_the_command_line_show(
     from trainwright_components.deploy_serving.component import deploy_serving
 
     monkeypatch.setenv("TRAINWRIGHT_HOME", str(home))
+    monkeypatch.setenv("TRAINWRIGHT_RUN", "run-a")
     deployment = dsl.Artifact(uri=str(tmp_path / "deployment"))
     outputs = deploy_serving.python_func(
         saved_model=dsl.Model(uri=str(half)),
         golden_requests=dsl.Artifact(uri=str(half_golden)),
         deployment=deployment,
         model_name="by-component",
+        compared_with="none",
     )
+    assert read_history(home / "models" / "by-component")[-1].run == "run-a"
     assert outputs == (f"{first.server.rest_address}/v1/models/by-component", 1)
     assert set(deployment.metadata) == {"rest_url", "grpc_address", "version", "curl", "stop_command"}
     assert json.loads((tmp_path / "deployment").read_text())["version"] == 1
