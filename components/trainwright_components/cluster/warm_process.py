@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from trainwright_components.cluster.forked_child import be_child
 from trainwright_components.cluster.warm_messages import CHUNK_BYTES, encode_message
 from trainwright_components.errors import InvalidSetting
@@ -93,7 +95,11 @@ class _Server:
             if client.pid is None:
                 self._fork(client, message)
             elif "signal" in message:
-                _signal_group(client.pid, int(message["signal"]))
+                number = int(message["signal"])
+                if number == signal.SIGKILL:
+                    _kill_tree(client.pid)
+                else:
+                    _signal_group(client.pid, number)
 
     def _fork(self, client: _Client, request: dict[str, Any]) -> None:
         child_end, parent_end = os.pipe()
@@ -127,7 +133,7 @@ class _Server:
         self.selector.unregister(client.connection)
         client.connection.close()
         if client.pid is not None:
-            _signal_group(client.pid, signal.SIGKILL)
+            _kill_tree(client.pid)
             os.waitpid(client.pid, 0)
         if client.lifeline is not None:
             os.close(client.lifeline)
@@ -140,6 +146,18 @@ class _Server:
             client.connection.close()
             if client.lifeline is not None:
                 os.close(client.lifeline)
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill a child, its process group, and what it started in groups or sessions of their own."""
+    _signal_group(pid, signal.SIGSTOP)  # it starts nothing more while its children are found
+    below: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(pid).children(recursive=True)
+    _signal_group(pid, signal.SIGKILL)
+    for process in below:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def _signal_group(pid: int, number: int) -> None:

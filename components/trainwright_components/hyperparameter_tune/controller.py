@@ -27,6 +27,7 @@ from trainwright_components.hyperparameter_tune.study import (
     TuningSettings,
 )
 from trainwright_components.hyperparameter_tune.suggestions import Suggestions
+from trainwright_components.hyperparameter_tune.time_limits import TimeLimits
 from trainwright_components.hyperparameter_tune.trial_runner import RunningTrial, TrialRunner
 from trainwright_components.hyperparameter_tune.trial_store import TrialStore
 
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.1
 PROGRESS_EVERY_S = 10.0
 FAILURES_WITHOUT_SUCCESS = 5
+END_S = 5.0  # that killed processes may take to go
 
 
 def run_study(
@@ -53,7 +55,8 @@ def run_study(
     not gone on with.
 
     Raises:
-        TrainingFailed: Too many trials failed; the message has their reasons.
+        TrainingFailed: Too many trials failed, or the study's time was over before one succeeded; the message has the
+            reasons.
         UserCodeError: The same, where the user's own code raised the error.
     """
     store = TrialStore(folder)
@@ -67,6 +70,7 @@ def run_study(
 class _Running:
     process: RunningTrial
     measurements: list[Measurement] = field(default_factory=list)
+    is_overdue: bool = False
 
 
 @dataclass(kw_only=True)
@@ -82,6 +86,9 @@ class _Controller:
     killed: set[int] = field(default_factory=set)
     progress_at: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.limits = TimeLimits(store=self.store, settings=self.settings)
+
     @property
     def study(self) -> Study:
         trials = tuple(self.trials[trial_id] for trial_id in sorted(self.trials))
@@ -93,17 +100,22 @@ class _Controller:
             while True:
                 if self._has_failed():
                     raise self._failure()
+                if self.limits.is_study_over() and self._has_work():
+                    self._cut_short()
+                    break
                 while len(self.running) < self.settings.parallel_trial_count and self._start_next(starting_point):
                     pass
                 if not self.running:
                     break
                 _wait(self.running.values())
+                self.limits.tick(self.running)
                 for trial_id in list(self.running):
                     self._look_after(trial_id)
                 self._show_progress()
         finally:
             for running in self.running.values():
                 running.process.close()
+            self.limits.save()
             self.store.save_study(self.study)
         if self.study.best is None:
             raise self._failure()
@@ -122,13 +134,19 @@ class _Controller:
                 self.trials[trial.id] = self._judged(trial, outcome)
                 self.store.save_trial(self.trials[trial.id])
         if self._has_failed():
-            self.retries.extend(trial for trial in self.trials.values() if trial.state is TrialState.INFEASIBLE)
+            failed = [trial for trial in self.trials.values() if trial.state is TrialState.INFEASIBLE]
+            self.retries.extend(failed)
+            for trial in failed:
+                self.limits.forget(trial.id)
         self.trials |= {trial.id: Trial(id=trial.id, params=trial.params) for trial in self.retries}
         self.suggestions = Suggestions(self.space, self.settings, self.study.trials)
         self.store.save_study(self.study)
         if self.trials:
             finished = len(self.trials) - len(self.retries)
             logger.info("going on with %d finished trials; %d run again", finished, len(self.retries))
+
+    def _has_work(self) -> bool:
+        return bool(self.running or self.retries or len(self.trials) < self.settings.max_trial_count)
 
     def _start_next(self, starting_point: Mapping[str, Value] | None) -> bool:
         if self.retries:
@@ -147,6 +165,7 @@ class _Controller:
         self.trials[trial.id] = trial
         self.store.save_trial(trial)
         process = self.runner.start(self.store.trial_folder(trial.id), trial.params)
+        self.limits.tick(self.running)  # of the new trial's time nothing has passed: starting it may have taken long
         self.running[trial.id] = _Running(process=process)
         again = " again" if trial.attempt > 1 else ""
         logger.info(
@@ -166,7 +185,11 @@ class _Controller:
         has_news = len(measurements) > len(running.measurements)
         running.measurements = measurements
         if exit_code is not None:
-            self._end(trial, exit_code)
+            self._end(trial, exit_code, is_overdue=running.is_overdue)
+        elif self.limits.is_trial_over(trial_id):
+            if not running.is_overdue:
+                running.is_overdue = True
+                running.process.kill()
         elif has_news and trial.state is TrialState.ACTIVE and self._is_hopeless(measurements):
             (self.store.trial_folder(trial_id) / STOP_FILE).touch()
             self.trials[trial_id] = replace(trial, state=TrialState.STOPPING)
@@ -174,9 +197,12 @@ class _Controller:
     def _is_hopeless(self, measurements: list[Measurement]) -> bool:
         return self.settings.median_stopping and should_stop(measurements, self.study.trials, self.settings)
 
-    def _end(self, trial: Trial, exit_code: int) -> None:
+    def _end(self, trial: Trial, exit_code: int, *, is_overdue: bool) -> None:
         del self.running[trial.id]
         outcome = self.store.outcome(trial.id)
+        if outcome is None and is_overdue:
+            limit = self.settings.max_trial_duration_s
+            outcome = {"reason": f"the trial ran longer than {limit:g} s (tuning.max_trial_duration_s) and was ended"}
         if outcome is None:
             if exit_code < 0 and trial.id not in self.killed:
                 self.killed.add(trial.id)  # one more chance, which a trial that raised an error does not get
@@ -185,12 +211,45 @@ class _Controller:
                 return
             outcome = {"reason": _how_it_ended(exit_code)}
         ended = self._judged(trial, outcome)
+        self.limits.forget(trial.id)
         self.trials[trial.id] = ended
         self.store.save_trial(ended)
         self.suggestions.learn(ended)
         self.store.save_study(self.study)
         self._discard_models()
         self._tell(ended)
+
+    def _cut_short(self) -> None:
+        """End what runs, since the study's time is over; with more time these trials go on from where they were."""
+        for running in self.running.values():
+            running.process.kill()
+        deadline = time.monotonic() + END_S
+        while any(running.process.poll() is None for running in self.running.values()) and time.monotonic() < deadline:
+            _wait(running for running in self.running.values() if running.process.poll() is None)
+        for trial_id, running in list(self.running.items()):
+            if self.store.outcome(trial_id) is not None:  # it had ended by itself
+                self._end(self.trials[trial_id], 0, is_overdue=False)
+            else:
+                running.process.close()
+                self.retries.append(self.trials[trial_id])
+                del self.running[trial_id]
+        for trial in self.retries:
+            self.trials[trial.id] = replace(
+                trial,
+                state=TrialState.STOPPING,
+                measurements=tuple(read_measurements(self.store.trial_folder(trial.id))),
+                reason="cut short: the study's time was over (tuning.max_duration_s)",
+            )
+            self.store.save_trial(self.trials[trial.id])
+        logger.warning("%s", self._how_time_ran_out())
+
+    def _how_time_ran_out(self) -> str:
+        finished = sum(trial.state.is_final for trial in self.trials.values())
+        return (
+            f"The study's time is over: it ran {self.limits.study_s:.1f} s (tuning.max_duration_s is "
+            f"{self.settings.max_duration_s:g}); {finished} of {self.settings.max_trial_count} trials have ended, "
+            f"{len(self.retries)} cut short. With a larger limit the study goes on where it is"
+        )
 
     def _judged(self, trial: Trial, outcome: Mapping[str, Any]) -> Trial:
         """The trial with its result, or with the reason why it has none."""
@@ -230,6 +289,9 @@ class _Controller:
 
     def _failure(self) -> TrainingFailed | UserCodeError:
         failed = [trial for trial in self.study.trials if trial.state is TrialState.INFEASIBLE]
+        time_is_over = f". {self._how_time_ran_out()}" if self.limits.is_study_over() else ""
+        if not failed:
+            return TrainingFailed(f"no trial has a result{time_is_over}")
         by_reason: dict[str, list[str]] = {}
         for trial in failed:
             by_reason.setdefault(trial.reason, []).append(str(trial.id))
@@ -239,6 +301,7 @@ class _Controller:
             "none succeeded" if self.study.best is None else "which is the limit (tuning.max_failed_trial_count)"
         )
         message = f"{len(failed)} of {len(self.trials)} trials failed, {succeeded}: {reasons}. Log of the last: {log}"
+        message += time_is_over
         if trace := failed[-1].user_traceback:
             return UserCodeError(message, user_traceback=trace)
         return TrainingFailed(message)

@@ -26,6 +26,10 @@ class Condition:
     parent: str
     values: tuple[Value, ...]
 
+    def is_met(self, chosen: Mapping[str, Value]) -> bool:
+        """Whether the parent counts in `chosen` and has one of the values."""
+        return self.parent in chosen and chosen[self.parent] in self.values
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -51,6 +55,16 @@ class Parameter:
         """Where `value` lies between 0 and 1, on the parameter's scale."""
         points = self.points()
         return points.index(value) / max(1, len(points) - 1)
+
+    def share(self, value: Value) -> float:
+        """The middle of the part of the unit interval that `value` has; all parts are equal on the scale."""
+        points = self.points()
+        return (points.index(value) + 0.5) / len(points)
+
+    def at(self, share: float) -> Value:
+        """The value whose part of the unit interval holds `share`."""
+        points = self.points()
+        return points[min(int(share * len(points)), len(points) - 1)]
 
     def marks(self) -> tuple[Value, ...]:
         """Values to write beside an axis."""
@@ -80,6 +94,15 @@ class DoubleParameter(Parameter):
         """Where `value` lies between 0 and 1, on the parameter's scale."""
         return _share(float(value), self.min_value, self.max_value, self.scale_type)
 
+    def share(self, value: Value) -> float:
+        """The same as its position: the parts have no width."""
+        return self.position(value)
+
+    def at(self, share: float) -> Value:
+        """The value at this position."""
+        value = _value_at(share, self.min_value, self.max_value, self.scale_type)
+        return min(max(value, self.min_value), self.max_value)  # rounding must not leave the range
+
     def marks(self) -> tuple[Value, ...]:
         """The bounds."""
         return (self.min_value, self.max_value)
@@ -104,6 +127,15 @@ class IntegerParameter(Parameter):
     def position(self, value: Value) -> float:
         """Where `value` lies between 0 and 1, on the parameter's scale."""
         return _share(float(value), self.min_value, self.max_value, self.scale_type)
+
+    def share(self, value: Value) -> float:
+        """The middle of the part that `value` has."""
+        return _share(float(value), self.min_value - 0.5, self.max_value + 0.5, self.scale_type)
+
+    def at(self, share: float) -> Value:
+        """The value whose part holds `share`."""
+        value = round(_value_at(share, self.min_value - 0.5, self.max_value + 0.5, self.scale_type))
+        return min(max(value, self.min_value), self.max_value)
 
     def marks(self) -> tuple[Value, ...]:
         """The bounds."""
@@ -219,6 +251,14 @@ def _share(value: float, low: float, high: float, scale: ScaleType) -> float:
     return 1 - math.log((low + high - value) / low) / math.log(high / low)
 
 
+def _value_at(share: float, low: float, high: float, scale: ScaleType) -> float:
+    if scale is ScaleType.UNIT_LINEAR_SCALE:
+        return low + share * (high - low)
+    if scale is ScaleType.UNIT_LOG_SCALE:
+        return float(low * (high / low) ** share)
+    return float(low + high - low * (high / low) ** (1 - share))
+
+
 def _start(parameter: Parameter, params: Mapping[str, Value]) -> Value:
     value = params[parameter.name] if parameter.default_value is None else parameter.default_value
     if not parameter.contains(value):
@@ -227,9 +267,7 @@ def _start(parameter: Parameter, params: Mapping[str, Value]) -> Value:
 
 
 def _counts(parameter: Parameter, chosen: Mapping[str, Value]) -> bool:
-    if parameter.when is None:
-        return True
-    return parameter.when.parent in chosen and chosen[parameter.when.parent] in parameter.when.values
+    return parameter.when is None or parameter.when.is_met(chosen)
 
 
 _PARENT_KEY: dict[type[Parameter], str] = {

@@ -62,6 +62,10 @@ class TuningSettings:
         parallel_trial_count: Trials that run at the same time, each in its own process.
         max_failed_trial_count: The study fails once so many trials failed; 0 lets it go on as long as one has
             succeeded, and gives up when the first five all fail.
+        max_duration_s: Seconds that the study may run, all processes that ran it together; 0 for no limit. Then it
+            ends with the best trial so far.
+        max_trial_duration_s: Seconds that a trial may run, all its attempts together; 0 for no limit. Then it is ended
+            and counts as failed.
         median_stopping: Stop a trial whose best value is worse than the median of the finished trials' averages.
         median_stopping_min_trials: Trials that finish in full before any is stopped.
         measurement_selection: LAST_MEASUREMENT agrees with the model that is kept.
@@ -76,6 +80,8 @@ class TuningSettings:
     max_trial_count: int = 8
     parallel_trial_count: int = 2
     max_failed_trial_count: int = 0
+    max_duration_s: float = 0.0
+    max_trial_duration_s: float = 0.0
     median_stopping: bool = False
     median_stopping_min_trials: int = 5
     measurement_selection: MeasurementSelection = MeasurementSelection.LAST_MEASUREMENT
@@ -109,6 +115,10 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < _LEAST[name]:
             raise InvalidSetting(f"tuning.{name} must be a whole number of at least {_LEAST[name]}, got {value!r}")
         return int(value)
+    if name in _SECONDS:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise InvalidSetting(f"tuning.{name} must be a number of seconds, 0 for no limit, got {value!r}")
+        return float(value)
     kind = _TYPES[name]
     if not isinstance(value, kind) or value == "":
         raise InvalidSetting(f"tuning.{name} must be {_WORDS[kind]}, got {value!r}")
@@ -134,6 +144,7 @@ _LEAST = {
     "median_stopping_min_trials": 1,
     "seed": 0,
 }
+_SECONDS = ("max_duration_s", "max_trial_duration_s")
 _TYPES: dict[str, type] = {"metric": str, "median_stopping": bool, "start_from_params": bool, "search_space": Mapping}
 _WORDS: dict[type, str] = {str: "a name", bool: "true or false", Mapping: "a mapping of parameter names"}
 
@@ -177,7 +188,7 @@ class Trial:
     Args:
         id: Counts from 1.
         attempt: Above 1 for a trial that was cut short and started again with the same parameters.
-        reason: Why a trial failed, in one line.
+        reason: Why a trial failed or was cut short, in one line.
         is_stopped_early: Ended by the stopping rule; its final measurement is where it stood then.
     """
 
@@ -276,9 +287,15 @@ class Study:
         }
         if settings.median_stopping:
             spec["medianAutomatedStoppingSpec"] = {"useElapsedDuration": False}
+        if settings.max_duration_s:
+            spec["studyStoppingConfig"] = {
+                "maximumRuntimeConstraint": {"maxDuration": f"{settings.max_duration_s:.3f}s"}
+            }
         best = self.best
+        trial_job = {"scheduling": {"timeout": f"{settings.max_trial_duration_s:.3f}s"}}
         return {
             "studySpec": spec,
+            **({"trialJobSpec": trial_job} if settings.max_trial_duration_s else {}),
             "maxTrialCount": settings.max_trial_count,
             "parallelTrialCount": settings.parallel_trial_count,
             "maxFailedTrialCount": settings.max_failed_trial_count,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainwright_components.hyperparameter_tune.parameters import Parameter, Value
-from trainwright_components.hyperparameter_tune.study import Goal, Study, Trial
+from trainwright_components.hyperparameter_tune.study import Goal, Study, Trial, TrialState
 from trainwright_components.hyperparameter_tune.suggestions import Suggestions
 from trainwright_components.reports import Report
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TOO_FEW = "Too few different results to say which parameter matters."
+_STATES = {TrialState.STOPPING: "cut short"}
 _NOT_SET = -0.08  # a condition left the parameter out: below the axis
 
 
@@ -47,7 +48,7 @@ def study_report(study: Study) -> str:
 
 
 def _row(trial: Trial, study: Study) -> list[Value | None]:
-    state = "stopped early" if trial.is_stopped_early else trial.state.value.lower()
+    state = "stopped early" if trial.is_stopped_early else _STATES.get(trial.state, trial.state.value.lower())
     numbers = [trial.value(study.settings.metric), trial.seconds]
     return [trial.id, state, *numbers, *(trial.params.get(name) for name in study.space.names), trial.reason]
 
@@ -59,6 +60,8 @@ def _settings(study: Study) -> dict[str, Value | None]:
         "max_trial_count": settings.max_trial_count,
         "parallel_trial_count": settings.parallel_trial_count,
         "max_failed_trial_count": settings.max_failed_trial_count,
+        "max_duration_s": settings.max_duration_s,
+        "max_trial_duration_s": settings.max_trial_duration_s,
         "median_stopping": settings.median_stopping,
         "measurement_selection": settings.measurement_selection.value,
         "seed": settings.seed,

@@ -1,9 +1,9 @@
-"""Where the next point comes from: Optuna, fed from our own trials. Optuna's names do not leave this module."""
+"""Where the next point comes from. Random points and importances are Optuna's, whose names do not leave this module."""
 
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -20,11 +20,12 @@ from trainwright_components.hyperparameter_tune.parameters import (
     ScaleType,
     Value,
 )
-from trainwright_components.hyperparameter_tune.study import Algorithm, Trial, TuningSettings
+from trainwright_components.hyperparameter_tune.study import Algorithm, Goal, Trial, TuningSettings
+from trainwright_components.hyperparameter_tune.tree_parzen import first_point, next_point
 
 T = TypeVar("T")
 
-MAX_STARTUP_TRIALS = 10
+MAX_STARTUP_TRIALS = 5
 MIN_STARTUP_TRIALS = 3
 
 
@@ -41,8 +42,9 @@ class Suggestions:
         self._settings = settings
         self._study = optuna.create_study(direction=settings.goal.value.lower())
         self._numbers: dict[int, int] = {}
+        self._points: dict[int, tuple[Mapping[str, Value], float | None]] = {}
         for trial in trials:
-            self._restore(trial)
+            self.learn(trial)
 
     def suggest(self, trial_id: int) -> dict[str, Value]:
         """The point for a new trial.
@@ -54,7 +56,11 @@ class Suggestions:
             for point in islice(self._space.grid(), trial_id - 1, None):
                 return point
             raise LookupError(trial_id)
-        self._study.sampler = _sampler(self._settings, trial_id)
+        if self._settings.algorithm is Algorithm.TPE:
+            point = self._promising(trial_id)
+            self._points[trial_id] = point, None
+            return point
+        self._study.sampler = optuna.samplers.RandomSampler(seed=_seed(self._settings, trial_id))
         asked = self._study.ask()
         self._numbers[trial_id] = asked.number
         return self._space.choose(lambda parameter: _decode(parameter, _suggest(asked, parameter)))
@@ -63,12 +69,27 @@ class Suggestions:
         """Take in a trial that ended, whoever chose its point."""
         number = self._numbers.get(trial.id)
         value = trial.value(self._settings.metric)
+        self._points[trial.id] = self._own(trial), value
         if number is None:
             self._restore(trial)
         elif value is None:
             self._study.tell(number, state=optuna.trial.TrialState.FAIL)
         else:
             self._study.tell(number, value)
+
+    def _promising(self, trial_id: int) -> dict[str, Value]:
+        settings = self._settings
+        count = max(MIN_STARTUP_TRIALS, min(MAX_STARTUP_TRIALS, settings.max_trial_count // 4))
+        known = [self._points[known_id] for known_id in sorted(self._points) if known_id != trial_id]
+        sign = -1 if settings.goal is Goal.MAXIMIZE else 1
+        rated = sorted(((sign * value, at) for at, (_, value) in enumerate(known) if value is not None))
+        if trial_id <= count or len(rated) < MIN_STARTUP_TRIALS:
+            return first_point(self._space, index=trial_id - 1, count=count, seed=settings.seed)
+        others = [point for point, value in known if value is None]
+        return next_point(self._space, [known[at][0] for _, at in rated], others, seed=(settings.seed, trial_id))
+
+    def _own(self, trial: Trial) -> dict[str, Value]:
+        return {name: value for name, value in trial.params.items() if name in self._space.names}
 
     def importances(self) -> dict[str, float]:
         """Share of each parameter in the differences between results; empty when there is too little to say."""
@@ -85,7 +106,7 @@ class Suggestions:
         value = trial.value(self._settings.metric)
         states = optuna.trial.TrialState
         state = states.RUNNING if not trial.state.is_final else states.FAIL if value is None else states.COMPLETE
-        point = {name: value for name, value in trial.params.items() if name in self._space.names}
+        point = self._own(trial)
         frozen = optuna.trial.create_trial(
             state=state,
             value=value if state == states.COMPLETE else None,
@@ -96,14 +117,8 @@ class Suggestions:
         self._study.add_trial(frozen)
 
 
-def _sampler(settings: TuningSettings, trial_id: int) -> optuna.samplers.BaseSampler:
-    seed = random.Random(f"{settings.seed}:{trial_id}").getrandbits(32)  # noqa: S311  repeatable on purpose
-    if settings.algorithm is Algorithm.RANDOM_SEARCH:
-        return optuna.samplers.RandomSampler(seed=seed)
-    startup = max(MIN_STARTUP_TRIALS, min(MAX_STARTUP_TRIALS, settings.max_trial_count // 4))
-    return _quietly(
-        lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True)
-    )
+def _seed(settings: TuningSettings, trial_id: int) -> int:
+    return random.Random(f"{settings.seed}:{trial_id}").getrandbits(32)  # noqa: S311  repeatable on purpose
 
 
 def _quietly(call: Callable[[], T]) -> T:

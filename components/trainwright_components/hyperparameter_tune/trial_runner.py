@@ -23,6 +23,10 @@ class RunningTrial(Protocol):
         """The exit code, negative for a signal; None while the trial runs."""
         ...
 
+    def kill(self) -> None:
+        """End the trial and all its processes at once, whatever it does; `poll` tells when it has ended."""
+        ...
+
     def close(self) -> None:
         """End the trial if it still runs."""
         ...

@@ -1,5 +1,6 @@
 """The study's folder: a record per trial, written whole before and after it runs, so that a kill loses no result.
 
+durations.json          seconds that the study and its unfinished trials have run so far
 study.json              settings, space and all trials, for people and other tools
 trials/3/trial.json     what the controller knows of the trial; the truth that a resumed study starts from
 trials/3/...            what the trial itself leaves: log.txt, measurements.jsonl, outcome.json, model/
@@ -8,7 +9,7 @@ trials/3/...            what the trial itself leaves: log.txt, measurements.json
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trainwright_components.hyperparameter_tune.study import Study, Trial, Trial
 
 STUDY_FILE = "study.json"
 _TRIAL_FILE = "trial.json"
+_DURATIONS_FILE = "durations.json"
 _LOCK_FILE = ".lock"
 
 
@@ -66,6 +68,18 @@ class TrialStore:
         """Write the record for people and other tools."""
         write_whole(self.folder / STUDY_FILE, json.dumps(study.to_vertex(), indent=1))
 
+    def durations(self) -> tuple[float, dict[int, float]]:
+        """Seconds that the study has run, and its unfinished trials by id."""
+        file = self.folder / _DURATIONS_FILE
+        if not file.is_file():
+            return 0.0, {}
+        record = json.loads(file.read_text())
+        return float(record["study"]), {int(trial): float(seconds) for trial, seconds in record["trials"].items()}
+
+    def save_durations(self, study_s: float, trials_s: Mapping[int, float]) -> None:
+        """Record how long the study and its unfinished trials have run."""
+        write_whole(self.folder / _DURATIONS_FILE, json.dumps({"study": study_s, "trials": dict(trials_s)}))
+
     def make_room_for(self, study: Study) -> None:
         """Keep what the folder holds of the same study; clear away another one that has no results.
 
@@ -84,6 +98,7 @@ class TrialStore:
                 "go on with the same, or name a new folder"
             )
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
+        (self.folder / _DURATIONS_FILE).unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

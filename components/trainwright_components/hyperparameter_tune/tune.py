@@ -111,7 +111,7 @@ def _tune(
     settings: TuningSettings,
 ) -> TuningResult:
     with WarmParent.connect_or_start() as parent:
-        defaults, own_space = _describe(parent, module)
+        defaults, own_space = _describe(parent, module, settings)
         base = {**defaults, **params}
         space = parse_space(settings.search_space or own_space)
         check_names(space, defaults)
@@ -157,13 +157,22 @@ def _result(study: Study, store: TrialStore, base: Mapping[str, Any], model_fold
     )
 
 
-def _describe(parent: WarmParent, module: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _describe(
+    parent: WarmParent, module: str | Path, settings: TuningSettings
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """`DEFAULT_PARAMS` and `SEARCH_SPACE`, read in a process that has TensorFlow."""
+    limit = min(filter(None, (settings.max_trial_duration_s, settings.max_duration_s)), default=None)
     with tempfile.TemporaryDirectory(prefix="trainwright-tune-") as folder:
         output, log = Path(folder, "module.json"), Path(folder, "log.txt")
         arguments = {"module": str(module), "output": str(output)}
         with parent.spawn(f"{_HERE}.training_objective:describe_module", arguments, log=log) as child:
-            code = child.wait()
+            try:
+                code = child.wait(limit)
+            except TimeoutError as error:
+                raise TrainingFailed(
+                    f"importing {module} took longer than {limit:g} s, "
+                    "the limit of tuning.max_trial_duration_s or tuning.max_duration_s"
+                ) from error
         if not output.is_file():
             raise InvalidModule(f"importing {module} ended with exit code {code}: {log.read_text().strip()[-2000:]}")
         found = json.loads(output.read_text())

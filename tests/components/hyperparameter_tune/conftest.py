@@ -13,7 +13,8 @@ from trainwright_components.hyperparameter_tune.study import Study, TuningSettin
 from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
 
 OBJECTIVES = '''
-import os, signal, time
+import ctypes, os, signal, subprocess, time
+from trainwright_components.cluster.warm import WarmParent
 
 def parabola(trial):
     """Largest, 0, at x = 3."""
@@ -68,6 +69,27 @@ def meet(trial, folder, others):
     while len(os.listdir(folder)) < others and time.monotonic() < deadline:
         time.sleep(0.01)
     return {"score": float(len(os.listdir(folder)))}
+
+def hang(trial, at, way):
+    """Returns its x, except at one value: there it never ends, in Python, or in C with SIGTERM blocked and the GIL."""
+    if trial.params["x"] == at:
+        trial.report(1, {"score": 99.0})
+        if way == "c":
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            ctypes.PyDLL(None).sleep(600)
+        time.sleep(600)
+    return {"score": float(trial.params["x"])}
+
+def hang_with_helpers(trial, at, folder):
+    """Hangs at one value together with a process, one in a session of its own, its child, and a cluster's member."""
+    if trial.params["x"] == at:
+        note = f"touch {folder}/$$; "
+        sleeper = ["sh", "-c", f"{note} exec sleep 600"]
+        subprocess.Popen(sleeper)
+        subprocess.Popen(["sh", "-c", f"{note} sh -c '{note} exec sleep 600'; true"], start_new_session=True)
+        member = WarmParent.connect_or_start().spawn("subprocess:run", {"args": sleeper}, log=trial.folder / "member")
+        member.wait()
+    return {"score": float(trial.params["x"])}
 
 def wait_for(trial, folder, count):
     """Notes that it began; the first `count` trials end at once, the others wait for a file named go."""

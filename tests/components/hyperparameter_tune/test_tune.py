@@ -11,7 +11,7 @@ import pytest
 from kfp import dsl
 
 from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
-from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
+from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.hyperparameter_tune.component import hyperparameter_tune
 from trainwright_components.hyperparameter_tune.tune import tune_model
 
@@ -127,6 +127,35 @@ def test_an_error_in_every_trial_shows_the_users_own_lines(digits_dataset: Path,
         tune_model(module, digits_dataset, tmp_path / "study", training={"epochs": 1}, tuning=TUNING)
     assert 'context.params["unit"]' in caught.value.user_traceback
     assert "keras/src" not in caught.value.user_traceback
+
+
+def test_a_model_that_hangs_in_c_with_sigterm_blocked_costs_its_trial_alone(
+    digits_dataset: Path, tmp_path: Path
+) -> None:
+    hang = """    if context.params["units"] == 2:
+        import ctypes, signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        ctypes.PyDLL(None).sleep(600)
+    model = keras.Model("""
+    module = tmp_path / "hanging.py"
+    module.write_text(MODULE.replace("    model = keras.Model(", hang))
+    tuning = {**TUNING, "max_trial_duration_s": 6, "parallel_trial_count": 2}
+    result = tune_model(module, digits_dataset, tmp_path / "study", training={"epochs": 1}, tuning=tuning)
+    assert result.best_params["units"] == 32
+    assert [trial.reason for trial in result.study.trials] == [
+        "the trial ran longer than 6 s (tuning.max_trial_duration_s) and was ended",
+        "",
+    ]
+    assert result.numbers()["failed_trials"] == 1
+
+
+def test_a_module_that_hangs_on_import_is_given_up_at_the_limit(digits_dataset: Path, tmp_path: Path) -> None:
+    module = tmp_path / "endless.py"
+    module.write_text("import time; time.sleep(600)")
+    with pytest.raises(
+        TrainingFailed, match=r"importing .*endless.py took longer than 1 s, the limit of tuning\.max_t"
+    ):
+        tune_model(module, digits_dataset, tmp_path / "study", tuning={**TUNING, "max_trial_duration_s": 1})
 
 
 def test_the_controller_does_not_import_tensorflow() -> None:

@@ -1,0 +1,164 @@
+"""Limits of time: trials that hang in every way, what they leave behind, the study's own limit, and kill -9 between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from google.cloud.aiplatform_v1.types import CustomJobSpec, StudySpec
+from google.protobuf import json_format
+
+from trainwright_components.errors import InvalidSetting, TrainingFailed
+from trainwright_components.hyperparameter_tune.study import Study, TrialState, TuningSettings
+from trainwright_components.hyperparameter_tune.study_report import study_report
+
+RunStudy = Callable[..., Study]
+
+ONE_TO_FOUR = {"x": {"type": "discrete", "values": [1, 2, 3, 4]}}
+GRID: dict[str, Any] = {"algorithm": "GRID_SEARCH", "max_trial_count": 4}
+INFEASIBLE, STOPPING, SUCCEEDED = TrialState.INFEASIBLE, TrialState.STOPPING, TrialState.SUCCEEDED
+
+
+def states(study: Study) -> list[TrialState]:
+    return [trial.state for trial in study.trials]
+
+
+@pytest.mark.parametrize(("way", "parallel"), [("python", 1), ("c", 2)])
+def test_a_trial_that_hangs_is_ended_at_its_limit_and_the_study_goes_on(
+    tune: RunStudy, way: str, parallel: int
+) -> None:
+    options = {"at": 2, "way": way}
+    study = tune("hang", ONE_TO_FOUR, options=options, max_trial_duration_s=1, parallel_trial_count=parallel, **GRID)
+    hung = study.trials[1]
+    assert states(study) == [SUCCEEDED, INFEASIBLE, SUCCEEDED, SUCCEEDED]
+    assert hung.reason == "the trial ran longer than 1 s (tuning.max_trial_duration_s) and was ended"
+    assert (hung.attempt, len(hung.measurements)) == (1, 1)
+    assert hung.seconds is not None
+    assert 1 <= hung.seconds < 10
+    assert study.best is not None
+    assert study.best.params == {"x": 4}, "the 99 that the hung trial reported does not count"
+
+
+def test_a_hung_trial_takes_its_helpers_with_it(tune: RunStudy, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    options = {"at": 1, "folder": str(pids)}
+    grid = {**GRID, "max_trial_count": 2}
+    study = tune("hang_with_helpers", ONE_TO_FOUR, options=options, max_trial_duration_s=2, **grid)
+    assert states(study) == [INFEASIBLE, SUCCEEDED]
+    helpers = [int(file.name) for file in pids.iterdir()]
+    assert len(helpers) == 4
+    assert not [pid for pid in helpers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+def test_the_limit_of_the_study_ends_it_with_the_best_so_far_and_a_larger_one_goes_on(
+    tune: RunStudy, tmp_path: Path
+) -> None:
+    options = {"at": 2, "way": "python"}
+    began = time.monotonic()
+    study = tune("hang", ONE_TO_FOUR, options=options, max_duration_s=1.5, parallel_trial_count=1, **GRID)
+    assert 1.5 <= time.monotonic() - began < 10
+    assert states(study) == [SUCCEEDED, STOPPING]
+    assert study.best is not None
+    assert study.best.params == {"x": 1}
+    assert study.trials[1].reason == "cut short: the study's time was over (tuning.max_duration_s)"
+    assert "<td>cut short</td>" in study_report(study)
+
+    again = tune("hang", ONE_TO_FOUR, options=options, max_duration_s=1.5, parallel_trial_count=1, **GRID)
+    assert again.trials == study.trials, "its time is still over"
+
+    limits = {"max_duration_s": 60, "max_trial_duration_s": 2}
+    more = tune("hang", ONE_TO_FOUR, options=options, **limits, **GRID)
+    assert states(more) == [SUCCEEDED, INFEASIBLE, SUCCEEDED, SUCCEEDED]
+    assert more.trials[1].attempt == 2
+    seconds = more.trials[1].seconds
+    assert seconds is not None
+    assert seconds < 1.9, "what it ran before the study was cut short counts"
+
+
+def test_a_study_whose_time_is_over_before_any_trial_has_a_result_says_so(tune: RunStudy) -> None:
+    expected = (
+        r"no trial has a result\. The study's time is over: it ran 1\.\d s \(tuning.max_duration_s is 1\); "
+        r"0 of 4 trials have ended, 1 cut short\. With a larger limit the study goes on where it is"
+    )
+    for _ in range(2):  # the second finds its time over
+        with pytest.raises(TrainingFailed, match=expected):
+            tune("hang", ONE_TO_FOUR, options={"at": 1, "way": "c"}, max_duration_s=1, parallel_trial_count=1, **GRID)
+
+
+def test_a_study_of_trials_that_all_hang_gives_up_with_the_reason(tune: RunStudy) -> None:
+    with pytest.raises(TrainingFailed, match=r"1 of 1 trials failed, none succeeded: the trial ran longer than 0.5 s"):
+        tune(
+            "hang",
+            {"x": {"type": "discrete", "values": [1]}},
+            options={"at": 1, "way": "c"},
+            max_trial_duration_s=0.5,
+            algorithm="GRID_SEARCH",
+            max_trial_count=1,
+        )
+
+
+CONTROLLER = """
+import json, sys
+from pathlib import Path
+from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.hyperparameter_tune.controller import run_study
+from trainwright_components.hyperparameter_tune.space_parsing import parse_space
+from trainwright_components.hyperparameter_tune.study import TuningSettings
+from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
+
+objectives, folder = sys.argv[1:]
+limits = {"max_trial_count": 2, "parallel_trial_count": 1, "max_trial_duration_s": 3, "max_duration_s": 60}
+settings = TuningSettings.from_mapping({"metric": "score", "goal": "MAXIMIZE", "algorithm": "GRID_SEARCH", **limits})
+space = parse_space({"x": {"type": "discrete", "values": [1, 2]}})
+with WarmParent.start(preload=()) as parent:
+    runner = ForkedTrials(parent=parent, objective=f"{objectives}:hang", options={"at": 1, "way": "c"})
+    study = run_study(Path(folder, "study"), space, settings, runner)
+    hung, other = study.trials
+    print(json.dumps([hung.state, hung.attempt, hung.seconds, other.state]))
+"""
+
+
+def test_after_kill_9_the_time_that_has_passed_still_counts(objectives: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CONTROLLER, str(objectives), str(tmp_path)]
+    durations = tmp_path / "study" / "durations.json"
+
+    def passed() -> float:
+        return float(json.loads(durations.read_text())["trials"].get("1", 0.0)) if durations.is_file() else 0.0
+
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as controller:
+        deadline = time.monotonic() + 60
+        while passed() < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        controller.send_signal(signal.SIGKILL)
+    before = passed()
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    first, attempt, seconds, second = json.loads(said)
+    assert [first, attempt, second] == ["INFEASIBLE", 2, "SUCCEEDED"]
+    assert seconds < 3 - before + 0.9, "a whole limit anew would be three seconds"
+    assert json.loads(durations.read_text())["study"] >= 3
+    assert json.loads(durations.read_text())["trials"] == {}
+
+
+def test_the_record_says_the_limits_as_vertex_does(tune: RunStudy, tmp_path: Path) -> None:
+    tune("as_told", ONE_TO_FOUR, max_duration_s=90, max_trial_duration_s=7.5, **GRID)
+    record = json.loads((tmp_path / "study" / "study.json").read_text())
+    spec = StudySpec(json_format.ParseDict(record["studySpec"], StudySpec.pb()()))
+    assert spec.study_stopping_config.maximum_runtime_constraint.max_duration.seconds == 90
+    job = CustomJobSpec(json_format.ParseDict(record["trialJobSpec"], CustomJobSpec.pb()()))
+    assert job.scheduling.timeout.total_seconds() == 7.5
+
+
+@pytest.mark.parametrize("name", ["max_duration_s", "max_trial_duration_s"])
+@pytest.mark.parametrize("value", [-1, "60s", True, float("nan"), float("inf")])
+def test_a_limit_that_is_not_a_number_of_seconds_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidSetting, match=rf"tuning\.{name} must be a number of seconds, 0 for no limit, got"):
+        TuningSettings.from_mapping({name: value})
