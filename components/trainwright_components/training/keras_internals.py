@@ -181,18 +181,39 @@ class _OpsOverReplicas:
         context.merge_call(meet, args=(condition, when_true, when_false))
 
 
+def each_metric(metrics: Iterable[Any]) -> Iterator[Any]:
+    """`metrics` and those that they hold, which come first."""
+    for metric in metrics:
+        yield from each_metric(getattr(metric, "metrics", ()))
+        yield metric
+
+
 @contextmanager
 def weighing_losses(model: "keras.Model", weight: Callable[[], Any]) -> Iterator[None]:
-    """Have the losses of single outputs, which Keras counts alike for each batch, counted with `weight()`."""
+    """Have means of numbers that steps give once for a batch, such as losses, count each with `weight()`."""
+    import keras
+
     compiled = getattr(model, "_compile_loss", None)
+    of_losses = compiled.metrics if compiled is not None else []
+    means = [
+        metric
+        for metric in {id(one): one for one in [*of_losses, *each_metric(model.metrics)]}.values()
+        if type(metric).update_state is keras.metrics.Mean.update_state
+    ]
     with ExitStack() as stack:
-        for metric in compiled.metrics if compiled is not None else ():
+        for metric in means:
             stack.enter_context(replaced(metric, "update_state", _counted(metric.update_state, weight)))
         yield
 
 
 def _counted(update: Callable[..., Any], weight: Callable[[], Any]) -> Callable[..., Any]:
-    return lambda value, sample_weight=None: update(value, weight() if sample_weight is None else sample_weight)
+    import tensorflow as tf
+
+    def count(values: Any, sample_weight: Any = None) -> Any:
+        is_one_number = sample_weight is None and tf.convert_to_tensor(values).shape.rank == 0
+        return update(values, weight() if is_one_number else sample_weight)
+
+    return count
 
 
 def _combined(apply: Callable[..., Any], meeting: Meeting) -> Callable[..., Any]:

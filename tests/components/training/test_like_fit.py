@@ -99,7 +99,7 @@ def assert_like(result: TrainingResult, fitted: Fitted, *, atol: float = 1e-6) -
 
 
 MODELS = "dense batch_norm convolution recurrent attention subclassed several"
-STEPS = "own_step own_loss adds_loss two_optimizers eager several_steps xla"
+STEPS = "own_step guide only_loss own_loss adds_loss two_optimizers eager several_steps xla"
 LOSSES = "masked constrained measured sum mean_of_weights scalar_loss"
 OPTIMIZERS = "accumulation clipvalue global_clipnorm ema ema_overwrite weight_decay loss_scale loss_scale_factor"
 NUMBERS = "bfloat16 float16"
@@ -113,7 +113,7 @@ def kinds(often: str, *, of: str = KINDS, without: str = "") -> Any:
     return pytest.mark.parametrize("kind", [pytest.param(kind, marks=marks[kind]) for kind in chosen])
 
 
-@kinds("dense batch_norm recurrent attention several own_step eager several_steps")
+@kinds("dense batch_norm recurrent attention several own_step guide eager several_steps")
 def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     module, params = module_of(kind)
     result = run_training(load_module(module), tiny_dataset, tmp_path / "model", params=params, settings=SETTINGS)
@@ -122,14 +122,19 @@ def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset:
 
 # On replicas the same holds, except for Dropout, which draws for the rows of one replica, and for BatchNorm that is not
 # synchronized, which sees the rows of one, and for a loss that is one number, which takes the mean weight of its rows.
-@kinds("own_loss masked accumulation", without="batch_norm scalar_loss subclassed clipvalue global_clipnorm")
+@kinds(
+    "guide only_loss own_loss masked accumulation",
+    without="batch_norm scalar_loss subclassed clipvalue global_clipnorm",
+)
 @pytest.mark.usefixtures("warm_parent")
 def test_on_two_logical_devices(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     assert_like_on(kind, {"chief": 1}, {"logical_devices": 2}, fitted, tiny_dataset, tmp_path)
 
 
 @kinds(
-    "convolution own_step", of=f"{MODELS} {STEPS} masked accumulation loss_scale", without="batch_norm subclassed xla"
+    "convolution own_step guide",
+    of=f"{MODELS} {STEPS} masked accumulation loss_scale",
+    without="batch_norm subclassed xla",
 )
 @pytest.mark.usefixtures("warm_parent")
 def test_on_two_workers(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:

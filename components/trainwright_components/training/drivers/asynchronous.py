@@ -7,7 +7,7 @@ checkpoint, a metric or a callback sees one state.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
+from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers, flatten_logs
 from trainwright_components.training.keras_internals import build_variables
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class AsynchronousDriver:
         counts, logs = zip(*(result.get() for result in results), strict=True)
         metrics = work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)])
         users = logs[-1] if isinstance(logs[-1], dict) else {}
-        return as_numbers({**users, **metrics})
+        return as_numbers({**flatten_logs(users), **metrics})
 
     def _portions(self, batches: Iterator[Any], count: int) -> Iterator[Any]:
         """`count` batches as the rows of several, one after the other; only the last of a portion may be partial."""

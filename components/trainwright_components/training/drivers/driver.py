@@ -42,10 +42,18 @@ class Driver(Protocol):
         """Begin to count metrics from nothing."""
 
 
-def as_numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+def flatten_logs(logs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Logs of a step with nested ones in the place of their name, as Keras' `fit` reports them."""
+    flat: dict[str, Any] = {}
+    for name, value in (logs or {}).items():
+        flat.update(flatten_logs(value) if isinstance(value, Mapping) else {name: value})
+    return flat
+
+
+def as_numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """Logs of a step as plain numbers; a metric of several numbers, such as one per class, becomes `name_0` and on."""
     numbers: dict[str, float] = {}
-    for name, value in logs.items():
+    for name, value in flatten_logs(logs).items():
         values = np.asarray(value, np.float64)
         if values.ndim == 0:
             numbers[name] = float(values)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
+from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
 from trainwright_components.training.keras_internals import (
     Meeting,
     Reduce,
@@ -51,6 +52,7 @@ class ReplicaSteps:
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
         self.sums = SparseSums(model.train_step)
+        self.train_logs, self.test_logs = StepLogs(), StepLogs()
         self._optimizers = optimizers_of(model)
         self._state = [one for one in state_variables(model) if one.dtype.startswith(("float", "bfloat"))]
 
@@ -58,6 +60,7 @@ class ReplicaSteps:
     def together(self) -> Iterator[None]:
         """Enter around `strategy.run` of a step."""
         with (
+            watching_results(self._model),
             reduced_by(_over_replicas),
             weighing_losses(self._model, lambda: _current.share.part),
             meeting(self._optimizers, _GlobalBatch(self.sums)),
@@ -65,19 +68,19 @@ class ReplicaSteps:
             yield
 
     def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Take one optimizer step; returns this replica's part of the logs that are no metric."""
+        """Take one optimizer step; returns this replica's part of the logs that are no results of metrics."""
         import tensorflow as tf
 
         before = [tf.identity(variable.value) for variable in self._state]
         with self._counting(global_rows, own_rows):
             logs = self._model.train_step(self.sums.begin(data))
             self._average_state(before)
-            return self._own_logs(logs)
+            return self.train_logs.own_part(logs, _current.share.part)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Count this replica's share in the metrics; returns its part of the logs that are no metric."""
+        """Count this replica's share in the metrics; returns its part of the logs that are no results."""
         with self._counting(global_rows, own_rows):
-            return self._own_logs(self._model.test_step(data))
+            return self.test_logs.own_part(self._model.test_step(data), _current.share.part)
 
     @contextmanager
     def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:
@@ -95,12 +98,6 @@ class ReplicaSteps:
             _current.share = None
         for variable, value in zip(metrics, before, strict=True):
             variable.assign(tf.where(share.is_empty, value, variable.value))
-
-    def _own_logs(self, logs: Any) -> dict[str, Any]:
-        import tensorflow as tf
-
-        part = _current.share.part
-        return {name: part * tf.cast(value, tf.float32) for name, value in logs.items()}
 
     def _average_state(self, before: Sequence[Any]) -> None:
         """Give all replicas the same BatchNorm averages; Keras leaves each replica with its own."""

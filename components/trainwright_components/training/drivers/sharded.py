@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.training.drivers.driver import Driver, Signals
+from trainwright_components.training.drivers.driver import Driver, Signals, flatten_logs
 from trainwright_components.training.drivers.synchronous import symbols_of
 from trainwright_components.training.keras_internals import build_variables
 from trainwright_components.training.strategies.sharding import VariableSharding
@@ -65,7 +65,7 @@ class ShardedDriver:
             batch = tf.nest.map_structure(self._sharding.replicate, next(batches))
             with dtensor.default_mesh(self._sharding.mesh), _in_words():
                 logs = step(batch)
-        return {name: float(value) for name, value in logs.items()}
+        return {name: float(value) for name, value in flatten_logs(logs).items()}
 
 
 @contextmanager

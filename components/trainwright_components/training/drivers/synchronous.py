@@ -2,13 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.keras_kind import is_tf_keras
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
+from trainwright_components.training.drivers.step_logs import StepLogs
 from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
 from trainwright_components.training.keras_internals import build_variables
 
@@ -79,8 +80,11 @@ class SynchronousDriver:
             else:
                 build_variables(model, batch)
         self._steps = steps = _replica_steps(model) if self._replicas > 1 else None
-        self._train_many = self._make_many(steps.train if steps else model.train_step, steps)
-        self._test_many = self._make_many(steps.test if steps else model.test_step, steps)
+        if steps is None:
+            self._train_many, self._test_many = self._make_many(model.train_step), self._make_many(model.test_step)
+        else:
+            self._train_many = self._make_many(steps.train, steps, steps.train_logs)
+            self._test_many = self._make_many(steps.test, steps, steps.test_logs)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         last = self._step + count
@@ -139,21 +143,11 @@ class SynchronousDriver:
         logger.warning("jit_compile has no effect on several replicas without GPUs; the step runs uncompiled")
         return False
 
-    def _logs(self, parts: Mapping[str, Any]) -> dict[str, Any]:
-        """What replicas returned, over all of them: metrics as they are, other numbers as means over rows."""
-        import tensorflow as tf
-
-        metrics = self._model.get_metrics_result()
-
-        def over_all(name: str, part: Any) -> Any:
-            if name in metrics:
-                return metrics[name]
-            return self._strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
-
-        return {name: over_all(name, part) for name, part in parts.items()}
-
     def _make_many(
-        self, step: Callable[..., Any], steps: ReplicaSteps | TfKerasSteps | None
+        self,
+        step: Callable[..., Any],
+        steps: ReplicaSteps | TfKerasSteps | None = None,
+        step_logs: StepLogs | None = None,
     ) -> Callable[..., tuple[dict[str, float], Signals]]:
         """A function that runs `step` many times and gives the metrics after the last."""
         import tensorflow as tf
@@ -171,7 +165,7 @@ class SynchronousDriver:
             if self._processes > 1:
                 agreed = strategy.run(_sum, args=(signals,))
                 agreed = strategy.experimental_local_results(agreed)[0]
-            return logs if steps is None else self._logs(logs), agreed
+            return logs if step_logs is None else step_logs.over_all(strategy, logs), agreed
 
         compiled = many if model.run_eagerly else tf.function(many, reduce_retracing=True, autograph=False)
 

@@ -14,6 +14,7 @@ from trainwright_components.errors import InvalidModule, InvalidSetting
 from trainwright_components.keras_variables import metric_variables, value_of
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
+from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
 from trainwright_components.training.keras_internals import optimizers_of
 from trainwright_components.training.replaced import replaced
 
@@ -94,6 +95,7 @@ class TfKerasSteps:
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
         self.sums = SparseSums(model.train_step)
+        self.train_logs, self.test_logs = StepLogs(), StepLogs()
         self._state = [one for one in _state_variables(model) if one.dtype.is_floating]
 
     @contextmanager
@@ -102,6 +104,7 @@ class TfKerasSteps:
         from tf_keras.src.utils import losses_utils
 
         with ExitStack() as stack:
+            stack.enter_context(watching_results(self._model))
             stack.enter_context(replaced(losses_utils, "scale_loss_for_distribution", _unchanged))
             stack.enter_context(
                 replaced(losses_utils, "compute_weighted_loss", _refusing_sums(losses_utils.compute_weighted_loss))
@@ -120,12 +123,12 @@ class TfKerasSteps:
         with self._counting(global_rows, own_rows):
             logs = self._model.train_step(self.sums.begin(data))
             self._average_state(before)
-            return _own_part(logs)
+            return self.train_logs.own_part(logs, _current.part)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
         """Count this replica's share in the metrics; returns its part of the logs that are no metric."""
         with self._counting(global_rows, own_rows):
-            return _own_part(self._model.test_step(data))
+            return self.test_logs.own_part(self._model.test_step(data), _current.part)
 
     @contextmanager
     def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:
@@ -166,12 +169,6 @@ def _values(variables: Iterable[Any]) -> list["tf.Tensor"]:
     import tensorflow as tf
 
     return [tf.identity(value_of(variable)) for variable in variables]
-
-
-def _own_part(logs: Any) -> dict[str, Any]:
-    import tensorflow as tf
-
-    return {name: _current.part * tf.cast(value, tf.float32) for name, value in logs.items()}
 
 
 def _summing(sums: SparseSums) -> Callable[[Iterable[tuple[Any, Any]]], list[tuple[Any, Any]]]:

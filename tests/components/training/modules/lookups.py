@@ -189,7 +189,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.01),
     "nadam": lambda: keras.optimizers.Nadam(0.01),
     "adamax": lambda: keras.optimizers.Adamax(0.01),
-    "rmsprop": lambda: keras.optimizers.RMSprop(0.01, centered=True, momentum=0.5),
+    "rmsprop": lambda: keras.optimizers.RMSprop(0.01, momentum=0.5),
     "adagrad": lambda: keras.optimizers.Adagrad(0.05),
     "adadelta": lambda: keras.optimizers.Adadelta(1.0),
     "ftrl": lambda: keras.optimizers.Ftrl(0.05),

@@ -189,6 +189,43 @@ class OwnStep(Subclassed):
         return {**self.compute_metrics(x, y, prediction, weight), "twice": 2 * loss}
 
 
+class Guide(Subclassed):
+    """Steps in the form of Keras' guides, whose results hold those of the compiled metrics in a dict of their own."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            prediction = self(x, training=True)
+            loss = self.compute_loss(x=x, y=y, y_pred=prediction, sample_weight=weight)
+        gradients = tape.gradient(loss, [one.value for one in self.trainable_variables])
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self.count(loss, y, prediction)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        prediction = self(x, training=False)
+        return self.count(self.compute_loss(x=x, y=y, y_pred=prediction, sample_weight=weight), y, prediction)
+
+    def count(self, loss: Any, y: Any, prediction: Any) -> dict[str, Any]:
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            else:
+                metric.update_state(y, prediction)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+class OnlyLoss(OwnStep):
+    """Steps that return the loss and count nothing."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return {"loss": super().train_step(data)["twice"] / 2}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        return {"loss": self.compute_loss(x, y, self(x, training=False), weight)}
+
+
 class OwnLoss(Subclassed):
     """Means over rows, of this model's own making."""
 
@@ -265,6 +302,8 @@ BUILDERS: dict[str, Callable[[Context], keras.Model]] = {
     "recurrent": recurrent,
     "subclassed": lambda context: _compiled(Subclassed(), context),
     "own_step": lambda context: _compiled(OwnStep(), context),
+    "guide": lambda context: _compiled(Guide(), context),
+    "only_loss": lambda context: _compiled(OnlyLoss(), context),
     "eager": lambda context: _compiled(Subclassed(), context, run_eagerly=True),
     "several_steps": lambda context: _compiled(Subclassed(), context, steps_per_execution=3),
 }
