@@ -1,4 +1,4 @@
-"""Find what would look like success on a remote target and is none: a model served, or a cluster trained, in one pod.
+"""Find steps that a remote target would report as successful although they are not: serving, or a cluster, in one pod.
 
 A step there is a pod: the server that deploy-serving starts ends with it, and members of a cluster share it.
 """
@@ -26,7 +26,7 @@ class _Step:
 
 
 def refuse_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Raise `InvalidSetting` for a run with `values` that a remote target would call a success, and that is none."""
+    """Raise `InvalidSetting` for a run with `values` whose success on a remote target would be false."""
     if found := find_remote_limits(spec, values):
         raise InvalidSetting("\n".join(found))
 

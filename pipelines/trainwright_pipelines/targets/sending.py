@@ -37,7 +37,7 @@ def prepare_parameters(
     Everything is checked before the first byte is uploaded.
 
     Raises:
-        InvalidSetting: A step would only seem to succeed there, an image is not resolved, or another parameter holds
+        InvalidSetting: The success of a step would be false there, an image is not resolved, or another parameter holds
             a local path or a local model's name.
         TargetUnavailable: The upload failed.
     """

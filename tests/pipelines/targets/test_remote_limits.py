@@ -1,4 +1,4 @@
-"""What a remote target would call a success and is none: found in the spec, refused with what to set instead."""
+"""False success on a remote target: found in the spec, refused with what to set instead."""
 
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def compiled(function: Any, folder: Path) -> CompiledPipeline:
         (train_two, {}, r"2 members .* set cluster=\{\}"),
     ],
 )
-def test_a_success_that_would_be_none_is_refused(function: Any, values: Any, remedy: str, tmp_path: Path) -> None:
+def test_a_false_success_is_refused_with_the_remedy(function: Any, values: Any, remedy: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=remedy):
         refuse_remote_limits(compiled(function, tmp_path).spec, values)
 
