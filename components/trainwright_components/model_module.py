@@ -14,6 +14,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
+from trainwright_components.model_inputs import TakenInput
 from trainwright_components.user_traceback import format_user_traceback, innermost_own_error, last_user_frame
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelModule:
-    """A loaded model module; its functions report their exceptions as `UserCodeError` with the user's own traceback."""
+    """A loaded model module; its functions report their exceptions as `UserCodeError` with the user's own traceback.
+
+    Args:
+        taken_input: How the model takes the one feature; None as it comes.
+    """
 
     location: Path
     name: str
     python_module: ModuleType = field(repr=False)
+    taken_input: TakenInput | None = None
 
     @property
     def default_params(self) -> Mapping[str, Any]:
@@ -91,10 +97,16 @@ class ModelModule:
     def preprocess(self, features: Features, context: Context) -> Any:
         """What the model takes, from batched raw features; the features themselves without a `preprocess`."""
         function = self._function("preprocess")
-        if function is None:
-            return dict(features)
-        with self.user_code("preprocess"):
-            return function(dict(features), context)
+        given = dict(features)
+        if function is not None:
+            with self.user_code("preprocess"):
+                given = function(given, context)
+        return given if self.taken_input is None else self.taken_input.hand_over(given)
+
+    def for_model(self, model: "keras.Model") -> "ModelModule":
+        """The same module, with a `preprocess` that knows how `model` takes its one input."""
+        taken = TakenInput.of_model(model, is_named_by_user=self.has_preprocess)
+        return self if taken is None else replace(self, taken_input=taken)
 
     @property
     def make_dataset(self) -> "Callable[[str, Context], tf.data.Dataset] | None":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from trainwright_components.datasets.chunks import Column
-from trainwright_components.datasets.schema import SCHEMA_FILE, Feature, Schema, suggest
+from trainwright_components.datasets.schema import DTYPES, SCHEMA_FILE, Feature, Schema, suggest
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.graph_names import call_signature, input_specs
 from trainwright_components.quiet import quiet_loggers
@@ -71,4 +71,7 @@ def _feature_of(name: str, spec: Any) -> Feature:
     shape = tuple(int(size or 0) for size in spec.shape[1:]) if spec.shape.rank else ()
     if spec.dtype.name == "string":
         return Feature(name=name, kind="text", dtype="string", shape=shape)
-    return Feature(name=name, kind="numeric", dtype="int64" if spec.dtype.is_integer else "float32", shape=shape)
+    dtype = "int64" if spec.dtype.is_integer else "float32"
+    return Feature(
+        name=name, kind="numeric", dtype=spec.dtype.name if spec.dtype.name in DTYPES else dtype, shape=shape
+    )

@@ -74,8 +74,10 @@ def _compare_feature(feature: Feature, column: ColumnProfile | None) -> list[Ano
 def _compare_numbers(feature: Feature, column: ColumnProfile, expected: str) -> list[Anomaly]:
     if not column.is_numeric or column.shape != feature.shape or column.first_infinite:
         return [Anomaly(column=feature.name, expected=expected, found=_describe(column))]
-    if feature.dtype == "int64" and (not column.is_whole or column.missing):
+    if feature.is_whole and (not column.is_whole or column.missing):
         return [Anomaly(column=feature.name, expected=expected, found=_describe(column))]
+    if feature.is_whole and not (feature.whole_range[0] <= column.min <= column.max <= feature.whole_range[1]):
+        return [Anomaly(column=feature.name, expected=expected, found=f"{column.min:g} to {column.max:g}")]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Rows as they come into rows as they are stored: float32, int64, UTF-8 text, checked image bytes, class indices."""
+"""Rows as they come into rows as they are stored: float32, integers, UTF-8 text, checked image bytes, class indices."""
 
 import io
 from typing import Any
@@ -50,7 +50,7 @@ def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
             )
         if feature.dtype == "float32":
             return numbers.astype(np.float32, copy=False)
-        return _whole(chunk, feature.name, numbers)
+        return _whole(chunk, feature, numbers)
     column = chunk.column(feature.name)
     return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(chunk, column)
 
@@ -65,13 +65,21 @@ def _numbers(chunk: Chunk, name: str) -> Column:
         ) from error
 
 
-def _whole(chunk: Chunk, name: str, numbers: Column) -> Column:
-    wrong = np.isnan(numbers) | (numbers != np.floor(numbers))
+def _whole(chunk: Chunk, feature: Feature, numbers: Column) -> Column:
+    column = chunk.column(feature.name)
+    exact = column if column.dtype.kind in "biu" else numbers
+    if column.dtype == feature.dtype:
+        return column
+    least, greatest = feature.whole_range
+    wrong = np.isnan(numbers) | (numbers != np.floor(numbers)) | (exact < least) | (exact > greatest)
     if wrong.any():
         row = int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
-        raise InvalidData(f"{chunk.place(row)}: column {name!r} must be a whole number, got {numbers[row]!r}")
-    column = chunk.column(name)
-    return column if column.dtype == np.int64 else numbers.astype(np.int64)
+        value = numbers[row][wrong[row]][0]
+        raise InvalidData(
+            f"{chunk.place(row)}: column {feature.name!r} must be a whole number from {least:,} to {greatest:,}, "
+            f"got {value:g}"
+        )
+    return exact.astype(feature.dtype)
 
 
 def _texts(chunk: Chunk, column: Column) -> Column:

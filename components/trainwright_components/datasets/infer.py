@@ -4,9 +4,11 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from trainwright_components.datasets.chunks import MISSING_TEXTS, number_text
 from trainwright_components.datasets.profile import DISTINCT_LIMIT, ColumnProfile, TableProfile
-from trainwright_components.datasets.schema import FEATURE_KINDS, Feature, Label, Schema, suggest
+from trainwright_components.datasets.schema import FEATURE_KINDS, WHOLE_DTYPES, Feature, Label, Schema, suggest
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
 from trainwright_components.errors import InvalidData, InvalidSetting
 
@@ -94,13 +96,19 @@ def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -
         place, text = column.not_a_number or (source, "bytes")
         raise InvalidData(f"{place}: column {name!r} holds {text!r}, but kinds says that it is numeric")
     if kind == "numeric" or (kind == "image" and column.is_numeric):
-        dtype = "int64" if column.is_stored_whole and not column.missing else "float32"
-        return Feature(name=name, kind=kind, dtype=dtype, shape=column.shape)
+        return Feature(name=name, kind=kind, dtype=_number_dtype(column), shape=column.shape)
     if column.shape:
         raise InvalidData(f"column {name!r} of {source} holds arrays; it can be numeric or image, not {kind}")
     if kind == "categorical":
         return Feature(name=name, kind=kind, dtype="string", vocabulary=_vocabulary(name, column))
     return Feature(name=name, kind=kind, dtype="string")
+
+
+def _number_dtype(column: ColumnProfile) -> str:
+    """The width that the numbers have, or the next that a schema knows; float32 for what is not kept whole."""
+    if not column.is_stored_whole or column.missing or column.stored_dtype is None:
+        return "float32"
+    return next((dtype for dtype in WHOLE_DTYPES if np.can_cast(column.stored_dtype, dtype)), "float32")
 
 
 def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) -> Label:

@@ -30,6 +30,7 @@ class ColumnProfile:
         values: How often each value occurs, as text; None once there are more than `DISTINCT_LIMIT`.
         not_a_number: The place and the text of the first value that is no number; empty when all are.
         shape: Of one row; None before the first value.
+        stored_dtype: Of the integers or booleans that are kept as such; None before the first value.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class ColumnProfile:
         self.shape: tuple[int, ...] | None = None
         self.is_whole = self.is_bool = self.is_stored_whole = True
         self.is_bytes = False
+        self.stored_dtype: np.dtype[Any] | None = None
         self.min, self.max = np.inf, -np.inf
 
     @property
@@ -64,7 +66,9 @@ class ColumnProfile:
             return
         self._check_shape(chunk, name, present.shape[1:])
         self.is_bool &= present.dtype == bool
-        self.is_stored_whole &= chunk.keeps_integers and np.issubdtype(present.dtype, np.integer)
+        self.is_stored_whole &= chunk.keeps_integers and present.dtype.kind in "biu"
+        if self.is_stored_whole:
+            self.stored_dtype = np.promote_types(present.dtype, self.stored_dtype or present.dtype)
         if numbers is not None:
             self._measure(chunk, numbers)
         self._count(present)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.schema import SPLITS, Schema, suggest
+from trainwright_components.datasets.schema import SPLITS, WHOLE_DTYPES, Schema, suggest
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import FILES_FILE
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -159,14 +159,29 @@ def _draw_evenly(rows: int, count: int, *, seed: int) -> NDArray[np.int64]:
 
 
 def feature_spec(schema: Schema) -> dict[str, Any]:
-    """What `tf.io.parse_example` needs to read rows of `schema`, every column of which has to be there."""
+    """What `tf.io.parse_example` needs to read rows of `schema`, every column of which has to be there.
+
+    tf.Example knows integers as int64 alone: `narrow` gives them the width of the schema.
+    """
     import tensorflow as tf
 
     columns: list[Any] = [*schema.features, *([schema.label] if schema.label else [])]
-    spec = {column.name: tf.io.FixedLenFeature(column.shape, getattr(tf, column.dtype)) for column in columns}
+    spec = {
+        column.name: tf.io.FixedLenFeature(
+            column.shape, tf.int64 if column.dtype in WHOLE_DTYPES else getattr(tf, column.dtype)
+        )
+        for column in columns
+    }
     if schema.weight:
         spec[schema.weight] = tf.io.FixedLenFeature((), tf.float32)
     return spec
+
+
+def narrow(columns: "Mapping[str, tf.Tensor]", schema: Schema) -> "dict[str, tf.Tensor]":
+    """The features of `schema` among the parsed `columns`, with its dtypes."""
+    import tensorflow as tf
+
+    return {feature.name: tf.cast(columns[feature.name], feature.dtype) for feature in schema.features}
 
 
 def parse_examples(batch: "tf.Tensor", schema: Schema) -> "tuple[Any, ...]":
@@ -174,7 +189,7 @@ def parse_examples(batch: "tf.Tensor", schema: Schema) -> "tuple[Any, ...]":
     import tensorflow as tf
 
     columns = tf.io.parse_example(batch, feature_spec(schema) | _optional_spec(schema))
-    features = {name: columns[name] for name in schema.feature_names}
+    features = narrow(columns, schema)
     if schema.label is None:
         return (features,)
     if schema.weight is None:
@@ -191,7 +206,7 @@ def _optional_spec(schema: Schema) -> dict[str, Any]:
             each.shape, getattr(tf, each.dtype), np.full(each.shape, "" if each.dtype == "string" else np.nan).tolist()
         )
         for each in schema.features
-        if each.dtype != "int64"
+        if not each.is_whole
     }
 
 

@@ -14,7 +14,8 @@ SCHEMA_FILE = "schema.json"
 SPLITS = ("train", "validation", "test")
 FEATURE_KINDS = ("numeric", "categorical", "image", "text")
 LABEL_KINDS = ("class", "number")
-DTYPES = ("float32", "int64", "string")
+WHOLE_DTYPES = ("bool", "int8", "uint8", "int16", "int32", "int64")  # uint16 and wider: no JSON of TensorFlow Serving
+DTYPES = ("float32", *WHOLE_DTYPES, "string")
 FORMAT_VERSION = 1
 
 
@@ -25,7 +26,7 @@ class Feature:
     Args:
         kind: `numeric`; `categorical` (strings of `vocabulary`); `text` (any string); `image`: encoded bytes when
             `dtype` is string, pixels when it is a number.
-        dtype: `float32`, `int64` or `string`.
+        dtype: `float32`, one of `WHOLE_DTYPES`, or `string`.
         shape: Of one row; empty for a scalar.
         vocabulary: The known values of a categorical feature, sorted; a missing value is the empty string.
     """
@@ -39,6 +40,19 @@ class Feature:
     def __post_init__(self) -> None:
         _check_choice("kind", self.kind, FEATURE_KINDS, owner=f"feature {self.name!r}")
         _check_choice("dtype", self.dtype, DTYPES, owner=f"feature {self.name!r}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the values are integers or booleans."""
+        return self.dtype in WHOLE_DTYPES
+
+    @property
+    def whole_range(self) -> tuple[int, int]:
+        """The least and the greatest value of an integer or a boolean."""
+        if self.dtype == "bool":
+            return 0, 1
+        bits = int(self.dtype.lstrip("uint"))
+        return (0, 2**bits - 1) if self.dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

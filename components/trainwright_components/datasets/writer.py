@@ -136,7 +136,9 @@ def _fill(name: str, column: NDArray[Any]) -> Callable[[Any, int], None]:
         texts = [value.encode() if isinstance(value, str) else value for value in column.tolist()]
         return lambda feature, row: feature[name].bytes_list.value.append(texts[row])
     flat = column.reshape(len(column), -1)
-    is_whole = np.issubdtype(column.dtype, np.integer)
+    is_whole = column.dtype.kind in "biu"
+    if column.dtype == bool:
+        flat = flat.astype(np.int8)
     if flat.shape[1] == 1:
         numbers = flat[:, 0].tolist()
         if is_whole:

@@ -92,7 +92,8 @@ def check_same_data(trained: Schema, dataset: Schema) -> None:
         if feature.name not in dataset.feature_names:
             raise InvalidData(f"the model takes the feature {feature.name!r}, which this dataset does not have")
         other = dataset.feature(feature.name)
-        if (feature.dtype, feature.shape) != (other.dtype, other.shape):
+        is_wider = feature.is_whole and other.is_whole and np.can_cast(other.dtype, feature.dtype)
+        if feature.shape != other.shape or (feature.dtype != other.dtype and not is_wider):
             raise InvalidData(
                 f"the model takes {feature.name!r} as {feature.dtype} {feature.shape}, "
                 f"this dataset has it as {other.dtype} {other.shape}"
@@ -113,4 +114,6 @@ def _read_rows(trained: TrainedModel, dataset: Path, split: str) -> "tf.data.Dat
         if rows.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise InvalidSetting(f"the {split} split of make_dataset never ends; end it to evaluate on it")
         return rows
-    return read_split(dataset, split, schema=Schema.load(dataset))
+    schema, own = Schema.load(dataset), {feature.name: feature for feature in trained.schema.features}
+    features = tuple(own.get(feature.name, feature) for feature in schema.features)
+    return read_split(dataset, split, schema=dataclasses.replace(schema, features=features))

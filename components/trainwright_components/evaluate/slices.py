@@ -80,7 +80,7 @@ def check_slices(slices: tuple[str, ...], schema: Schema) -> None:
     """
     for name in slices:
         feature = schema.feature(name)
-        if feature.shape or not (feature.kind == "categorical" or feature.dtype == "int64"):
+        if feature.shape or not (feature.kind == "categorical" or feature.is_whole):
             possible = [each.name for each in schema.features if each.kind == "categorical" and not each.shape]
             there = f"categorical here: {', '.join(possible)}" if possible else "this dataset has none"
             raise InvalidSetting(f"slices need categorical features, but {name!r} is {feature.kind}; {there}")

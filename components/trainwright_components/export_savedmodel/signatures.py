@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.datasets.reader import feature_spec
+from trainwright_components.datasets.reader import feature_spec, narrow
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
 from trainwright_components.graph_names import graph_names
@@ -124,7 +124,15 @@ class SignatureBuilder:
         import tensorflow as tf
 
         columns = tf.io.parse_example(examples, self._example_spec())
-        return self._answer(*(columns[name] for name in self.schema.feature_names))
+        features = narrow(columns, self.schema)
+        for feature in self.schema.features:
+            if feature.is_whole and feature.dtype != "int64":  # a cast would make 44 of the pixel 300
+                tf.debugging.assert_equal(
+                    tf.cast(features[feature.name], tf.int64),
+                    columns[feature.name],
+                    message=f"{feature.name} must be {feature.dtype}",
+                )
+        return self._answer(*(features[name] for name in self.schema.feature_names))
 
     def _classify(self, inputs: Any) -> Answers:
         import tensorflow as tf
@@ -155,7 +163,7 @@ class SignatureBuilder:
         spec = feature_spec(Schema(features=self.schema.features))
         for feature in self.schema.features:
             seen = self._train.columns.get(feature.name) if self._train else None
-            if seen and seen.missing and not feature.shape and feature.dtype != "int64":
+            if seen and seen.missing and not feature.shape and not feature.is_whole:
                 default = "" if feature.dtype == "string" else float("nan")
                 spec[feature.name] = tf.io.FixedLenFeature((), getattr(tf, feature.dtype), default)
         return spec

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from trainwright_components.datasets.chunks import Source
 from trainwright_components.datasets.profile import ColumnProfile, TableProfile
-from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.schema import WHOLE_DTYPES, Schema
 from trainwright_components.prepare_data.given_files import files_by_split
 from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.prepare_data.splitters import WholeFilesSplitter
@@ -55,4 +55,4 @@ def stored_schema(schema: Schema, profile: TableProfile, *, is_expected: bool) -
 
 
 def _is_stored(column: ColumnProfile, dtype: str) -> bool:
-    return dtype == "string" or column.is_stored_whole == (dtype == "int64")
+    return dtype == "string" or column.is_stored_whole == (dtype in WHOLE_DTYPES)

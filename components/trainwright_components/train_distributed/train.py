@@ -108,7 +108,7 @@ def _train(
         if spec.is_empty:
             result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
         else:
-            _check(spec, loaded, dataset, params, settings)
+            loaded = _check(spec, loaded, dataset, params, settings)
             prepare_output(output)
             launcher = launcher or make_launcher(spec.launcher)
             _train_on_cluster(launcher, spec, loaded, dataset, output, params, settings, log_dir, restarts)
@@ -155,7 +155,8 @@ def _report_failure(
 
 def _check(
     spec: ClusterSpec, module: ModelModule, dataset: Path, params: Mapping[str, Any], settings: TrainingSettings
-) -> None:
+) -> ModelModule:
+    """Refuse what cannot be trained; returns the module, which knows how its model takes its one input."""
     leave_gpus_to_members()
     choose_strategy(settings, spec)
     if spec.evaluator.replicas and module.train is not None:
@@ -177,8 +178,12 @@ def _check(
                 if split in context.statistics.splits and context.statistics.split(split).rows:
                     check_files(dataset, split)
         model = check_module(module, context)
-        if spec.has_parameter_servers and model is not None:
+        if model is None:
+            return module
+        module = module.for_model(model)
+        if spec.has_parameter_servers:
             check_sharing(module, model, context, settings)
+    return module
 
 
 def _train_on_cluster(
@@ -203,6 +208,7 @@ def _train_on_cluster(
         "params": dict(params),
         "training": settings.to_mapping(),
         "log_dir": str(log_dir.absolute()) if log_dir is not None else "",
+        "takes_alone": module.taken_input is not None and module.taken_input.is_alone,
     }
     shared = [module.location, dataset, output, *([log_dir] if log_dir is not None else [])]
     for path in shared[2:]:

@@ -1,5 +1,6 @@
 """Refuse a model that cannot be trained on a dataset, with words for what does not fit. Trains nothing."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule, TrainwrightError
 from trainwright_components.keras_kind import is_compiled, is_tf_keras, keras_for
+from trainwright_components.model_inputs import TakenInput
 from trainwright_components.model_module import Context, ModelModule
 
 if TYPE_CHECKING:
@@ -27,14 +29,40 @@ def check_model(module: ModelModule, model: Any, context: Context) -> None:
     check_overrides(module, model)
     rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
     batch = next(iter(rows.take(_ROWS).batch(_ROWS)))
-    inputs = module.preprocess(batch[0], context)
-    _check_inputs(module, model, inputs)
-    with _refused(module, "calling the model on a few rows"):
-        outputs = model(inputs, training=False)
+    given = module.preprocess(batch[0], context)
+    _check_inputs(module, model, given)
+    taken = TakenInput.of_model(model, is_named_by_user=module.has_preprocess)
+    inputs = given if taken is None else taken.hand_over(given)
+    inputs, outputs = _called(module, model, inputs)
     _check_outputs(module, model, outputs, context)
     if len(batch) > 1 and not _counts_on_replicas_only(model):
         with _refused(module, "computing the loss on a few rows"):
             model.compute_loss(inputs, batch[1], outputs, batch[2] if len(batch) > 2 else None)
+
+
+def _called(module: ModelModule, model: "keras.Model", inputs: Any) -> tuple[Any, Any]:
+    """What `model` took and gave; one that does not tell what it takes may want a tensor in place of a dictionary."""
+    what = "calling the model on a few rows"
+    is_silent, was_built = not getattr(model, "inputs", None), model.built
+    try:
+        with _refused(module, what), warnings.catch_warnings():
+            if is_silent:
+                warnings.simplefilter("ignore")  # Keras warns of layers that cannot be built for a dictionary
+            return inputs, model(inputs, training=False)
+    except TrainwrightError as error:
+        if not is_silent or not isinstance(inputs, dict) or len(inputs) != 1:
+            raise
+        (alone,) = inputs.values()
+        model.built = was_built  # or Keras keeps the shape of the dictionary, and cannot load what it saves
+        try:
+            with _refused(module, what):
+                outputs = model(alone, training=False)
+        except TrainwrightError as second:
+            if isinstance(second.__cause__, TypeError | AttributeError):  # as features["x"] of a tensor raises
+                raise error from error.__cause__
+            raise
+    TakenInput.note_alone(model)
+    return alone, outputs
 
 
 def _counts_on_replicas_only(model: Any) -> bool:
@@ -112,9 +140,17 @@ def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> Non
         return
     given = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
     if set(given) != set(expected):
+        taken = TakenInput.of_model(model, is_named_by_user=module.has_preprocess)
+        advice = "name keras.Input(name=...) and the keys that preprocess returns alike"
+        if taken is not None and len(given) == 1:
+            (one,), (want,) = given.values(), expected.values()
+            if _fits(one, want):
+                return
+            shapes = f"{_shape(want)} and {_shape((None, *one[1:]))}"
+            advice = f"one input may have any name, but these also differ in shape: {shapes}"
         raise InvalidModule(
             f"the model of {module.location.name} takes the inputs {_names(expected)}, but {source} {_names(given)}; "
-            "name keras.Input(name=...) and the keys that preprocess returns alike"
+            f"{advice}"
         )
     for name, shape in expected.items():
         if not _fits(given[name], shape):

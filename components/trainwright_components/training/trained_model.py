@@ -5,7 +5,7 @@ model.keras  module/  params.json  schema.json  statistics.json  training.json  
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, TrainingFailed
 from trainwright_components.files import write_whole
 from trainwright_components.keras_kind import is_tf_keras, keras_for
+from trainwright_components.model_inputs import TakenInput
 from trainwright_components.model_module import Context, ModelModule, load_module
 from trainwright_components.training.drivers.tf_keras_steps import rows_like
 
@@ -65,7 +66,7 @@ class TrainedModel:
     def module(self) -> ModelModule:
         """The copy of the user's module that lies beside the model."""
         (location,) = (path for path in (self.folder / MODULE_FOLDER).iterdir() if path.name != "__pycache__")
-        return load_module(location)
+        return replace(load_module(location), taken_input=TakenInput.of_record(self.training.get("inputs")))
 
     @cached_property
     def model(self) -> "keras.Model":

@@ -80,12 +80,19 @@ def _csv_rows(text: str, schema: "Schema | None", path: Path) -> list[dict[str, 
 def _column_readers(schema: "Schema | None", columns: Any) -> Mapping[str, Callable[[str], Any]]:
     if schema is None:
         return dict.fromkeys(columns, _guess)
-    by_type: dict[str, Callable[[str], Any]] = {"float32": _number, "int64": int, "string": str}
-    return {feature.name: by_type[feature.dtype] for feature in schema.features}
+    by_type: dict[str, Callable[[str], Any]] = {"float32": _number, "bool": _boolean, "string": str}
+    return {feature.name: by_type.get(feature.dtype, int) for feature in schema.features}
 
 
 def _number(text: str) -> float:
     return float(text) if text.strip() else math.nan
+
+
+def _boolean(text: str) -> bool:
+    values = {"1": True, "true": True, "0": False, "false": False}
+    if text.strip().lower() not in values:
+        raise ValueError(f"must be true or false, got {text!r}")
+    return values[text.strip().lower()]
 
 
 def _guess(text: str) -> Any:

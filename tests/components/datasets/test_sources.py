@@ -156,7 +156,7 @@ def test_npz_arrays_are_streamed(tmp_path: Path, save: object) -> None:
     columns = read_all(source)
     np.testing.assert_array_equal(columns["x"], x)
     assert (columns["y"].tolist(), columns["names"].tolist()) == (y.tolist(), names.tolist())
-    assert (columns["x"].dtype, source.traits.default_label) == (np.int64, "y")
+    assert (columns["x"].dtype, source.traits.default_label) == (np.uint8, "y")
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,57 @@ def test_without_preprocess_the_dataset_itself_has_to_fit(tmp_path: Path, digits
         check(tmp_path, digits_dataset, text)
 
 
+LAYERS = "[keras.layers.Flatten(), keras.layers.Dense(10, activation='softmax')]"
+SUBCLASS = """
+import keras
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flat, self.units = keras.layers.Flatten(), keras.layers.Dense(10)
+    def call(self, inputs):
+        return self.units(self.flat({taken}))
+def build_model(context):
+    model = Net()
+    model.compile(loss="sparse_categorical_crossentropy")
+    return model
+"""
+COMPILED = """
+import keras
+def build_model(context):
+    image = keras.Input((8, 8), name="picture")
+    output = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(image))
+    model = {model}
+    model.compile(loss="sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COMPILED.format(model=f"keras.Sequential([keras.Input((8, 8)), *{LAYERS}])"),
+        COMPILED.format(model=f"keras.Sequential({LAYERS})"),
+        COMPILED.format(model="keras.Model(image, output)"),
+        COMPILED.format(model="keras.Model([image], output)"),
+        COMPILED.format(model="keras.Model({'picture': image}, output)"),
+        SUBCLASS.format(taken="inputs"),
+        SUBCLASS.format(taken="inputs['image']"),
+        "def preprocess(features, context):\n    return {'scaled': features['image'] / 16}\n"
+        + COMPILED.format(model="keras.Model(image, output)"),
+    ],
+)
+def test_a_model_with_one_input_takes_the_one_feature(tmp_path: Path, digits_dataset: Path, text: str) -> None:
+    check(tmp_path, digits_dataset, text)
+
+
+def test_an_error_in_a_subclassed_model_is_the_one_of_how_it_takes_its_input(
+    tmp_path: Path, digits_dataset: Path
+) -> None:
+    for taken in ("inputs", "inputs['image']"):
+        with pytest.raises(UserCodeError, match=r"InvalidArgumentError.*\(net\.py, line 8\)"):
+            check(tmp_path, digits_dataset, SUBCLASS.format(taken=f"keras.ops.ones((3, 3)) @ {taken}"))
+
+
 def test_an_exception_in_build_model_keeps_the_users_lines_only(tmp_path: Path, digits_dataset: Path) -> None:
     text = "import keras\ndef build_model(context):\n    return keras.layers.Dense(context.params['units'])\n"
     with pytest.raises(
@@ -139,7 +190,7 @@ class Net(keras.Model):
 
 def build_model(context):
     model = Net()
-    model.compile(loss="mse")
+    model.compile(loss="sparse_categorical_crossentropy")
     return model
 """
     with pytest.raises(

@@ -77,6 +77,35 @@ def test_the_difference_to_one_device_is_measured_on_request(
     assert read_result(tmp_path / "model").course.equivalence == result.course.equivalence
 
 
+SUBCLASS = """
+import keras
+class Net(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.units = keras.layers.Dense(3, activation="softmax")
+    def call(self, rows):
+        return self.units(rows)
+def build_model(context):
+    model = Net()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_members_of_a_cluster_hand_the_one_feature_to_a_subclassed_model_alone(
+    small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
+) -> None:
+    (tmp_path / "net.py").write_text(SUBCLASS)
+    settings = {**TRAINING, "epochs": 2}
+    alone = train_model(small_dataset, tmp_path / "net.py", tmp_path / "alone", training=settings)
+    result = train_model(
+        small_dataset, tmp_path / "net.py", tmp_path / "model", training=settings, cluster={"worker": 2}
+    )
+    assert (result.strategy, result.replicas) == ("multi_worker_mirrored", 2)
+    assert difference(result, alone) <= 1e-6
+
+
 LAYOUT = {"logical_devices": 2, "layout": {"first/kernel": 1, "first/bias": 0, "last/kernel": 0}}
 
 

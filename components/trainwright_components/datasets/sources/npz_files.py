@@ -129,9 +129,9 @@ def _read_rows(stream: IO[bytes], header: _Member, rows: int) -> Column:
         return values.astype(object)
     if header.dtype.kind == "S":
         return np.array([value.decode("utf-8", errors="replace") for value in values.tolist()], dtype=object)
-    if header.dtype.kind in "iu" and header.dtype != np.uint64:
-        return values.astype(np.int64)
-    return values if header.dtype.kind == "b" or header.dtype == np.float32 else values.astype(np.float64)
+    if header.dtype.kind in "biu" and header.dtype != np.uint64:
+        return values.astype(header.dtype.newbyteorder("="), copy=False)
+    return values if header.dtype == np.float32 else values.astype(np.float64)
 
 
 _: type[Source] = NpzFile

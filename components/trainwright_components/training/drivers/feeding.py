@@ -41,6 +41,7 @@ def open_driver(
     """
     import tensorflow as tf
 
+    module = module.for_model(model)
     order = Order(
         batch_size=settings.batch_size,
         seed=settings.seed if settings.shuffle else None,

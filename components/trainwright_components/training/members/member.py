@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.files import write_whole
+from trainwright_components.model_inputs import TakenInput
 from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.members.evaluator import run_evaluator
@@ -41,6 +43,7 @@ def main(
     params: Mapping[str, Any],
     training: Mapping[str, Any],
     log_dir: str,
+    takes_alone: bool = False,
 ) -> int:
     """Train, serve or evaluate as the member that `TF_CONFIG` names; ends the process with its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
@@ -57,8 +60,9 @@ def main(
     settings = partial(TrainingSettings.from_mapping, {**training, "threads": threads})
 
     def run(work: Callable[..., Any], **place: Any) -> None:
+        loaded = load_module(module)
         work(
-            load_module(module),
+            replace(loaded, taken_input=TakenInput(name="", is_alone=True)) if takes_alone else loaded,
             Path(dataset),
             Path(output),
             params=params,
