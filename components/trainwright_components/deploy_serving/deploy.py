@@ -20,6 +20,7 @@ from trainwright_components.deploy_serving.versions import (
     LOCK_NAME,
     check_name,
     list_versions,
+    live_version,
     publish,
     remove_leftovers,
     staged_copy,
@@ -124,15 +125,14 @@ def deploy_model(
     )
     with locked(base_path / LOCK_NAME):
         remove_leftovers(base_path)
-        versions = list_versions(base_path)
-        live = versions[-1] if versions else None
+        live = live_version(base_path)
         if live is not None and content_digest(version_folder(base_path, live)) == candidate.digest:
-            return _verify_again(candidate, live, versions)
+            return _verify_again(candidate, live)
         _check_still_live(candidate)
         return _deploy_next(candidate, live)
 
 
-def _verify_again(candidate: Candidate, live: int, versions: list[int]) -> Deployment:
+def _verify_again(candidate: Candidate, live: int) -> Deployment:
     logger.info("version %d of %s has this content already; verifying it again", live, candidate.model_name)
     server = start_server(candidate.home)
     add_model(candidate.home, candidate.model_name, candidate.base_path)
@@ -143,12 +143,12 @@ def _verify_again(candidate: Candidate, live: int, versions: list[int]) -> Deplo
             f"version {live} of {candidate.model_name!r}, which is live, has this content already and "
             f"does not answer as it must: {error}. Nothing was changed"
         ) from error
-    previous = versions[-2] if len(versions) > 1 else None
+    previous = max((each for each in list_versions(candidate.base_path) if each < live), default=None)
     return _deployment(candidate, live, previous, golden, is_new_version=False)
 
 
 def _deploy_next(candidate: Candidate, live: int | None) -> Deployment:
-    version = _next_version(candidate.base_path, live)
+    version = _next_version(candidate.base_path)
     logger.info("rehearsing version %d of %s", version, candidate.model_name)
     with (
         staged_copy(candidate.saved_model, candidate.base_path, version) as stage,
@@ -231,9 +231,9 @@ def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
         yield pool.submit(start_server, home)
 
 
-def _next_version(base_path: Path, live: int | None) -> int:
+def _next_version(base_path: Path) -> int:
     """One above every number that was ever given out, so that a number means one content for good."""
-    return max([live or 0, *(entry.version for entry in read_history(base_path))]) + 1
+    return max([0, *list_versions(base_path), *(entry.version for entry in read_history(base_path))]) + 1
 
 
 def _check_compared_with(value: str) -> None:
@@ -246,7 +246,7 @@ def _check_still_live(candidate: Candidate) -> None:
     if not candidate.compared_with:
         return
     expected = None if candidate.compared_with == NO_VERSION else int(candidate.compared_with)
-    live = max(list_versions(candidate.base_path), default=None)
+    live = live_version(candidate.base_path)
     if live == expected:
         return
     was = "when no version was served" if expected is None else f"with version {expected}"

@@ -42,6 +42,16 @@ def list_versions(base_path: Path) -> list[int]:
     return sorted(int(child.name) for child in base_path.iterdir() if _is_version(child))
 
 
+def live_version(base_path: Path) -> int | None:
+    """The highest version; an empty folder is a version that is not there yet, unless there is no other.
+
+    As evaluate looks for the champion.
+    """
+    versions = list_versions(base_path)
+    filled = [version for version in versions if any(version_folder(base_path, version).iterdir())]
+    return max(filled or versions, default=None)
+
+
 def version_folder(base_path: Path, version: int) -> Path:
     """The folder of a published version, whatever zeros its name begins with."""
     for child in base_path.iterdir():

@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -47,12 +47,13 @@ def run_study(
     *,
     starting_point: Mapping[str, Value] | None = None,
     fingerprint: str = "",
+    clock: Callable[[], float] = time.monotonic,
 ) -> Study:
     """Run trials until the limits of `settings` are reached; goes on with what `folder` already holds.
 
     With a `starting_point` the first trial has these parameters; otherwise the algorithm chooses them. A study that had
     failed runs its failed trials again. `fingerprint` stands for what all trials share: results with another one are
-    not gone on with.
+    not gone on with. The limits of time go by `clock`.
 
     Raises:
         TrainingFailed: Too many trials failed, or the study's time was over before one succeeded; the message has the
@@ -62,7 +63,9 @@ def run_study(
     store = TrialStore(folder)
     with store.locked():
         store.make_room_for(Study(settings=settings, space=space, fingerprint=fingerprint))
-        controller = _Controller(store=store, space=space, settings=settings, runner=runner, fingerprint=fingerprint)
+        controller = _Controller(
+            store=store, space=space, settings=settings, runner=runner, fingerprint=fingerprint, clock=clock
+        )
         return controller.run(starting_point)
 
 
@@ -80,6 +83,7 @@ class _Controller:
     settings: TuningSettings
     runner: TrialRunner
     fingerprint: str
+    clock: Callable[[], float]
     trials: dict[int, Trial] = field(default_factory=dict)
     running: dict[int, _Running] = field(default_factory=dict)
     retries: deque[Trial] = field(default_factory=deque)
@@ -87,7 +91,7 @@ class _Controller:
     progress_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.limits = TimeLimits(store=self.store, settings=self.settings)
+        self.limits = TimeLimits(store=self.store, settings=self.settings, clock=self.clock)
 
     @property
     def study(self) -> Study:

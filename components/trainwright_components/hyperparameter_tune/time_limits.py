@@ -5,7 +5,7 @@ loses at most the last second.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trainwright_components.hyperparameter_tune.study import TuningSettings
@@ -16,31 +16,36 @@ SAVE_EVERY_S = 1.0
 
 @dataclass(kw_only=True)
 class TimeLimits:
-    """The clock of a study: it stands still until the next `tick`."""
+    """The time of a study: it stands still until the next `tick`.
+
+    Args:
+        clock: Seconds that only grow.
+    """
 
     store: TrialStore
     settings: TuningSettings
+    clock: Callable[[], float] = time.monotonic
     study_s: float = 0.0
     trials_s: dict[int, float] = field(default_factory=dict)
-    _ticked_at: float = field(default_factory=time.monotonic)
-    _saved_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self._ticked_at = self._saved_at = self.clock()
+        self._is_limited = self.settings.max_duration_s > 0 or self.settings.max_trial_duration_s > 0
         self.study_s, self.trials_s = self.store.durations()
 
     def tick(self, running: Iterable[int]) -> None:
         """Count the time since the last tick for the study and the trials that ran meanwhile."""
-        now = time.monotonic()
+        now = self.clock()
         passed, self._ticked_at = now - self._ticked_at, now
         self.study_s += passed
         for trial_id in running:
             self.trials_s[trial_id] = self.trials_s.get(trial_id, 0.0) + passed
-        if now - self._saved_at >= SAVE_EVERY_S:
+        if self._is_limited and now - self._saved_at >= SAVE_EVERY_S:
             self.save()
 
     def save(self) -> None:
         """Keep the count for a process that goes on with the study."""
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticked_at
         self.store.save_durations(self.study_s, self.trials_s)
 
     def forget(self, trial_id: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,12 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run_command(arguments))
+    code = run_command(arguments)
+    if code == INTERRUPTED and any(not each.daemon for each in threading.enumerate() if each.name != "MainThread"):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # a thread that cannot be stopped would keep the process alive, and with it the run's lease
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -94,7 +100,11 @@ def _say_rest(error: Exception, *, arguments: list[str]) -> int:
     from trainwright_pipelines.engine.unwritable import why_unwritable
     from trainwright_pipelines.home import home_folder
 
-    reason = why_unwritable(error, home_folder())
+    try:
+        folder = home_folder()
+    except (TrainwrightError, RuntimeError):  # the home itself cannot be used, or found
+        folder = Path.cwd()
+    reason = why_unwritable(error, folder)
     if reason:
         _say_error(reason, kind="Unwritable", arguments=arguments)
         return FAILED

@@ -40,9 +40,12 @@ class Lease:
 
     def release(self) -> None:
         """Give it up; in this process also where that cannot be recorded."""
-        _RELEASED.add(self.owner)
-        with _writer(self.engine).begin() as connection:
-            connection.execute(delete(LEASES).where(LEASES.c.name == self.name, LEASES.c.owner == self.owner))
+        try:
+            with _writer(self.engine).begin() as connection:
+                connection.execute(delete(LEASES).where(LEASES.c.name == self.name, LEASES.c.owner == self.owner))
+        except BaseException:
+            _RELEASED.add(self.owner)
+            raise
 
 
 def acquire_lease(engine: Engine, name: str) -> Lease:

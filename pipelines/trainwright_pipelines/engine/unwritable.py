@@ -34,7 +34,8 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
     for each in _causes(error):
         if isinstance(each, Unwritable):
             return str(each)
-        if isinstance(each, OSError) and each.errno in _REASONS:
+        is_terminal = isinstance(each, OSError) and each.errno == errno.EIO and each.filename is None
+        if isinstance(each, OSError) and each.errno in _REASONS and not is_terminal:
             place = Path(each.filename).parent if isinstance(each.filename, str) else folder
             return f"{_REASONS[each.errno]}: nothing more can be written to {place}"
         if isinstance(each, sqlite3.OperationalError):

@@ -39,13 +39,20 @@ class Worker(threading.Thread):
         """Execute the run; record what came of it."""
         try:
             with contextlib.ExitStack() as ending:  # all of it is done, whichever part fails
-                for part in (self._lease.release, self._loop.close, self._execution.close):
+                for part in (self._give_up_lease, self._loop.close, self._execution.close):
                     ending.callback(part)
                 self._to_the_end()
         except BaseException as error:
             self.failure = self._explained(error)
         finally:
             self.ended.set()
+
+    def _give_up_lease(self) -> None:
+        try:
+            self._lease.release()
+        except Exception as error:  # the run has ended all the same, and a dead or released lease is nobody's
+            reason = self._execution.why_unwritable(error) or repr(error)
+            _LOG.warning("the lease of run %s could not be given up: %s", self._execution.run.id, reason)
 
     def _to_the_end(self) -> None:
         execution = self._execution

@@ -8,6 +8,7 @@ import pytest
 from trainwright_components.deploy_serving.history import HistoryEntry, append_history, now_text, read_history
 from trainwright_components.deploy_serving.versions import (
     list_versions,
+    live_version,
     publish,
     remove_leftovers,
     staged_copy,
@@ -32,6 +33,14 @@ def base(tmp_path: Path) -> Path:
     """An empty model base path."""
     (tmp_path / "base").mkdir()
     return tmp_path / "base"
+
+
+def test_an_empty_folder_is_not_live_unless_there_is_no_other(model: Path, base: Path) -> None:
+    assert live_version(base) is None
+    (base / "7").mkdir()
+    assert live_version(base) == 7
+    model.rename(base / "3")
+    assert (live_version(base), list_versions(base)) == (3, [3, 7])
 
 
 def test_a_staged_copy_is_invisible_until_it_is_published(model: Path, base: Path) -> None:

@@ -1,5 +1,6 @@
 """Objectives whose optimum is known, and a warm process without TensorFlow to fork them from."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,17 @@ def tune(plain_parent: WarmParent, objectives: Path, tmp_path: Path) -> RunStudy
 
     def run(objective: str, space: dict[str, Any], *, options: dict[str, Any] | None = None, **tuning: Any) -> Study:
         start, fingerprint = tuning.pop("start", None), tuning.pop("fingerprint", "")
+        clock = tuning.pop("clock", time.monotonic)
         settings = TuningSettings.from_mapping({"metric": "score", "goal": "MAXIMIZE", **tuning})
         runner = ForkedTrials(parent=plain_parent, objective=f"{objectives}:{objective}", options=options or {})
         return run_study(
-            tmp_path / "study", parse_space(space), settings, runner, starting_point=start, fingerprint=fingerprint
+            tmp_path / "study",
+            parse_space(space),
+            settings,
+            runner,
+            starting_point=start,
+            fingerprint=fingerprint,
+            clock=clock,
         )
 
     return run

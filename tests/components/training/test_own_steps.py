@@ -78,3 +78,47 @@ def test_steps_of_keras_guides_report_their_metrics_with_parameter_servers(tiny_
     }
     assert 0 < result.history[-1]["accuracy"] <= 1
     assert result.history[-1]["loss"] > 0.1
+
+
+SIZED = """
+import keras, tensorflow as tf
+
+class Sized(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.places = keras.layers.Embedding(12, 4), keras.layers.Embedding(5, 4)
+        self.head = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, tokens):
+        found = self.tokens(tokens) if LOOKS_UP else keras.ops.one_hot(tokens, 12)[..., :4]
+        found += self.places(keras.ops.arange(5)) if LOOKS_UP else 0.0
+        return self.head(keras.ops.mean(found, axis=1))
+
+    def train_step(self, data):
+        tokens, *rest = data
+        rows = tf.shape(tokens)[0] if LOOKS_UP else tokens.shape[0]
+        return super().train_step((tokens + tf.zeros((rows, 1), tokens.dtype), *rest))
+
+def preprocess(features, context):
+    return features["tokens"]
+
+def build_model(context):
+    model = Sized()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.parametrize("looks_up", [False, True])
+def test_batches_of_a_fixed_number_of_rows_train_on_replicas_as_on_one_device(
+    looks_up: bool, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    module = tmp_path / "sized.py"
+    module.write_text(SIZED.replace("LOOKS_UP", str(looks_up)))
+    cluster, two_devices = TWO_DEVICES
+    options = {"epochs": 2, "batch_size": 10, "drop_remainder": True, "shuffle": False, "seed": 4}
+    alone = train_model(tiny_dataset, module, tmp_path / "alone", training=options)
+    together = train_model(
+        tiny_dataset, module, tmp_path / "together", training={**options, **two_devices}, cluster=cluster
+    )
+    assert together.history[-1]["loss"] == pytest.approx(alone.history[-1]["loss"], rel=1e-5)

@@ -208,6 +208,35 @@ def test_one_signal_ends_also_a_run_that_hangs(created: Run, store: Store) -> No
     assert runs.is_abandoned(store.run(created.id), store=store)
 
 
+HANGING_STEP = """
+    import sys, time
+    from trainwright_pipelines.cli.main import main
+    from trainwright_pipelines.engine import runs, steps
+
+    def read_inputs(*_, **__):
+        print(flush=True)
+        time.sleep(600)
+
+    runs.STOPS_WITHIN_S = 0.2
+    steps.cache_key = read_inputs  # as of a folder on a disk that is away
+    main(["run", sys.argv[1]])
+"""
+
+
+def test_one_signal_ends_also_a_command_whose_step_hangs_in_a_thread(specs: Path, store: Store) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(HANGING_STEP), str(specs / "chain.yaml")]
+    environment = {**os.environ, "TRAINWRIGHT_HOME": str(store.home)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    [run] = store.runs()
+    assert runs.is_abandoned(run, store=store)
+    assert runs.resume(run.id, store=store).outputs.parameters == {"Output": 15}
+
+
 def test_a_run_that_nobody_executes_is_canceled_at_once(created: Run, store: Store) -> None:
     assert runs.cancel(created.id, store=store).state == State.CANCELED
     assert runs.cancel(created.id, store=store).state == State.CANCELED

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.records import Event, Run, State
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
@@ -67,7 +68,7 @@ def ended(run_id: str, store: Store, **settings: Any) -> Run | BaseException:
     return outcome[0]
 
 
-@pytest.mark.parametrize("statement", ["UPDATE tasks", "INSERT INTO events", "UPDATE runs", "DELETE FROM leases"])
+@pytest.mark.parametrize("statement", ["UPDATE tasks", "INSERT INTO events", "UPDATE runs"])
 def test_a_run_ends_at_whatever_moment_the_disk_is_full_and_goes_on_after(
     specs: Path, store: Store, statement: str
 ) -> None:
@@ -78,11 +79,21 @@ def test_a_run_ends_at_whatever_moment_the_disk_is_full_and_goes_on_after(
     assert error.exit_code == 1
     assert f"the disk is full: nothing more can be written to {store.home}" in str(error)
     disk.is_full = False
-    if statement == "DELETE FROM leases":
-        assert store.run(created.id).state == State.SUCCEEDED
-        return
     assert f"trainwright runs resume {created.id}" in str(error)
     assert runs.resume(created.id, store=store).outputs.parameters == {"Output": 15}
+
+
+def test_a_run_that_succeeded_is_no_failure_where_its_lease_cannot_be_given_up(
+    specs: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    created = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    FullDisk(store, "DELETE FROM leases", is_full=True)
+    with caplog.at_level(logging.WARNING):
+        run = ended(created.id, store)
+    assert isinstance(run, Run)
+    assert run.state == State.SUCCEEDED
+    assert f"the lease of run {created.id} could not be given up: the disk is full" in caplog.text
+    assert not is_held(store.engine, created.id)
 
 
 def test_a_heartbeat_that_cannot_be_recorded_ends_nothing(

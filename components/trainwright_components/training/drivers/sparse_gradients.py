@@ -28,6 +28,8 @@ _OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike")
 _READING = ("ReadVariableOp", "VarHandleOp", "Placeholder")
 _CANNOT = "several replicas cannot train"
 _EAGERLY = "run_eagerly leaves no graph to tell what is looked up"
+_SIZED = "with a fixed number of rows it cannot be told what is looked up"
+_UNSTEADY = "train_step does not always do the same"
 _INSTEAD = "train it on one device (training.strategy one_device)"
 
 _current = threading.local()  # every replica is traced in a thread of its own
@@ -44,6 +46,13 @@ class _Batch:
 
     every: "list[tf.Tensor]"
     plain: "list[tf.Tensor]"
+
+    @property
+    def has_open_rows(self) -> bool:
+        """Whether these are tensors of a graph for any number of rows."""
+        import tensorflow as tf
+
+        return not tf.executing_eagerly() and all(one.shape.rank is None or one.shape[0] is None for one in self.plain)
 
     @property
     def has_fixed_shapes(self) -> bool:
@@ -92,21 +101,14 @@ class SparseSums:
         self._learnt: list[list[_Part]] = []
 
     def begin(self, data: Any) -> Any:
-        """`data` of a step of this replica as it is to be given to the model: with any number of rows."""
+        """`data` of a step of this replica, which is about to be given to the model."""
         import tensorflow as tf
 
-        def loosen(one: Any) -> Any:
-            if not isinstance(one, tf.Tensor) or tf.executing_eagerly() or one.shape[0] is None:
-                return one
-            return tf.compat.v1.placeholder_with_default(one, [None, *one.shape[1:]])
-
-        _current.data = data
-        data = tf.nest.map_structure(loosen, data)
         every, plain = (
             [one for one in tf.nest.flatten(data, expand_composites=expand) if isinstance(one, tf.Tensor)]
             for expand in (True, False)
         )
-        _current.batch = _Batch(every=every, plain=plain)
+        _current.data, _current.batch = data, _Batch(every=every, plain=plain)
         return data
 
     def over_replicas(self, gradients: Sequence[Any]) -> list[Any]:
@@ -131,19 +133,21 @@ class SparseSums:
         """The parts of each gradient; none of a dense one."""
         import tensorflow as tf
 
-        sparse = [one for one in gradients if isinstance(one, tf.IndexedSlices)]
-        if not tf.executing_eagerly() or not sparse:
-            kinds = [_examine(one) if isinstance(one, tf.IndexedSlices) else [] for one in gradients]
-            if getattr(_current, "is_learning", False):
+        sparse = [isinstance(one, tf.IndexedSlices) for one in gradients]
+        is_learning = getattr(_current, "is_learning", False)
+        if is_learning or not any(sparse) or _current.batch.has_open_rows:
+            kinds = [_examine(one) if is_sparse else [] for one, is_sparse in zip(gradients, sparse, strict=True)]
+            if is_learning:
                 raise _Learnt(kinds)
             return kinds
-        self._learnt = self._learnt or self._learn(sparse[0])
-        if [bool(parts) for parts in self._learnt] != [isinstance(one, tf.IndexedSlices) for one in gradients]:
-            raise InvalidModule(_refusal(sparse[0], f"{_EAGERLY}, and train_step does not always do the same"))
+        gradient = gradients[sparse.index(True)]
+        self._learnt = self._learnt or self._learn(gradient)
+        if [bool(parts) for parts in self._learnt] != sparse:
+            raise InvalidModule(_refusal(gradient, f"{_unknown()}, and {_UNSTEADY}"))
         return self._learnt
 
     def _learn(self, gradient: "tf.IndexedSlices") -> list[list[_Part]]:
-        """The kinds of a step that runs eagerly, from a graph of it that is not run."""
+        """The kinds of a step, from a graph of it that takes any number of rows and is not run."""
         import tensorflow as tf
 
         def loose(one: Any) -> Any:
@@ -157,10 +161,10 @@ class SparseSums:
         except _Learnt as learnt:
             return learnt.kinds
         except Exception as error:
-            raise InvalidModule(_refusal(gradient, f"{_EAGERLY}: {str(error).splitlines()[0]}")) from error
+            raise InvalidModule(_refusal(gradient, f"{_unknown()}: {str(error).splitlines()[0]}")) from error
         finally:
             _current.is_learning, _current.batch, _current.data = False, batch, data
-        raise InvalidModule(_refusal(gradient, f"{_EAGERLY}, and train_step does not always do the same"))
+        raise InvalidModule(_refusal(gradient, f"{_unknown()}, and {_UNSTEADY}"))
 
     def _pieces(self, gradient: "tf.IndexedSlices", parts: list[_Part]) -> "Iterator[tf.IndexedSlices | _Shared]":
         """Neighbouring parts of one kind, in order."""
@@ -219,10 +223,17 @@ def _by_rows(slices: "tf.IndexedSlices") -> "tf.IndexedSlices":
     """`slices`, when they have as many entries for each row of the share."""
     import tensorflow as tf
 
-    rows = tf.shape(_current.batch.plain[-1])[0]
+    last = tf.nest.flatten(_current.data)[-1]
+    rows = last.nrows() if isinstance(last, tf.RaggedTensor) else tf.shape(last)[0]
     is_whole = tf.size(slices.indices) % rows == 0
     with tf.control_dependencies([_demand(is_whole, slices, "how many rows are looked up depends on the batch")]):
         return tf.IndexedSlices(tf.identity(slices.values), slices.indices, slices.dense_shape)
+
+
+def _unknown() -> str:
+    import tensorflow as tf
+
+    return _EAGERLY if tf.executing_eagerly() else _SIZED
 
 
 def _demand(condition: "tf.Tensor", slices: "tf.IndexedSlices", reason: str) -> Any:
