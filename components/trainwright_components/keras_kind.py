@@ -51,6 +51,12 @@ def is_compiled(model: Any) -> bool:
     return bool(getattr(model, "compiled", False) or getattr(model, "_is_compiled", False))
 
 
+def is_overridden(model: Any, name: str) -> bool:
+    """Whether the method `name` of a model is not that of Keras."""
+    owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
+    return not owner.__module__.startswith(("keras.", f"{TF_KERAS}."))
+
+
 def _sources(location: str | Path) -> Iterator[Path]:
     path = Path(location).expanduser()
     if path.is_file():

@@ -110,8 +110,17 @@ class ModelModule:
 
     @property
     def make_dataset(self) -> "Callable[[str, Context], tf.data.Dataset] | None":
-        """The user's reader of unbatched examples, if there is one."""
-        return self._wrapped("make_dataset")
+        """The user's reader of unbatched examples, if there is one; what it returns is checked."""
+        function = self._wrapped("make_dataset")
+        if function is None:
+            return None
+
+        def make(split: str, context: Context) -> "tf.data.Dataset":
+            from trainwright_components.training.data.users_dataset import check_dataset
+
+            return check_dataset(function(split, context), split, module=self.location.name)
+
+        return make
 
     @property
     def callbacks(self) -> "Callable[[Context], list[keras.callbacks.Callback]] | None":

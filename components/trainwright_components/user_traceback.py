@@ -1,5 +1,6 @@
 """The part of a traceback that is the user's own: their frames and the exception, without the libraries between."""
 
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,17 @@ def user_frames(error: BaseException, location: Path) -> list[traceback.FrameSum
     own = [frame for frame in frames if _is_users(Path(frame.filename), location)]
     cause = error.__cause__ or error.__context__
     return own or (user_frames(cause, location) if cause is not None else [])
+
+
+def running_user_code(location: Path) -> str:
+    """Where a thread is in the user's file or folder right now, called by us or by a library, in words."""
+    for frame in sys._current_frames().values():
+        stack = traceback.extract_stack(frame)
+        called = [number for number, one in enumerate(stack) if Path(one.filename).is_relative_to(_OWN_PACKAGE)]
+        own = [one for one in stack[called[-1] if called else 0 :] if _is_users(Path(one.filename), location)]
+        if own:
+            return f"{own[-1].name} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    return ""
 
 
 def _from_autograph(frame: Any) -> traceback.FrameSummary:

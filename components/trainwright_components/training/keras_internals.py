@@ -82,6 +82,11 @@ def stateful_layers(model: "keras.Model") -> list[Any]:
     ]
 
 
+def axis_of_classes(loss: Any) -> int:
+    """Along which axis of an output the classes of a loss are; -1 is the last."""
+    return int(getattr(loss, "_fn_kwargs", {}).get("axis", -1))
+
+
 def stored_value(variable: "keras.Variable") -> Any:
     """What `variable` holds, whatever scope stands before it."""
     return variable._value

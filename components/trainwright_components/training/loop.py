@@ -224,12 +224,15 @@ class Loop:
         self.callbacks.on_train_batch_end(position.step_in_epoch - 1, metrics)
         every = self.settings.checkpoint_every_steps
         self._is_save_due = agreed.save or (every > 0 and position.step % every == 0)
+        if agreed.stop:
+            self.interruption.answer()
         if agreed.stop or (self._is_save_due and self._epoch_goes_on()):  # one due at its end holds that end
             self.save_checkpoint()
         if agreed.stop:
             raise Interrupted
         self._count = 1 if agreed.one_by_one else agreed.count
         self._adapt_count(count, time.monotonic() - started)
+        self.interruption.note_call(time.monotonic() - started)
         self.sign_of_life(TRAINING, position.step)
         if self.lines is not None:
             self.lines.report(position.step, metrics)

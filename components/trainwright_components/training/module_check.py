@@ -1,15 +1,17 @@
 """Refuse a model that cannot be trained on a dataset, with words for what does not fit. Trains nothing."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.datasets.reader import read_split
-from trainwright_components.errors import InvalidModule, TrainwrightError
+from trainwright_components.errors import InvalidData, InvalidModule, TrainwrightError
 from trainwright_components.keras_kind import is_compiled, is_tf_keras, keras_for
 from trainwright_components.model_inputs import TakenInput
 from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
+from trainwright_components.training.data.splits import first_batch, has_split, name_split
+from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
 
 if TYPE_CHECKING:
     import keras
@@ -18,26 +20,74 @@ _ROWS = 2
 _NOT_CALLED = ("fit", "evaluate", "make_train_function", "make_test_function")
 
 
-def check_model(module: ModelModule, model: Any, context: Context) -> None:
-    """Try `model`, which `module` built for `context`, on a few rows.
+def check_model(module: ModelModule, model: Any, context: Context) -> Any:
+    """Try `model`, which `module` built for `context`, on a few rows, and look at the first batch of each split.
+
+    Returns:
+        What it put out for these rows.
 
     Raises:
         InvalidModule: It is no compiled Keras model, or it does not take what `preprocess` gives.
+        InvalidData: A split has no rows, or labels that the model has no output for.
         UserCodeError: The user's code raised.
     """
+    import tensorflow as tf
+
     check_kind(module, model)
     check_overrides(module, model)
-    rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
-    batch = next(iter(rows.take(_ROWS).batch(_ROWS)))
-    given = module.preprocess(batch[0], context)
+    batch = first_batch(TRAIN, module, context)
+    features, *rest = tf.nest.map_structure(lambda column: column[:_ROWS], batch)
+    given = module.preprocess(features, context)
     _check_inputs(module, model, given)
     taken = TakenInput.of_model(model, is_named_by_user=module.has_preprocess)
     inputs = given if taken is None else taken.hand_over(given)
     inputs, outputs = _called(module, model, inputs)
     _check_outputs(module, model, outputs, context)
-    if len(batch) > 1 and not _counts_on_replicas_only(model):
+    _check_labels(TRAIN, module, model, outputs, batch)
+    if rest and not _counts_on_replicas_only(model):
         with _refused(module, "computing the loss on a few rows"):
-            model.compute_loss(inputs, batch[1], outputs, batch[2] if len(batch) > 2 else None)
+            model.compute_loss(inputs, rest[0], outputs, rest[1] if len(rest) > 1 else None)
+    _check_validation(module, model, outputs, context)
+    return outputs
+
+
+def check_data(module: ModelModule, model: Any, context: Context) -> None:
+    """Look at the first batch of each split, without calling the model.
+
+    Raises:
+        InvalidModule: A split of `make_dataset` is of another structure.
+        InvalidData: A split has no rows, or labels that the model has no output for.
+    """
+    outputs = output_symbols(model)
+    _check_labels(TRAIN, module, model, outputs, first_batch(TRAIN, module, context))
+    _check_validation(module, model, outputs, context)
+
+
+def _check_validation(module: ModelModule, model: Any, outputs: Any, context: Context) -> None:
+    """The validation split is first read after an epoch of training, which is late to find it unusable."""
+    import tensorflow as tf
+
+    if not has_split(VALIDATION, module, context):
+        return
+    batch = first_batch(VALIDATION, module, context)
+    _check_labels(VALIDATION, module, model, outputs, batch)
+    if module.make_dataset is None:
+        return  # as the train split
+    specs = tf.nest.map_structure(lambda column: tf.TensorSpec([None, *column.shape[1:]], column.dtype), batch[0])
+    preprocess = tf.function(lambda features: module.preprocess(features, context), input_signature=[specs])
+    with module.user_code("preprocess"):
+        inputs = preprocess.get_concrete_function().structured_outputs  # traced, not run
+    _check_inputs(module, model, inputs)
+
+
+def _check_labels(split: str, module: ModelModule, model: Any, outputs: Any, batch: Sequence[Any]) -> None:
+    source = name_split(split, module)
+    if len(batch) > 1 and outputs is not None:
+        LabelCheck(model=model, outputs=outputs, source=source).refuse_unusable(batch[1])
+    if len(batch) == 1 and needs_labels(model):
+        raise InvalidData(
+            f"{source} has no labels, which the loss of the model is computed from; give rows as (features, label)"
+        )
 
 
 def _called(module: ModelModule, model: "keras.Model", inputs: Any) -> tuple[Any, Any]:
@@ -163,7 +213,7 @@ def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> Non
 def _check_outputs(module: ModelModule, model: "keras.Model", outputs: Any, context: Context) -> None:
     label = context.schema.label
     shape = getattr(outputs, "shape", None)
-    if label is None or shape is None or not _loss_is_sparse(model):
+    if module.make_dataset is not None or label is None or shape is None or not _loss_is_sparse(model):
         return
     if len(label.class_names) > shape[-1]:
         raise InvalidModule(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.keras_kind import is_tf_keras
+from trainwright_components.keras_kind import is_overridden, is_tf_keras
 from trainwright_components.model_module import ModelModule
 from trainwright_components.training.drivers.driver import as_numbers
 
@@ -32,12 +32,7 @@ def foresee_metrics(module: ModelModule, model: "keras.Model", *, has_validation
 
     Every member of a cluster has to call this.
     """
-    if module.callbacks is not None or is_tf_keras(model) or any(_is_overridden(model, name) for name in _GIVE_METRICS):
+    if module.callbacks is not None or is_tf_keras(model) or any(is_overridden(model, name) for name in _GIVE_METRICS):
         return []
     names = list(as_numbers(model.get_metrics_result()))
     return [*names, *(f"val_{name}" for name in names if has_validation)]
-
-
-def _is_overridden(model: "keras.Model", name: str) -> bool:
-    owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
-    return not owner.__module__.startswith("keras.")

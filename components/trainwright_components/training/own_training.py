@@ -1,6 +1,7 @@
 """A module's own `train(context)` instead of the loop; resume, equal batches, early stopping are its business then."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from trainwright_components.training.drivers.feeding import open_driver
 from trainwright_components.training.members.place import Place
 from trainwright_components.training.module_check import check_is_model
 from trainwright_components.training.result import TrainingResult, record_of
-from trainwright_components.training.trained_model import save_trained
+from trainwright_components.training.trained_model import PREVIOUS_FOLDER, save_trained
 
 if TYPE_CHECKING:
     import keras
@@ -71,4 +72,5 @@ def run_own_training(
     if place.is_chief:
         record = record_of(result, settings=settings.to_mapping(), cluster=place.cluster.to_mapping())
         save_trained(output, model=model, module=module, context=context, training=record, inputs=inputs)
+        shutil.rmtree(output / PREVIOUS_FOLDER, ignore_errors=True)  # it saves no checkpoints, but this model
     return result

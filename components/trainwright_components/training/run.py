@@ -28,7 +28,7 @@ from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.strategies.choice import Choice, build_strategy, check_replicas, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
-from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
 
 logger = logging.getLogger(__name__)
@@ -146,10 +146,22 @@ def _comparison(
 
 
 def prepare_output(output: Path) -> None:
-    """Make the folder; a training that ended there counts for nothing, one that was cut off can go on."""
+    """Make the folder; a training that ended there counts for nothing, one that was cut off can go on.
+
+    Checkpoints of one that ended are set aside, until the next one has saved its own.
+    """
     if (output / TRAINING_FILE).is_file():
         for folder in (CHECKPOINTS_FOLDER, EVALUATOR_FOLDER):
-            shutil.rmtree(output / folder, ignore_errors=True)
+            _set_aside(output / folder, output / PREVIOUS_FOLDER / folder)
         (output / TRAINING_FILE).unlink()
     (output / UNFINISHED_FILE).unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
+
+
+def _set_aside(folder: Path, target: Path) -> None:
+    if not folder.is_dir():
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for file in folder.iterdir():  # one by one: not every file system renames folders
+        file.replace(target / file.name)

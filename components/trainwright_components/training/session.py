@@ -23,7 +23,7 @@ from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
 from trainwright_components.training.members.leaving import leave_together
 from trainwright_components.training.members.place import Place
-from trainwright_components.training.module_check import check_kind, check_model
+from trainwright_components.training.module_check import check_data, check_kind, check_model
 from trainwright_components.training.monitor import check_monitor, foresee_metrics
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
@@ -36,7 +36,7 @@ from trainwright_components.training.strategies.choice import Choice
 from trainwright_components.training.strategies.placement import LayerPlacement
 from trainwright_components.training.strategies.sharding import VariableSharding
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
-from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
 
 if TYPE_CHECKING:
@@ -73,17 +73,17 @@ class Session:
 
     def run(self) -> TrainingResult:
         """Train from the newest checkpoint on, and save the model."""
-        with catch_sigterm() as interruption:  # from the start: TensorFlow took the signal when it made the strategy
+        alone = self.place.cluster.is_empty  # else whoever started the members ends those that do not
+        # from the start: TensorFlow took the signal when it made the strategy
+        with catch_sigterm(self.module.location if alone else None) as interruption:
             return self._run(interruption)
 
     def _run(self, interruption: Interruption) -> TrainingResult:
-        model = self._build_model()
+        model, outputs = self._build_model()
         checkpoints = self._open_checkpoints()
         checkpoints.remove_leftovers()
         start = checkpoints.newest()
-        if start is None:
-            checkpoints.clear()
-        driver, loop = self._assemble(model, checkpoints, start, interruption)
+        driver, loop = self._assemble(model, outputs, checkpoints, start, interruption)
         first_step = start.step if start is not None else 0
         if start is not None:
             loop.position.course.resumed_at.append(start.step)
@@ -93,7 +93,7 @@ class Session:
             while error := self._train(loop, watch):
                 cause = find_nan_inputs(self.module, self.context)
                 failed, back = loop, find_way_back(error, loop, checkpoints, nan_inputs=cause)
-                driver, loop = self._assemble(model, checkpoints, back, interruption)
+                driver, loop = self._assemble(model, outputs, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
         except Exception:
             if self.place.is_chief:
@@ -125,16 +125,19 @@ class Session:
             return None
         return VariableSharding(devices=replica_devices(self.settings), axes=self.settings.layout)
 
-    def _build_model(self) -> "keras.Model":
+    def _build_model(self) -> "tuple[keras.Model, Any]":
+        """The model, and what it put out for a few rows where it was tried."""
         set_random_seed(self.module.location, self.context.seed)
         placement = LayerPlacement(devices=self.settings.placement) if self.choice.name == "placement" else None
         spread = placement or self._sharding
         with self.strategy.scope(), spread.variables() if spread is not None else nullcontext():
             model = self.module.build_model(self.context)
+            outputs = None
             if self._sharding is not None:
-                check_kind(self.module, model)  # such a model takes no plain batch
+                check_kind(self.module, model)
+                check_data(self.module, model, self.context)  # such a model takes no plain batch
             elif self.place.cluster.is_empty or self.choice.name in ("placement", "central_storage"):
-                check_model(self.module, model, self.context)
+                outputs = check_model(self.module, model, self.context)
             else:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
             if self.settings.jit_compile is not None:
@@ -143,7 +146,7 @@ class Session:
             refuse_state(model)
         if placement is not None:
             placement.apply(model)
-        return model
+        return model, outputs
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -155,11 +158,13 @@ class Session:
             keep=self.settings.keep_checkpoints,
             fingerprint=self._fingerprint,
             is_writer=self.place.is_chief,
+            previous=self.output / PREVIOUS_FOLDER,
         )
 
     def _assemble(
         self,
         model: "keras.Model",
+        outputs: Any,
         checkpoints: CheckpointFolder,
         start: Checkpoint | None,
         interruption: Interruption,
@@ -177,6 +182,7 @@ class Session:
                 first_step=first_step,
                 workers=self.place.cluster.worker.replicas,
                 sharding=self._sharding,
+                outputs=outputs,
             )
         loop = Loop(
             model=model,

@@ -8,9 +8,12 @@ from pathlib import Path
 from trainwright_components.datasets.reader import find_damaged, miscounted
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, InvalidModule, TrainingFailed
+from trainwright_components.training.data.labels import said_within_graph
 from trainwright_components.training.drivers.sparse_gradients import find_refusal
 
 _CARDINALITY = "Input dataset was expected to contain"
+_NO_CLASS = re.compile(r"label value of (-?\d+) which is outside the valid range of (\[[^)]*\))")
+_UNLIKE_ROWS = "Cannot batch tensors with different shapes"
 _PLACES = re.compile(r"^\{\{function_node \S+\}\} | \[Op:\w+\].*$")
 _IN_A_DATASET = re.compile(r"^Error in user-defined function passed to \S+ transformation with iterator: \S+: ")
 
@@ -39,7 +42,18 @@ def in_words_of_training(batch_size: int, dataset: Path) -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         if refusal := find_refusal(error):
             raise InvalidModule(refusal) from error
+        if said := said_within_graph(str(error)) or _unusable_rows(_essence(error)):
+            raise InvalidData(said) from error
         raise TrainingFailed(f"an operation of the model or of preprocess failed: {_essence(error)}") from error
+
+
+def _unusable_rows(said: str) -> str:
+    """What TensorFlow 2.21 says of labels and rows, in other words; empty where it is about something else."""
+    if found := _NO_CLASS.search(said):
+        return f"the label {found[1]} is outside of the classes that the model puts out, {found[2]}"
+    if _UNLIKE_ROWS in said:
+        return f"rows of one batch differ in shape, so that they cannot be put together: {said}"
+    return ""
 
 
 def _find_damaged(dataset: Path) -> str:

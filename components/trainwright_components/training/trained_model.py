@@ -27,6 +27,7 @@ MODULE_FOLDER = "module"
 PARAMS_FILE = "params.json"
 TRAINING_FILE = "training.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+PREVIOUS_FOLDER = "previous"  # what a training that ended left of checkpoints, until the next one has saved its own
 _SHAPE, _DTYPE = "shape", "dtype"
 
 

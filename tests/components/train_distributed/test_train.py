@@ -174,6 +174,48 @@ def test_settings_that_do_not_go_together_are_refused(
         train_model(small_dataset, NET, tmp_path / "model", training=training, cluster=cluster)
 
 
+UNUSABLE = """
+import keras, numpy as np, tensorflow as tf
+
+DEFAULT_PARAMS = {"at": 20}
+
+def make_dataset(split, context):
+    labels = np.arange(24) % 3
+    if split == "train":
+        labels[context.params["at"]] = 9
+    return tf.data.Dataset.from_tensor_slices(({"x": np.ones((24, 4), "float32")}, labels))
+
+def build_model(context):
+    x = keras.Input((4,), name="x")
+    model = keras.Model({"x": x}, keras.layers.Dense(3, activation="softmax", name="dense")(x))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("cluster", "training"),
+    [
+        (TWO_WORKERS, {}),
+        pytest.param({"worker": 1, "ps": 1}, {}, marks=pytest.mark.slow),
+        pytest.param({"chief": 1}, {"logical_devices": 2}, marks=pytest.mark.slow),
+        ({"chief": 1}, {"layout": {"dense/kernel": 0}, "logical_devices": 2}),
+    ],
+)
+def test_a_label_that_the_model_has_no_output_for_ends_every_strategy_in_words(
+    cluster: dict[str, int], training: dict[str, Any], small_dataset: Path, tmp_path: Path
+) -> None:
+    """Where it is in the first batch, before a cluster starts; else while its batch is read."""
+    module, settings = tmp_path / "m.py", {"epochs": 1, "batch_size": 8, "shuffle": False, **training}
+    module.write_text(UNUSABLE)
+    said = "the train split of make_dataset of m.py: the label is 9, but the model puts out 3 classes, 0 to 2"
+    with pytest.raises(InvalidData, match=said):
+        train_model(small_dataset, module, tmp_path / "model", training=settings, cluster=cluster)
+    with pytest.raises(InvalidData, match=said):
+        train_model(small_dataset, module, tmp_path / "first", params={"at": 3}, training=settings, cluster=cluster)
+    assert not (tmp_path / "first").exists()
+
+
 @pytest.mark.parametrize("cluster", [{}, TWO_WORKERS])
 def test_a_member_of_a_cluster_of_another_launcher_trains_nothing(
     cluster: dict[str, int], small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

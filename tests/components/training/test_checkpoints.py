@@ -65,6 +65,29 @@ def test_one_of_another_training_is_not_used(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path, keep=2, fingerprint="two").newest() is None
 
 
+def test_those_of_others_go_once_one_is_saved(
+    tmp_path: Path, limited_files: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    """Also those of later steps, and damaged ones; a save that fails takes none of them."""
+    folder, previous = tmp_path / "checkpoints", tmp_path / "previous"
+    old = CheckpointFolder(folder, keep=3, fingerprint="old")
+    for step in (5, 50, 60):
+        old.save(checkpoint(step))
+    (folder / "step-0000000070.npz").write_bytes(b"damaged")
+    previous.mkdir()
+    new = CheckpointFolder(folder, keep=2, fingerprint="new", previous=previous)
+    assert new.newest() is None
+    with limited_files(100), pytest.raises(TrainingFailed, match=r"cannot be written to .*; make room$"):
+        new.save(checkpoint(1))
+    assert [len(list(folder.iterdir())), previous.exists()] == [4, True]
+    new.save(checkpoint(5))
+    assert [path.name for path in folder.iterdir()] == ["step-0000000005.npz"]
+    assert not previous.exists()
+    found = new.newest()
+    assert found is not None
+    assert found.step == 5
+
+
 def test_members_that_are_not_the_chief_write_nothing(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=2, fingerprint="f", is_writer=False)
     folder.save(checkpoint(1))

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,16 @@ import pytest
 from trainwright_components.errors import InvalidData, InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.contexts import make_context
 from trainwright_components.training.members.place import Place
+from trainwright_components.training.recovery import countdown
 from trainwright_components.training.recovery.checkpoints import checkpoint_files, read_checkpoint
+from trainwright_components.training.recovery.fingerprint import (
+    _DECIDES_STEPS,
+    _DECIDES_WHAT_IS_KEPT,
+    _NO_EFFECT_ON_WEIGHTS,
+    fingerprint_of,
+)
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
@@ -81,8 +89,9 @@ def callbacks(context):
 
 
 def test_a_signal_to_end_that_comes_before_the_first_step_is_not_lost(
-    write_module: Write, tiny_dataset: Path, tmp_path: Path
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(countdown, "GRACE_S", 120)  # it would end this process where the first step is slow
     text = MODULE.replace("    model.compile(", "    os.kill(os.getpid(), signal.SIGTERM)\n    model.compile(").replace(
         "import keras", "import os\nimport signal\nimport keras", 1
     )
@@ -97,6 +106,77 @@ def test_a_training_that_ended_starts_anew(write_module: Write, tiny_dataset: Pa
     first = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
     again = run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
     assert (again.resumed_at, again.history) == (0, first.history)
+
+
+def test_a_training_that_ended_keeps_its_checkpoints_until_the_next_has_saved_one(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    module, model = load_module(write_module(MODULE)), tmp_path / "model"
+    run_training(module, tiny_dataset, model, settings=FAST)
+    (model / "evaluator").mkdir()
+    (model / "evaluator" / "best.npz").touch()
+
+    def cut_off(epoch: int, metrics: Mapping[str, float]) -> bool:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_training(module, tiny_dataset, model, settings=FAST, on_epoch_end=cut_off)
+        kept = [path.relative_to(model).as_posix() for path in model.rglob("*.npz")]
+        assert sorted(kept) == ["previous/checkpoints/step-0000000018.npz", "previous/evaluator/best.npz"]
+    again = run_training(module, tiny_dataset, model, settings=FAST)
+    assert again.resumed_at == 0
+    kept = [path.relative_to(model).as_posix() for path in model.rglob("*.npz")]
+    assert kept == ["checkpoints/step-0000000018.npz"]
+    assert not (model / "previous").exists()
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"checkpoint_every_s": 60.0, "checkpoint_every_steps": 5, "progress_every_s": 1.0, "keep_checkpoints": 1},
+    {"epochs": 4, "early_stopping_patience": 7, "steps_per_call": 2},
+    {"strategy": "one_device", "jit_compile": False, "on_nan": "roll_back"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_without_effect_on_weights_do_not_start_anew(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    module = load_module(write_module(MODULE))
+    settings = replace(FAST, early_stopping_patience=9, checkpoint_every_steps=4)
+
+    def cut_off(epoch: int, metrics: Mapping[str, float]) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(module, tiny_dataset, tmp_path / "model", settings=settings, on_epoch_end=cut_off)
+    changed = replace(settings, **change)
+    assert run_training(module, tiny_dataset, tmp_path / "model", settings=changed).resumed_at == 4
+
+
+def test_every_setting_is_known_to_decide_weights_or_not() -> None:
+    sides = [*_DECIDES_STEPS, *_DECIDES_WHAT_IS_KEPT, *_NO_EFFECT_ON_WEIGHTS]
+    assert sorted(sides) == sorted(field.name for field in fields(TrainingSettings))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({"checkpoint_every_s": 60.0}, True),
+        ({"monitor": "loss", "restore_best_weights": False}, True),
+        ({"early_stopping_patience": 3}, False),
+        ({"seed": 2}, False),
+        ({"class_weights": {"x": 2.0}}, False),
+    ],
+)
+def test_a_fingerprint_holds_what_decides_weights(
+    write_module: Write, tiny_dataset: Path, change: dict[str, Any], is_same: bool
+) -> None:
+    """What early stopping looks at counts only where it stops."""
+    module = load_module(write_module(MODULE))
+    context = make_context(module, tiny_dataset, {}, FAST)
+    one, other = (fingerprint_of(module, context, settings) for settings in (FAST, replace(FAST, **change)))
+    assert (one == other) is is_same
 
 
 @pytest.mark.parametrize("patience", [None, 1])

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.datasets.reader import check_count, check_files, count_rows, parse_examples, split_files
+from trainwright_components.datasets.reader import (
+    check_count,
+    check_files,
+    count_rows,
+    parse_examples,
+    read_split,
+    split_files,
+)
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.errors import InvalidData
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.data.batches import Rows, RowsInMemory, StreamedRows
 
@@ -59,8 +67,34 @@ def _users_rows(dataset: "tf.data.Dataset") -> StreamedRows:
         count = None
     elif cardinality == tf.data.UNKNOWN_CARDINALITY:
         count = int(dataset.reduce(tf.constant(0, tf.int64), lambda total, *_: total + 1))
-    return StreamedRows(elements=dataset, decode=_unchanged, count=count)
+    return StreamedRows(elements=dataset, decode=_as_tuple, count=count)
 
 
-def _unchanged(batch: Any) -> Any:
-    return batch
+def _as_tuple(batch: Any) -> Any:
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def has_split(split: str, module: ModelModule, context: Context) -> bool:
+    """Whether there are rows to look for; a reader of the user's has to give every split."""
+    found = context.statistics.splits.get(split)
+    return module.make_dataset is not None or (found is not None and found.rows > 0)
+
+
+def name_split(split: str, module: ModelModule) -> str:
+    """A split in messages."""
+    return f"the {split} split" + (f" of make_dataset of {module.location.name}" if module.make_dataset else "")
+
+
+def first_batch(split: str, module: ModelModule, context: Context) -> "tuple[Any, ...]":
+    """The first rows of `split` in stored order, as many as a batch has.
+
+    Raises:
+        InvalidData: There are none.
+    """
+    rows = module.make_dataset(split, context) if module.make_dataset else read_split(context.dataset, split)
+    for batch in rows.take(context.batch_size).batch(context.batch_size):
+        first: tuple[Any, ...] = batch
+        return first
+    if module.make_dataset is None:
+        check_count(context.dataset, split, 0)
+    raise InvalidData(f"{name_split(split, module)} has no rows")

@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.data.batches import Order, Rows, Sharing, count_steps, endless_batches
+from trainwright_components.training.data.batches import (
+    Order,
+    Rows,
+    RowsInMemory,
+    Sharing,
+    count_steps,
+    endless_batches,
+)
 from trainwright_components.training.data.class_weights import class_weighting
-from trainwright_components.training.data.splits import open_split
+from trainwright_components.training.data.labels import LabelCheck, output_symbols
+from trainwright_components.training.data.splits import has_split, name_split, open_split
 from trainwright_components.training.drivers.driver import Driver
 from trainwright_components.training.drivers.sharded import ShardedDriver
 from trainwright_components.training.drivers.synchronous import MakeBatches, Passes, SynchronousDriver
@@ -33,8 +41,11 @@ def open_driver(
     first_step: int = 0,
     workers: int = 0,
     sharding: VariableSharding | None = None,
+    outputs: Any = None,
 ) -> tuple[Driver, int]:
     """The driver that begins with step `first_step`, and the steps in an epoch.
+
+    `outputs` is what the model puts out, where it has been called; labels are checked against it.
 
     `processes` members take each step together; with parameter servers `workers` take steps by themselves. With a
     `sharding`, whose variables the model has, one process takes each step on all of its devices.
@@ -50,14 +61,28 @@ def open_driver(
     )
     rows = open_split(TRAIN, module, context)
     steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
-    validation = _validation_rows(module, context)
+    validation = open_split(VALIDATION, module, context) if has_split(VALIDATION, module, context) else None
     is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if is_tpu:
         check_fixed_shapes(settings, strategy.num_replicas_in_sync)
     stored = Order(batch_size=settings.batch_size, drop_remainder=is_tpu)
     weigh = class_weighting(settings.class_weights, context.schema) if settings.class_weights else None
-    train_batches = _feed(rows, order, module, context, first_step=first_step, weigh=weigh)
-    validation_batches = None if validation is None else _feed(validation, stored, module, context)
+    outputs = output_symbols(model) if outputs is None else outputs
+
+    def check(split: str, rows: Rows) -> Callable[[Any], Any] | None:
+        if outputs is None:
+            return None
+        labels = LabelCheck(model=model, outputs=outputs, source=name_split(split, module))
+        if not isinstance(rows, RowsInMemory):
+            return labels.within_graph
+        for label in rows.columns[1:2]:
+            labels.refuse_unusable(label)
+        return None
+
+    train_batches = _feed(rows, order, module, context, first_step=first_step, weigh=weigh, check=check(TRAIN, rows))
+    validation_batches = None
+    if validation is not None:
+        validation_batches = _feed(validation, stored, module, context, check=check(VALIDATION, validation))
     validation_steps = 0 if validation is None else count_steps(validation, stored, split=VALIDATION)
     if sharding is not None:
         return ShardedDriver(
@@ -95,14 +120,6 @@ def open_driver(
     return driver, steps
 
 
-def _validation_rows(module: ModelModule, context: Context) -> Rows | None:
-    if module.make_dataset is None:
-        split = context.statistics.splits.get(VALIDATION)
-        if split is None or not split.rows:
-            return None
-    return open_split(VALIDATION, module, context)
-
-
 def _feed(
     rows: Rows,
     order: Order,
@@ -111,9 +128,12 @@ def _feed(
     *,
     first_step: int = 0,
     weigh: Callable[[Any], Any] | None = None,
+    check: Callable[[Any], Any] | None = None,
 ) -> MakeBatches:
     def transform(batch: Any) -> Any:
         features, *rest = batch
+        if check is not None and rest:
+            rest[0] = check(rest[0])
         data = (module.preprocess(features, context), *rest)
         return data if weigh is None else weigh(data)
 

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Mapping
@@ -53,15 +54,20 @@ class CheckpointFolder:
 
     Args:
         keep: How many of the newest stay.
-        fingerprint: What is trained on what; a checkpoint of another training is never used.
+        fingerprint: What is trained on what; a checkpoint of another training is never used, and goes only once this
+            training has saved one.
         is_writer: Whether this process is the one that writes.
+        previous: Where those of a training that ended are; it goes then too.
     """
 
-    def __init__(self, folder: Path, *, keep: int, fingerprint: str, is_writer: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, keep: int, fingerprint: str, is_writer: bool = True, previous: Path | None = None
+    ) -> None:
         self._folder, self._keep, self._fingerprint, self._is_writer = folder, keep, fingerprint, is_writer
+        self._previous, self._has_saved = previous, False
 
     def save(self, checkpoint: Checkpoint) -> SavedCheckpoint | None:
-        """Write a checkpoint and drop the oldest ones; None from a process that does not write.
+        """Write a checkpoint and drop the oldest ones and those of others; None from a process that does not write.
 
         Raises:
             TrainingFailed: The disk does not take it; the checkpoints before stay.
@@ -74,15 +80,22 @@ class CheckpointFolder:
         entries: dict[str, Any] = {_PROGRESS: np.frombuffer(text.encode(), np.uint8), **_storable(checkpoint.arrays)}
         np.savez(content, **entries)
         path = self._folder / checkpoint_name(checkpoint.step)
+        others = [] if self._has_saved else [other for other in self._paths() if self._is_others(other)]
         try:
             write_whole(path, content.getvalue())
         except OSError as error:
-            kept = self._paths()
+            kept = [one for one in self._paths() if one not in others]
             advice = f"{kept[0].name} is still there: make room and start again" if kept else "make room"
             raise TrainingFailed(
                 f"the checkpoint of step {checkpoint.step} ({content.getbuffer().nbytes:,} bytes) cannot be written "
                 f"to {self._folder}: {error.strerror}; {advice}"
             ) from error
+        for other in others:
+            if other != path:
+                other.unlink(missing_ok=True)
+        if self._previous is not None and not self._has_saved:
+            shutil.rmtree(self._previous, ignore_errors=True)
+        self._has_saved = True
         for old in self._paths()[self._keep :]:
             old.unlink(missing_ok=True)
         size = content.getbuffer().nbytes
@@ -107,12 +120,16 @@ class CheckpointFolder:
             logger.warning("checkpoint %s is of another training and is not used", path.name)
         return None
 
-    def clear(self) -> None:
-        """Drop all checkpoints."""
-        if not self._is_writer:
-            return
-        for path in self._paths():
-            path.unlink(missing_ok=True)
+    def _is_others(self, path: Path) -> bool:
+        """Whether a file is of another training, or of none any more."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                fingerprint = json.loads(archive[_PROGRESS].tobytes())["fingerprint"]
+        except OSError:
+            return False  # it may be readable again
+        except DAMAGED:
+            return True
+        return bool(fingerprint != self._fingerprint)
 
     def _paths(self) -> list[Path]:
         return checkpoint_files(self._folder)
