@@ -168,7 +168,7 @@ def _check(
         raise InvalidSetting(
             f"each of the {len(spec.members)} members of cluster would call train(context) of {module.location.name}, "
             "which makes no strategy of tf.distribute, so that each would train alone; leave cluster out, or make one "
-            "there from TF_CONFIG"
+            "there from TF_CONFIG (a module that mentions tf.distribute or TF_CONFIG is taken to do so)"
         )
     replicas = 1 if spec.has_parameter_servers else spec.trainers
     context = make_context(module, dataset, params, settings, replicas=replicas)

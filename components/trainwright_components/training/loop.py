@@ -85,6 +85,7 @@ class Loop:
     _saved_at: float = field(default_factory=time.monotonic)
     _saved_epoch: int = -1
     _is_save_due: bool = False
+    _validation_s: float = 5.0  # a guess until one has been measured
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
     _numbers_at: int = 0
@@ -192,8 +193,11 @@ class Loop:
     def _validate(self) -> dict[str, float]:
         if not self.driver.has_validation:
             return {}
+        self.interruption.note_call(self._validation_s)
         self.callbacks.on_test_begin()
+        started = time.monotonic()
         metrics = self.driver.evaluate()
+        self._validation_s = time.monotonic() - started
         self.callbacks.on_test_end(metrics)
         return {f"val_{name}": value for name, value in metrics.items()}
 

@@ -8,14 +8,14 @@ from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.training.recovery.countdown import GRACE_S
 
 SCRIPT = Path(__file__).parent / "modules" / "train_hanging.py"
-HANGS = "asked to end, but sleep (hanging.py, line 17) did not return within 5 s: ended without saving"
+HANGS = "asked to end, but sleep (hanging.py, line 17) did not return within {} s: ended without saving"
 LOCKED = "asked to end, but Python's lock is held by other code: killed without saving"
 SAVED = "asked to end: saved a checkpoint at step"
 ENDS = {
-    ("train", "sleep"): (143, HANGS),
-    ("validation", "sleep"): (143, HANGS),
-    ("build", "sleep"): (143, HANGS),
-    ("callback", "swallow"): (143, HANGS),
+    ("train", "sleep"): (143, HANGS.format(GRACE_S)),
+    ("validation", "sleep"): (143, HANGS.format(2 * GRACE_S)),
+    ("build", "sleep"): (143, HANGS.format(GRACE_S)),
+    ("callback", "swallow"): (143, HANGS.format(GRACE_S)),
     ("train", "hold_the_lock"): (-9, LOCKED),
     ("callback", "slow_step"): (143, SAVED),
     ("build", "end_a_pool"): (143, SAVED),
@@ -36,7 +36,6 @@ def test_every_hang_ends_a_few_seconds_after_sigterm(
     deadline = time.monotonic() + 90
     while not all((folder / "reached").exists() for _, folder in children.values()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(1)  # the pool of processes is gone, and its training goes on
     for child, _ in children.values():
         child.send_signal(signal.SIGTERM)
     asked = time.monotonic()
@@ -46,4 +45,4 @@ def test_every_hang_ends_a_few_seconds_after_sigterm(
             assert (where, how, child.wait(60)) == (where, how, code)
             assert said in (folder / "log").read_text()
             assert any((folder / "model").glob("checkpoints/step-*.npz")) is (said == SAVED)
-    assert time.monotonic() - asked < 3 * GRACE_S
+    assert time.monotonic() - asked < 6 * GRACE_S

@@ -31,7 +31,7 @@ def train(folder: str) -> None:
 
     signal.signal(signal.SIGTERM, save)
     pathlib.Path(folder, "ready").touch()
-    time.sleep(20)
+    time.sleep(600)
 
 
 PLAIN = dsl.component(train, base_image="python:3.12", install_kfp_package=False)
@@ -60,11 +60,12 @@ def test_sigterm_to_the_command_reaches_the_users_handler(component: Any, lower:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(lowered_command(component, lower, tmp_path), env=env, start_new_session=True)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not (tmp_path / "ready").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
+        assert (tmp_path / "ready").exists()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
+        assert process.wait(60) == 143
         assert (tmp_path / "saved").exists()
     finally:
         with suppress(ProcessLookupError):  # the shell's child outlives it, where there still is a shell
