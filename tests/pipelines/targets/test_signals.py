@@ -16,7 +16,8 @@ from kfp import compiler, dsl
 
 from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
 from trainwright_pipelines.targets.compiling import load_pipeline
-from trainwright_pipelines.targets.lowering import lower_for_kubeflow, lower_for_vertex
+from trainwright_pipelines.targets.lowering import exec_python, lower_for_kubeflow, lower_for_vertex
+from trainwright_pipelines.targets.protocol import CompiledPipeline
 
 
 def train(folder: str) -> None:
@@ -70,6 +71,50 @@ def test_sigterm_to_the_command_reaches_the_users_handler(component: Any, lower:
     finally:
         with suppress(ProcessLookupError):  # the shell's child outlives it, where there still is a shell
             os.killpg(process.pid, signal.SIGKILL)
+
+
+KFP_SCRIPT = (
+    'program_path=$(mktemp -d)\n\nprintf "%s" "$0" > "$program_path/ephemeral_component.py"\n'
+    "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main  "
+    '--component_module_path  "$program_path/ephemeral_component.py"  "$@"\n'
+)
+RUN = ["sh", "-ec", KFP_SCRIPT, "def f(): pass"]
+FUNCTION = ["--executor_input", "{{$}}", "--function_to_execute", "f"]
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (["sh", "-c", 'trap \'rm -f lock\' EXIT\ntouch lock && "$0" "$@"', *RUN], FUNCTION),
+        (["sh", "-c", 'trap "rm -f lock" EXIT\ntouch lock && "$0" "$@"', "python3", "train.py"], []),
+        (["bash", "-c", 'train() { python3 "$@"; }\ntrue && "$0" "$@"', "train", "train.py"], []),
+        (["sh", "-c", "trap clean EXIT\npython3 -m kfp.dsl.executor_main --component_module_path m.py"], FUNCTION),
+        (["sh", "-ec", "trap clean EXIT\n" + KFP_SCRIPT, "def f(): pass"], FUNCTION),
+        (["bash", "-ec", KFP_SCRIPT, "def f(): pass"], FUNCTION),
+        (RUN, []),
+    ],
+)
+def test_a_shell_with_text_of_its_own_is_left_alone(command: list[str], args: list[str]) -> None:
+    container = {"image": "python:3.12", "command": command, "args": args}
+    spec = {"root": {}, "deploymentSpec": {"executors": {"exec-own": {"container": container}}}}
+    lowered = exec_python(CompiledPipeline(name="own", spec=spec))
+    assert lowered.spec["deploymentSpec"]["executors"]["exec-own"]["container"]["command"] == command
+
+
+def test_every_way_of_kfps_to_install_packages_is_known(tmp_path: Path) -> None:
+    ways: list[dict[str, Any]] = [
+        {},
+        {"packages_to_install": ["six"], "pip_index_urls": ["https://a.example/simple", "https://b.example/simple"]},
+        {"use_venv": True, "packages_to_install": ['six>=1; python_version<"4"', "git+https://h.example/x@v1&y"]},
+        {"use_venv": True},
+        {"install_kfp_package": False, "packages_to_install": ["six"], "pip_trusted_hosts": ["a.example"]},
+    ]
+    for way in ways:
+        *install, _, _, run, _ = lowered_command(
+            dsl.component(train, base_image="python:3.12", **way), lower_for_kubeflow, tmp_path
+        )[:7]
+        assert install[-1].endswith('&& exec "$0" "$@"\n'), way
+        assert "exec python3 -m kfp" in run
 
 
 @pytest.mark.parametrize("lower", [lower_for_kubeflow, lower_for_vertex])
