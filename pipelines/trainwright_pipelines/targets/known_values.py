@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.parsing import parse_source
+from trainwright_pipelines.engine.resolve import select_part
+from trainwright_pipelines.engine.spec import Source, split_loop_item
+from trainwright_pipelines.engine.values import coerce
 from trainwright_pipelines.targets.parameters import declared_parameters
 
 _PLACEHOLDER = "{{$"
@@ -13,34 +17,88 @@ _PLACEHOLDER = "{{$"
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A value that is known before the run, and the pipeline parameter that it comes from, if any."""
+    """A value that is known before the run.
+
+    Args:
+        parameter: The pipeline parameter that it is, if any.
+        within: The pipeline parameter that it is a part of, such as an item of a list, if any.
+    """
 
     value: Any
     parameter: str = ""
+    within: str = ""
 
 
 Scope = Mapping[str, Known]
 
 
 def known_parameters(spec: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Known]:
-    """The pipeline's parameters: `values`, and the defaults of what is absent there."""
+    """The pipeline's parameters, in their types: `values`, and the defaults of what is absent there.
+
+    Raises:
+        InvalidSetting: A value is not of its parameter's type.
+    """
     declared = declared_parameters(spec)
-    given = {name: each.default for name, each in declared.items() if each.default is not None} | dict(values)
-    return {name: Known(value=value, parameter=name) for name, value in given.items()}
+    given = {name: each.default for name, each in declared.items() if each.is_optional} | dict(values)
+    types = {name: each.type for name, each in declared.items()}
+    return {
+        name: Known(value=coerce(value, types.get(name, ""), name=name), parameter=name)
+        for name, value in given.items()
+    }
+
+
+def each_inputs(task: Mapping[str, Any], component: Mapping[str, Any], scope: Scope) -> list[dict[str, Known]]:
+    """What is known of a task's input parameters: once for each item of a loop over known items, else once."""
+    inputs = known_inputs(task, component, scope)
+    iterator = task.get("parameterIterator", {})
+    items = iterator.get("items", {})
+    found = Known(value=items["raw"]) if "raw" in items else inputs.get(items.get("inputParameter", ""))
+    if found is None:
+        return [inputs]
+    try:
+        values = coerce(found.value, "LIST", name=iterator["itemInput"]) or []
+    except InvalidSetting:
+        return [inputs]  # not a list: the run fails before the first item
+    distinct = {json.dumps(value): value for value in values}
+    return [inputs | {iterator["itemInput"]: _part(found, value)} for value in distinct.values()]
 
 
 def known_inputs(task: Mapping[str, Any], component: Mapping[str, Any], scope: Scope) -> dict[str, Known]:
     """Those of a task's input parameters that are known where `scope` is known of the DAG around it."""
     defaults = component.get("inputDefinitions", {}).get("parameters", {})
-    known = {key: Known(value=slot["defaultValue"]) for key, slot in defaults.items() if "defaultValue" in slot}
+    known = {
+        key: Known(value=slot.get("defaultValue"))
+        for key, slot in defaults.items()
+        if "defaultValue" in slot or slot.get("isOptional")
+    }
     for key, raw in task.get("inputs", {}).get("parameters", {}).items():
         known.pop(key, None)
         source = parse_source(raw)
-        if source.selector or source.task or source.status_of:
+        if source.task or source.status_of:
             continue
         if source.input is None:
-            if _PLACEHOLDER not in json.dumps(source.constant):
+            if not source.selector and _PLACEHOLDER not in json.dumps(source.constant):
                 known[key] = Known(value=source.constant)
-        elif source.input in scope:
-            known[key] = scope[source.input]
+        elif (found := _from_scope(source, source.input, scope)) is not None:
+            known[key] = found
     return known
+
+
+def _from_scope(source: Source, name: str, scope: Scope) -> Known | None:
+    item, key = split_loop_item(name)
+    if name not in scope and item in scope:
+        return _selected(_selected(scope[item], f"parseJson(string_value)[{json.dumps(key)}]"), source.selector)
+    return _selected(scope.get(name), source.selector)
+
+
+def _selected(found: Known | None, selector: str) -> Known | None:
+    if found is None or not selector:
+        return found
+    try:
+        return _part(found, select_part(selector, found.value))
+    except InvalidPipeline:
+        return None  # the run fails before the step
+
+
+def _part(whole: Known, value: Any) -> Known:
+    return Known(value=value, within=whole.parameter or whole.within)

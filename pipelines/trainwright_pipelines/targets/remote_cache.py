@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainwright_pipelines.targets.known_values import Known, Scope, known_inputs, known_parameters
+from trainwright_pipelines.targets.known_values import Known, Scope, each_inputs, known_parameters
 from trainwright_pipelines.targets.locations import is_location_name
 from trainwright_pipelines.targets.lowering import copy_pipeline, dags
 from trainwright_pipelines.targets.protocol import CompiledPipeline
@@ -53,7 +53,7 @@ class _Walk:
     def readers(self, around: Mapping[str, Any], scope: Scope, references: frozenset[str]) -> Iterator[dict[str, Any]]:
         """The tasks below a component that read from somewhere; `references` are its artifacts that are imported."""
         tasks = around.get("dag", {}).get("tasks", {})
-        inputs = {name: self._inputs(task, scope) for name, task in tasks.items()}
+        inputs = {name: each_inputs(task, self._component(task), scope) for name, task in tasks.items()}
         imported = {name: self._imported(task, inputs[name]) for name, task in tasks.items()}
         for name, task in tasks.items():
             component = self._component(task)
@@ -64,23 +64,30 @@ class _Walk:
                 or source.get("componentInputArtifact") in references
             )
             if "dag" in component:
-                yield from self.readers(component, inputs[name], referred)
-            elif imported[name] or referred or self._reads(task, inputs[name]):
+                for each in inputs[name]:
+                    yield from self.readers(component, each, referred)
+            elif imported[name] or referred or any(self._reads(task, each) for each in inputs[name]):
                 yield task
 
-    def _imported(self, task: Mapping[str, Any], inputs: Scope) -> frozenset[str]:
+    def _imported(self, task: Mapping[str, Any], inputs: list[dict[str, Known]]) -> frozenset[str]:
         """The output artifacts of a task that an importer, it or one below it, gives."""
         component = self._component(task)
         if self._is_importer(task):
             outputs = component.get("outputDefinitions", {}).get("artifacts", {})
-            return frozenset(outputs if self._reads(task, inputs) else ())
+            return frozenset(outputs if any(self._reads(task, each) for each in inputs) else ())
         dag = component.get("dag", {})
-        below = {name: self._imported(each, self._inputs(each, inputs)) for name, each in dag.get("tasks", {}).items()}
-        return frozenset(
-            key
-            for key, output in dag.get("outputs", {}).get("artifacts", {}).items()
-            if any(_comes_from(selector, below) for selector in output.get("artifactSelectors", ()))
-        )
+        found: set[str] = set()
+        for scope in inputs:
+            below = {
+                name: self._imported(each, each_inputs(each, self._component(each), scope))
+                for name, each in dag.get("tasks", {}).items()
+            }
+            found.update(
+                key
+                for key, output in dag.get("outputs", {}).get("artifacts", {}).items()
+                if any(_comes_from(selector, below) for selector in output.get("artifactSelectors", ()))
+            )
+        return frozenset(found)
 
     def _component(self, task: Mapping[str, Any]) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
@@ -89,16 +96,6 @@ class _Walk:
     def _is_importer(self, task: Mapping[str, Any]) -> bool:
         executors = self.spec.get("deploymentSpec", {}).get("executors", {})
         return "importer" in executors.get(self._component(task).get("executorLabel", ""), {})
-
-    def _inputs(self, task: Mapping[str, Any], scope: Scope) -> dict[str, Known]:
-        inputs = known_inputs(task, self._component(task), scope)
-        iterator = task.get("parameterIterator", {})
-        items = iterator.get("items", {})
-        if "raw" in items:
-            inputs[iterator["itemInput"]] = Known(value=items["raw"])
-        elif items.get("inputParameter") in inputs:
-            inputs[iterator["itemInput"]] = inputs[items["inputParameter"]]
-        return inputs
 
     def _reads(self, task: Mapping[str, Any], inputs: Scope) -> bool:
         given = task.get("inputs", {}).get("parameters", {})

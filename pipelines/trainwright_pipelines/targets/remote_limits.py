@@ -12,16 +12,24 @@ from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.expressions import is_true
 from trainwright_pipelines.engine.launch import python_source
-from trainwright_pipelines.targets.known_values import Known, Scope, known_inputs, known_parameters
+from trainwright_pipelines.engine.values import coerce
+from trainwright_pipelines.targets.known_values import Known, Scope, each_inputs, known_parameters
+from trainwright_pipelines.targets.parameters import declared_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """A Python step that nothing known keeps from running; `switches` are the parameters that its conditions ask."""
+    """A Python step that nothing known keeps from running.
+
+    Args:
+        unknown: The inputs that it is given and that only the run can tell.
+        switches: The parameters that its conditions ask.
+    """
 
     name: str
     source: str
     inputs: Scope
+    unknown: frozenset[str]
     switches: tuple[Known, ...]
 
 
@@ -39,7 +47,11 @@ def find_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> li
         values: The run's parameters; what is absent is left at its default.
     """
     scope = known_parameters(spec, values)
-    messages = [_serves_in_a_pod(step) or _trains_in_a_pod(step) for step in _steps(spec, spec["root"], scope, ())]
+    is_complete = all(each.is_optional or name in scope for name, each in declared_parameters(spec).items())
+    messages = [
+        _serves_in_a_pod(step) or _trains_in_a_pod(step) or (is_complete and _may_train_in_a_pod(step)) or ""
+        for step in _steps(spec, spec["root"], scope, ())
+    ]
     return list(dict.fromkeys(filter(None, messages)))
 
 
@@ -63,15 +75,26 @@ def _trains_in_a_pod(step: _Step) -> str:
     if "trainwright_components.train_distributed" not in step.source or cluster is None or not cluster.value:
         return ""
     try:
-        members = ClusterSpec.from_mapping(cluster.value).members
-    except (InvalidSetting, AttributeError) as error:
+        members = ClusterSpec.from_mapping(coerce(cluster.value, "STRUCT", name="cluster")).members
+    except InvalidSetting as error:
         return f"{step.name}: {error}"
     if len(members) < 2:
         return ""
+    remedy = f"take it out of {cluster.within}" if cluster.within else f"set {cluster.parameter or 'cluster'}={{}}"
     return (
         f"{step.name} would start the {len(members)} members of its cluster {json.dumps(cluster.value)} as processes "
-        f"of one pod; there are no remote members yet: set {cluster.parameter or 'cluster'}={{}}, and "
+        f"of one pod; there are no remote members yet: {remedy}, and "
         "training.strategy=mirrored for several GPUs of one machine"
+    )
+
+
+def _may_train_in_a_pod(step: _Step) -> str:
+    if "trainwright_components.train_distributed" not in step.source or "cluster" not in step.unknown:
+        return ""
+    return (
+        f"{step.name} gets a cluster that is known only while the pipeline runs, and would start its members as "
+        "processes of one pod; there are no remote members yet: give the step cluster={} or a pipeline parameter of "
+        "its own, and training.strategy=mirrored for several GPUs of one machine"
     )
 
 
@@ -86,21 +109,21 @@ def _steps(
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     for name, task in around.get("dag", {}).get("tasks", {}).items():
         component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
-        inputs = known_inputs(task, component, scope)
         condition = task.get("triggerPolicy", {}).get("condition", "")
-        if condition and _is_false(condition, inputs):
-            continue
-        own = tuple(each for key, each in inputs.items() if each.parameter and f"['{key}']" in condition)
         source = python_source(executors.get(component.get("executorLabel", ""), {}).get("container", {}))
-        if source is not None:
-            yield _Step(name=name, source=source.source, inputs=inputs, switches=(*switches, *own))
-        yield from _steps(spec, component, inputs, (*switches, *own))
+        for inputs in each_inputs(task, component, scope):
+            if condition and _is_false(condition, inputs):
+                continue
+            own = tuple(each for key, each in inputs.items() if each.parameter and f"['{key}']" in condition)
+            if source is not None:
+                unknown = frozenset(task.get("inputs", {}).get("parameters", {})) - inputs.keys()
+                yield _Step(name=name, source=source.source, inputs=inputs, unknown=unknown, switches=(*switches, *own))
+            yield from _steps(spec, component, inputs, (*switches, *own))
 
 
 def _is_false(condition: str, inputs: Scope) -> bool:
+    values = {key: each.value for key, each in inputs.items() if each.value is not None}
     try:
-        return not is_true(
-            condition, {"inputs": {"parameter_values": {key: each.value for key, each in inputs.items()}}}
-        )
+        return not is_true(condition, {"inputs": {"parameter_values": values}})
     except InvalidPipeline:
         return False  # it asks for what only the run can tell

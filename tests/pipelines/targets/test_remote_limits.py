@@ -1,7 +1,7 @@
 """False success on a remote target: found in the spec, refused with what to set instead."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from kfp import compiler, dsl
@@ -97,6 +97,71 @@ def train_two() -> None:
     train_distributed(dataset=imported(kind=dsl.Dataset), module=imported(kind=dsl.Artifact), cluster={"worker": 2})
 
 
+def train(cluster: Any) -> None:
+    train_distributed(dataset=imported(kind=dsl.Dataset), module=imported(kind=dsl.Artifact), cluster=cluster)
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def choose() -> dict:  # type: ignore[type-arg]
+    return {"worker": 2}
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def choose_many() -> list:  # type: ignore[type-arg]
+    return [{"c": {"worker": 2}}]
+
+
+@dsl.pipeline
+def each_constant() -> None:
+    with dsl.ParallelFor([{"worker": 1}, {"worker": 2}]) as item:
+        train(item)
+
+
+@dsl.pipeline
+def each_member() -> None:
+    with dsl.ParallelFor([{"c": {"worker": 1}}, {"c": {"worker": 2}}]) as item:
+        train(item.c)
+
+
+@dsl.pipeline
+def each_given(clusters: list = [{"c": {"worker": 1}}], n: int = 1) -> None:  # type: ignore[type-arg]  # noqa: B006
+    with dsl.ParallelFor(clusters) as item, dsl.If(n == 1):
+        train(item.c)
+
+
+@dsl.pipeline
+def each_of_each() -> None:
+    with dsl.ParallelFor([[{"worker": 2}], []]) as items, dsl.ParallelFor(items) as item:
+        train(item)
+
+
+@dsl.pipeline
+def each_switched() -> None:
+    with dsl.ParallelFor([{"n": 1}, {"n": 2}]) as item, dsl.If(item.n == 3):
+        serve("m")
+
+
+@dsl.pipeline
+def chosen_in_the_run() -> None:
+    train(choose().output)
+
+
+@dsl.pipeline
+def each_chosen_in_the_run() -> None:
+    with dsl.ParallelFor(choose_many().output) as item:
+        train(item.c)
+
+
+@dsl.pipeline
+def maybe_many(cluster: Optional[dict] = None) -> None:  # type: ignore[type-arg]  # noqa: UP045  as KFP reads it
+    train(cluster)
+
+
+@dsl.pipeline
+def needed(cluster: dict) -> None:  # type: ignore[type-arg]
+    train(cluster)
+
+
 def compiled(function: Any, folder: Path) -> CompiledPipeline:
     compiler.Compiler().compile(function, str(folder / "spec.yaml"))
     return read_compiled(folder / "spec.yaml")
@@ -116,6 +181,21 @@ def compiled(function: Any, folder: Path) -> CompiledPipeline:
         (train_many, {"workers": {"chief": 1, "ps": 1, "worker": 1}}, "3 members"),
         (train_many, {"workers": {"wroker": 1}}, "did you mean 'worker'"),
         (train_two, {}, r"2 members .* set cluster=\{\}"),
+        (train_many, {"workers": '{"worker": 2}'}, r"2 members of its cluster \{\"worker\": 2\} .* set workers=\{\}"),
+        (train_many, {"workers": "two"}, "parameter 'workers' takes a mapping, got 'two'"),
+        (nested, {"publish_it": "true"}, "set publish_it=false"),
+        (each_constant, {}, r"2 members of its cluster \{\"worker\": 2\} .* set cluster=\{\}"),
+        (each_member, {}, "2 members"),
+        (
+            each_given,
+            {"clusters": [{"c": {"worker": 1}}, {"c": {"worker": 3}}]},
+            "3 members .* take it out of clusters",
+        ),
+        (each_given, {"clusters": '[{"c": {"worker": 3}}]', "n": "1"}, "3 members .* take it out of clusters"),
+        (each_of_each, {}, "2 members"),
+        (chosen_in_the_run, {}, r"known only while the pipeline runs.* give the step cluster=\{\}"),
+        (each_chosen_in_the_run, {}, "known only while the pipeline runs"),
+        (needed, {"cluster": {"worker": 2}}, "2 members"),
     ],
 )
 def test_a_false_success_is_refused_with_the_remedy(function: Any, values: Any, remedy: str, tmp_path: Path) -> None:
@@ -132,6 +212,14 @@ def test_a_false_success_is_refused_with_the_remedy(function: Any, values: Any, 
         (switched_off_for_good, {}),
         (train_many, {"workers": {}}),
         (train_many, {"workers": {"worker": 1}}),
+        (train_many, {"workers": "{}"}),
+        (nested, {"publish_it": "false"}),
+        (each_given, {}),
+        (each_given, {"clusters": [{"c": {"worker": 2}}], "n": 2}),
+        (each_given, {"clusters": []}),
+        (each_switched, {}),
+        (maybe_many, {}),
+        (needed, {}),
     ],
 )
 def test_what_is_switched_off_is_not_refused(function: Any, values: Any, tmp_path: Path) -> None:
