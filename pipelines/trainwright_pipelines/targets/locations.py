@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.files import check_local
 from trainwright_pipelines.suggestions import did_you_mean
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -90,6 +91,8 @@ def _absolute(name: str, value: Any, base: Path, *, must_exist: bool) -> Any:
     if not isinstance(value, str) or not value:
         return value
     if name.endswith(_OUTPUT_ENDINGS):
+        if "://" not in value:
+            check_local(value, name=name)
         return value if "://" in value else str((base / Path(value).expanduser()).absolute())
     find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), None)
     if find is None:

@@ -36,7 +36,7 @@ def check_settings(values: Mapping[str, Any], declared: Collection[str]) -> None
 
 
 def check_place(values: Mapping[str, Any], home: Path) -> None:
-    """Refuse to serve from a folder of this machine that cannot be written to, or under a name that another one has.
+    """Refuse a base path that is not on this machine, cannot be written to, or whose model's name another one has.
 
     Args:
         values: With the defaults of what was not given.
@@ -50,9 +50,9 @@ def check_place(values: Mapping[str, Any], home: Path) -> None:
     from trainwright_components.model_server.operation.serving_home import check_model
 
     base_path = values.get("model_base_path", "")
+    check_local(base_path, name="model_base_path")
     if not base_path or not values["deploy"]:
         return
-    check_local(base_path, name="model_base_path")
     check_base_path(Path(base_path))
     check_model(home, values["model_name"], Path(base_path))
 

@@ -301,6 +301,9 @@ def test_a_home_that_cannot_be_is_told(
 
 ADDRESS_LINES = {
     "run train_and_deploy --set model_base_path=gs://bucket/models": "model_base_path",
+    "run train_and_deploy --set model_base_path=gs:/bucket/models": "model_base_path",
+    "run train_and_deploy --set deploy=false --set model_base_path=gs://bucket/models": "model_base_path",
+    "run train_and_deploy --target kubeflow --set model_base_path=gs:/bucket/models": "model_base_path",
     "compile batch_score --output gs://bucket/spec.yaml": "a file to write",
     "new gs://bucket/project": "a file to write",
     "drill --keep gs://bucket/drill": "--keep",
