@@ -12,7 +12,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # As datasets.sources.bundled has them, which takes most of a second to import; a test compares the two.
 BUNDLED_SOURCES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
-_REMOTE_ENDINGS = ("uri", "url", "path", "location")
+_REMOTE_ENDINGS = tuple(
+    word + plural
+    for word in ("uri", "url", "path", "location", "address", "file", "folder", "dir", "directory", "bucket")
+    for plural in ("", "s")
+)
 _OUTPUT_ENDINGS = ("base_path",)
 
 

@@ -33,15 +33,17 @@ def without_stale_cache(
 
     Args:
         pipeline: The pipeline.
-        values: The run's parameters; None where they are not known yet, so that parameters count by their names.
+        values: The run's parameters; None where they are not known yet, so that parameters count by their names
+            and by their defaults.
         lasting: Addresses whose content never changes.
     """
     changed = copy_pipeline(pipeline)
     walk = _Walk(spec=changed.spec, lasting=frozenset(lasting))
-    scope = {} if values is None else known_parameters(changed.spec, values)
-    for task in walk.readers(changed.spec["root"], scope, frozenset()):
-        if not task.get("cachingOptions", {}).get("cacheKey"):
-            task["cachingOptions"] = {}
+    known = known_parameters(changed.spec, values or {})
+    for scope in [{}, known] if values is None else [known]:
+        for task in walk.readers(changed.spec["root"], scope, frozenset()):
+            if not task.get("cachingOptions", {}).get("cacheKey"):
+                task["cachingOptions"] = {}
     return changed
 
 

@@ -129,6 +129,36 @@ def test_addresses_are_followed_into_loops_and_through_sub_pipelines(deep_pipeli
     assert len(tasks) == 9
 
 
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def read(data_uri: str = "", folder: str = "", n: int = 0) -> str:
+    return data_uri
+
+
+@dsl.pipeline(name="found")
+def found(x: str = "gs://b/x.csv", word: str = "words") -> None:
+    with dsl.ParallelFor([{"u": "gs://a"}, {"u": "word"}]) as item:
+        count(text=item.u)
+    with dsl.ParallelFor([{"u": "one"}]) as item:
+        total(n=1).after(count(text=item.u))
+    made = count(text=word)
+    read(data_uri=made.output)
+    read(folder=made.output)
+    total(n=2)
+    count(text=x)
+
+
+@pytest.mark.parametrize("values", [None, {}, {"word": "others"}])
+def test_addresses_are_found_in_items_outputs_and_defaults(values: dict[str, Any] | None, tmp_path: Path) -> None:
+    compiler.Compiler().compile(found, str(tmp_path / "found.yaml"))
+    changed = without_stale_cache(read_compiled(tmp_path / "found.yaml"), values)
+    assert cached(changed.spec) == {"count-2", "count-3", "total", "total-2"}
+
+
+def test_a_default_that_is_replaced_does_not_count(tmp_path: Path) -> None:
+    compiler.Compiler().compile(found, str(tmp_path / "found.yaml"))
+    assert "count-4" in cached(without_stale_cache(read_compiled(tmp_path / "found.yaml"), {"x": "word"}).spec)
+
+
 def test_a_cache_key_of_the_authors_own_stays(tmp_path: Path) -> None:
     @dsl.pipeline(name="keyed")
     def keyed() -> None:
