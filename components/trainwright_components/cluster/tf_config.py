@@ -1,7 +1,8 @@
 """The one builder and the one reader of `TF_CONFIG`, by which TensorFlow learns where the members of a cluster are."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainwright_components.cluster.spec import ROLES, ClusterSpec, Member, RoleSpec
@@ -51,12 +52,8 @@ def refuse_foreign_cluster(environ: Mapping[str, str]) -> None:
     Raises:
         InvalidSetting: It is one, or `TF_CONFIG` is malformed.
     """
-    variable, text = VARIABLE, environ.get(VARIABLE, "")
-    if parts := complete_tf_config(environ):
-        variable, text = _PATTERN_VARIABLE, parts[VARIABLE]
-    elif not text.strip() and _VERTEX_POOL in environ.get(VERTEX_VARIABLE, ""):
-        variable, text = VERTEX_VARIABLE, environ[VERTEX_VARIABLE]
-    found = _parse(variable, text)
+    each = ((variable, _parse(variable, text)) for variable, text in _descriptions(environ))
+    variable, found = next((one for one in each if one[1] is not None), ("", None))
     if found is None:
         return
     roles, member = found
@@ -71,6 +68,20 @@ def refuse_foreign_cluster(environ: Mapping[str, str]) -> None:
         )
 
 
+def _descriptions(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that may describe a cluster, with their texts; the first that does so counts."""
+    parts = complete_tf_config(environ)
+    yield (_PATTERN_VARIABLE, parts[VARIABLE]) if parts else (VARIABLE, environ.get(VARIABLE, ""))
+    text = environ.get(VERTEX_VARIABLE, "")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # another program's variable of this name
+    cluster = content.get("cluster") if isinstance(content, Mapping) else None
+    if isinstance(cluster, Mapping) and any(role.startswith(_VERTEX_POOL) for role in cluster):
+        yield VERTEX_VARIABLE, text
+
+
 def _parse(variable: str, text: str) -> tuple[dict[str, int], Member] | None:
     """How many members each role has, and which of them this process is; None without a cluster."""
 
@@ -82,14 +93,16 @@ def _parse(variable: str, text: str) -> tuple[dict[str, int], Member] | None:
         return None
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise malformed(f"it is not valid JSON ({error})") from error
     if not isinstance(content, Mapping):
         raise malformed("it must be a JSON object")
     cluster, task = content.get("cluster", {}), content.get("task")
     if not isinstance(cluster, Mapping) or not all(_are_hosts(hosts) for hosts in cluster.values()):
         raise malformed('"cluster" must give a list of "host:port" for each role')
-    roles = {_known_as(role): len(hosts) for role, hosts in cluster.items() if hosts}
+    roles = Counter[str]()
+    for role, hosts in cluster.items():
+        roles.update({_known_as(role): len(hosts)} if hosts else {})
     if not roles:
         return None
     if not isinstance(task, Mapping) or not isinstance(task.get("type"), str) or not _is_index(task.get("index")):
@@ -119,14 +132,21 @@ def complete_tf_config(environ: Mapping[str, str]) -> dict[str, str]:
 
     The parts are `NUM_NODES`, `JOB_NAME`, `TF_HOST_PATTERN` such as `{job}-{i}.{job}`, and `JOB_COMPLETION_INDEX`.
     """
-    if environ.get(VARIABLE) or _PATTERN_VARIABLE not in environ:
+    if environ.get(VARIABLE, "").strip() or _PATTERN_VARIABLE not in environ:
         return {}
     try:
-        count, index = int(environ["NUM_NODES"]), int(environ["JOB_COMPLETION_INDEX"])
-        hosts = [environ[_PATTERN_VARIABLE].format(job=environ["JOB_NAME"], i=number) for number in range(count)]
+        count, index, job = int(environ["NUM_NODES"]), int(environ["JOB_COMPLETION_INDEX"]), environ["JOB_NAME"]
     except (KeyError, ValueError) as error:
         raise InvalidSetting(
             f"{_PATTERN_VARIABLE} is set, but NUM_NODES, JOB_NAME and JOB_COMPLETION_INDEX are needed too: {error}"
+        ) from error
+    pattern = environ[_PATTERN_VARIABLE]
+    try:
+        hosts = [pattern.format(job=job, i=number) for number in range(count)]
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        raise InvalidSetting(
+            f"{_PATTERN_VARIABLE} may hold {{job}} and {{i}} in braces, such as {{job}}-{{i}}.{{job}}; "
+            f"got {pattern!r}: correct it, or unset it"
         ) from error
     addresses = {"worker": [f"{host}:{DEFAULT_PORT}" for host in hosts]}
     return {VARIABLE: build_tf_config(addresses, Member(role="worker", index=index))}

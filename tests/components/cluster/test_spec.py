@@ -118,12 +118,23 @@ def test_an_unreadable_one_is_refused() -> None:
         complete_tf_config({"TF_HOST_PATTERN": "{job}"})
 
 
+@pytest.mark.parametrize("pattern", ["{}-{}", "{0}", "{job.x}", "{job[z]}", "{i[0]}", "{node}", "{job", "{i:x y}"])
+def test_a_pattern_with_other_braces_is_refused_by_its_text(pattern: str) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        complete_tf_config({**PARTS, "TF_HOST_PATTERN": pattern})
+    assert str(caught.value) == (
+        f"TF_HOST_PATTERN may hold {{job}} and {{i}} in braces, such as {{job}}-{{i}}.{{job}}; got {pattern!r}: "
+        "correct it, or unset it"
+    )
+
+
 def config(cluster: object, task: object) -> str:
     return json.dumps({"cluster": cluster, "task": task, "environment": "cloud", "job": {}})
 
 
 WORKER_1 = {"type": "worker", "index": "1", "trial": "3"}
 POOL_1 = {"type": "workerpool1", "index": 0}
+POOLS = config({"workerpool0": ["a:1"], "workerpool1": ["b:1", "c:1"]}, POOL_1)
 PARTS = {"NUM_NODES": "2", "JOB_NAME": "mj", "TF_HOST_PATTERN": "{job}-{i}.{job}", "JOB_COMPLETION_INDEX": "1"}
 
 
@@ -145,6 +156,15 @@ PARTS = {"NUM_NODES": "2", "JOB_NAME": "mj", "TF_HOST_PATTERN": "{job}-{i}.{job}
             {"CLUSTER_SPEC": config({"workerpool0": ["a:1"], "workerpool1": ["b:1"]}, POOL_1)},
             r"CLUSTER_SPEC makes .* workerpool1-0 of .* \(workerpool0: 1, workerpool1: 1\)",
         ),
+        (
+            {"TF_CONFIG": config({"master": ["a:1"], "chief": ["b:1"]}, {"type": "master", "index": 0})},
+            r"chief-0 of a cluster \(chief: 2\)",
+        ),
+        ({"TF_CONFIG": " ", **PARTS}, r"TF_HOST_PATTERN makes this process worker-1 of a cluster \(worker: 2\)"),
+        ({"TF_CONFIG": "{}", "CLUSTER_SPEC": POOLS}, r"CLUSTER_SPEC makes .* \(workerpool0: 1, workerpool1: 2\)"),
+        ({"TF_CONFIG": '{"cluster": {"worker": []}}', "CLUSTER_SPEC": POOLS}, "CLUSTER_SPEC makes"),
+        ({"TF_CONFIG": " ", "CLUSTER_SPEC": POOLS}, "CLUSTER_SPEC makes"),
+        ({"CLUSTER_SPEC": config({"workerpool0": "a:1"}, POOL_1)}, "CLUSTER_SPEC cannot be read: .cluster. must give"),
     ],
 )
 def test_the_cluster_of_another_launcher_is_refused(environ: dict[str, str], message: str) -> None:
@@ -163,6 +183,12 @@ def test_the_cluster_of_another_launcher_is_refused(environ: dict[str, str], mes
         {"TF_CONFIG": config({"chief": ["a:1"], "worker": []}, {"type": "chief", "index": 0})},
         {"CLUSTER_SPEC": config({"workerpool0": ["a:1"]}, {"type": "workerpool0", "index": 0})},
         {"CLUSTER_SPEC": "my cluster"},
+        {"CLUSTER_SPEC": "my workerpool0"},
+        {"CLUSTER_SPEC": "workerpool" + "[" * 100_000},
+        {"CLUSTER_SPEC": "[" * 100_000},
+        {"CLUSTER_SPEC": '["workerpool0"]'},
+        {"CLUSTER_SPEC": '{"cluster": "workerpool0"}'},
+        {"CLUSTER_SPEC": '{"name": "workerpool0", "cluster": {"nodes": ["a", "b"]}}'},
         {"TF_CONFIG": "{}", **PARTS},
     ],
 )
@@ -174,6 +200,7 @@ def test_a_process_alone_is_not_refused(environ: dict[str, str]) -> None:
     ("text", "why"),
     [
         ("{", r"it is not valid JSON \(Expecting"),
+        ("[" * 100_000, r"it is not valid JSON \(maximum recursion depth"),
         ("[1]", "it must be a JSON object"),
         ("null", "it must be a JSON object"),
         ('{"cluster": ["a:1", "b:1"]}', '"cluster" must give a list'),
