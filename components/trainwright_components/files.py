@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting
@@ -90,11 +90,17 @@ def _copy_folder(source: Path, target: Path, marker: str) -> None:
     def leave_for_last(folder: str, _names: list[str]) -> set[str]:
         return {marker} if Path(folder) == source else set()
 
-    shutil.copytree(source, target, ignore=leave_for_last, copy_function=shutil.copyfile)
+    shutil.copytree(source, target, ignore=leave_for_last, copy_function=_copy_file)
     if marker:
         partial = target / f".{marker}.partial"
-        shutil.copyfile(source / marker, partial)
+        _copy_file(source / marker, partial)
         partial.replace(target / marker)
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    shutil.copyfile(source, target)
+    with suppress(OSError):  # storage that is mounted may have no modes to set
+        shutil.copymode(source, target)
 
 
 def content_digest(path: Path) -> str:

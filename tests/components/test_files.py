@@ -1,6 +1,8 @@
 """Files are whole or absent; digests follow content and leave state alone."""
 
 import errno
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,24 @@ def test_where_folders_cannot_be_renamed_they_are_copied_and_nothing_is_left_bes
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     assert names == ["below", "below/marker.json", "marker.json", "new.txt"]
     assert (folder / "marker.json").read_text() == "new"
+
+
+@pytest.mark.usefixtures("no_renaming")
+@pytest.mark.parametrize("has_modes", [True, False])
+def test_a_copied_program_stays_one_where_there_are_modes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_modes: bool
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(path))
+
+    with whole_folder(tmp_path / "folder", marker="run") as beside:
+        for name in ("run", "below/run"):
+            (beside / name).parent.mkdir(exist_ok=True)
+            (beside / name).touch(0o755)
+        if not has_modes:
+            monkeypatch.setattr(shutil, "copymode", refuse)
+    modes = {(tmp_path / "folder" / name).stat().st_mode & 0o111 for name in ("run", "below/run")}
+    assert modes == ({0o111} if has_modes else {0})
 
 
 def test_a_copy_that_was_cut_off_lacks_the_marker_alone(tmp_path: Path) -> None:
