@@ -1,11 +1,14 @@
 """What was deployed under a base path and what became of it; kept beside the versions, hidden from servers."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, get_type_hints
 
-from trainwright_components.deployments import HISTORY_NAME
+from trainwright_components.deployments import HISTORY_NAME, parse_history
+from trainwright_components.errors import InvalidData
 from trainwright_components.files import write_whole
 
 GOLDEN_FOLDER = ".golden"
@@ -35,13 +38,31 @@ class HistoryEntry:
 
 
 def read_history(base_path: Path) -> list[HistoryEntry]:
-    """The attempts under `base_path`, oldest first."""
+    """The attempts under `base_path`, oldest first.
+
+    Raises:
+        InvalidData: The file is there and is not a list of complete entries.
+    """
+    file = base_path / HISTORY_NAME
     try:
-        entries = json.loads((base_path / HISTORY_NAME).read_text())
-    except (FileNotFoundError, ValueError):
+        return [_entry(values) for values in parse_history(file.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
         return []
-    known = {item.name for item in fields(HistoryEntry)}
-    return [HistoryEntry(**{name: value for name, value in entry.items() if name in known}) for entry in entries]
+    except (OSError, ValueError) as error:
+        raise InvalidData(
+            f"{file}, the history of deployments, cannot be read: {error}; restore it from a copy, or move it away to "
+            "begin a new one, which numbers versions above those whose folders are there"
+        ) from error
+
+
+def _entry(values: Mapping[str, Any]) -> HistoryEntry:
+    given = {item.name: values[item.name] for item in fields(HistoryEntry) if item.name in values}
+    for name, kind in get_type_hints(HistoryEntry).items():
+        if name in given and type(given[name]) not in ((int, float) if kind is float else (kind,)):
+            raise ValueError(f"{name} of version {values['version']} is {given[name]!r}, which is not {kind.__name__}")
+    if missing := [item.name for item in fields(HistoryEntry) if item.default is MISSING and item.name not in given]:
+        raise ValueError(f"an entry of version {values['version']} lacks {', '.join(missing)}")
+    return HistoryEntry(**given)
 
 
 def append_history(base_path: Path, entry: HistoryEntry) -> list[HistoryEntry]:

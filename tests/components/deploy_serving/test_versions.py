@@ -1,5 +1,7 @@
 """Version folders: whole or absent, numbered upwards, withdrawn out of sight."""
 
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from trainwright_components.deploy_serving.versions import (
     version_folder,
     withdraw,
 )
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.deployments import last_published
+from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import content_digest
 
 
@@ -117,3 +120,47 @@ def test_history_grows_and_survives_fields_of_later_versions(base: Path) -> None
         (base / ".deployments.json").read_text().replace('"version": 1', '"version": 1, "later": 2')
     )
     assert read_history(base) == [entry]
+
+
+COMPLETE = {"version": 1, "event": "published", "time": "2026-01-01T00:00:00+00:00", "content_digest": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "Expecting value"),
+        (b"[{", "Expecting property name"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff\xfe[]", "can't decode byte 0xff"),
+        (b"null", "it is not a list of entries"),
+        (b"{}", "it is not a list of entries"),
+        (b"[1]", "not an entry with a version and an event: 1"),
+        (b"[{}]", "not an entry with a version and an event"),
+        (json.dumps([COMPLETE | {"version": "1"}]).encode(), "not an entry with a version"),
+        (json.dumps([COMPLETE | {"version": True}]).encode(), "not an entry with a version"),
+        (json.dumps([{"version": 1, "event": "published"}]).encode(), "version 1 lacks time, content_digest"),
+        (json.dumps([COMPLETE | {"run": None}]).encode(), "run of version 1 is None, which is not str"),
+        (json.dumps([COMPLETE | {"golden_requests": "3"}]).encode(), "golden_requests of version 1 is '3'"),
+    ],
+)
+def test_a_damaged_history_is_refused_and_kept(base: Path, content: bytes, why: str) -> None:
+    file = base / ".deployments.json"
+    file.write_bytes(content)
+    entry = HistoryEntry(version=1, event="published", time=now_text(), content_digest="abc")
+    with pytest.raises(
+        InvalidData, match=rf"{re.escape(str(file))}, the history .*{why}.*; restore it from a copy, or"
+    ):
+        append_history(base, entry)
+    assert file.read_bytes() == content
+
+
+def test_whole_numbers_are_differences_too(base: Path) -> None:
+    (base / ".deployments.json").write_text(json.dumps([COMPLETE | {"largest_difference": 0}]))
+    [entry] = read_history(base)
+    assert entry.largest_difference == 0
+
+
+@pytest.mark.parametrize("text", ["{}", "null", "[1]", '[{"version": "1", "event": "published"}]', '[{"version": 1}]'])
+def test_what_is_not_a_history_names_no_champion(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a list of entries|not an entry"):
+        last_published(text)

@@ -314,10 +314,15 @@ def unlistable(kind: str, folder: Path) -> Path:
         case "damaged history":
             base.mkdir()
             (base / ".deployments.json").write_text("[{")
+        case "history of another form":
+            base.mkdir()
+            (base / ".deployments.json").write_text("{}")
     return base
 
 
-@pytest.mark.parametrize("kind", ["file", "below a file", "circle", "broken link", "damaged history"])
+@pytest.mark.parametrize(
+    "kind", ["file", "below a file", "circle", "broken link", "damaged history", "history of another form"]
+)
 def test_a_folder_of_versions_that_cannot_be_listed_fails_the_evaluation(
     kind: str, tabular_model: Path, tabular_dataset: Path, tmp_path: Path
 ) -> None:
