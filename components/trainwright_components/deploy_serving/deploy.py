@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from trainwright_components.deploy_serving.golden import GoldenRequest, GoldenResult, read_golden_requests
@@ -15,7 +16,14 @@ from trainwright_components.deploy_serving.history import (
     now_text,
     read_history,
 )
-from trainwright_components.deploy_serving.proving import Candidate, Unfit, prove_live, rehearse, wait_until_live
+from trainwright_components.deploy_serving.proving import (
+    Candidate,
+    Unfit,
+    prove_live,
+    rehearse,
+    versions_known,
+    wait_until_live,
+)
 from trainwright_components.deploy_serving.versions import (
     LOCK_NAME,
     check_name,
@@ -148,7 +156,7 @@ def _verify_again(candidate: Candidate, live: int) -> Deployment:
 
 
 def _deploy_next(candidate: Candidate, live: int | None) -> Deployment:
-    version = _next_version(candidate.base_path)
+    version = _next_version(candidate)
     logger.info("rehearsing version %d of %s", version, candidate.model_name)
     with (
         staged_copy(candidate.saved_model, candidate.base_path, version) as stage,
@@ -231,9 +239,14 @@ def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
         yield pool.submit(start_server, home)
 
 
-def _next_version(base_path: Path) -> int:
-    """One above every number that was ever given out, so that a number means one content for good."""
-    return max([0, *list_versions(base_path), *(entry.version for entry in read_history(base_path))]) + 1
+def _next_version(candidate: Candidate) -> int:
+    """A number above all that were ever given out, so that a number means one content for good.
+
+    One that the server knows is passed over: it may tell of a folder that is gone until it looks again.
+    """
+    given = [entry.version for entry in read_history(candidate.base_path)]
+    known = versions_known(candidate)
+    return next(each for each in count(max([0, *list_versions(candidate.base_path), *given]) + 1) if each not in known)
 
 
 def _check_compared_with(value: str) -> None:

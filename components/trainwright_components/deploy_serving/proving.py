@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def rehearse(candidate: Candidate, stage: Path, version: int) -> None:
     except ServingUnavailable as error:
         raise Unfit(f"it cannot be served: {error}") from error
     logger.info("%d golden requests answered, largest difference %.3g", result.requests, result.largest_difference)
+
+
+def versions_known(candidate: Candidate) -> Collection[int]:
+    """The versions of the model that the server tells of, also those that failed or ended; none without a server."""
+    status = server_status(candidate.home)
+    if status is None or not status.is_running:
+        return ()
+    try:
+        return version_states(status.info.rest_address, candidate.model_name) or ()
+    except ServingUnavailable:
+        return ()  # what starts anew remembers nothing
 
 
 def prove_live(candidate: Candidate, info: ServerInfo, version: int) -> GoldenResult:

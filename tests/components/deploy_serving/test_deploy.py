@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from trainwright_components.errors import (
     InvalidSetting,
     ServingUnavailable,
 )
-from trainwright_components.model_server.operation.client import predict
+from trainwright_components.model_server.operation.client import predict, version_states
 from trainwright_components.model_server.operation.control import server_status, start_server, stop_server
 from trainwright_components.model_server.operation.programs import TENSORFLOW_SERVING
 
@@ -204,6 +205,23 @@ def test_a_version_that_only_the_serving_process_cannot_load_is_withdrawn(
     status = server_status(home)
     assert status is not None
     assert next(model for model in status.models if model.name == NAME).live_version == live
+
+
+@pytest.mark.usefixtures("first")
+def test_a_number_whose_folder_came_and_went_while_the_server_looked_is_passed_over(
+    home: Path, half: Path, half_golden: Path, triple: Path, triple_golden: Path
+) -> None:
+    before = deploy_model(half, half_golden, model_name="visited", home=home)
+    folder = before.base_path / "2"
+    folder.mkdir()
+    deadline = time.monotonic() + 60
+    while (version_states(before.server.rest_address, "visited") or {}).get(2, ("",))[0] != "END":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    folder.rmdir()
+    after = deploy_model(triple, triple_golden, model_name="visited", home=home)
+    assert [(each.version, each.event) for each in after.history] == [(1, "published"), (3, "published")]
+    assert predict(after.server.rest_address, "visited", instances=[4.0]) == [14.0]
 
 
 def test_of_two_models_that_were_compared_with_the_same_version_one_is_published(
