@@ -1,17 +1,21 @@
 """When a step's earlier results can stand for a new one: same interface, same program, same content of all inputs."""
 
+import glob
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import trainwright_components
-from trainwright_components.files import content_digest, files_below
+from trainwright_components.deployments import HISTORY_NAME, last_published
+from trainwright_components.files import STORE_NAME, content_digest
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.launch import function_name
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
@@ -23,6 +27,8 @@ _ALWAYS_RUN = {"deploy_serving"}  # its effect is the server's state, not its ou
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
 _MAX_FILES = 100_000
 _MAX_BYTES = 200 << 30
+_BETWEEN_PATHS = re.compile(r"[,;]|:(?!//)")
+_PATH_IN_TEXT = re.compile(r"""(?:(?<=file://)|(?<![\w./:~-]))/[^\s"'`()\[\]{}<>|&=]+""")
 
 
 class NotCacheable(Exception):
@@ -117,17 +123,38 @@ def local_content(value: Any) -> Path | None:
 
 
 def digest_of_path(path: Path, *, max_bytes: int = _MAX_BYTES) -> str:
-    """SHA-256 of a file or folder.
+    """SHA-256 of a file, or of all that lies below a folder: hidden, linked and empty, but for `__pycache__`.
+
+    Of a folder of deployments, what is hidden is the history of the versions: only the last published one counts, so
+    that serving a model again changes nothing. Folders of state are left out, see `files_below`.
 
     Raises:
-        NotCacheable: It holds something other than files, or too much.
+        NotCacheable: It holds something other than files and folders, or too much.
     """
-    files, size_bytes = 0, 0
-    for file in files_below(path) if path.is_dir() else [path]:
-        status = file.stat()
-        files, size_bytes = files + 1, size_bytes + status.st_size
-        if not stat.S_ISREG(status.st_mode) or files > _MAX_FILES or size_bytes > max_bytes:
+    if not path.is_dir():
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > max_bytes:
             raise NotCacheable(str(path))
+        return content_digest(path)
+    entries = sorted(_walk(path, leaves_state_out=True))
+    if any(stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK) for _, status in entries):
+        raise NotCacheable(str(path))
+    if sum(status.st_size for _, status in entries if stat.S_ISREG(status.st_mode)) > max_bytes:
+        raise NotCacheable(str(path))
+    lines = [f"{os.fsencode(each.relative_to(path))!r} {_content(each, status)}" for each, status in entries]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _content(path: Path, status: os.stat_result) -> str:
+    if stat.S_ISDIR(status.st_mode):
+        return "folder"
+    if stat.S_ISLNK(status.st_mode):
+        return f"link {os.fsencode(path.readlink())!r}"
+    if path.name == HISTORY_NAME:
+        try:
+            return f"published {last_published(path.read_text())}"
+        except ValueError:
+            pass  # counts as any other file
     return content_digest(path)
 
 
@@ -141,8 +168,46 @@ def _parameter(value: Any, volumes: Volumes) -> Any:
         return {"items": [[_parameter(key, volumes), _parameter(value[key], volumes)] for key in sorted(value)]}
     if isinstance(value, list | tuple):
         return [_parameter(each, volumes) for each in value]
-    path = None if volumes.holds(value) else local_content(value)
-    return {"value": value} | ({} if path is None else {"content": digest_of_path(path)})
+    content = _named_content(value, volumes) if isinstance(value, str) else {}
+    return {"value": value} | ({"content": content} if content else {})
+
+
+def _named_content(text: str, volumes: Volumes) -> dict[str, Any]:
+    """The content of what a text names: a path, paths between commas, colons or semicolons, patterns, JSON with such.
+
+    Raises:
+        NotCacheable: It names a path in another way.
+    """
+    whole = None if volumes.holds(text) else local_content(text)
+    if whole is not None:
+        return {text: digest_of_path(whole)}
+    if text.lstrip()[:1] in ("{", "[", '"'):
+        try:
+            return {"json": _parameter(json.loads(text), volumes)}
+        except (ValueError, RecursionError):
+            pass  # text like any other
+    found: dict[str, Any] = {}
+    for part in map(str.strip, _BETWEEN_PATHS.split(text)):
+        if volumes.holds(part):
+            continue
+        path, named = local_content(part), part.removeprefix("file://")
+        if path is not None:
+            found[part] = digest_of_path(path)
+        elif named.startswith("/") and glob.has_magic(named):
+            found[part] = {str(each): digest_of_path(each) for each in _matches(named)}
+        elif any(local_content(each.rstrip(".?!")) for each in _PATH_IN_TEXT.findall(part) if not volumes.holds(each)):
+            raise NotCacheable(part)
+    return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    try:
+        found = list(itertools.islice(Path("/").glob(pattern.lstrip("/")), _MAX_FILES + 1))
+    except ValueError as error:
+        raise NotCacheable(pattern) from error
+    if len(found) > _MAX_FILES:
+        raise NotCacheable(pattern)
+    return sorted(found)
 
 
 def _generation(claim: Path) -> str:
@@ -152,16 +217,40 @@ def _generation(claim: Path) -> str:
         NotCacheable: There are too many files.
     """
     lines = []
-    for root, folders, names in os.walk(claim, onerror=_raise, followlinks=True):
+    for path, found in _walk(claim):
+        content = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        is_folder = stat.S_ISDIR(found.st_mode)
+        lines.append(f"{os.fsencode(path.relative_to(claim))!r} {found.st_mode} {'' if is_folder else content}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _walk(top: Path, *, leaves_state_out: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
+    """All that lies below `top`, also behind links; of a link that leads nowhere its own status.
+
+    Raises:
+        NotCacheable: There are too many files, or a link leads to a folder above itself.
+    """
+    count = 0
+    for root, folders, names in os.walk(top, onerror=_raise, followlinks=True):
+        if leaves_state_out:
+            _leave_state_out(folders, names)
         for name in [*folders, *names]:
             path = Path(root, name)
-            found = path.stat() if path.exists() else path.lstat()
-            content = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-            is_folder = stat.S_ISDIR(found.st_mode)
-            lines.append(f"{os.fsencode(path.relative_to(claim))!r} {found.st_mode} {'' if is_folder else content}")
-        if len(lines) > _MAX_FILES:
-            raise NotCacheable(str(claim))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+            count += 1
+            leads_up = name in folders and path.is_symlink() and Path(root).resolve().is_relative_to(path.resolve())
+            if count > _MAX_FILES or leads_up:
+                raise NotCacheable(str(top))
+            yield path, path.stat() if path.exists() else path.lstat()
+
+
+def _leave_state_out(folders: list[str], names: list[str]) -> None:
+    if STORE_NAME in names:
+        folders.clear()
+        names.clear()
+    folders[:] = [name for name in folders if name != "__pycache__"]
+    if HISTORY_NAME in names:
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names[:] = [name for name in names if not name.startswith(".") or name == HISTORY_NAME]
 
 
 def _raise(error: OSError) -> None:

@@ -43,6 +43,10 @@ def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(trainwrigh
     assert {"prepare-data", "train-distributed", "export-savedmodel", "quantize-tflite"} <= cached
     assert again["headlines"]["version"] == 1
 
+    third = json.loads(trainwright("run", "train_and_deploy", "--set", "quantize_modes=[dynamic_range]", "--json").out)
+    cached = {step["step"].rpartition("/")[2] for step in third["steps"] if step["is_cached"]}
+    assert "evaluate" in cached  # against the version that the first run has published
+
     assert trainwright("run", "train_and_deploy", "--set", "deploy=false", "--set", "params.units=8").code == 0
     example = json.loads(trainwright("predict", "digits", "--example", "--json").out)
     assert example["version"] == 1

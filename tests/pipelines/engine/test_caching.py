@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from trainwright_components.deploy_serving.history import HistoryEntry, append_history, now_text
+from trainwright_components.deployments import HISTORY_NAME
 from trainwright_pipelines.engine import cache, runs
 from trainwright_pipelines.engine.parsing import parse_pipeline
 from trainwright_pipelines.engine.records import State, Values
@@ -74,6 +76,116 @@ def test_a_path_counts_by_its_content_wherever_it_is_in_a_parameter(specs: Path,
     assert key(specs, "warm", text=given) == before
     (tmp_path / "rows" / "1.csv").write_text("b")
     assert key(specs, "warm", text=given) != before
+
+
+def test_a_folder_counts_with_all_that_lies_in_it(specs: Path, tmp_path: Path) -> None:
+    folder, behind = tmp_path / "rows", tmp_path / "behind"
+    for each in (folder / "__pycache__", behind):
+        each.mkdir(parents=True)
+    (behind / "1.csv").write_text("a")
+    seen = [key(specs, "warm", text=str(folder))]
+    (folder / "__pycache__" / "m.pyc").write_text("bytes")
+    assert key(specs, "warm", text=str(folder)) == seen[0]
+    for change in (
+        lambda: (folder / "link").symlink_to(behind),
+        lambda: (behind / "1.csv").write_text("b"),
+        lambda: (folder / ".hidden").write_text("1"),
+        lambda: (folder / ".hidden").write_text("2"),
+        lambda: (folder / "empty").mkdir(),
+        lambda: (folder / "empty").rename(folder / ".empty"),
+        lambda: (folder / "gone").symlink_to("/nowhere"),
+        lambda: (folder / "itself").symlink_to(folder / "itself"),
+    ):
+        change()
+        seen.append(key(specs, "warm", text=str(folder)))
+        assert key(specs, "warm", text=str(folder)) == seen[-1]
+    assert None not in seen
+    assert len(set(seen)) == len(seen)
+    (folder / "up").symlink_to(tmp_path)
+    assert key(specs, "warm", text=str(folder)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{0}/one,{0}/two",
+        "{0}/two:{0}/one",
+        "x; file://{0}/one",
+        "gs://b/x,{0}",
+        "{0}/o*e",
+        "{0}/?ne,{0}/two",
+        "{0}/**",
+        '["{0}/two", "{0}/one"]',
+        '{{"a": {{"b": "{0}/one,"}}}}',
+        '{{"{0}/o[n]e": 1}}',
+    ],
+)
+def test_a_text_counts_by_all_paths_that_it_names(specs: Path, tmp_path: Path, text: str) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.csv").write_text("a")
+    before = key(specs, "warm", text=text.format(tmp_path))
+    assert before is not None
+    assert key(specs, "warm", text=text.format(tmp_path)) == before
+    (tmp_path / "one" / "1.csv").write_text("b")
+    assert key(specs, "warm", text=text.format(tmp_path)) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("read {}", False),
+        ("--data={}", False),
+        ("{{'a': '{}'}}", False),
+        ("{} {}", False),
+        ("see (file://{}).", False),
+        ("http:/{}", True),
+        ("{}.none", True),
+        ("a /none, and/or 1/2 : http://tmp/x", True),
+        ("[" * 100_000, True),
+    ],
+)
+def test_a_text_that_names_a_path_in_another_way_makes_a_step_run(
+    specs: Path, tmp_path: Path, text: str, is_told: bool
+) -> None:
+    (tmp_path / "one").write_text("a")
+    given = text.format(*[tmp_path / "one"] * 2)
+    assert (key(specs, "warm", text=given) is not None) is is_told
+
+
+def test_served_versions_count_and_not_that_one_was_verified_again(specs: Path, tmp_path: Path) -> None:
+    def tell(event: str, version: int) -> None:
+        append_history(tmp_path, HistoryEntry(version=version, event=event, time=now_text(), content_digest=""))
+
+    def put(version: str) -> None:
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").write_text(version)
+
+    def now_key() -> str | None:
+        return key(specs, "warm", text=str(tmp_path))
+
+    (tmp_path / ".golden").mkdir()
+    seen = [now_key()]
+    for change in (
+        lambda: (put("1"), tell("published", 1)),
+        lambda: (put("2"), tell("published", 2)),
+        lambda: (tmp_path / "1" / "saved_model.pb").write_text("by hand"),
+        lambda: shutil.rmtree(tmp_path / "2"),
+        lambda: shutil.rmtree(tmp_path / "1"),
+        lambda: tell("withdrawn", 2),
+        lambda: tell("withdrawn", 1),
+        lambda: (tmp_path / HISTORY_NAME).write_text("broken"),
+    ):
+        change()
+        seen.append(now_key())
+        if len(seen) < 5:
+            tell("verified again", min(len(seen) - 1, 2))
+            tell("withdrawn", 9)
+            (tmp_path / ".golden" / f"{len(seen)}.jsonl").write_text("{}")
+            (tmp_path / ".deploy.lock").write_text(str(len(seen)))
+            assert now_key() == seen[-1]
+    assert None not in seen
+    assert len(set(seen)) == len(seen)
 
 
 def on_claim(specs: Path, pipeline: str, executor: str, claim: str, **mount: str) -> str:
