@@ -28,7 +28,7 @@ from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.records import Values
 from trainwright_pipelines.engine.spec import Component
-from trainwright_pipelines.engine.volumes import place_values, replace_mounts
+from trainwright_pipelines.engine.volumes import mounted_values, place_values, replace_mounts
 
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
 _GOES_ON = {"train_distributed", "hyperparameter_tune"}  # from the last checkpoint, from the trials that are done
@@ -79,9 +79,14 @@ def is_python(container: Mapping[str, Any]) -> bool:
     return any(_EXECUTOR_MODULE.search(str(part)) for part in container.get("command") or [])
 
 
-def place_inputs(inputs: Values, container: Mapping[str, Any], mounts: Mapping[str, Path]) -> Values:
-    """Inputs whose paths below mount paths are those of the folders: whole values, for a command also parts of text."""
-    return replace(inputs, parameters=place_values(inputs.parameters, mounts, in_text=not is_python(container)))
+def place_inputs(inputs: Values, mounts: Mapping[str, Path]) -> Values:
+    """Inputs whose paths below mount paths are those of the folders."""
+    return replace(inputs, parameters=place_values(inputs.parameters, mounts))
+
+
+def mounted_outputs(outputs: Values, mounts: Mapping[str, Path]) -> Values:
+    """Outputs whose paths below mounted folders are those of the mount paths, as later steps know them."""
+    return replace(outputs, parameters=mounted_values(outputs.parameters, mounts))
 
 
 def plan_launch(

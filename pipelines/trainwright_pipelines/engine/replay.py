@@ -15,7 +15,7 @@ from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
-from trainwright_pipelines.engine.launch import Launch, place_inputs, plan_launch, python_source
+from trainwright_pipelines.engine.launch import Launch, mounted_outputs, place_inputs, plan_launch, python_source
 from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.engine.placeholders import Placeholders, run_constants
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
@@ -70,7 +70,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         resolve=lambda raw: parse_source(raw).constant,
     )
     mounts = settings.volumes.make(store.home / "volumes", folder.scratch / "volumes")
-    inputs = place_inputs(task.inputs, container, mounts)
+    inputs = place_inputs(task.inputs, mounts)
     executor_input = build_executor_input(component, inputs, folder, folder.artifacts)
     write_executor_input(executor_input, folder)
     constants = run_constants(run) | {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
@@ -90,7 +90,8 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     outputs, error, detail = Values(), "", ""
     if code == 0:
         try:
-            outputs = read_outputs(component, executor_input, folder, task_id=task.id)
+            found = read_outputs(component, executor_input, folder, task_id=task.id)
+            outputs = mounted_outputs(found, mounts)
         except RunFailed as missing:
             error = str(missing)
     elif (said := said_end(code, folder)) is not None:

@@ -21,7 +21,14 @@ from trainwright_pipelines.engine.contract import (
     write_executor_input,
 )
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import Launch, goes_on, place_inputs, plan_launch, python_source
+from trainwright_pipelines.engine.launch import (
+    Launch,
+    goes_on,
+    mounted_outputs,
+    place_inputs,
+    plan_launch,
+    python_source,
+)
 from trainwright_pipelines.engine.parsing import constant_of
 from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
@@ -50,6 +57,7 @@ class Step:
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
         self.executor: Mapping[str, Any] = self.execution.pipeline.executors[self.component.executor]
+        self.mounts: Mapping[str, Path] = {}
         self._take(self.inputs)
 
     def _take(self, inputs: Values) -> None:
@@ -148,9 +156,7 @@ class Step:
             launch = await self.execution.in_thread(lambda: self._prepare(container, log))
             end = await self._process(launch, log)
             if not end.error:
-                outputs = await self.execution.in_thread(
-                    lambda: read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
-                )
+                outputs = await self.execution.in_thread(self._read_outputs)
         except (TrainwrightError, OSError) as error:
             reason = self.execution.why_unwritable(error) or str(error)
             end = AttemptEnd(exit_code=None, error=reason, detail=end_of(log))
@@ -166,8 +172,8 @@ class Step:
     def _prepare(self, container: Mapping[str, Any], log: Path) -> Launch:
         self.folder.make(keeps_artifacts=goes_on(self.component, container))
         home = self.execution.store.home
-        mounts = self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes")
-        self._take(place_inputs(self.inputs, container, mounts))
+        self.mounts = self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes")
+        self._take(place_inputs(self.inputs, self.mounts))
         write_executor_input(self.executor_input, self.folder)
         python = None
         if python_source(container) and not is_logical(str(container.get("image") or "")):
@@ -178,8 +184,12 @@ class Step:
             self.folder,
             extra_env={"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": self.execution.run.id, **self.settings.env},
             python=python,
-            mounts=mounts,
+            mounts=self.mounts,
         )
+
+    def _read_outputs(self) -> Values:
+        outputs = read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
+        return mounted_outputs(outputs, self.mounts)
 
     async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
         timeout_s = self.settings.timeout_s

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 _SCHEME = "file://"
+_BORDERS = re.compile(r"""([\s,;"'`]+|:(?!//))""")
+_ANOTHER_PATH = re.compile(rf"""[\s,;:"'`=](?:{_SCHEME})?/(?!/)""")
+_BEFORE_PATH = r"(?:(?<=file://)|(?<![\w./@+~%})\]*-]))"
 CREATE_IMAGE, DELETE_IMAGE = "argostub/createpvc", "argostub/deletepvc"
 
 
@@ -75,29 +78,41 @@ def place_path(path: str, folders: Mapping[str, Path]) -> str | None:
     return None
 
 
-def place_values(value: Any, folders: Mapping[str, Path], *, in_text: bool = False) -> Any:
-    """`value` with the paths inside that are below mount paths, or with `in_text` all that its texts name, as here."""
+def place_values(value: Any, folders: Mapping[str, Path]) -> Any:
+    """`value` with all paths in its texts that are below mount paths as they are here."""
     if isinstance(value, str):
-        return replace_mounts(value, folders) if in_text else place_path(value, folders) or value
+        return replace_mounts(value, folders)
     if isinstance(value, Mapping):
-        return {
-            place_values(key, folders, in_text=in_text): place_values(each, folders, in_text=in_text)
-            for key, each in value.items()
-        }
+        return {place_values(key, folders): place_values(each, folders) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [place_values(each, folders, in_text=in_text) for each in value]
+        return [place_values(each, folders) for each in value]
     return value
+
+
+def mounted_values(value: Any, folders: Mapping[str, Path]) -> Any:
+    """`value` with all paths in its texts that are below the folders as a container sees them: at their mount paths."""
+    mounts = {mount: folder for mount, folder in folders.items() if _normal(mount) != "/"}
+    inverse = {str(name): Path(_normal(mount)) for mount, each in mounts.items() for name in (each.resolve(), each)}
+    return place_values(value, inverse)
 
 
 def replace_mounts(text: str, folders: Mapping[str, Path]) -> str:
     """`text` with each mount path, where it stands for itself or begins a longer path, replaced by its folder."""
-    if ".." in text.split("/") and not re.search(r"\s", text):
+    if ".." in text.split("/") and text.startswith(("/", _SCHEME)) and not _ANOTHER_PATH.search(text):
         return place_path(text, folders) or text
     named = {mount.rstrip("/"): folder for mount, folder in folders.items() if mount.rstrip("/")}
     if not named:
         return text
     longest_first = "|".join(map(re.escape, sorted(named, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w./-])({longest_first})(?![\w.-])", lambda match: str(named[match[1]]), text)
+    pattern = re.compile(rf"{_BEFORE_PATH}({longest_first})(?![\w.@+~%-])")
+
+    def place(part: str) -> str:
+        placed = place_path(part, folders)
+        if placed is None and not (part.startswith("/") and ".." in part.split("/")):
+            placed = pattern.sub(lambda match: str(named[match[1]]), part)
+        return part if placed is None else placed
+
+    return "".join(map(place, _BORDERS.split(text)))
 
 
 def change_claim(image: str, inputs: Mapping[str, Any], *, lasting: Path, run: str) -> str | None:

@@ -10,7 +10,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, read_settings
 from trainwright_pipelines.engine.requirements import interpreter_for, is_satisfied, wanted_packages
 from trainwright_pipelines.engine.resolve import select_part
-from trainwright_pipelines.engine.volumes import Volumes, change_claim, place_values, replace_mounts
+from trainwright_pipelines.engine.volumes import Volumes, change_claim, mounted_values, place_values, replace_mounts
 
 SCRIPT = """
 if ! [ -x "$(command -v pip)" ]; then
@@ -182,6 +182,13 @@ MOUNTS = {"/mnt/x": Path("/v/a"), "/mnt/x/deep/": Path("/v/b"), "/data": Path("/
         ("/mnt/x/deep/../f", "/v/a/f"),
         ("file:///mnt/x/f", "file:///v/a/f"),
         ("/data/home", "/data/home/c/home"),
+        ("/mnt/x,/data", "/v/a,/data/home/c"),
+        ("/mnt/x/a:/mnt/x/deep/b:/mnt/x2", "/v/a/a:/v/b/b:/mnt/x2"),
+        ("file:///mnt/x/a, file:///mnt/x/./b;/mnt/x/../x/c", "file:///v/a/a, file:///v/a/./b;/v/a/c"),
+        ("/mnt/x/*.csv", "/v/a/*.csv"),
+        ('{"a": ["/mnt/x", \'/data/f\'], "b": 1}', '{"a": ["/v/a", \'/data/home/c/f\'], "b": 1}'),
+        ("--data=/mnt/x/f", "--data=/v/a/f"),
+        ("read /mnt/x", "read /v/a"),
         (["/mnt/x", {"/data/f": {"a": "/mnt/x/f"}}, 1], ["/v/a", {"/data/home/c/f": {"a": "/v/a/f"}}, 1]),
     ],
 )
@@ -198,7 +205,15 @@ def test_parameters_below_a_mount_path_mean_what_is_mounted(given: object, place
         "/mnt/x/../y",
         "/mnt/x.txt",
         "mnt/x",
-        "a /mnt/x",
+        "/mnt/x@2",
+        "/mnt/x%20",
+        "~/mnt/x",
+        "$HOME/mnt/x",
+        "${HOME}/mnt/x",
+        "/other/mnt/x",
+        "/mnt/x2,/mnt/x-old:/mnt",
+        "/mnt/x/../y,/mnt/x2",
+        '{"a": "/mnt/x2"}',
         "s3://mnt/x",
         "/",
         "",
@@ -207,13 +222,29 @@ def test_parameters_below_a_mount_path_mean_what_is_mounted(given: object, place
     ],
 )
 def test_parameters_elsewhere_stay_as_they_are(given: object) -> None:
-    assert place_values(given, MOUNTS) is given
+    assert place_values(given, MOUNTS) == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["/mnt/x", "/mnt/x/f/", "/mnt/x/deep", "file:///mnt/x/f", "/mnt/x,/data/f", '{"a": "/mnt/x"}', ["/data", {"a": 1}]],
+)
+def test_what_a_step_gives_back_names_the_mount_paths_again(given: object) -> None:
+    assert mounted_values(place_values(given, MOUNTS), MOUNTS) == given
+
+
+def test_a_path_that_a_step_has_made_absolute_is_that_of_the_mount_too(tmp_path: Path) -> None:
+    (tmp_path / "real" / "claim").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    mounts = {"/mnt/x": tmp_path / "link" / "claim"}
+    given = [f"{tmp_path}/real/claim/f", f"{tmp_path}/link/claim", f"{tmp_path}/real/claims"]
+    assert mounted_values(given, mounts) == ["/mnt/x/f", "/mnt/x", given[2]]
 
 
 def test_commands_take_mount_paths_from_texts_once() -> None:
     text = "cp /data/f http://a//b /mnt/x:/mnt/x2 --to=/mnt/x/deep/../f"
     assert replace_mounts(text, MOUNTS) == "cp /data/home/c/f http://a//b /v/a:/mnt/x2 --to=/v/b/../f"
-    assert place_values({"a": text}, {"/data": Path("/v/c")}, in_text=True) == {"a": text.replace("/data", "/v/c")}
+    assert place_values({"a": text}, {"/data": Path("/v/c")}) == {"a": text.replace("/data", "/v/c")}
     assert replace_mounts("/mnt/x/../x/f", MOUNTS) == "/v/a/f"
 
 

@@ -206,6 +206,18 @@ def test_a_mount_path_that_comes_as_a_parameter_is_the_claim(specs: Path, store:
     assert (store.home / "volumes" / "cb" / "f").read_text() == "BB"
 
 
+def test_a_mount_path_that_a_step_gives_back_is_still_one_for_conditions_and_later_steps(
+    specs: Path, store: Store
+) -> None:
+    mounts = {"pvcMount": [{"mountPath": "/mnt/x", "constant": "ca"}]}
+    text = with_platform(specs, "claim_named", {"exec-say": mounts, "exec-look-below": mounts})
+    run = runs.execute(runs.create_run(text, {"folder": "/mnt/x,/mnt/x/f"}, store=store).id, store=store)
+    assert run.state == State.SUCCEEDED, run.error
+    assert store.task(run.id, "say").outputs.parameters == {"Output": "/mnt/x,/mnt/x/f"}
+    assert store.task(run.id, "condition-1/look-below").outputs.parameters == {"Output": ["/mnt/x", ""]}
+    assert rerun_step(run.id, "say", store=store).outputs.parameters == {"Output": "/mnt/x,/mnt/x/f"}
+
+
 def test_a_mount_path_above_the_home_moves_nothing_of_ours(specs: Path, store: Store, tmp_path: Path) -> None:
     mounts = {"emptyDirMounts": [{"mountPath": str(tmp_path), "volumeName": "scratch"}]}
     text = with_platform(specs, "claim_of_all", {"exec-cat": mounts})

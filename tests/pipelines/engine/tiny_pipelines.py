@@ -396,6 +396,13 @@ def write_below(folder: str, nested: dict, text: str) -> str:
         return file.read()
 
 
+@dsl.component(**PLAIN)
+def look_below(folder: str) -> list:
+    from pathlib import Path
+
+    return [each if Path(each).is_dir() else "" for each in folder.split(",")]
+
+
 @dsl.container_component
 def cat(folder: str, out: dsl.OutputPath(str)):
     return dsl.ContainerSpec(
@@ -408,6 +415,13 @@ def cat(folder: str, out: dsl.OutputPath(str)):
 @pipeline
 def claims(folder: str, nested: dict, text: str):
     cat(folder=folder).after(write_below(folder=folder, nested=nested, text=text))
+
+
+@pipeline
+def claim_named(folder: str):
+    told = say(text=folder)
+    with dsl.If(told.output == "/mnt/x,/mnt/x/f"):
+        look_below(folder=told.output)
 
 
 @pipeline
