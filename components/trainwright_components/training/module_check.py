@@ -1,7 +1,7 @@
 """Refuse a model that cannot be trained on a dataset, with words for what does not fit. Trains nothing."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -185,9 +185,13 @@ def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> Non
     if not getattr(model, "inputs", None):
         return  # a subclassed model says what it takes only when called
     source = f"preprocess of {module.location.name} gives" if module.has_preprocess else "the dataset gives"
-    expected = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
     if not isinstance(inputs, dict):
         return
+    structure = getattr(model, "input", None)  # a Sequential of Keras 3 has none
+    named = structure if isinstance(structure, Mapping) else {tensor.name: tensor for tensor in model.inputs}
+    if not all(hasattr(tensor, "shape") for tensor in named.values()):
+        return  # nested: calling the model tells
+    expected = {name: tuple(tensor.shape) for name, tensor in named.items()}
     given = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
     if set(given) != set(expected):
         taken = TakenInput.of_model(model, is_named_by_user=module.has_preprocess)
@@ -197,7 +201,7 @@ def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> Non
             if _fits(one, want):
                 return
             shapes = f"{_shape(want)} and {_shape((None, *one[1:]))}"
-            advice = f"one input may have any name, but these also differ in shape: {shapes}"
+            advice = f"one input may have any name, but these also differ in shape: {shapes}; {_advice(one)}"
         raise InvalidModule(
             f"the model of {module.location.name} takes the inputs {_names(expected)}, but {source} {_names(given)}; "
             f"{advice}"
@@ -206,7 +210,7 @@ def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> Non
         if not _fits(given[name], shape):
             raise InvalidModule(
                 f"the model of {module.location.name} takes {name!r} with shape {_shape(shape)}, "
-                f"but {source} {_shape((None, *given[name][1:]))}"
+                f"but {source} {_shape((None, *given[name][1:]))}; {_advice(given[name])}"
             )
 
 
@@ -228,7 +232,16 @@ def _loss_is_sparse(model: "keras.Model") -> bool:
     return name == "sparse_categorical_crossentropy"
 
 
+def _advice(given: tuple[int | None, ...]) -> str:
+    return f"build the model with keras.Input(shape={given[1:]}), or give it another shape in preprocess"
+
+
 def _fits(given: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a model takes it: Keras 3.15 and tf_keras 2.21 add or drop a last axis of size 1 by themselves."""
+    if len(given) == len(expected) + 1 and given[-1] == 1:
+        given = given[:-1]
+    elif len(given) == len(expected) - 1 and expected[-1] == 1:
+        expected = expected[:-1]
     if len(given) != len(expected):
         return False
     return all(want is None or have == want for have, want in zip(given[1:], expected[1:], strict=True))

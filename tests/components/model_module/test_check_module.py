@@ -55,9 +55,10 @@ def test_a_fitting_model_passes(tmp_path: Path, digits_dataset: Path) -> None:
         ("net(name='picture')", r"takes the inputs 'picture', but preprocess of net\.py gives 'image'"),
         (
             "net(shape=(28, 28, 1))",
-            r"takes 'image' with shape \(batch, 28, 28, 1\), but preprocess .* \(batch, 8, 8, 1\)",
+            r"takes 'image' with shape \(batch, 28, 28, 1\), but preprocess .* \(batch, 8, 8, 1\); build the model "
+            r"with keras\.Input\(shape=\(8, 8, 1\)\), or give it another shape in preprocess",
         ),
-        ("net(shape=(8, 8))", r"takes 'image' with shape \(batch, 8, 8\), but preprocess .* \(batch, 8, 8, 1\)"),
+        ("net(shape=(8,))", r"takes 'image' with shape \(batch, 8\), but preprocess .* \(batch, 8, 8, 1\)"),
         ("net(units=3)", r"has 3 outputs for the 10 classes of 'digit'"),
     ],
 )
@@ -73,8 +74,10 @@ def test_a_model_of_the_other_keras_is_named(tmp_path: Path, digits_dataset: Pat
 
 
 def test_without_preprocess_the_dataset_itself_has_to_fit(tmp_path: Path, digits_dataset: Path) -> None:
-    text = "import keras" + NET + "\ndef build_model(context):\n    return net(name='picture')\n"
-    with pytest.raises(InvalidModule, match="takes the inputs 'picture', but the dataset gives 'image'"):
+    text = "import keras" + NET + "\ndef build_model(context):\n    return net((4, 4), 'picture')\n"
+    with pytest.raises(
+        InvalidModule, match=r"takes the inputs 'picture', but the dataset gives 'image'.* differ in shape"
+    ):
         check(tmp_path, digits_dataset, text)
 
 
@@ -109,6 +112,10 @@ def build_model(context):
         COMPILED.format(model=f"keras.Sequential([keras.Input((8, 8)), *{LAYERS}])"),
         COMPILED.format(model=f"keras.Sequential({LAYERS})"),
         COMPILED.format(model="keras.Model(image, output)"),
+        COMPILED.format(model=f"keras.Sequential([keras.Input((8, 8, 1)), *{LAYERS}])"),
+        COMPILED.format(model="keras.Model(image, output)").replace("(8, 8)", "(8, 8, 1)"),
+        "import warnings; warnings.filterwarnings('ignore', 'When providing')\n"  # Keras warns that key and name differ
+        + COMPILED.format(model="keras.Model({'image': image}, output)"),
         COMPILED.format(model="keras.Model([image], output)"),
         COMPILED.format(model="keras.Model({'picture': image}, output)"),
         SUBCLASS.format(taken="inputs"),
