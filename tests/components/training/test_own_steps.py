@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
+import tensorflow as tf
 
-from trainwright_components.errors import TrainingFailed
+from trainwright_components.errors import InvalidModule, TrainingFailed
 from trainwright_components.train_distributed.train import train_model
+from trainwright_components.training.drivers.graph_ancestry import is_computed_from
 
 ZOO = Path(__file__).parent / "modules" / "zoo.py"
 TWO_DEVICES = ({"chief": 1}, {"logical_devices": 2})
@@ -122,3 +125,86 @@ def test_batches_of_a_fixed_number_of_rows_train_on_replicas_as_on_one_device(
         tiny_dataset, module, tmp_path / "together", training={**options, **two_devices}, cluster=cluster
     )
     assert together.history[-1]["loss"] == pytest.approx(alone.history[-1]["loss"], rel=1e-5)
+
+
+COMPUTED = """
+import keras, tensorflow as tf
+
+class Rates(keras.Model):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.right, self.mean = keras.metrics.SparseCategoricalAccuracy(name="right"), keras.metrics.Mean(name="mean")
+
+    def train_step(self, data):
+        x, y, *_ = data
+        logs = super().train_step(data)
+        answers = self(x)
+        self.right.update_state(y, answers)
+        self.mean.update_state(answers[:, 0])
+        right, mean = self.right.result(), self.mean.result()
+        return {"loss": logs["loss"], "three": 3, **NUMBERS}
+
+def preprocess(features, context):
+    return features["a"]
+
+def build_model(context):
+    a = keras.Input((6,))
+    model = Rates(a, keras.layers.Dense(3, activation="softmax")(a))
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=EAGERLY)
+    return model
+"""
+
+
+def train_computed(numbers: str, dataset: Path, folder: Path, *, is_eager: bool = False, **options: Any) -> Any:
+    (folder / "net.py").write_text(COMPUTED.replace("NUMBERS", numbers).replace("EAGERLY", str(is_eager)))
+    training = {"epochs": 1, "batch_size": 10, "shuffle": False, "seed": 4, **options}
+    return train_model(dataset, folder / "net.py", folder / "model", training=training, cluster=TWO_DEVICES[0])
+
+
+@pytest.mark.parametrize("is_eager", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_number_that_the_step_computes_from_metrics_is_refused_on_replicas(
+    is_eager: bool, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    number = "{'inner': {'f1': 2 * right * mean / (right + mean)}}"
+    with pytest.raises(InvalidModule, match=r"returns '(f1|loss)', which (is|may be) computed from metrics"):
+        train_computed(number, tiny_dataset, tmp_path, is_eager=is_eager, **TWO_DEVICES[1])
+
+
+def test_results_under_another_name_and_numbers_of_the_step_are_as_on_one_device(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    numbers = (
+        "{'same': tf.identity(right), 'stopped': tf.stop_gradient(mean), 'steps': self.optimizer.iterations, "
+        "'own': self.compute_loss(x, y, answers) * 0 + 1}"
+    )
+    alone = train_computed(numbers, tiny_dataset, tmp_path).history[-1]
+    together = train_computed(numbers, tiny_dataset, tmp_path, **TWO_DEVICES[1]).history[-1]
+    assert together == pytest.approx(alone, rel=1e-5)
+    assert (together["steps"], together["own"], together["three"]) == (6, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (lambda mean, value: mean.result(), True),
+        (lambda mean, value: keras.ops.exp(mean.result()) + value, True),
+        (lambda mean, value: mean.total / mean.count, True),
+        (lambda mean, value: tf.cast(mean.result() > 0.5, tf.int32), True),
+        (lambda mean, value: tf.cond(mean.result() > 0.5, lambda: 1.0, lambda: 0.0), True),
+        (lambda mean, value: tf.cond(value > 0.5, lambda: mean.result(), lambda: 0.0), True),
+        (lambda mean, value: tf.function(lambda: (mean.result(), value * 2))()[0], True),
+        (lambda mean, value: tf.function(lambda: (mean.result(), value * 2))()[1], False),
+        (lambda mean, value: tf.cond(value > 0.5, lambda: (mean.result(), value), lambda: (0.0, 1.0))[1], False),
+        (lambda mean, value: value * 2, False),
+    ],
+)
+def test_a_graph_tells_which_numbers_are_computed_from_a_metric(number: Any, expected: bool) -> None:
+    mean, told = keras.metrics.Mean(), []
+
+    @tf.function
+    def step(value: tf.Tensor) -> None:
+        mean.update_state(value)
+        told.append(is_computed_from(tf.identity(number(mean, value)), [one.value.handle for one in mean.variables]))
+
+    step(tf.constant(1.0))
+    assert told == [expected]

@@ -52,7 +52,7 @@ class ReplicaSteps:
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
         self.sums = SparseSums(model.train_step)
-        self.train_logs, self.test_logs = StepLogs(), StepLogs()
+        self.train_logs, self.test_logs = (StepLogs(lambda: model.metrics_variables) for _ in range(2))
         self._optimizers = optimizers_of(model)
         self._state = [one for one in state_variables(model) if one.dtype.startswith(("float", "bfloat"))]
 
