@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidData, InvalidModule, TrainwrightError
-from trainwright_components.keras_kind import is_compiled, is_tf_keras, keras_for
+from trainwright_components.keras_kind import is_compiled, is_overridden, is_tf_keras, keras_for
 from trainwright_components.model_inputs import TakenInput
 from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
@@ -44,11 +44,31 @@ def check_model(module: ModelModule, model: Any, context: Context) -> Any:
     inputs, outputs = _called(module, model, inputs)
     _check_outputs(module, model, outputs, context)
     _check_labels(TRAIN, module, model, outputs, batch)
-    if rest and not _counts_on_replicas_only(model):
-        with _refused(module, "computing the loss on a few rows"):
-            model.compute_loss(inputs, rest[0], outputs, rest[1] if len(rest) > 1 else None)
+    _check_loss(module, model, inputs, outputs, rest, context)
     _check_validation(module, model, outputs, context)
     return outputs
+
+
+def _check_loss(
+    module: ModelModule, model: Any, inputs: Any, outputs: Any, rest: Sequence[Any], context: Context
+) -> None:
+    """Try Keras' loss on a few rows, where a step of Keras computes it."""
+    is_own = is_overridden(model, "train_step")
+    if is_own and (is_overridden(model, "test_step") or not has_split(VALIDATION, module, context)):
+        return
+    if _counts_on_replicas_only(model) or not (rest or is_own):
+        return
+    labels, weights = (*rest, None, None)[:2]
+    try:
+        with _refused(module, "computing the loss on a few rows"):
+            model.compute_loss(inputs, labels, outputs, weights)
+    except InvalidModule as error:
+        if not is_own:
+            raise
+        raise InvalidModule(
+            f"{type(model).__name__} of {module.location.name} has a train_step but no test_step, and Keras' own fails "
+            f"for the validation split: {error.__cause__}; add a test_step"
+        ) from error
 
 
 def check_data(module: ModelModule, model: Any, context: Context) -> None:

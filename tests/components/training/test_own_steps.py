@@ -208,3 +208,67 @@ def test_a_graph_tells_which_numbers_are_computed_from_a_metric(number: Any, exp
 
     step(tf.constant(1.0))
     assert told == [expected]
+
+
+LOWER = """
+import keras, tensorflow as tf
+
+class Lower(keras.Model):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.tracker = keras.metrics.Mean(name="loss")
+        self.right = keras.metrics.SparseCategoricalAccuracy(name="right")
+
+    @property
+    def metrics(self):
+        return [self.tracker, self.right]
+
+    def _counted(self, y, answers):
+        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, answers))
+        self.tracker.update_state(loss)
+        self.right.update_state(y, answers)
+        return loss
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            loss = self._counted(data[1], self(data[0], training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return {one.name: one.result() for one in self.metrics}
+
+    def test_step(self, data):
+        self._counted(data[1], self(data[0], training=False))
+        return {one.name: one.result() for one in self.metrics}
+
+def preprocess(features, context):
+    return features["a"]
+
+def build_model(context):
+    a = keras.Input((6,))
+    model = Lower(a, keras.layers.Dense(3, activation="softmax")(a))
+    model.compile(optimizer="adam")
+    return model
+"""
+
+
+def test_a_model_with_steps_of_its_own_needs_no_compiled_loss(tiny_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(LOWER)
+    histories = [
+        train_model(
+            tiny_dataset,
+            tmp_path / "net.py",
+            tmp_path / name,
+            training={"epochs": 2, "batch_size": 10, "shuffle": False, "seed": 4, **options},
+            cluster=TWO_DEVICES[0],
+        ).history
+        for name, options in (("alone", {}), ("together", TWO_DEVICES[1]))
+    ]
+    assert set(histories[0][-1]) == {"loss", "right", "val_loss", "val_right"}
+    for alone, together in zip(*histories, strict=True):
+        assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_step_without_one_for_validation_is_told_what_to_add(tiny_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(LOWER.replace("def test_step", "def unused"))
+    with pytest.raises(InvalidModule, match=r"Lower of net\.py has a train_step but no test_step.*; add a test_step"):
+        train_model(tiny_dataset, tmp_path / "net.py", tmp_path / "model", training={"epochs": 1})
