@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
 from trainwright_components.model_inputs import TakenInput
-from trainwright_components.user_traceback import format_user_traceback, innermost_own_error, last_user_frame
+from trainwright_components.user_traceback import format_user_traceback, innermost_own_error, last_user_frame, reason_of
 
 if TYPE_CHECKING:
     import keras
@@ -371,7 +371,7 @@ def _module_name(path: Path) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    text = reason_of(error)
     first = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 

@@ -1,5 +1,6 @@
 """The part of a traceback that is the user's own: their frames and the exception, without the libraries between."""
 
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -8,6 +9,11 @@ from typing import Any
 from trainwright_components.errors import TrainwrightError
 
 _WRAPPED_BY_AUTOGRAPH = "in user code:"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Keras 3.15 and tf_keras 2.21 put this before and after what a layer raised.
+_AROUND_BY_KERAS = re.compile(
+    r"Exception encountered when calling [^\n]*\n\n(.*?)\s*(?:(?:Call a|A)rguments received by .*)?", re.DOTALL
+)
 _OWN_PACKAGE = Path(__file__).resolve().parent
 
 
@@ -18,7 +24,16 @@ def format_user_traceback(error: BaseException, location: Path) -> str:
     """
     shown = innermost_own_error(error) or error
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(user_frames(error, location))]
-    return "".join([*lines, *traceback.format_exception_only(shown)])
+    return _COLOURS.sub("", "".join([*lines, *traceback.format_exception_only(shown)]))
+
+
+def reason_of(error: BaseException) -> str:
+    """What `error` says, without what Keras or AutoGraph put around it; it may have several lines, or none."""
+    while str(error).startswith(_WRAPPED_BY_AUTOGRAPH) and (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # which else is a repr
+    found = _AROUND_BY_KERAS.fullmatch(_COLOURS.sub("", said).strip())
+    return found[1].strip() if found else _COLOURS.sub("", str(error)).strip()
 
 
 def last_user_frame(error: BaseException, location: Path) -> traceback.FrameSummary | None:

@@ -12,6 +12,7 @@ from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
 from trainwright_components.training.data.splits import first_batch, has_split, name_split
 from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
+from trainwright_components.user_traceback import reason_of
 
 if TYPE_CHECKING:
     import keras
@@ -150,7 +151,7 @@ def _refused(module: ModelModule, what: str) -> Iterator[None]:
     except TrainwrightError:
         raise
     except Exception as error:
-        raise InvalidModule(f"{what} fails for the model of {module.location.name}: {error}") from error
+        raise InvalidModule(f"{what} fails for the model of {module.location.name}: {reason_of(error)}") from error
 
 
 def check_kind(module: ModelModule, model: Any) -> None:

@@ -136,6 +136,27 @@ def test_an_error_in_a_subclassed_model_is_the_one_of_how_it_takes_its_input(
             check(tmp_path, digits_dataset, SUBCLASS.format(taken=f"keras.ops.ones((3, 3)) @ {taken}"))
 
 
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        ("scale", "NameError: name 'scale' is not defined"),
+        ("{}['scale']", "KeyError: "),
+        ("keras.ops.reshape(inputs, (7, 7))", "InvalidArgumentError: .*reshape"),
+        ("exec('raise ValueError')", "ValueError"),
+    ],
+)
+def test_an_error_in_call_is_reported_with_its_reason_and_without_colours(
+    raised: str, reason: str, package: str, tmp_path: Path, digits_dataset: Path
+) -> None:
+    text = SUBCLASS.format(taken="inputs").replace("return self", f"return {raised} or self")
+    text = text.replace("keras", package).replace("tf_keras.ops", "__import__('tensorflow')")
+    with pytest.raises(UserCodeError, match=rf"failed: {reason}.*\(net\.py, line 8\)") as caught:
+        check(tmp_path, digits_dataset, text)
+    assert "\x1b" not in str(caught.value) + caught.value.user_traceback
+    assert "Exception encountered" not in str(caught.value)
+
+
 def test_an_exception_in_build_model_keeps_the_users_lines_only(tmp_path: Path, digits_dataset: Path) -> None:
     text = "import keras\ndef build_model(context):\n    return keras.layers.Dense(context.params['units'])\n"
     with pytest.raises(

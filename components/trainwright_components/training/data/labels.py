@@ -130,8 +130,9 @@ class LabelCheck:
             )
         columns = label.shape[-1] if label.shape.rank else None
         if None not in (columns, shape[-1]) and columns != shape[-1]:
+            advice = "; for the number of a class compile with sparse_categorical_crossentropy" if columns == 1 else ""
             raise InvalidData(
-                f"{self.source}: {where} has {columns} columns, but the model puts out {shape[-1]} classes"
+                f"{self.source}: {where} has {columns} columns, but the model puts out {shape[-1]} classes{advice}"
             )
 
     def _finding(
