@@ -71,6 +71,34 @@ class DistinctCounter:
         return round((self._limit - 1) / float(self._lowest[-1]))
 
 
+class NumberCounts:
+    """How often numbers occur in a stream: exact up to `limit` different ones, else up to a `limit`-th of it too low.
+
+    Misra and Gries, "Finding repeated elements" (1982), merged as in Agarwal and others, "Mergeable summaries" (2012).
+
+    Attributes:
+        numbers: Those that are counted, ascending; the rare ones are missing unless the counts are exact.
+        counts: Of each of them.
+        is_exact: Whether all numbers of the stream are counted.
+    """
+
+    def __init__(self, limit: int = SAMPLE_SIZE) -> None:
+        self._limit = limit
+        self.numbers = np.empty(0, np.float64)
+        self.counts = np.empty(0, np.int64)
+        self.is_exact = True
+
+    def add(self, numbers: NDArray[np.float64]) -> None:
+        """Take more of the stream."""
+        weights = np.concatenate([self.counts, np.ones(len(numbers), np.int64)])
+        self.numbers, places = np.unique(np.concatenate([self.numbers, numbers]), return_inverse=True)
+        self.counts = np.bincount(places, weights).astype(np.int64)
+        if len(self.numbers) > self._limit:
+            self.is_exact = False
+            left = self.counts - np.sort(self.counts)[-self._limit - 1]
+            self.numbers, self.counts = self.numbers[left > 0], left[left > 0]
+
+
 class NumberAccumulator:
     """Moments (Chan's pairwise update), extremes and a sample of numbers; NaN counts as missing."""
 
@@ -87,6 +115,7 @@ class NumberAccumulator:
         self._missing += int(absent.sum())
         self._count += int((~absent).sum())
         present = values[~np.isnan(values)]
+        del values  # rows may be large: one copy while the sample is drawn
         if not present.size:
             return
         mean, total = float(present.mean()), self._elements + present.size

@@ -21,10 +21,11 @@ from trainwright_components.prepare_data.given_files import open_rows
 from trainwright_components.prepare_data.page import draw_page
 from trainwright_components.prepare_data.references import choose_files, stored_schema
 from trainwright_components.prepare_data.settings import PrepareSettings
-from trainwright_components.prepare_data.splitters import RowSplitter, Splitter, StratifiedSplitter, WholeFilesSplitter
+from trainwright_components.prepare_data.splitters import RowSplitter, Splitter, WholeFilesSplitter
 from trainwright_components.prepare_data.splitting import (
     check_split_columns,
     choose_splitter,
+    describe_repeats,
     describe_split,
     refuse_empty_splits,
 )
@@ -131,17 +132,13 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
         check_columns(traits.columns, roles, source=traits.name)
-    splitter: Splitter = choose_files(rows, settings) or choose_splitter(settings, traits, roles)
-    profile = _look_at(rows, splitter)
+    way = choose_files(rows, settings) or choose_splitter(settings, traits, roles)
+    profile = _look_at(rows, way)
     check_split_columns(settings, tuple(profile.columns), source=traits.name)
     schema = expected or infer_schema(profile, roles, source=traits.name)
     if expected:
         refuse_anomalies(find_anomalies(profile, expected, ignored=roles.exclude), source=traits.name)
-    repeats = splitter if isinstance(splitter, RowSplitter) and splitter.is_by_position else None
-    if isinstance(splitter, RowSplitter):
-        splitter = splitter.chosen
-    if isinstance(splitter, StratifiedSplitter) and not schema.class_names:
-        splitter = splitter.without_classes()
+    splitter, repeats = _settle(way, rows, has_classes=bool(schema.class_names))
     stored = None
     if isinstance(splitter, WholeFilesSplitter):
         stored = stored_schema(schema, profile, is_expected=expected is not None)
@@ -190,7 +187,14 @@ def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Sch
     )
 
 
-def _look_at(rows: Source, splitter: Splitter) -> TableProfile:
+def _settle(way: Splitter | RowSplitter, rows: Source, *, has_classes: bool) -> tuple[Splitter, str]:
+    if not isinstance(way, RowSplitter):
+        return way, ""
+    chosen = way.choose(rows.chunks, has_classes=has_classes)
+    return chosen, describe_repeats(way, chosen)
+
+
+def _look_at(rows: Source, splitter: Splitter | RowSplitter) -> TableProfile:
     profile, progress = TableProfile(), ProgressLog(_log, "looked at")
     for chunk in rows.chunks():
         profile.add(chunk)

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.accumulate import DistinctCounter, Sample
+from trainwright_components.datasets.accumulate import DistinctCounter, NumberCounts, Sample
 from trainwright_components.datasets.chunks import Chunk, NotANumber, as_numbers, as_text, is_missing
 from trainwright_components.datasets.profile import DISTINCT_LIMIT
 from trainwright_components.errors import InvalidData
 from trainwright_components.prepare_data.hashing import text_fraction
+from trainwright_components.prepare_data.repeats import Repeats, room
 
 Names = NDArray[np.object_]
 FractionOf = Callable[[Chunk], NDArray[np.float64]]
@@ -37,35 +38,85 @@ class Splitter(Protocol):
         """About how many rows each wanted split gets, after the first pass."""
 
 
+class RowWay(Splitter, Protocol):
+    """A way to split that a `RowSplitter` may choose."""
+
+    @property
+    def repeats(self) -> Repeats:
+        """The rows that occur often, after the first pass."""
+
+    def wanted_rows(self) -> Mapping[str, int]:
+        """What `expected_rows` would be if no row occurred often."""
+
+    def without_classes(self) -> "RowWay":
+        """The same way for a label that turned out to be no class."""
+
+
 class HashSplitter:
     """By a stable hash: `fraction_of` gives each row a number in [0, 1); the lowest are the test.
 
     Up to `EXACT_KEYS` different rows or keys are shared out exactly, so that no split is empty by chance.
+
+    Args:
+        fractions: The wanted shares.
+        fraction_of: The numbers of the rows.
+        counts: Counts the numbers, where rows that occur often shall not upset the shares.
     """
 
     def __init__(
-        self, fractions: Mapping[str, float], fraction_of: FractionOf, *, rows: int = 0, seen: Iterable[float] = ()
+        self,
+        fractions: Mapping[str, float],
+        fraction_of: FractionOf,
+        *,
+        rows: int = 0,
+        seen: Iterable[float] = (),
+        counts: NumberCounts | None = None,
     ) -> None:
         self._fractions, self._fraction_of, self._rows = fractions, fraction_of, rows
-        self._seen = set(seen)
+        self._seen, self._counts = set(seen), counts
 
     def observe(self, chunk: Chunk) -> None:
         """Count the rows, and tell few keys from many."""
         self._rows += chunk.rows
+        numbers = self._fraction_of(chunk)
+        if self._counts:
+            self._counts.add(numbers)
         if len(self._seen) <= EXACT_KEYS:
-            self._seen.update(self._fraction_of(chunk).tolist())
+            self._seen.update(numbers.tolist())
 
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
         names, numbers = _all_train(chunk), self._fraction_of(chunk)
-        bounds = _find_bounds(self._fractions, sorted(self._seen), exact_up_to=EXACT_KEYS)
-        for split, bound in reversed([*zip(self._fractions, bounds, strict=True)]):
+        for split, bound in reversed([*zip(self._fractions, self._bounds, strict=True)]):
             names[numbers < bound] = split
+        names[np.isin(numbers, self.repeats.heavy)] = "train"
         return names
 
     def expected_rows(self) -> Mapping[str, int]:
+        """The wanted shares, as far as rows that occur often allow."""
+        if not self.repeats:
+            return self.wanted_rows()
+        below = [self.repeats.rows_below(bound) for bound in self._bounds]
+        return _with_train(dict(zip(self._fractions, np.diff(below, prepend=0), strict=True)), self._rows)
+
+    def wanted_rows(self) -> Mapping[str, int]:
         """The wanted shares."""
         return _shares(self._fractions, self._rows)
+
+    def without_classes(self) -> "HashSplitter":
+        """Itself."""
+        return self
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """The rows that occur often, after the first pass."""
+        return Repeats.find(self._fractions, self._counts or NumberCounts(), rows=self._rows)
+
+    @cached_property
+    def _bounds(self) -> Sequence[float]:
+        if self.repeats:
+            return self.repeats.bounds
+        return _find_bounds(self._fractions, sorted(self._seen), exact_up_to=EXACT_KEYS)
 
 
 class StratifiedSplitter:
@@ -74,19 +125,35 @@ class StratifiedSplitter:
     The shares are exact in classes of up to `EXACT_ROWS_PER_CLASS` rows; larger ones come near them by themselves.
     A class with more rows than there are splits has at least one in each. Rows with one hash stay together whatever
     their classes are, which may move the shares of these classes a little.
+
+    Args:
+        fractions: The wanted shares.
+        fraction_of: The numbers of the rows.
+        label: The column with the class.
+        counts: Counts the numbers, where rows that occur often shall not upset the shares.
     """
 
-    def __init__(self, fractions: Mapping[str, float], fraction_of: FractionOf, label: str) -> None:
-        self._fractions, self._fraction_of, self._label = fractions, fraction_of, label
+    def __init__(
+        self,
+        fractions: Mapping[str, float],
+        fraction_of: FractionOf,
+        label: str,
+        *,
+        counts: NumberCounts | None = None,
+    ) -> None:
+        self._fractions, self._fraction_of, self._label, self._counts = fractions, fraction_of, label, counts
         self._rows = 0
         self._seen: dict[str, array[float]] = {}
 
     def observe(self, chunk: Chunk) -> None:
         """Gather the numbers of small classes."""
         self._rows += chunk.rows
+        numbers = self._fraction_of(chunk)
+        if self._counts:
+            self._counts.add(numbers)
         if len(self._seen) > DISTINCT_LIMIT:
             return
-        for name, number in zip(as_text(chunk.column(self._label)), self._fraction_of(chunk).tolist(), strict=True):
+        for name, number in zip(as_text(chunk.column(self._label)), numbers.tolist(), strict=True):
             seen = self._seen.setdefault(name, array("d"))
             if len(seen) <= EXACT_ROWS_PER_CLASS:
                 seen.append(number)
@@ -95,35 +162,87 @@ class StratifiedSplitter:
         """The split of each row."""
         numbers = self._fraction_of(chunk)
         classes = np.array([self._classes[name] for name in as_text(chunk.column(self._label))], np.intp)
-        known, owners = self._owners
-        if len(known):
-            places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-            classes = np.where(known[places] == numbers, owners[places], classes)
         splits: Names = np.array([*self._fractions, "train"], dtype=object)
-        names: Names = splits[(numbers[:, None] >= self._bounds[classes]).sum(axis=1)]
+        names: Names = splits[self._place(numbers, classes)]
         return names
 
     def expected_rows(self) -> Mapping[str, int]:
-        """The wanted shares."""
-        return _shares(self._fractions, self._rows)
+        """The wanted shares, as far as rows that occur often allow."""
+        if not self.repeats:
+            return self.wanted_rows()
+        splits = len(self._fractions)
+        counts = np.zeros(splits + 1)
+        for index, numbers in enumerate(self._small):
+            if len(numbers):
+                counts += np.bincount(self._place(numbers, np.full(len(numbers), index)), minlength=splits + 1)
+        large = next((index for index, numbers in enumerate(self._small) if not len(numbers)), None)
+        if large is not None:
+            rest = self._repeats_of_large
+            counts[:splits] += rest.others * np.diff(self._bounds[large], prepend=0)
+            places = self._place(rest.numbers, np.full(len(rest.numbers), large))
+            counts += np.bincount(places, rest.rows, minlength=splits + 1)
+        return _with_train(dict(zip(self._fractions, counts, strict=False)), self._rows)
+
+    def wanted_rows(self) -> Mapping[str, int]:
+        """The wanted shares of each class."""
+        small = [len(numbers) for numbers in self._small if len(numbers)]
+        large = self._rows - sum(small)
+        wanted = dict(_shares(self._fractions, large))
+        for split, share in self._fractions.items():
+            wanted[split] += sum(_share_of_few(share, count, self._fractions) for count in small)
+        return _with_train({split: wanted[split] for split in self._fractions}, self._rows)
 
     def without_classes(self) -> HashSplitter:
         """The same splits for a label that turned out to be no class."""
         seen = {number for numbers in self._seen.values() for number in numbers}
-        return HashSplitter(self._fractions, self._fraction_of, rows=self._rows, seen=seen)
+        return HashSplitter(self._fractions, self._fraction_of, rows=self._rows, seen=seen, counts=self._counts)
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """The rows that occur often, after the first pass."""
+        return Repeats.find(self._fractions, self._counts or NumberCounts(), rows=self._rows)
+
+    def _place(self, numbers: NDArray[np.float64], classes: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The index of each row's split among `fractions`; training comes after the last."""
+        known, owners = self._owners
+        if len(known):
+            places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+            classes = np.where(known[places] == numbers, owners[places], classes)
+        splits: NDArray[np.intp] = (numbers[:, None] >= self._bounds[classes]).sum(axis=1)
+        splits[np.isin(numbers, self.repeats.heavy)] = len(self._fractions)
+        return splits
 
     @cached_property
     def _classes(self) -> Mapping[str, int]:
         return {name: index for index, name in enumerate(sorted(self._seen))}
 
+    @property
+    def _small(self) -> Iterable[NDArray[np.float64]]:
+        """The numbers of each class, none of a large one."""
+        seen = (self._seen[name] for name in self._classes)
+        return (np.array(numbers if len(numbers) <= EXACT_ROWS_PER_CLASS else (), np.float64) for numbers in seen)
+
     @cached_property
     def _bounds(self) -> NDArray[np.float64]:
         """Below which number each split ends: `(classes, splits)`."""
-        bounds = [
-            _find_bounds(self._fractions, sorted(self._seen[name]), exact_up_to=EXACT_ROWS_PER_CLASS)
-            for name in self._classes
-        ]
+        bounds = [self._bounds_of(numbers) for numbers in self._small]
         return np.array(bounds, np.float64).reshape(len(bounds), len(self._fractions))
+
+    def _bounds_of(self, numbers: NDArray[np.float64]) -> Sequence[float]:
+        if not len(numbers):
+            return self._repeats_of_large.bounds
+        light = np.sort(numbers[~np.isin(numbers, self.repeats.heavy)]) if self.repeats else np.sort(numbers)
+        more = room(self._fractions, len(numbers), len(light)) * len(numbers) / max(1, len(light))
+        fractions = {split: share * more for split, share in self._fractions.items()}
+        return _find_bounds(fractions, light, exact_up_to=EXACT_ROWS_PER_CLASS)
+
+    @cached_property
+    def _repeats_of_large(self) -> Repeats:
+        """Those in large classes."""
+        repeats = self.repeats
+        for numbers in self._small if repeats else ():
+            repeats = repeats.without(numbers)
+        return repeats
 
     @cached_property
     def _owners(self) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -131,40 +250,48 @@ class StratifiedSplitter:
 
         Large classes have the same bounds, so that their rows agree without being known.
         """
-        seen = (self._seen[name] for name in self._classes)
-        small = [np.array(numbers if len(numbers) <= EXACT_ROWS_PER_CLASS else (), np.float64) for numbers in seen]
+        small = [*self._small]
         known, first = np.unique(np.concatenate(small), return_index=True)
         return known, np.repeat(np.arange(len(small)), [len(numbers) for numbers in small])[first]
 
 
 class RowSplitter:
-    """By the content of the rows; by their position where more than half of them repeat the features of an earlier one.
+    """Chooses between the content of the rows and their position, which tells equal rows apart.
 
     Few different rows cannot be shared out: whatever becomes of the most frequent one, becomes of its thousand copies.
+    Their position is taken where more than half of the rows repeat the features of an earlier one, or where the
+    content would miss a wanted share by more than a quarter of the smallest.
 
     Args:
         content_of: The numbers that equal features share.
     """
 
-    def __init__(self, *, by_content: Splitter, by_position: Splitter, content_of: FractionOf) -> None:
+    def __init__(self, *, by_content: RowWay, by_position: RowWay, content_of: FractionOf) -> None:
         self._by_content, self._by_position, self._content_of = by_content, by_position, content_of
         self._different = DistinctCounter()
         self.rows = 0
+        self.is_by_position = False
 
     def observe(self, chunk: Chunk) -> None:
-        """Count what repeats, and prepare for both ways."""
+        """Count what repeats."""
         self.rows += chunk.rows
         self._different.add(self._content_of(chunk))
         self._by_content.observe(chunk)
-        self._by_position.observe(chunk)
 
-    def assign(self, chunk: Chunk) -> Names:
-        """The split of each row."""
-        return self.chosen.assign(chunk)
+    def choose(self, chunks: Callable[[], Iterable[Chunk]], *, has_classes: bool) -> RowWay:
+        """The way to split, after the first pass.
 
-    def expected_rows(self) -> Mapping[str, int]:
-        """Of the chosen way."""
-        return self.chosen.expected_rows()
+        What the position needs is gathered only now, from `chunks`, lest the memory for both is needed at once.
+        """
+        by_content = self._by_content if has_classes else self._by_content.without_classes()
+        self.is_by_position = self.most_repeat or _misses(by_content)
+        if not self.is_by_position:
+            return by_content
+        del self._by_content, by_content
+        by_position = self._by_position if has_classes else self._by_position.without_classes()
+        for chunk in chunks():
+            by_position.observe(chunk)
+        return by_position
 
     @property
     def different_rows(self) -> int:
@@ -172,14 +299,18 @@ class RowSplitter:
         return min(self.rows, self._different.result())
 
     @property
-    def is_by_position(self) -> bool:
+    def most_repeat(self) -> bool:
         """Whether more than half of the rows repeat the features of an earlier one."""
         return 2 * (self.rows - self.different_rows) > self.rows
 
-    @property
-    def chosen(self) -> Splitter:
-        """The way to split, after the first pass."""
-        return self._by_position if self.is_by_position else self._by_content
+
+def _misses(way: RowWay) -> bool:
+    """Whether rows that occur often leave a split empty, or away from its share by more than a quarter of the least."""
+    expected, wanted = way.expected_rows(), way.wanted_rows()
+    allowed = max(2.0, min(wanted[split] for split in ("train", *way.repeats.fractions)) / 4)
+    return any(
+        abs(expected[split] - rows) > allowed or (rows > 0 and not expected[split]) for split, rows in wanted.items()
+    )
 
 
 class TimeSplitter:
@@ -223,29 +354,53 @@ class GivenSplitter:
     """As `given` says of each row; a wanted split without any row is taken from the training rows by hash."""
 
     def __init__(
-        self, fractions: Mapping[str, float], fraction_of: FractionOf, given: Callable[[Chunk], Names]
+        self,
+        fractions: Mapping[str, float],
+        fraction_of: FractionOf,
+        given: Callable[[Chunk], Names],
+        *,
+        counts: NumberCounts | None = None,
     ) -> None:
-        self._fractions, self._fraction_of, self._given = fractions, fraction_of, given
+        self._fractions, self._fraction_of, self._given, self._counts = fractions, fraction_of, given, counts
         self._rows: Counter[str] = Counter()
 
     def observe(self, chunk: Chunk) -> None:
         """Learn which splits there are."""
-        self._rows.update(self._given(chunk).tolist())
+        names = self._given(chunk)
+        self._rows.update(names.tolist())
+        if self._counts:
+            self._counts.add(self._fraction_of(chunk)[names == "train"])
 
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
         names = self._given(chunk)
-        taken = HashSplitter(self.open_splits, self._fraction_of).assign(chunk)
-        return np.where(names == "train", taken, names)
+        return np.where(names == "train", self._taken.assign(chunk), names)
 
     def expected_rows(self) -> Mapping[str, int]:
+        """What is given, and the wanted shares of the rest, as far as rows that occur often allow."""
+        return {**self._rows, **self._taken.expected_rows()}
+
+    def wanted_rows(self) -> Mapping[str, int]:
         """What is given, and the wanted shares of the rest."""
-        return {**self._rows, **_shares(self.open_splits, self._rows["train"])}
+        return {**self._rows, **self._taken.wanted_rows()}
+
+    def without_classes(self) -> "GivenSplitter":
+        """Itself."""
+        return self
+
+    @property
+    def repeats(self) -> Repeats:
+        """The rows that occur often, after the first pass."""
+        return self._taken.repeats
 
     @property
     def open_splits(self) -> Mapping[str, float]:
         """The shares of the wanted splits that no row is given for."""
         return {split: share for split, share in self._fractions.items() if split not in self._rows}
+
+    @cached_property
+    def _taken(self) -> HashSplitter:
+        return HashSplitter(self.open_splits, self._fraction_of, rows=self._rows["train"], counts=self._counts)
 
 
 class WholeFilesSplitter:
@@ -281,16 +436,22 @@ class WholeFilesSplitter:
         return self._rows
 
 
-def _find_bounds(fractions: Mapping[str, float], numbers: Sequence[float], *, exact_up_to: int) -> Sequence[float]:
+def _find_bounds(
+    fractions: Mapping[str, float], numbers: Sequence[float] | NDArray[np.float64], *, exact_up_to: int
+) -> Sequence[float]:
     """Below which number each split ends; `numbers` are sorted, and all there are if not too many."""
-    if not numbers or len(numbers) > exact_up_to:
+    if not len(numbers) or len(numbers) > exact_up_to:
         return [float(bound) for bound in np.cumsum(list(fractions.values()))]
     bounds, taken = [], 0
     for share in fractions.values():
-        at_least = 1 if len(numbers) > len(fractions) else 0
-        taken += max(at_least, math.floor(share * len(numbers) + 0.5))
-        bounds.append(numbers[min(taken, len(numbers) - 1)])
+        taken += _share_of_few(share, len(numbers), fractions)
+        bounds.append(float(numbers[min(taken, len(numbers) - 1)]))
     return bounds
+
+
+def _share_of_few(share: float, count: int, fractions: Mapping[str, float]) -> int:
+    at_least = 1 if count > len(fractions) else 0
+    return max(at_least, math.floor(share * count + 0.5))
 
 
 def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
@@ -317,15 +478,20 @@ def _all_train(chunk: Chunk) -> Names:
 
 
 def _shares(fractions: Mapping[str, float], total: int) -> dict[str, int]:
-    others = {split: round(share * total) for split, share in fractions.items()}
-    return {"train": total - sum(others.values()), **others}
+    others = {split: share * total for split, share in fractions.items()}
+    return _with_train(others, total)
+
+
+def _with_train(others: Mapping[str, float], total: int) -> dict[str, int]:
+    rounded = {split: round(rows) for split, rows in others.items()}
+    return {"train": total - sum(rounded.values()), **rounded}
 
 
 _: tuple[type[Splitter], ...] = (
     HashSplitter,
     StratifiedSplitter,
-    RowSplitter,
     TimeSplitter,
     GivenSplitter,
     WholeFilesSplitter,
 )
+__: tuple[type[RowWay], ...] = (HashSplitter, StratifiedSplitter, GivenSplitter)

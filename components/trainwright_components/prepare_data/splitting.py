@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.accumulate import NumberCounts
 from trainwright_components.datasets.chunks import Chunk, SourceTraits, as_text
 from trainwright_components.datasets.infer import Roles
 from trainwright_components.datasets.schema import SPLITS, suggest
@@ -18,6 +19,7 @@ from trainwright_components.prepare_data.splitters import (
     HashSplitter,
     Names,
     RowSplitter,
+    RowWay,
     Splitter,
     StratifiedSplitter,
     TimeSplitter,
@@ -29,10 +31,11 @@ _SYNONYMS = {
     "validation": ("validation", "valid", "val", "dev", "eval"),
     "test": ("test", "testing", "holdout"),
 }
+_TRAINED_ON = "Equal rows are therefore in several splits, and the test asks about rows that were trained on."
 _SPLIT_OF_NAME = {name: split for split, names in _SYNONYMS.items() for name in names}
 
 
-def choose_splitter(settings: PrepareSettings, traits: SourceTraits, roles: Roles) -> Splitter:
+def choose_splitter(settings: PrepareSettings, traits: SourceTraits, roles: Roles) -> Splitter | RowSplitter:
     """The way to split that `settings` ask for; by classes when the label may hold classes."""
     fractions = settings.fractions
     if settings.key_column:
@@ -42,21 +45,31 @@ def choose_splitter(settings: PrepareSettings, traits: SourceTraits, roles: Role
     others = {roles.label, roles.weight, *roles.exclude}
     by_content = _Remembered(lambda chunk: row_fractions(chunk, seed=settings.seed, ignored=others))
     return RowSplitter(
-        by_content=_by_row(settings, traits, roles, by_content),
+        by_content=_by_row(settings, traits, roles, by_content, NumberCounts()),
         by_position=_by_row(settings, traits, roles, PositionFractions(seed=settings.seed)),
         content_of=by_content,
     )
 
 
-def _by_row(settings: PrepareSettings, traits: SourceTraits, roles: Roles, fraction_of: FractionOf) -> Splitter:
+def _by_row(
+    settings: PrepareSettings,
+    traits: SourceTraits,
+    roles: Roles,
+    fraction_of: FractionOf,
+    counts: NumberCounts | None = None,
+) -> RowWay:
     fractions = settings.fractions
     if settings.split_column:
-        return GivenSplitter(fractions, fraction_of, lambda chunk: _named_splits(chunk, settings.split_column))
+        return GivenSplitter(
+            fractions, fraction_of, lambda chunk: _named_splits(chunk, settings.split_column), counts=counts
+        )
     if traits.is_split:
-        return GivenSplitter(fractions, fraction_of, lambda chunk: np.full(chunk.rows, chunk.split, dtype=object))
+        return GivenSplitter(
+            fractions, fraction_of, lambda chunk: np.full(chunk.rows, chunk.split, dtype=object), counts=counts
+        )
     if settings.stratify and roles.label and settings.task != "regression":
-        return StratifiedSplitter(fractions, fraction_of, roles.label)
-    return HashSplitter(fractions, fraction_of)
+        return StratifiedSplitter(fractions, fraction_of, roles.label, counts=counts)
+    return HashSplitter(fractions, fraction_of, counts=counts)
 
 
 class _Remembered:
@@ -73,32 +86,41 @@ class _Remembered:
         return self._numbers
 
 
-def describe_split(settings: PrepareSettings, splitter: Splitter, *, repeats: RowSplitter | None = None) -> str:
-    """How the rows were split, for people; `repeats` counted them if that is why `splitter` splits by position."""
+def describe_split(settings: PrepareSettings, splitter: Splitter, *, repeats: str = "") -> str:
+    """How the rows were split, for people; `repeats` as `describe_repeats` tells."""
     if isinstance(splitter, WholeFilesSplitter):
         return "Whole files were split by a stable hash of their names, or as given."
     if isinstance(splitter, TimeSplitter):
         return f"Rows were split by time: the latest by {settings.time_column!r} are the test."
-    why = _describe_repeats(repeats) if repeats else ""
-    of = "their position" if repeats else "their features"
+    of = "their position" if repeats.endswith(_TRAINED_ON) else "their features"
     if isinstance(splitter, StratifiedSplitter):
-        return f"Rows were split by a stable hash of {of}, with the same shares in each class.{why}"
+        return f"Rows were split by a stable hash of {of}, with the same shares in each class.{repeats}"
     if isinstance(splitter, GivenSplitter):
         by = f"the column {settings.split_column!r}" if settings.split_column else "the source"
         if splitter.open_splits:
             taken = " and ".join(splitter.open_splits)
-            return f"Rows were split as {by} says; {taken} by a stable hash of {of}, out of the training rows.{why}"
+            return f"Rows were split as {by} says; {taken} by a stable hash of {of}, out of the training rows.{repeats}"
         return f"Rows were split as {by} says."
     by = f"of {settings.key_column!r}, so that one key stays together" if settings.key_column else f"of {of}"
-    return f"Rows were split by a stable hash {by}.{why}"
+    return f"Rows were split by a stable hash {by}.{repeats}"
 
 
-def _describe_repeats(rows: RowSplitter) -> str:
-    return (
-        f" More than half repeat another row's features: of {rows.rows:,} rows {rows.different_rows:,} differ, "
-        "too few to share out. Equal rows are therefore in several splits, and the test asks about rows that were "
-        "trained on."
-    )
+def describe_repeats(rows: RowSplitter, chosen: RowWay) -> str:
+    """What rows that repeat did to the split; empty for nothing."""
+    if rows.most_repeat:
+        return (
+            f" More than half repeat another row's features: of {rows.rows:,} rows {rows.different_rows:,} differ, "
+            f"too few to share out. {_TRAINED_ON}"
+        )
+    if rows.is_by_position:
+        return (
+            f" Some rows occur so often that the shares come out only when their copies are shared out. {_TRAINED_ON}"
+        )
+    if count := len(chosen.repeats.heavy):
+        which = "the most frequent row" if count == 1 else f"the {count:,} most frequent rows"
+        share = int(chosen.repeats.heavy_rows.sum()) / rows.rows
+        return f" All copies of {which} ({share:.1%} of the rows) are for training."
+    return ""
 
 
 def check_split_columns(settings: PrepareSettings, columns: Sequence[str], *, source: str) -> None:

@@ -3,11 +3,17 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from trainwright_components.datasets.chunks import Chunk, SourceTraits
+from trainwright_components.datasets.infer import Roles
+from trainwright_components.prepare_data.settings import PrepareSettings
+from trainwright_components.prepare_data.splitting import choose_splitter
 
 MB = 1 << 20
 
@@ -51,6 +57,22 @@ def test_arrays_larger_than_the_bound(tmp_path: Path) -> None:
     result = prepare_within(bound, tmp_path / "small.npz", tmp_path / "large.npz", tmp_path / "dataset")
     assert result["rows"] == 800
     assert result["peak_growth"] < bound
+
+
+def test_the_numbers_of_the_rows_are_held_once_though_two_ways_to_split_are_open() -> None:
+    """8 bytes for each row of a small class, up to 1/8 more while an array grows, and 1 MB of counts and chunks."""
+    rows, labels = 4_000, 60
+    traits, settings = SourceTraits(name="rows", columns=("x", "y")), PrepareSettings(label="y")
+    tracemalloc.start()
+    try:
+        splitter = choose_splitter(settings, traits, Roles(label="y"))
+        for block in range(labels):
+            x, y = np.arange(block * rows, (block + 1) * rows), np.arange(rows) % labels
+            splitter.observe(Chunk(columns={"x": x, "y": y}, origin="rows", first_row=block * rows + 1))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 8 * rows * labels * 1.125 + MB
 
 
 @pytest.mark.slow

@@ -133,6 +133,70 @@ def test_rows_that_repeat_are_split_by_position_with_class_shares(
     assert caplog.messages == [f"rows.csv: {prepared.how}"]
 
 
+def one_frequent_row(rows: int, copies: int, seed: int, **columns: object) -> pd.DataFrame:
+    """`copies` rows with the features (0), and others with features of their own."""
+    labels = np.random.default_rng(seed).choice(["p", "q"], rows)
+    return pd.DataFrame({"id": np.r_[np.zeros(copies), np.arange(1, rows - copies + 1)], "y": labels, **columns})
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("copies", [250, 350, 450, 500])
+def test_copies_of_one_frequent_row_are_for_training_and_the_shares_come_out(
+    prepare: Prepare, caplog: pytest.LogCaptureFixture, copies: int, seed: int
+) -> None:
+    prepared = prepare(one_frequent_row(1_000, copies, seed), label="y", seed=seed)
+    rows = {split: numbers.rows for split, numbers in prepared.statistics.splits.items()}
+    assert rows == pytest.approx({"train": 700, "validation": 150, "test": 150}, abs=2)
+    assert sum(map(len, ids(prepared).values())) == 1_001 - copies
+    assert prepared.how == (
+        "Rows were split by a stable hash of their features, with the same shares in each class. "
+        f"All copies of the most frequent row ({copies / 10}% of the rows) are for training."
+    )
+    assert caplog.messages == [f"rows.csv: {prepared.how}"]
+
+
+@pytest.mark.parametrize(("label", "rows", "copies"), [("y", 20_000, 9_000), ("number", 1_000, 450)])
+def test_a_frequent_row_leaves_the_shares_alone_in_large_classes_and_in_a_regression(
+    prepare: Prepare, label: str, rows: int, copies: int
+) -> None:
+    table = one_frequent_row(rows, copies, 0, number=np.random.default_rng(1).random(rows))
+    prepared = prepare(table, label=label, exclude={"y", "number"} - {label})
+    counts = {split: numbers.rows / rows for split, numbers in prepared.statistics.splits.items()}
+    assert counts == pytest.approx({"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.01)
+    assert sum(map(len, ids(prepared).values())) == rows - copies + 1
+
+
+def test_many_rows_that_are_rather_frequent_are_shared_out_and_stay_together(prepare: Prepare) -> None:
+    """27 rows with 1.8 % each, none of which is too heavy for a split of 15 %; classes too large to be known."""
+    numbers = np.r_[np.repeat(np.arange(27), 180), np.arange(27, 5_167)]
+    prepared = prepare(pd.DataFrame({"id": numbers, "y": np.arange(10_000) % 2}), label="y")
+    counts = {split: numbers.rows / 10_000 for split, numbers in prepared.statistics.splits.items()}
+    assert counts == pytest.approx({"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.02)
+    assert sum(map(len, ids(prepared).values())) == 5_167
+
+
+def test_a_class_of_one_frequent_row_is_split_by_position(prepare: Prepare, caplog: pytest.LogCaptureFixture) -> None:
+    """Its copies would be missing in validation and test: 8 % of the rows for each where 15 % are wanted."""
+    table = one_frequent_row(1_000, 450, 0).assign(y=["p"] * 450 + ["q"] * 550)
+    prepared = prepare(table, label="y")
+    counts = {split: dict(numbers.column("y").values) for split, numbers in prepared.statistics.splits.items()}
+    assert counts == {
+        "train": {"p": 314, "q": 384},
+        "validation": {"p": 68, "q": 83},
+        "test": {"p": 68, "q": 83},
+    }
+    assert "hash of their position, with the same shares in each class. Some rows occur so often that" in prepared.how
+    assert caplog.messages == [f"rows.csv: {prepared.how}"]
+
+
+def test_a_frequent_row_among_the_given_training_rows_leaves_the_open_share_alone(prepare: Prepare) -> None:
+    table = one_frequent_row(1_000, 450, 0, part=["train"] * 900 + ["test"] * 100)
+    prepared = prepare(table, label="y", split_column="part")
+    rows = {split: numbers.rows for split, numbers in prepared.statistics.splits.items()}
+    assert rows == pytest.approx({"train": 765, "validation": 135, "test": 100}, abs=1)
+    assert "out of the training rows. All copies of the most frequent row (45.0% of the rows) are" in prepared.how
+
+
 def test_exactly_half_that_repeats_is_not_more_than_half(prepare: Prepare) -> None:
     assert "hash of their features" in prepare(pd.concat([numbered(200)] * 2), label="y").how
     assert "hash of their position" in prepare(pd.concat([numbered(200)] * 2 + [numbered(2)]), label="y").how
