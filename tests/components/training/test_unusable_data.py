@@ -102,7 +102,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused(
             "Y[:, None]",
             3,
             "categorical_crossentropy",
-            "has 1 columns, .*for the number of a class compile with sparse_categorical_crossentropy",
+            "the label has 1 columns, .*for the number of a class compile with sparse_categorical_crossentropy",
         ),
         ("Y", 1, "binary_crossentropy", "the label is 2, but its loss is one of the classes 0 and 1"),
         ("(Y % 2 * 2 - 1.0)", 1, "binary_crossentropy", "the label is -1, but its loss is one of the classes 0 and 1"),
