@@ -130,7 +130,10 @@ class NumberAccumulator:
         """The numbers so far."""
         if not self._elements:
             return ColumnStatistics(count=self._count, missing=self._missing)
-        counts, edges = np.histogram(self._sample.values, bins=HISTOGRAM_BINS, range=(self._min, self._max))
+        narrowest = HISTOGRAM_BINS * np.spacing(max(abs(self._min), abs(self._max)))  # numpy refuses empty bins
+        margin = max(0.5, narrowest) if self._max - self._min < narrowest else 0.0
+        limits = (self._min - margin, self._max + margin)
+        counts, edges = np.histogram(self._sample.values, bins=HISTOGRAM_BINS, range=limits)
         quantiles = np.quantile(self._sample.values, _QUANTILES)
         return ColumnStatistics(
             count=self._count,

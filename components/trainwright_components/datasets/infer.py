@@ -96,7 +96,7 @@ def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -
         place, text = column.not_a_number or (source, "bytes")
         raise InvalidData(f"{place}: column {name!r} holds {text!r}, but kinds says that it is numeric")
     if kind == "numeric" or (kind == "image" and column.is_numeric):
-        return Feature(name=name, kind=kind, dtype=_number_dtype(column), shape=column.shape)
+        return Feature(name=name, kind=kind, dtype=_number_dtype(name, column, source), shape=column.shape)
     if column.shape:
         raise InvalidData(f"column {name!r} of {source} holds arrays; it can be numeric or image, not {kind}")
     if kind == "categorical":
@@ -104,11 +104,23 @@ def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -
     return Feature(name=name, kind=kind, dtype="string")
 
 
-def _number_dtype(column: ColumnProfile) -> str:
+def _number_dtype(name: str, column: ColumnProfile, source: str) -> str:
     """The width that the numbers have, or the next that a schema knows; float32 for what is not kept whole."""
     if not column.is_stored_whole or column.missing or column.stored_dtype is None:
         return "float32"
-    return next((dtype for dtype in WHOLE_DTYPES if np.can_cast(column.stored_dtype, dtype)), "float32")
+    if column.stored_dtype == np.uint64 and column.max < 2**63:
+        return "int64"
+    for dtype in WHOLE_DTYPES:
+        if np.can_cast(column.stored_dtype, dtype):
+            return dtype
+    _log.warning(
+        "column %r of %s holds integers up to %.4g, beyond int64; it becomes float32, which keeps about 7 digits. "
+        "If they are identifiers, exclude the column or store it as strings",
+        name,
+        source,
+        column.max,
+    )
+    return "float32"
 
 
 def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) -> Label:

@@ -113,6 +113,21 @@ def test_npz_arrays_keep_their_shape_and_whole_numbers(tmp_path: Path, prepare: 
     assert found == sorted(row.tobytes() for row in pixels)
 
 
+def test_unsigned_identifiers_keep_all_digits_where_int64_holds_them(
+    tmp_path: Path, prepare: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = np.arange(40, dtype=np.uint64) + 2**40
+    np.savez(tmp_path / "rows.npz", x=x, most=x + np.uint64(2**62), beyond=x + np.uint64(2**63), y=np.arange(40) % 2)
+    prepared = prepare(tmp_path / "rows.npz")
+    dtypes = {feature.name: feature.dtype for feature in prepared.schema.features}
+    assert dtypes == {"x": "int64", "most": "int64", "beyond": "float32"}
+    rows = [row for split in SPLITS for row, _ in read_split(prepared.dataset, split).as_numpy_iterator()]
+    assert sorted(int(row["x"]) for row in rows) == [2**40 + index for index in range(40)]
+    assert sorted(int(row["most"]) for row in rows) == [2**62 + 2**40 + index for index in range(40)]
+    [warning] = caplog.messages
+    assert warning.startswith("column 'beyond' of rows.npz holds integers up to 9.223e+18, beyond int64; it becomes")
+
+
 def test_an_npz_with_train_and_test_arrays_is_split_as_it_says(tmp_path: Path, prepare: Prepare) -> None:
     arrays = {"x_train": np.zeros((80, 2)), "y_train": np.arange(80) % 2, "x_test": np.ones((20, 2))}
     np.savez(tmp_path / "rows.npz", **arrays, y_test=np.arange(20) % 2)  # type: ignore[arg-type]  # numpy's stub

@@ -129,7 +129,7 @@ def _read_rows(stream: IO[bytes], header: _Member, rows: int) -> Column:
         return values.astype(object)
     if header.dtype.kind == "S":
         return np.array([value.decode("utf-8", errors="replace") for value in values.tolist()], dtype=object)
-    if header.dtype.kind in "biu" and header.dtype != np.uint64:
+    if header.dtype.kind in "biu":
         return values.astype(header.dtype.newbyteorder("="), copy=False)
     return values if header.dtype == np.float32 else values.astype(np.float64)
 
