@@ -245,18 +245,18 @@ def _share(value: float, low: float, high: float, scale: ScaleType) -> float:
     if low == high:
         return 0.5
     if scale is ScaleType.UNIT_LINEAR_SCALE:
-        return (value - low) / (high - low)
+        return (value / 2 - low / 2) / (high / 2 - low / 2)  # the whole difference may be too large for a float
     if scale is ScaleType.UNIT_LOG_SCALE:
-        return math.log(value / low) / math.log(high / low)
-    return 1 - math.log((low + high - value) / low) / math.log(high / low)
+        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))  # likewise the ratio
+    return 1 - _share(low + (high - value), low, high, ScaleType.UNIT_LOG_SCALE)
 
 
 def _value_at(share: float, low: float, high: float, scale: ScaleType) -> float:
     if scale is ScaleType.UNIT_LINEAR_SCALE:
-        return low + share * (high - low)
+        return float(2 * (low / 2 + share * (high / 2 - low / 2)))
     if scale is ScaleType.UNIT_LOG_SCALE:
-        return float(low * (high / low) ** share)
-    return float(low + high - low * (high / low) ** (1 - share))
+        return min(math.exp(math.log(low) + share * (math.log(high) - math.log(low))), float(high))
+    return low + (high - _value_at(1 - share, low, high, ScaleType.UNIT_LOG_SCALE))
 
 
 def _start(parameter: Parameter, params: Mapping[str, Value]) -> Value:

@@ -189,3 +189,25 @@ def test_a_bad_setting_is_refused_by_name(tuning: dict[str, Any], message: str) 
 
 def test_numbers_that_lost_their_kind_on_the_way_through_json_are_accepted() -> None:
     assert TuningSettings.from_mapping({"max_trial_count": 4.0, "algorithm": "random"}).max_trial_count == 4
+
+
+@pytest.mark.parametrize(
+    ("scale", "low", "high", "middle"),
+    [
+        ("UNIT_LOG_SCALE", 1e-300, 1e300, 1.0),
+        ("UNIT_LOG_SCALE", 5e-324, 1.7e308, math.sqrt(5e-324) * math.sqrt(1.7e308)),
+        ("UNIT_REVERSE_LOG_SCALE", 1e-300, 1e300, 1e300),
+        ("UNIT_REVERSE_LOG_SCALE", 1e308, 1.7e308, 1.3961595e308),
+        ("UNIT_LINEAR_SCALE", -1.5e308, 1.5e308, 0.0),
+    ],
+)
+def test_a_range_wider_than_a_float_is_searched_from_end_to_end(
+    scale: str, low: float, high: float, middle: float
+) -> None:
+    spec = {"type": "double", "min_value": low, "max_value": high, "scale_type": scale}
+    parameter = parse_space({"x": spec})["x"]
+    assert parameter.at(0) == pytest.approx(low, abs=high * 1e-12 if "REVERSE" in scale else 0, rel=1e-12)
+    assert parameter.at(0.5) == pytest.approx(middle, rel=1e-7)
+    assert parameter.at(1) == pytest.approx(high, rel=1e-12)
+    assert (parameter.position(low), parameter.position(high)) == pytest.approx((0, 1))
+    assert all(parameter.contains(parameter.at(share / 100)) for share in range(101))
