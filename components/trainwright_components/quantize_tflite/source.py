@@ -109,8 +109,9 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
     sources = [_source(loaded, name) for name in candidates if _takes_numbers(loaded.signatures[name])]
     if not sources:
         raise InvalidModule(
-            "the model takes strings, which TFLite cannot hold, and has no signatures preprocess and preprocessed that "
-            "part the strings from the numbers; export it with export_savedmodel"
+            "the model itself takes strings, which TFLite cannot hold. Move what turns strings into numbers, such as "
+            "TextVectorization or StringLookup, into the module's preprocess, which has to return dense tensors, "
+            "or set quantize=false to do without TFLite"
         )
     return tuple(sources)
 

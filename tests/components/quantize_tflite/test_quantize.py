@@ -19,6 +19,7 @@ from trainwright_components.quantize_tflite import measure
 from trainwright_components.quantize_tflite.convert import MODES, ConversionFailed, choose_modes, convert
 from trainwright_components.quantize_tflite.page import build_report
 from trainwright_components.quantize_tflite.quantize import Quantization, QuantizationSettings, quantize_model
+from trainwright_components.quantize_tflite.source import open_source
 
 ROWS = 60
 
@@ -115,6 +116,30 @@ def test_strings_leave_preprocessing_to_the_caller(
     page = build_report(quantization).html()
     assert "the caller has to do it" in page
     assert "cannot be converted: Max and min for dynamic tensors" in page
+
+
+@pytest.mark.parametrize("has_preprocess", [False, True])
+def test_a_model_that_takes_strings_itself_is_told_to_move_them_into_preprocess(
+    tmp_path: Path, has_preprocess: bool
+) -> None:
+    """With `preprocess` the strings go through it unchanged."""
+
+    class Lengths(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="note")])
+        def answer(self, note: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"predictions": tf.cast(tf.strings.length(note), tf.float32)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="note")])
+        def lower(self, note: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"note": tf.strings.lower(note)}
+
+    model = Lengths()
+    more = {"preprocess": model.lower, "preprocessed": model.answer} if has_preprocess else {}
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.answer, **more})
+    with pytest.raises(
+        InvalidModule, match=r"takes strings.*TextVectorization.*into the module's preprocess.*or set quantize=false"
+    ):
+        open_source(tmp_path / "model")
 
 
 def test_a_regression_is_scored_by_r2(regression_saved_model: Path, regression_dataset: Path, tmp_path: Path) -> None:
