@@ -27,7 +27,9 @@ trainwright predict digits --file rows.jsonl --json
 )
 @click.argument("model")
 @click.argument("rows", required=False)
-@click.option("--file", "file", type=click.Path(), help="Rows: CSV, JSON or JSON lines; - reads standard input.")
+@click.option(
+    "--file", "file", type=click.Path(), help="Rows: CSV, JSON or JSON lines; - reads JSON from standard input."
+)
 @click.option(
     "--example", "use_example", is_flag=True, help="Send a row that this version was tested with, and show its answer."
 )
@@ -50,7 +52,6 @@ def predict(
     A row names the features as they are in the data; the served model does the preprocessing.
     """
     from trainwright_components.model_server.operation.client import predict as ask
-    from trainwright_pipelines.cli.rows import parse_rows
 
     if sum((rows is not None, file is not None, use_example)) != 1:
         raise InvalidSetting("give rows in one way: as an argument, with --file, or with --example")
@@ -60,7 +61,8 @@ def predict(
         _ask_example(model, signature, version, as_json=as_json)
         return
     served = None if address else _deployed(model, version)
-    instances = parse_rows(rows) if rows is not None else _read_file(file or "", served.schema if served else None)
+    schema = served.schema if served and signature in ("", "serving_default") else None
+    instances = _read(rows, file or "", schema)
     answer = ask(address or _server_address(), model, instances=instances, signature_name=signature, version=version)
     if as_json:
         print_json({"model": model, "instances": instances, "predictions": answer})
@@ -93,10 +95,13 @@ def _deployed(model: str, version: int | None) -> "ServedModel":
     return find_served_model(find_home().root, model, version=version)
 
 
-def _read_file(file: str, schema: "Schema | None") -> list[object]:
-    from trainwright_pipelines.cli.rows import read_rows_file
+def _read(rows: str | None, file: str, schema: "Schema | None") -> list[object]:
+    from trainwright_pipelines.cli.rows import fit_rows, parse_rows, read_rows_file
 
-    return read_rows_file(file, schema=schema)
+    if rows is None:
+        return read_rows_file(file, schema=schema)
+    parsed = parse_rows(rows)
+    return fit_rows(parsed, schema) if schema else parsed
 
 
 def _server_address() -> str:

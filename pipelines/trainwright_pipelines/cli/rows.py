@@ -4,14 +4,18 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from trainwright_components.errors import InvalidData
 
 if TYPE_CHECKING:
-    from trainwright_components.datasets.schema import Schema
+    from trainwright_components.datasets.schema import Feature, Schema
+
+_OTHER_FORMATS = {".gz", ".npz", ".parquet", ".tfrecord", ".tfrecords", ".tsv"}
 
 
 def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
@@ -35,22 +39,78 @@ def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
     return rows
 
 
+def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> list[Any]:
+    """JSON rows as the model takes them: null is a missing value, and what is no feature is left out with a note.
+
+    Rows that name no features stay as they are.
+
+    Raises:
+        InvalidData: A value is missing that cannot be.
+    """
+    features = {feature.name: feature for feature in schema.features}
+    named = [row for row in rows if isinstance(row, dict) and features.keys() & row.keys()]
+    _note_ignored({key for row in named for key in row if key not in features}, name)
+    fitted: list[Any] = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not features.keys() & row.keys():
+            fitted.append(row)
+            continue
+        try:
+            fitted.append(
+                {
+                    key: _missing(features[key]) if _is_missing(value, features[key]) else value
+                    for key, value in row.items()
+                    if key in features
+                }
+            )
+        except ValueError as error:
+            raise InvalidData(f"{name}, row {number}: {error}") from error
+    return fitted
+
+
 def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
-    """Rows of a file; `-` is standard input. Columns of a CSV get the types of `schema`, others are left out.
+    """Rows of a file; `-` is standard input. They get the types of `schema`, other columns are left out.
 
     Raises:
         InvalidData: It cannot be read, lacks a column, or a value is no number where one is needed.
     """
-    if file == "-":
-        return parse_rows(sys.stdin.read(), name="standard input")
-    path = Path(file)
+    path, name = Path(file), "standard input" if file == "-" else file
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise _unknown_format(name)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = sys.stdin.read() if file == "-" else path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unknown_format(name) from error
+    except OSError as error:
         raise InvalidData(f"{path} cannot be read: {error}") from error
     if path.suffix.lower() == ".csv":
         return _csv_rows(text, schema, path)
-    return parse_rows(text, name=str(path))
+    rows = parse_rows(text, name=name)
+    return fit_rows(rows, schema, name=name) if schema else rows
+
+
+def _unknown_format(name: str) -> InvalidData:
+    return InvalidData(
+        f"{name} cannot be read: --file takes CSV with commas (.csv), JSON and JSON lines, in UTF-8; "
+        "score other formats with the pipeline batch_score"
+    )
+
+
+def _is_missing(value: Any, feature: "Feature") -> bool:
+    return value is None or (value == "" and feature.dtype != "string")
+
+
+def _missing(feature: "Feature") -> Any:
+    if feature.dtype == "string" and feature.kind != "image":
+        return ""
+    if feature.dtype == "float32" and not feature.shape:
+        return math.nan
+    raise ValueError(f"{feature.name!r} has no value, which this model needs")
+
+
+def _note_ignored(names: Iterable[str], where: str) -> None:
+    if listing := ", ".join(map(repr, sorted(names))):
+        click.echo(f"{where}: the model does not take {listing}; ignored", err=True)
 
 
 def _parse_line(line: str, number: int, name: str) -> Any:
@@ -66,6 +126,7 @@ def _csv_rows(text: str, schema: "Schema | None", path: Path) -> list[dict[str, 
     readers = _column_readers(schema, columns)
     if missing := [name for name in readers if name not in columns]:
         raise InvalidData(f"{path} lacks {', '.join(missing)}, which the model needs")
+    _note_ignored({name for name in columns if name not in readers}, str(path))
     rows = []
     for number, row in enumerate(reader, start=2):
         try:
@@ -80,12 +141,35 @@ def _csv_rows(text: str, schema: "Schema | None", path: Path) -> list[dict[str, 
 def _column_readers(schema: "Schema | None", columns: Any) -> Mapping[str, Callable[[str], Any]]:
     if schema is None:
         return dict.fromkeys(columns, _guess)
-    by_type: dict[str, Callable[[str], Any]] = {"float32": _number, "bool": _boolean, "string": str}
-    return {feature.name: by_type.get(feature.dtype, int) for feature in schema.features}
+    return {feature.name: _reader(feature) for feature in schema.features}
 
 
-def _number(text: str) -> float:
-    return float(text) if text.strip() else math.nan
+def _reader(feature: "Feature") -> Callable[[str], Any]:
+    """Reads the text of a CSV as prepare_data and batch_score do."""
+    from trainwright_components.datasets.chunks import MISSING_TEXTS
+
+    by_type: dict[str, Callable[[str], Any]] = {"float32": float, "bool": _boolean, "string": str}
+    read = by_type.get(feature.dtype, _whole)
+
+    def read_text(text: str) -> Any:
+        if (text if feature.dtype == "string" else text.strip()) in MISSING_TEXTS:
+            return _missing(feature)
+        try:
+            return read(text)
+        except ValueError as error:
+            raise ValueError(f"column {feature.name!r}: {error}") from error
+
+    return read_text
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise ValueError(f"must be a whole number, got {text!r}") from None
+        return int(number)
 
 
 def _boolean(text: str) -> bool:

@@ -1,6 +1,7 @@
 """`trainwright predict` and `serve status`, against a small server of the test's own."""
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from trainwright_components.datasets.chunks import MISSING_TEXTS
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.errors import InvalidData
 from trainwright_components.model_server.operation.control import add_model
-from trainwright_pipelines.cli.rows import parse_rows, read_rows_file
+from trainwright_pipelines.cli.rows import fit_rows, parse_rows, read_rows_file
 
 SCHEMA = Schema(
     features=(
@@ -112,8 +114,10 @@ def test_a_csv_gets_the_types_of_the_schema(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("city,size\nBern,1\n", "lacks rooms"),
-        ("city,size,rooms\nBern,large,2\n", "line 2: could not convert string to float: 'large'"),
+        ("city,size,rooms\nBern,large,2\n", "line 2: column 'size': could not convert string to float: 'large'"),
         ("city,size,rooms\n", "holds no row"),
+        ("city,size,rooms\nBern,1,NA\n", "line 2: 'rooms' has no value, which this model needs"),
+        ("city,size,rooms\nBern,1,2.5\n", "line 2: column 'rooms': must be a whole number, got '2.5'"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -125,3 +129,29 @@ def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: 
 
 def test_a_request_as_curl_sends_it_is_taken_too() -> None:
     assert parse_rows('{"instances": [{"a": 1}, {"a": 2}]}') == [{"a": 1}, {"a": 2}]
+
+
+def test_missing_values_of_a_csv_are_those_of_prepare_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("city,size,rooms,label\n" + "".join(f"{text},{text},2.0,x\n" for text in sorted(MISSING_TEXTS)))
+    rows = read_rows_file(str(file), schema=SCHEMA)
+    assert [(row["city"], row["rooms"]) for row in rows] == [("", 2)] * len(MISSING_TEXTS)
+    assert all(math.isnan(row["size"]) for row in rows)
+    assert capsys.readouterr().err == f"{file}: the model does not take 'label'; ignored\n"
+
+
+def test_json_rows_may_hold_null_and_columns_that_are_no_features(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"size": None, "rooms": 2, "city": None, "label": "x"}, {"size": 1, "rooms": 3, "city": "NA"}, [1, 2], 7]
+    fitted = fit_rows(rows, SCHEMA)
+    assert math.isnan(fitted[0].pop("size"))
+    assert fitted == [{"rooms": 2, "city": ""}, {"size": 1, "rooms": 3, "city": "NA"}, [1, 2], 7]
+    assert capsys.readouterr().err == "ROWS: the model does not take 'label'; ignored\n"
+    with pytest.raises(InvalidData, match="ROWS, row 1: 'rooms' has no value, which this model needs"):
+        fit_rows([{"rooms": None}], SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["rows.npz", "rows.tsv", "rows.bin"])
+def test_a_file_of_another_format_is_told_which_there_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(InvalidData, match=r"--file takes CSV with commas \(\.csv\), JSON and JSON lines.*batch_score"):
+        read_rows_file(str(tmp_path / name), schema=SCHEMA)
