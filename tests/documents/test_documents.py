@@ -1,7 +1,9 @@
 """Every command and snippet in the READMEs does what it says, in the order in which it stands."""
 
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +124,22 @@ def test_the_python_snippets_run_one_after_the_other(tmp_path: Path, environment
         run(["trainwright", "serve", "stop"], tmp_path, {**environment, "TRAINWRIGHT_HOME": str(tmp_path / "home")})
     assert re.search(r"http://127\.0\.0\.1:\d+/v1/models/customers", output)
     assert (tmp_path / "predictions").is_dir()
+
+
+def test_the_run_on_kubeflow_is_complete_and_the_same_in_the_readme_and_in_the_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No test can send it, since it needs a host."""
+    from trainwright_pipelines.cli.main import main
+
+    [example] = [block for block in blocks(README, "text") if "--target kubeflow" in block]
+    words = shlex.split(example)
+    options = {after.partition("=")[0] for word, after in itertools.pairwise(words) if word == "--option"}
+    assert options == {"host", "images", "pipeline_root"}
+    assert {"deploy=false", "run", "train_and_deploy"} <= set(words)
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert " ".join(words) in " ".join(shlex.split(capsys.readouterr().out.partition("Examples:")[2], comments=True))
 
 
 @pytest.mark.slow

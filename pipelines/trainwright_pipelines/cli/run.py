@@ -24,7 +24,9 @@ trainwright run train_and_deploy
 trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
 trainwright run train_and_deploy --params my_project/params.yaml --set deploy=false
 trainwright run my_pipelines.py:nightly --no-cache --json
-trainwright run train_and_deploy --target kubeflow --option host=http://localhost:8080 --set deploy=false
+trainwright run train_and_deploy --target kubeflow --set deploy=false \\
+    --option host=http://localhost:8080 --option images=cpu=registry.example/trainwright:0.1.0 \\
+    --option pipeline_root=gs://bucket/runs
 """,
 )
 @click.argument("pipeline")
