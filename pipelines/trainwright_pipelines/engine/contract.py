@@ -2,8 +2,9 @@
 
 import json
 import shutil
+import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,11 +34,13 @@ class StepFolder:
             OSError: What an earlier attempt has left cannot be removed.
         """
         kept = {self.artifacts, self.work} if keeps_artifacts else set()
-        for folder in {self.parameters, self.scratch, self.artifacts, self.work} - kept:
-            if folder.exists():
-                shutil.rmtree(folder)
-        for path in (self.executor_output, self.report):
-            path.unlink(missing_ok=True)
+        if self.path.is_dir():
+            _open_up(self.path)
+        for path in (self.parameters, self.scratch, self.artifacts, self.work):
+            if path not in kept or path.is_symlink() or not path.is_dir():
+                _remove(path)
+        for path in (self.executor_input, self.executor_output, self.report, self.source):
+            _remove(path)
         for path in (self.parameters, self.artifacts, self.work, self.scratch):
             path.mkdir(parents=True, exist_ok=True)
 
@@ -84,6 +87,33 @@ class StepFolder:
     def log(self, attempt: int) -> Path:
         """Output of one attempt."""
         return self.path / f"log-{attempt}.txt"
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, also one that its owner may not write to."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        for folder in _folders_from(path):
+            _open_up(folder)
+        shutil.rmtree(path)
+
+
+def _folders_from(top: Path) -> Iterator[Path]:
+    """`top` and the folders below it, each before its content is listed."""
+    yield top
+    for each in top.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            yield from _folders_from(each)
+
+
+def _open_up(folder: Path) -> None:
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        folder.chmod(mode | stat.S_IRWXU)
 
 
 def build_executor_input(component: Component, inputs: Values, folder: StepFolder, artifacts: Path) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +91,50 @@ def test_every_attempt_starts_with_nothing_of_the_one_before(execute: Execute, t
     assert file.path.read_text() == "row"
     assert first.tasks["leave-things-2"].error == "RuntimeError: first try"
     assert execute("", resume=first.run.id).output("leave-things-2") == "rowrow"
+
+
+@pytest.mark.parametrize("keeps_artifacts", [False, True])
+def test_an_attempt_that_left_links_files_or_folders_in_the_wrong_place_does_not_stop_the_next(
+    tmp_path: Path, keeps_artifacts: bool
+) -> None:
+    elsewhere, step = tmp_path / "elsewhere", StepFolder(tmp_path / "step")
+    (elsewhere / "kept").mkdir(parents=True)
+    step.path.mkdir()
+    step.artifacts.symlink_to(elsewhere)
+    step.work.symlink_to("/nowhere")
+    step.parameters.write_text("a file")
+    os.mkfifo(step.scratch)
+    for path in (step.executor_input, step.executor_output, step.report, step.source):
+        (path / "below").mkdir(parents=True)
+    step.make(keeps_artifacts=keeps_artifacts)
+    found = {path.name: list(path.iterdir()) for path in step.path.iterdir()}
+    assert found == {"outputs": [], "parameters": [], "tmp": [], "work": []}
+    assert not any(path.is_symlink() for path in step.path.iterdir())
+    assert (elsewhere / "kept").is_dir()
+
+
+def test_an_attempt_that_locked_its_folders_does_not_stop_the_next() -> None:
+    """As another user, for root may write anywhere."""
+    code = """
+import os, tempfile
+from pathlib import Path
+from trainwright_pipelines.engine.contract import StepFolder
+if os.geteuid() == 0:
+    os.seteuid(65534)
+with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+    step = StepFolder(Path(folder, "step"))
+    (step.artifacts / "a" / "b").mkdir(parents=True)
+    (step.artifacts / "a" / "b" / "file").touch(mode=0o400)
+    (step.work / "gone").mkdir(parents=True)
+    (step.artifacts / "a" / "b").chmod(0o500)
+    step.artifacts.chmod(0)
+    step.work.chmod(0o400)
+    step.path.chmod(0o500)
+    step.make()
+    print(sorted(str(each.relative_to(step.path)) for each in step.path.rglob("*")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "['outputs', 'parameters', 'tmp', 'work']\n", done.stderr
 
 
 def test_our_own_components_find_tensorflow_imported(executed: Executed) -> None:
