@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import check_local
+from trainwright_pipelines.engine.values import is_utf8, legible
 
 DEFAULT_HOME = "~/.trainwright"
 _ADVICE = "set TRAINWRIGHT_HOME to a folder of yours"
@@ -47,11 +48,14 @@ def home_folder() -> Path:
     """The folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there, or not be usable.
 
     Raises:
-        InvalidSetting: It names an address, such as gs://.
+        InvalidSetting: It names an address, such as gs://, or is not UTF-8 text.
     """
     folder = os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME
     check_local(folder, name="TRAINWRIGHT_HOME")
-    return Path(folder).expanduser().absolute()
+    root = Path(folder).expanduser().absolute()
+    if not is_utf8(str(root)):
+        raise InvalidSetting(f"the folder of state {legible(str(root))} is not UTF-8 text; {_ADVICE} with a UTF-8 path")
+    return root
 
 
 def find_home() -> Home:

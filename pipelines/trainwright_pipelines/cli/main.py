@@ -124,7 +124,9 @@ def _say_error(message: str, *, kind: str, arguments: list[str]) -> None:
 def _say_unexpected(error: Exception, *, arguments: list[str]) -> None:
     import traceback
 
-    text = f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
+    from trainwright_pipelines.engine.values import legible
+
+    text = legible(f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}")
     file = _write_traceback(text)
     _say_error(f"{type(error).__name__}: {error}", kind="unexpected", arguments=arguments)
     if file is None:

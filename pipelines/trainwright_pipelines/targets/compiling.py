@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 import traceback
 from contextlib import redirect_stdout
@@ -98,7 +99,7 @@ def _files_behind(file: Path) -> list[Path]:
 
 
 def _entry_key(source: PipelineSource) -> str:
-    return hashlib.sha256(f"{source.file}:{source.function}:{sys.version_info[:2]}".encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(f"{source.file}:{source.function}:{sys.version_info[:2]}")).hexdigest()[:16]
 
 
 def _read_entry(entry: Path) -> CompiledPipeline | None:

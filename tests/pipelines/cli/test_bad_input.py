@@ -327,3 +327,25 @@ def test_a_home_in_storage_is_refused(trainwright: Callable, tmp_path: Path, mon
     outcome = trainwright("runs", "list")
     assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
     assert "TRAINWRIGHT_HOME must be a path on this machine, without a scheme; got gs://bucket/home" in outcome.err
+
+
+def test_a_home_that_is_not_utf8_is_refused(
+    trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINWRIGHT_HOME", f"{tmp_path}/h\udce9")
+    outcome = trainwright("runs", "list")
+    assert (outcome.code, (tmp_path / "h\udce9").exists()) == (2, False)
+    assert "h\\udce9 is not UTF-8 text; set TRAINWRIGHT_HOME to a folder of yours" in outcome.err
+
+
+def test_a_pipeline_file_whose_name_is_not_utf8_compiles(trainwright: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "p\udce9.py"
+    file.write_text(
+        "from kfp import dsl\n"
+        "@dsl.component(base_image='python:3.11', install_kfp_package=False)\n"
+        "def say() -> str:\n    return 'x'\n"
+        "@dsl.pipeline\ndef hello():\n    say()\n"
+    )
+    outcome = trainwright("compile", f"{file}:hello", "--output", str(tmp_path / "spec.yaml"))
+    assert outcome.code == 0, outcome.err
+    assert "comp-say" in (tmp_path / "spec.yaml").read_text()
