@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import trainwright_components
@@ -43,12 +44,14 @@ def cache_key(
     *,
     code_digest: str,
     volumes: Volumes = NO_VOLUMES,
+    given: Mapping[str, str] = MappingProxyType({}),
     lasting: Path = Path(),
 ) -> str | None:
     """The key of a step, None when it must run whatever happened before.
 
     `code_digest` stands for the code in our own images, see `installed_code`; claims that the step mounts are folders
-    below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered.
+    below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered. `given` are
+    variables from secrets and config maps: only this digest is recorded of them.
     """
     if not task.enables_cache or _must_run(component, container):
         return None
@@ -56,6 +59,7 @@ def cache_key(
         content: dict[str, Any] = {
             "interface": component.interface,
             "image": container.get("image"),
+            "given": [dict(given), {mount: dict(files) for mount, files in volumes.files.items()}],
             "claims": {mount: [name, _generation(lasting / name)] for mount, name in volumes.lasting.items()},
         }
         if task.cache_key:

@@ -24,10 +24,18 @@ Resolve = Callable[[Mapping[str, Any]], Any]
 class PlatformSettings:
     """What one step gets from the platform document."""
 
-    env: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Variables from secrets and config maps."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Variables that say what the step is called, another thing in each run."""
     volumes: Volumes = field(default_factory=Volumes)
     timeout_s: float | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """All variables."""
+        return {**self.given, **self.fields}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +96,8 @@ def read_settings(
         each["name"]: _field(each.get("fieldPath", ""), step=step, run=run) for each in reader.all("fieldPathAsEnv")
     }
     return PlatformSettings(
-        env=reader.env("secretAsEnv", "secrets") | reader.env("configMapAsEnv", "config_maps") | fields,
+        given=reader.env("secretAsEnv", "secrets") | reader.env("configMapAsEnv", "config_maps"),
+        fields=fields,
         volumes=reader.volumes(),
         timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
         warnings=(f"{step}: {', '.join(ignored)} has no effect on this machine",) if ignored else (),

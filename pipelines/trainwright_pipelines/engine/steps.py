@@ -116,6 +116,7 @@ class Step:
             self.inputs,
             code_digest=code,
             volumes=self.settings.volumes,
+            given=self.settings.given,
             lasting=self.execution.store.home / "volumes",
         )
 

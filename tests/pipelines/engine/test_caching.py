@@ -332,3 +332,24 @@ def test_a_named_pipe_makes_a_step_run_rather_than_hang(specs: Path, tmp_path: P
     assert key(specs, "warm", text=str(tmp_path)) is None
     assert key(specs, "warm", text="/no\0path") is not None
     assert key(specs, "warm", text={"separator": "/"}) is not None
+
+
+def test_the_values_of_secrets_and_config_maps_count(specs: Path, store: Store) -> None:
+    mount = [{"configMapName": "m", "mountPath": "/keys"}]
+    secret = [{"secretName": "k", "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}]
+    claim = [{"constant": "c", "mountPath": "/data"}]
+    (store.home / "volumes" / "c").mkdir(parents=True)
+    (store.home / "volumes" / "c" / "file").write_text("text")
+    named = [{"name": "POD", "fieldPath": "metadata.name"}]
+    config = {"secretAsEnv": secret, "configMapAsVolume": mount, "fieldPathAsEnv": named, "pvcMount": claim}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-look": config}}}}}
+    text = (specs / "claim_read.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
+
+    def is_cached(a: str, file: str) -> bool:
+        values = {"secrets": {"k": {"a": a}}, "config_maps": {"m": {"x": file}}}
+        (store.home / "secrets.yaml").write_text(yaml.safe_dump(values))
+        run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+        return store.task(run.id, "look").is_cached
+
+    given = [("1", "1"), ("1", "1"), ("2", "1"), ("2", "2"), ("1", "1")]
+    assert [is_cached(*each) for each in given] == [False, True, False, False, True]
