@@ -61,10 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     code = run_command(arguments)
-    if code == INTERRUPTED and any(not each.daemon for each in threading.enumerate() if each.name != "MainThread"):
+    if code == INTERRUPTED and threading.active_count() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # a thread that cannot be stopped would keep the process alive, and with it the run's lease
+        os._exit(code)  # Python waits for threads of pools, one of which may never end and keep the run's lease
     sys.exit(code)
 
 

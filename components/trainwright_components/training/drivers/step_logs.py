@@ -43,7 +43,7 @@ class StepLogs:
         import tensorflow as tf
 
         flat = flatten_logs(logs)
-        results = {id(value): source for value, source in _current.__dict__.pop("results", [])}
+        results = {id(unwrapped(value)): source for value, source in _current.__dict__.pop("results", [])}
         self._sources = {name: results.get(id(unwrapped(value))) for name, value in flat.items()}
         own = {name: tf.cast(flat[name], tf.float32) for name, source in self._sources.items() if source is None}
         self._refuse_computed({name: own[name] for name in own if not isinstance(flat[name], int | float)}, results)
