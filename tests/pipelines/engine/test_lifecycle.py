@@ -287,7 +287,7 @@ REPLACE = "condition-1/condition-2/replace"
 def race(execute: Execute, tmp_path: Path, *, mine: int, theirs: int) -> Finished:
     """A run that put `mine` in place of 0 if another had not put `theirs` there meanwhile."""
     (tmp_path / "place").write_text("0")
-    return execute("raced", place=f"file:{tmp_path / 'place'}", mine=mine, theirs=theirs)
+    return execute("raced", place=str(tmp_path / "place").replace("/", "|"), mine=mine, theirs=theirs)
 
 
 def test_resuming_repeats_a_step_whose_result_a_later_one_found_to_hold_no_longer(

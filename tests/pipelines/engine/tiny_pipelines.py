@@ -625,8 +625,8 @@ def read_twice(dataset: dsl.Input[dsl.Dataset]) -> str:
 
 @dsl.component(**PLAIN)
 def find_better(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), ("seen", int)]):
-    """Compare a number with the one in a file; `file:` before its path keeps its content out of the cache's key."""
-    with open(place.removeprefix("file:")) as file:
+    """Compare a number with the one in a file; bars in its path keep its content out of the cache's key."""
+    with open(place.replace("|", "/")) as file:
         seen = int(file.read())
     return (mine > seen, seen)
 
@@ -640,7 +640,7 @@ def judge(place: str, mine: int) -> NamedTuple("Outputs", [("is_better", bool), 
 
 @dsl.component(**PLAIN)
 def put_number(place: str, number: int):
-    with open(place.removeprefix("file:"), "w") as file:
+    with open(place.replace("|", "/"), "w") as file:
         file.write(str(number))
 
 
@@ -649,11 +649,11 @@ def replace(place: str, mine: int, seen: int) -> int:
     """Put a number where another one was seen, unless something else came between."""
     from trainwright_components.errors import ComparisonOutdated
 
-    with open(place.removeprefix("file:")) as file:
+    with open(place.replace("|", "/")) as file:
         now = int(file.read())
     if now != seen:
         raise ComparisonOutdated(f"{now} came after {seen}", stale_input="seen")
-    with open(place.removeprefix("file:"), "w") as file:
+    with open(place.replace("|", "/"), "w") as file:
         file.write(str(mine))
     return mine
 
