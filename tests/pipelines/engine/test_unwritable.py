@@ -87,9 +87,9 @@ def test_a_run_that_succeeded_is_no_failure_where_its_lease_cannot_be_given_up(
     specs: Path, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     created = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
-    FullDisk(store, "DELETE FROM leases", is_full=True)
+    disk = FullDisk(store, "DELETE FROM leases")
     with caplog.at_level(logging.WARNING):
-        run = ended(created.id, store)
+        run = ended(created.id, store, listener=disk.fill_at_the_start)
     assert isinstance(run, Run)
     assert run.state == State.SUCCEEDED
     assert f"the lease of run {created.id} could not be given up: the disk is full" in caplog.text
