@@ -219,7 +219,10 @@ def _wait_until_running(serving: ServingHome, timeout_s: float) -> ServerInfo:
 
 
 def _model_status(info: ServerInfo, model: ModelEntry, answers: bool) -> ModelStatus:
-    states = version_states(info.rest_address, model.name) if answers else None
+    try:
+        states = version_states(info.rest_address, model.name) if answers else None
+    except ServingUnavailable:  # it has ended since it was asked whether it answers
+        states = None
     return ModelStatus(
         name=model.name,
         base_path=model.base_path,
