@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 
@@ -134,3 +136,17 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def _refuse(error: OSError) -> None:
     raise error
+
+
+def legible(text: str) -> str:
+    """`text` with what UTF-8 cannot hold, such as bytes of a file name in another encoding, written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def is_utf8(value: Any) -> bool:
+    """Whether UTF-8 can hold all texts inside `value`."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -108,7 +108,7 @@ def train_with_fit(module: Path, dataset: Path, case: Case, steps: int, epochs: 
     from trainwright_components.datasets.reader import read_split
     from trainwright_components.datasets.schema import Schema
     from trainwright_components.datasets.statistics import Statistics
-    from trainwright_components.model_module import Context, load_module
+    from trainwright_components.user_module.module import Context, load_module
 
     params = {"size": case.size, "steps_per_execution": steps}
     context = Context(params=params, schema=Schema.load(dataset), statistics=Statistics.load(dataset), dataset=dataset)
@@ -123,9 +123,9 @@ def train_with_fit(module: Path, dataset: Path, case: Case, steps: int, epochs: 
 
 def train_with_loop(module: Path, dataset: Path, case: Case, steps: int, epochs: int, times: Epochs) -> None:
     """Train with ours in this process."""
-    from trainwright_components.model_module import load_module
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.training.run import run_training
+    from trainwright_components.user_module.module import load_module
 
     def note(_epoch: int, _metrics: Any) -> bool:
         times.note()

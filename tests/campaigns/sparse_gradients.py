@@ -55,7 +55,7 @@ def fit(dataset: Path, params: dict[str, str], training: dict[str, Any]) -> list
     from trainwright_components.datasets.reader import read_split
     from trainwright_components.datasets.schema import Schema
     from trainwright_components.datasets.statistics import Statistics
-    from trainwright_components.model_module import Context, load_module
+    from trainwright_components.user_module.module import Context, load_module
 
     module, size = load_module(MODULE), training["batch_size"]
     context = Context(params=params, schema=Schema.load(dataset), statistics=Statistics.load(dataset), dataset=dataset)
@@ -97,8 +97,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.ERROR)
-    from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
-    from trainwright_components.model_module import load_module
+    from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent
+    from trainwright_components.user_module.module import load_module
 
     training = {"epochs": 3, "batch_size": 10, "shuffle": False, "seed": SEED, **json.loads(options.training)}
     strategies = options.strategies.split(",")

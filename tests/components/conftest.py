@@ -15,9 +15,9 @@ import pytest
 from sklearn.datasets import load_wine
 
 import trainwright_components
-from trainwright_components.cluster.docker_command import docker_version
-from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
+from trainwright_components.cluster.launchers.docker_command import docker_version
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -83,9 +83,9 @@ def regression_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(module: str | Path, dataset: Path, folder: Path, **options: Any) -> Path:
-    from trainwright_components.model_module import load_module
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.training.run import run_training
+    from trainwright_components.user_module.module import load_module
 
     params = options.pop("params", {})
     settings = TrainingSettings(batch_size=32, **options)

@@ -11,13 +11,13 @@ from trainwright_components.batch_predict.answers import read_answers
 from trainwright_components.batch_predict.page import PredictionSummary
 from trainwright_components.batch_predict.prediction_files import WRITERS, PredictionWriter
 from trainwright_components.batch_predict.rows import batches, check_needed, open_rows
-from trainwright_components.batch_predict.served_model import ServedModel
 from trainwright_components.datasets.chunks import Chunk, Column, Source, is_missing
 from trainwright_components.datasets.encode import encode_features
 from trainwright_components.datasets.progress import ProgressLog
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
+from trainwright_components.saved_models.loaded import ServedModel
 
 DEFAULT_BATCH_SIZE = 256
 DEFAULT_SIGNATURE = "serving_default"

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from trainwright_components.cluster.exit_codes import PEER_LOST, in_words, is_worth_retry
+from trainwright_components.cluster.heartbeats import Sign
 from trainwright_components.cluster.rules import CHIEF, EVALUATOR, servers, trainers
-from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.processes.exit_codes import PEER_LOST, in_words, is_worth_retry
 
 _SILENT_S = 15.0  # servers say every second that they are alive
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 from trainwright_components.errors import InvalidSetting
 
 LAUNCHERS = {
-    "local": "trainwright_components.cluster.local:LocalProcesses",
-    "docker": "trainwright_components.cluster.containers:DockerContainers",
+    "local": "trainwright_components.cluster.launchers.local:LocalProcesses",
+    "docker": "trainwright_components.cluster.launchers.docker:DockerContainers",
 }
 ROLES = ("chief", "worker", "ps", "evaluator")
 DEFAULT_MAX_RESTARTS = 2

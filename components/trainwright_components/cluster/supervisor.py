@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from trainwright_components.cluster.exit_codes import DONE, TERMINATED, is_worth_retry
-from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
+from trainwright_components.cluster.heartbeats import Sign
+from trainwright_components.cluster.launchers.protocol import ClusterJob, Gang, Launcher
 from trainwright_components.cluster.losses import Loss, loss_by_absence, loss_by_end, loss_by_silence
 from trainwright_components.cluster.rules import EVALUATOR, finishers, members_to_restart, servers
-from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import Member
+from trainwright_components.processes.exit_codes import DONE, TERMINATED, is_worth_retry
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from trainwright_components.datasets.chunks import (
 )
 from trainwright_components.datasets.infer import class_text
 from trainwright_components.datasets.schema import Feature, Label, Schema, suggest
-from trainwright_components.datasets.sources.locations import join, parent, read_bytes
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.storage.locations import join, parent, read_bytes
 
 _TENSORFLOW_DECODES = ("JPEG", "MPO", "PNG", "GIF", "BMP")
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from trainwright_components.deploy_serving.golden import GoldenRequest, GoldenResult, read_golden_requests
 from trainwright_components.deploy_serving.history import (
     HistoryEntry,
     append_history,
@@ -24,7 +23,14 @@ from trainwright_components.deploy_serving.proving import (
     versions_known,
     wait_until_live,
 )
-from trainwright_components.deploy_serving.versions import (
+from trainwright_components.errors import ComparisonOutdated, DeploymentRejected, InvalidData, InvalidSetting
+from trainwright_components.files import check_local, content_digest, write_whole
+from trainwright_components.model_server.operation.control import add_model, remove_model, start_server
+from trainwright_components.model_server.operation.serving_home import ServerInfo, check_model
+from trainwright_components.processes.locks import locked
+from trainwright_components.saved_models.golden import GoldenRequest, GoldenResult, read_golden_requests
+from trainwright_components.saved_models.history import NO_VERSION
+from trainwright_components.saved_models.versions import (
     LOCK_NAME,
     check_name,
     list_versions,
@@ -35,12 +41,6 @@ from trainwright_components.deploy_serving.versions import (
     version_folder,
     withdraw,
 )
-from trainwright_components.deployments import NO_VERSION
-from trainwright_components.errors import ComparisonOutdated, DeploymentRejected, InvalidData, InvalidSetting
-from trainwright_components.files import check_local, content_digest, write_whole
-from trainwright_components.model_server.operation.control import add_model, remove_model, start_server
-from trainwright_components.model_server.operation.locks import locked
-from trainwright_components.model_server.operation.serving_home import ServerInfo, check_model
 
 logger = logging.getLogger(__name__)
 

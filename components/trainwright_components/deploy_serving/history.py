@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from trainwright_components.deployments import HISTORY_NAME, parse_history
 from trainwright_components.errors import InvalidData
 from trainwright_components.files import write_whole
+from trainwright_components.saved_models.history import HISTORY_NAME, parse_history
 
 GOLDEN_FOLDER = ".golden"
 

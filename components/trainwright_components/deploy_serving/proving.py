@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainwright_components.deploy_serving.golden import GoldenMismatch, GoldenRequest, GoldenResult, Server, replay
 from trainwright_components.errors import ServingUnavailable
 from trainwright_components.model_server.operation.client import version_states
 from trainwright_components.model_server.operation.control import server_status, serving_program
 from trainwright_components.model_server.operation.serving_home import ServerInfo
 from trainwright_components.model_server.operation.temporary_server import temporary_server
+from trainwright_components.saved_models.golden import GoldenMismatch, GoldenRequest, GoldenResult, Server, replay
 
 logger = logging.getLogger(__name__)
 

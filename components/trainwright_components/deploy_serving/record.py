@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.deploy_serving.deploy import Deployment
-from trainwright_components.deploy_serving.golden import GoldenRequest
 from trainwright_components.files import write_whole
+from trainwright_components.saved_models.golden import GoldenRequest
 
 STOP_COMMAND = "trainwright serve stop"
 _PASTE_LIMIT = 1500  # terminals cut a pasted line at 4,096 bytes

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_outputs import Task
+from trainwright_components.saved_models.outputs import Task
 
 KERAS_PREFIX = "keras_"
 _ROUNDING = 1e-9  # 0.8 - 0.7 is more than 0.1 in floating point

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
-from trainwright_components.deployments import HISTORY_NAME, last_published
 from trainwright_components.errors import InvalidData
 from trainwright_components.evaluate.blessing import NotComparable
-from trainwright_components.graph_names import call_signature, input_specs
-from trainwright_components.model_outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.saved_models.graph_names import call_signature, input_specs
+from trainwright_components.saved_models.history import HISTORY_NAME, last_published
+from trainwright_components.saved_models.outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.closeness import SHARE_OF_SPREAD, rounding_at, size_of
 from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema, suggest
-from trainwright_components.deployments import NO_VERSION
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import (
     MAIN_METRIC,
@@ -32,14 +30,16 @@ from trainwright_components.evaluate.blessing import (
     undefined_metric,
 )
 from trainwright_components.evaluate.champion import Champion, Unreadable, find_champion
-from trainwright_components.evaluate.classification import ClassificationScores, ClassificationTally
-from trainwright_components.evaluate.regression import RegressionScores, RegressionTally
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally, check_slices
-from trainwright_components.keras_process import call_beside_its_keras
-from trainwright_components.model_outputs import Task, task_of
+from trainwright_components.metrics.classification import ClassificationScores, ClassificationTally
+from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of
+from trainwright_components.metrics.regression import RegressionScores, RegressionTally
+from trainwright_components.saved_models.history import NO_VERSION
+from trainwright_components.saved_models.outputs import Task, task_of
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
+from trainwright_components.user_module.keras_process import call_beside_its_keras
 
 logger = logging.getLogger(__name__)
 

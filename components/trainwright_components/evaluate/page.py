@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from trainwright_components.evaluate.blessing import KERAS_PREFIX
-from trainwright_components.evaluate.classification import ClassificationScores
 from trainwright_components.evaluate.evaluate import Evaluation
-from trainwright_components.evaluate.regression import RegressionScores
-from trainwright_components.evaluate.score_curve import RocCurve
+from trainwright_components.metrics.classification import ClassificationScores
+from trainwright_components.metrics.regression import RegressionScores
+from trainwright_components.metrics.score_curve import RocCurve
 from trainwright_components.reports import Report
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.evaluate.classification import ClassificationScores
-from trainwright_components.evaluate.regression import RegressionScores
+from trainwright_components.metrics.classification import ClassificationScores
+from trainwright_components.metrics.regression import RegressionScores
 
 MAX_VALUES = 50
 MISSING, OTHER = "(missing)", "(other)"

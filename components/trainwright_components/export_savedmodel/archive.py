@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
-from trainwright_components.graph_names import can_be_arguments
-from trainwright_components.keras_variables import tensorflow_variable
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.saved_models.graph_names import can_be_arguments
+from trainwright_components.user_module.keras_variables import tensorflow_variable
 
 if TYPE_CHECKING:
     import keras

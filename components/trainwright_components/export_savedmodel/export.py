@@ -12,8 +12,8 @@ from trainwright_components.export_savedmodel.requests import make_requests, wri
 from trainwright_components.export_savedmodel.signatures import SignatureBuilder
 from trainwright_components.export_savedmodel.verify import Verification, verify_export
 from trainwright_components.files import whole_folder, write_whole
-from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
+from trainwright_components.user_module.keras_process import call_beside_its_keras
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.datasets.reader import feature_spec, narrow
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
-from trainwright_components.graph_names import graph_names
-from trainwright_components.model_outputs import CLASSES, OutputReader, Task
+from trainwright_components.saved_models.graph_names import graph_names
+from trainwright_components.saved_models.outputs import CLASSES, OutputReader, Task
 from trainwright_components.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:

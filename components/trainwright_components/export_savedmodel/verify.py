@@ -29,8 +29,8 @@ from trainwright_components.export_savedmodel.signatures import (
     SERVING_DEFAULT,
     SERVING_EXAMPLES,
 )
-from trainwright_components.graph_names import call_signature
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.saved_models.graph_names import call_signature
 from trainwright_components.training.trained_model import TrainedModel
 
 MAX_ROWS = 1_000

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from trainwright_components.hyperparameter_tune.parameters import Parameter, Value
-from trainwright_components.hyperparameter_tune.study import Goal, Study, Trial, TrialState
-from trainwright_components.hyperparameter_tune.suggestions import Suggestions
 from trainwright_components.reports import Report
+from trainwright_components.tuning.space import Parameter, Value
+from trainwright_components.tuning.study import Goal, Study, Trial, TrialState
+from trainwright_components.tuning.suggesters.optuna import Suggestions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
-from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.statistics import STATISTICS_FILE
 from trainwright_components.errors import InvalidModule, TrainingFailed, UserCodeError
 from trainwright_components.files import check_local, content_digest, whole_folder, write_whole
-from trainwright_components.hyperparameter_tune.controller import run_study
-from trainwright_components.hyperparameter_tune.objective import MODEL_FOLDER
-from trainwright_components.hyperparameter_tune.space_parsing import check_names, parse_space
-from trainwright_components.hyperparameter_tune.study import Study, Trial, TrialState, TuningSettings
 from trainwright_components.hyperparameter_tune.study_report import study_report
-from trainwright_components.hyperparameter_tune.trial_runner import ForkedTrials
-from trainwright_components.hyperparameter_tune.trial_store import TrialStore
-from trainwright_components.keras_process import call_beside_its_keras
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.training.trained_model import TRAINING_FILE
+from trainwright_components.tuning.controller import run_study
+from trainwright_components.tuning.objective import MODEL_FOLDER
+from trainwright_components.tuning.runners.forked import ForkedTrials
+from trainwright_components.tuning.space_parsing import check_names, parse_space
+from trainwright_components.tuning.store import TrialStore
+from trainwright_components.tuning.study import Study, Trial, TrialState, TuningSettings
+from trainwright_components.user_module.keras_process import call_beside_its_keras
 
 REPORT_FILE = "report.html"
 _HERE = "trainwright_components.hyperparameter_tune"

@@ -15,6 +15,9 @@ from trainwright_components.model_server.batching.setup import Batching
 from trainwright_components.model_server.core import ServerCore
 from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
 from trainwright_components.model_server.grpc_api.server import GrpcServer, GrpcSettings
+from trainwright_components.model_server.http.connections import ConnectionLimits, connections_that_files_allow
+from trainwright_components.model_server.http.server import serve_http
+from trainwright_components.model_server.http.tls import read_ssl_context
 from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
 from trainwright_components.model_server.methods.predictor import Predictor
@@ -24,10 +27,7 @@ from trainwright_components.model_server.models.memory import give_back_memory
 from trainwright_components.model_server.models.op_libraries import load_op_libraries
 from trainwright_components.model_server.request_log import RequestLog
 from trainwright_components.model_server.rest.api import RestApi
-from trainwright_components.model_server.rest.connections import ConnectionLimits, connections_that_files_allow
-from trainwright_components.model_server.rest.http_server import serve_http
-from trainwright_components.model_server.rest.pages import metrics_pages, operator_pages
-from trainwright_components.model_server.rest.tls import read_ssl_context
+from trainwright_components.model_server.rest.operator_pages import metrics_pages, operator_pages
 from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import StatusError
 from trainwright_components.model_server.text_protos import MonitoringConfig, read_text_proto

@@ -12,7 +12,6 @@ from trainwright_components.datasets.infer import Roles, check_columns, infer_sc
 from trainwright_components.datasets.profile import TableProfile
 from trainwright_components.datasets.progress import ProgressLog
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
-from trainwright_components.datasets.sources.locations import is_folder, join, normalize, read_bytes
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import DatasetWriter, ReferenceWriter, choose_shards
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -30,6 +29,7 @@ from trainwright_components.prepare_data.splitting import (
     refuse_empty_splits,
 )
 from trainwright_components.reports import Report
+from trainwright_components.storage.locations import is_folder, join, normalize, read_bytes
 
 _SHOWN_EXAMPLES = 10
 

@@ -4,16 +4,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.quantize_tflite.source import SERVING_DEFAULT, Arrays
 from trainwright_components.quiet import quiet_loggers, quiet_stderr
 
-if TYPE_CHECKING:
-    from trainwright_components.quantize_tflite.source import Arrays
-
-TFLITE_SIGNATURE = "serving_default"
 EXACT_MODE = "float32"
 _MAX_REASON_CHARACTERS = 300
 
@@ -108,7 +105,7 @@ def convert(folder: Path, mode: Mode, rows: "Sequence[Arrays]", *, integer_io: b
     with quiet_stderr() as said, quiet_loggers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter's own use of a deprecated interpreter, among others
         try:
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[TFLITE_SIGNATURE])
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SERVING_DEFAULT])
             mode.set_up(converter)
             if mode.needs_rows:
                 converter.representative_dataset = lambda: iter(rows)

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.closeness import rounding_at, size_of
-from trainwright_components.model_outputs import Task
-from trainwright_components.quantize_tflite.convert import TFLITE_SIGNATURE
-from trainwright_components.quantize_tflite.source import Arrays
+from trainwright_components.metrics.closeness import rounding_at, size_of
+from trainwright_components.quantize_tflite.source import SERVING_DEFAULT, Arrays
 from trainwright_components.quiet import quiet_stderr
+from trainwright_components.saved_models.outputs import Task
 
 WARM_UP_RUNS = 5
 TIMED_RUNS = 200
@@ -74,7 +73,7 @@ class Interpreter:
         with quiet_stderr():
             self._interpreter = LiteRt(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
-        runner = self._interpreter.get_signature_runner(TFLITE_SIGNATURE)
+        runner = self._interpreter.get_signature_runner(SERVING_DEFAULT)
         self._inputs = runner.get_input_details()
         (self._output,) = runner.get_output_details().values()
         self._batch_size = 1

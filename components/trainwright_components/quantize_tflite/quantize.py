@@ -13,7 +13,6 @@ from trainwright_components.datasets.reader import count_rows, sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import BudgetExceeded, InvalidData, InvalidModule, InvalidSetting
 from trainwright_components.files import write_whole
-from trainwright_components.model_outputs import Task, task_of
 from trainwright_components.quantize_tflite.budget import Budget
 from trainwright_components.quantize_tflite.convert import (
     EXACT_MODE,
@@ -25,6 +24,7 @@ from trainwright_components.quantize_tflite.convert import (
 )
 from trainwright_components.quantize_tflite.measure import Measurement, Rows, measure, score_answers
 from trainwright_components.quantize_tflite.source import Arrays, Source, open_source
+from trainwright_components.saved_models.outputs import Task, task_of
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.graph_names import call_signature, graph_names, input_specs
-from trainwright_components.quantize_tflite.convert import TFLITE_SIGNATURE
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.saved_models.graph_names import call_signature, graph_names, input_specs
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -82,7 +81,7 @@ class Source:
             ],
         )
         with quiet_loggers():
-            tf.saved_model.save(holder, str(folder), signatures={TFLITE_SIGNATURE: holder.answer})
+            tf.saved_model.save(holder, str(folder), signatures={SERVING_DEFAULT: holder.answer})
 
     def _signature(self, name: str) -> Any:
         return self.saved_model.signatures[name]

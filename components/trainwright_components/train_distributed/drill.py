@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.signs import TRAINING
+from trainwright_components.cluster.heartbeats import TRAINING
 from trainwright_components.cluster.spec import ROLES, ClusterSpec, Member
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidSetting, RunFailed, TrainwrightError
-from trainwright_components.keras_kind import uses_tf_keras
-from trainwright_components.model_module import load_module
-from trainwright_components.train_distributed.disturbing import Disturbance, Disturbing, Times
+from trainwright_components.train_distributed.fault_injection import Disturbance, Disturbing, Times
 from trainwright_components.train_distributed.train import make_launcher, train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.data.batches import Order
 from trainwright_components.training.drivers.feeding import TRAIN
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.user_module.keras_kind import uses_tf_keras
+from trainwright_components.user_module.module import load_module
 
 STALL_S, RENDEZVOUS_S = 60.0, 60.0  # a drill need not wait as long as a training
 DEFAULT_CLUSTERS: Mapping[str, Mapping[str, int]] = {

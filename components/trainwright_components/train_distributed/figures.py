@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from trainwright_components.training.course import Course
+from trainwright_components.training.timeline import Course
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

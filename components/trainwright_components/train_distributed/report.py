@@ -9,8 +9,8 @@ from trainwright_components.files import write_whole
 from trainwright_components.reports import Cell, Report
 from trainwright_components.train_distributed.figures import draw_course, draw_metrics
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.course import Course
 from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.timeline import Course
 
 _MOST_CHECKPOINTS = 50
 

@@ -9,16 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.launcher import ClusterJob, Launcher
+from trainwright_components.cluster.launchers.protocol import ClusterJob, Launcher
 from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.files import check_local
-from trainwright_components.keras_kind import mentions
-from trainwright_components.keras_process import call_beside_its_keras
-from trainwright_components.model_module import ModelModule, check_module, load_module
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.configuration.devices import leave_gpus_to_members
 from trainwright_components.training.configuration.precision import dtype_policy
@@ -27,6 +24,7 @@ from trainwright_components.training.contexts import make_context
 from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
 from trainwright_components.training.drivers.sharing_check import check_sharing
 from trainwright_components.training.members.member import TARGET, read_error
+from trainwright_components.training.module_check import check_module
 from trainwright_components.training.recovery.fingerprint import fingerprint_of
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.result import TrainingResult, read_result
@@ -34,6 +32,9 @@ from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.strategies.choice import choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.unfinished import read_unfinished
+from trainwright_components.user_module.keras_kind import mentions
+from trainwright_components.user_module.keras_process import call_beside_its_keras
+from trainwright_components.user_module.module import ModelModule, load_module
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.keras_kind import keras_of
-from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.user_module.keras_kind import keras_of
+from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import keras

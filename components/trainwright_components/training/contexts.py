@@ -6,8 +6,8 @@ from typing import Any
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.model_module import Context, ModelModule, resolve_params
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.user_module.module import Context, ModelModule, resolve_params
 
 
 def make_context(

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.cluster.tf_config import VARIABLE
-from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.errors import TrainingFailed
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.training.configuration.device_settings import CommunicationSettings
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.course import Equivalence
 from trainwright_components.training.recovery.model_state import read_weights
+from trainwright_components.training.timeline import Equivalence
 
 if TYPE_CHECKING:
     import keras

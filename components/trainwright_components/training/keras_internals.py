@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.errors import TrainingFailed
-from trainwright_components.keras_kind import keras_of
 from trainwright_components.training.replaced import replaced
+from trainwright_components.user_module.keras_kind import keras_of
 
 if TYPE_CHECKING:
     import keras

@@ -6,19 +6,36 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidData, InvalidModule, TrainwrightError
-from trainwright_components.keras_kind import is_compiled, is_overridden, is_tf_keras, keras_for
-from trainwright_components.model_inputs import TakenInput
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
 from trainwright_components.training.data.splits import first_batch, has_split, name_split
 from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
-from trainwright_components.user_traceback import reason_of
+from trainwright_components.user_module.keras_kind import is_compiled, is_overridden, is_tf_keras, keras_for
+from trainwright_components.user_module.model_inputs import TakenInput
+from trainwright_components.user_module.module import Context, ModelModule
+from trainwright_components.user_module.traceback import reason_of
 
 if TYPE_CHECKING:
     import keras
 
 _ROWS = 2
 _NOT_CALLED = ("fit", "evaluate", "make_train_function", "make_test_function")
+
+
+def check_module(module: ModelModule, context: Context) -> "keras.Model | None":
+    """Build the model once and try it on a few rows, so that a bad module is refused before a cluster starts.
+
+    Returns:
+        That model; None for a module that trains by itself.
+
+    Raises:
+        InvalidModule: What `build_model` returned is no compiled Keras model, or does not take what `preprocess` gives.
+        UserCodeError: The user's code raised.
+    """
+    if module.train is not None:
+        return None
+    model = module.build_model(context)
+    check_model(module, model, context)
+    return model
 
 
 def check_model(module: ModelModule, model: Any, context: Context) -> Any:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.keras_kind import is_overridden, is_tf_keras
-from trainwright_components.model_module import ModelModule
 from trainwright_components.training.drivers.driver import as_numbers
+from trainwright_components.user_module.keras_kind import is_overridden, is_tf_keras
+from trainwright_components.user_module.module import ModelModule
 
 if TYPE_CHECKING:
     import keras

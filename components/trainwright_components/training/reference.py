@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainwright_components.errors import TrainwrightError
-from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.course import Equivalence
 from trainwright_components.training.recovery.checkpoints import Arrays
 from trainwright_components.training.recovery.model_state import read_weights
 from trainwright_components.training.run import run_training
+from trainwright_components.training.timeline import Equivalence
+from trainwright_components.user_module.module import load_module
 
 if TYPE_CHECKING:
     import keras

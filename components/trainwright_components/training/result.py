@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.supervisor import Restart
-from trainwright_components.training.course import Course
 from trainwright_components.training.members.evaluations import Evaluation, best_evaluation, read_evaluations
+from trainwright_components.training.timeline import Course
 from trainwright_components.training.trained_model import TRAINING_FILE
 
 _NOT_STORED = ("model_folder", "restarts", "evaluations", "best_checkpoint")

@@ -8,28 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.signs import JOINED
+from trainwright_components.cluster.heartbeats import JOINED
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
-from trainwright_components.keras_kind import uses_tf_keras
-from trainwright_components.model_module import ModelModule
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.configuration.devices import configure_devices, configure_without_gpus
 from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
+from trainwright_components.training.custom_loop import run_own_training
 from trainwright_components.training.drivers.tf_keras_steps import check_settings
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
 from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.loop import StepWatch
 from trainwright_components.training.members.evaluations import EVALUATOR_FOLDER
-from trainwright_components.training.members.place import Place
-from trainwright_components.training.own_training import run_own_training
+from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.strategies.choice import Choice, build_strategy, check_replicas, choose_strategy
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
+from trainwright_components.user_module.keras_kind import uses_tf_keras
+from trainwright_components.user_module.module import ModelModule
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.cluster.signs import FINISHING
+from trainwright_components.cluster.heartbeats import FINISHING
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.keras_kind import is_tf_keras, set_random_seed
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.callbacks import open_callbacks
 from trainwright_components.training.configuration.devices import replica_devices
 from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, ROLL_BACK, TrainingSettings
@@ -21,8 +19,8 @@ from trainwright_components.training.drivers.feeding import open_driver
 from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.early_stopping import EarlyStopping
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
-from trainwright_components.training.members.leaving import leave_together
-from trainwright_components.training.members.place import Place
+from trainwright_components.training.members.shutdown import leave_together
+from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.module_check import check_data, check_kind, check_model
 from trainwright_components.training.monitor import check_monitor, foresee_metrics
 from trainwright_components.training.progress import ProgressLines
@@ -38,6 +36,8 @@ from trainwright_components.training.strategies.sharding import VariableSharding
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
+from trainwright_components.user_module.keras_kind import is_tf_keras, set_random_seed
+from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import keras

@@ -14,10 +14,10 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, TrainingFailed
 from trainwright_components.files import write_whole
-from trainwright_components.keras_kind import is_tf_keras, keras_for
-from trainwright_components.model_inputs import TakenInput
-from trainwright_components.model_module import Context, ModelModule, load_module
 from trainwright_components.training.drivers.tf_keras_steps import rows_like
+from trainwright_components.user_module.keras_kind import is_tf_keras, keras_for
+from trainwright_components.user_module.model_inputs import TakenInput
+from trainwright_components.user_module.module import Context, ModelModule, load_module
 
 if TYPE_CHECKING:
     import keras

@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_pipelines.home import Home
-from trainwright_pipelines.suggestions import did_you_mean
+from trainwright_components.hints import did_you_mean
+from trainwright_components.home import Home
 from trainwright_pipelines.targets import TARGETS
 from trainwright_pipelines.targets.protocol import Target
 

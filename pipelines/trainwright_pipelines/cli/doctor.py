@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainwright_components.home import home_folder
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
-from trainwright_pipelines.home import home_folder
 
 if TYPE_CHECKING:
     from trainwright_pipelines.cli.device_plan import DevicePlan
@@ -65,7 +65,7 @@ def devices(settings: tuple[str, ...], as_json: bool) -> None:
     """Show the processors that TensorFlow sees, and which of them a training would use."""
     from trainwright_pipelines.cli.device_plan import plan_devices
     from trainwright_pipelines.cli.hardware import read_hardware, without_native_messages
-    from trainwright_pipelines.targets.parameters import Parameter, split_setting, typed_values
+    from trainwright_pipelines.requests.parameters import Parameter, split_setting, typed_values
 
     groups = {name: Parameter(name=name, type="STRUCT") for name in ("training", "cluster")}
     values = typed_values(map(split_setting, settings), groups)

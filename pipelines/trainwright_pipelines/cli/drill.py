@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trainwright_components.files import check_local
+from trainwright_components.home import find_home
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS, find_devices_quietly, quiet_loggers
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, parameter_options
-from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
     from trainwright_components.train_distributed.drill import DrillResult
@@ -103,8 +103,8 @@ def drill(
 
 
 def _values(settings: tuple[str, ...], params_file: str | None) -> dict[str, Any]:
-    from trainwright_pipelines.targets.parameters import declared_parameters, split_setting
-    from trainwright_pipelines.targets.preparing import prepare_run
+    from trainwright_pipelines.requests.parameters import declared_parameters, split_setting
+    from trainwright_pipelines.requests.preparing import prepare_run
 
     chosen = [*map(split_setting, settings), ("model_name", "drill")]  # nothing is served under it
     file = Path(params_file) if params_file else None

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from trainwright_components.cluster.docker_command import docker_version
+from trainwright_components.cluster.launchers.docker_command import docker_version
 from trainwright_components.errors import InvalidSetting, TrainwrightError
+from trainwright_components.home import make_home
 from trainwright_pipelines.cli.hardware import nvidia_gpus, usable_cores
-from trainwright_pipelines.home import make_home
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from trainwright_pipelines.suggestions import did_you_mean
+from trainwright_components.hints import did_you_mean
 
 
 class ExampleCommand(click.Command):

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
+from trainwright_components.home import Home
 from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
 from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.cli.progress import make_progress
 from trainwright_pipelines.engine.records import Run, State
 from trainwright_pipelines.engine.runs import create_run, execute, resume
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.home import Home
-from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.ir.compiled import CompiledPipeline
 
 _EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
 

@@ -97,8 +97,8 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _say_rest(error: Exception, *, arguments: list[str]) -> int:
+    from trainwright_components.home import home_folder
     from trainwright_pipelines.engine.unwritable import why_unwritable
-    from trainwright_pipelines.home import home_folder
 
     try:
         folder = home_folder()
@@ -124,7 +124,7 @@ def _say_error(message: str, *, kind: str, arguments: list[str]) -> None:
 def _say_unexpected(error: Exception, *, arguments: list[str]) -> None:
     import traceback
 
-    from trainwright_pipelines.engine.values import legible
+    from trainwright_components.files import legible
 
     text = legible(f"trainwright {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}")
     file = _write_traceback(text)
@@ -139,7 +139,7 @@ def _write_traceback(text: str) -> Path | None:
     """Keep `text` in the home, else where temporary files go; None when the disk takes neither."""
     import tempfile
 
-    from trainwright_pipelines.home import find_home
+    from trainwright_components.home import find_home
 
     name = f"trainwright-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     places: tuple[Callable[[], Path], ...] = (lambda: find_home().root / "errors", lambda: Path(tempfile.gettempdir()))

@@ -25,8 +25,8 @@ def new(folder: Path, source: str | None, label: str | None) -> None:
 
     A label of names or of few whole numbers gives a classifier, any other a regression.
     """
+    from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, find_source
     from trainwright_pipelines.scaffold.project import write_digits_project, write_table_project
-    from trainwright_pipelines.targets.locations import BUNDLED_SOURCES, find_source
 
     if source is None and label is not None:
         raise InvalidSetting("--label needs --source: the table that holds the column")

@@ -12,10 +12,10 @@ from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
-from trainwright_pipelines.service.headlines import Headlines, find_headlines, in_time_order
-from trainwright_pipelines.service.logs import last_lines
-from trainwright_pipelines.service.run_page import write_run_page
-from trainwright_pipelines.service.wording import plain_value, short_seconds, short_size, shown_state, step_option
+from trainwright_pipelines.service.pages.run_page import write_run_page
+from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_time_order
+from trainwright_pipelines.views.logs import last_lines
+from trainwright_pipelines.views.wording import plain_value, short_seconds, short_size, shown_state, step_option
 
 INTERRUPTED = "INTERRUPTED"
 _LOG_LINES = 15

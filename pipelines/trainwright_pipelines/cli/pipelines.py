@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
+from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, target_options
 from trainwright_pipelines.cli.output import print_json, print_table
-from trainwright_pipelines.home import find_home
-from trainwright_pipelines.suggestions import did_you_mean
 
 
 @click.command(
@@ -26,7 +26,7 @@ trainwright pipelines my_pipelines.py:nightly --json
 @json_option
 def pipelines(name: str | None, as_json: bool) -> None:
     """List the shipped pipelines, or describe one with its parameters."""
-    from trainwright_pipelines.targets.catalogue import describe_function, shipped_pipelines
+    from trainwright_pipelines.requests.finding import describe_function, shipped_pipelines
 
     if name is not None:
         _describe_pipeline(name, as_json=as_json)
@@ -50,7 +50,7 @@ trainwright components quantize_tflite
 @json_option
 def components(name: str | None, as_json: bool) -> None:
     """List the components, or describe one with its inputs and outputs."""
-    from trainwright_pipelines.targets.component_catalogue import list_components
+    from trainwright_pipelines.cli.component_catalogue import list_components
 
     found = list_components()
     if name is None:
@@ -92,8 +92,8 @@ def compile_pipeline(pipeline: str, target: str, options: tuple[str, ...], outpu
     """
     from trainwright_components.files import write_whole
     from trainwright_pipelines.cli.configuration import make_target
-    from trainwright_pipelines.targets.catalogue import find_pipeline
-    from trainwright_pipelines.targets.compiling import load_pipeline
+    from trainwright_pipelines.requests.compiling import load_pipeline
+    from trainwright_pipelines.requests.finding import find_pipeline
 
     compiled = load_pipeline(find_pipeline(pipeline), find_home().compiled)
     files = make_target(target, options, find_home()).lower(compiled)
@@ -117,9 +117,9 @@ def _placed(files: Any, output: str) -> dict[Path, str]:
 
 
 def _describe_pipeline(reference: str, *, as_json: bool) -> None:
-    from trainwright_pipelines.targets.catalogue import find_pipeline
-    from trainwright_pipelines.targets.compiling import load_pipeline
-    from trainwright_pipelines.targets.parameters import declared_parameters
+    from trainwright_pipelines.requests.compiling import load_pipeline
+    from trainwright_pipelines.requests.finding import find_pipeline
+    from trainwright_pipelines.requests.parameters import declared_parameters
 
     compiled = load_pipeline(find_pipeline(reference), find_home().compiled)
     info = compiled.spec["pipelineInfo"]

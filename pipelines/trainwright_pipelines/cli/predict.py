@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
+from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json
-from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
     from trainwright_components.datasets.schema import Schema
-    from trainwright_pipelines.served_models import ServedModel
+    from trainwright_pipelines.requests.served_models import ServedModel
 
 
 @click.command(
@@ -74,7 +74,7 @@ def predict(
 def _ask_example(model: str, signature: str, version: int | None, *, as_json: bool) -> None:
     """Ask the served version itself, lest another one takes over between the choice of the row and the answer."""
     from trainwright_components.model_server.operation.client import predict as ask
-    from trainwright_pipelines.served_models import DEFAULT_SIGNATURE
+    from trainwright_pipelines.requests.served_models import DEFAULT_SIGNATURE
 
     served = _deployed(model, version)
     address = _server_address()
@@ -90,7 +90,7 @@ def _ask_example(model: str, signature: str, version: int | None, *, as_json: bo
 
 
 def _deployed(model: str, version: int | None) -> "ServedModel":
-    from trainwright_pipelines.served_models import find_served_model
+    from trainwright_pipelines.requests.served_models import find_served_model
 
     return find_served_model(find_home().root, model, version=version)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
-from trainwright_pipelines.service.headlines import in_time_order
-from trainwright_pipelines.service.logs import last_lines, read_warnings
-from trainwright_pipelines.service.wording import short_seconds, shown_state
+from trainwright_pipelines.views.headlines import in_time_order
+from trainwright_pipelines.views.logs import last_lines, read_warnings
+from trainwright_pipelines.views.wording import short_seconds, shown_state
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, parameter_options, target_options
-from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
-    from trainwright_pipelines.targets.preparing import PreparedRun
+    from trainwright_pipelines.requests.preparing import PreparedRun
     from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target
 
 _NAME = click.option("--name", default="", help="A name for the run; else one is made.")
@@ -109,8 +109,8 @@ def submit(
 
 
 def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, *, is_local: bool) -> "PreparedRun":
-    from trainwright_pipelines.targets.parameters import split_setting
-    from trainwright_pipelines.targets.preparing import prepare_run
+    from trainwright_pipelines.requests.parameters import split_setting
+    from trainwright_pipelines.requests.preparing import prepare_run
 
     file = Path(params_file) if params_file else None
     return prepare_run(pipeline, map(split_setting, settings), home=find_home(), params_file=file, is_local=is_local)
@@ -118,7 +118,7 @@ def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, 
 
 def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:
     from trainwright_pipelines.cli.output import print_json, print_table
-    from trainwright_pipelines.service.wording import short_seconds
+    from trainwright_pipelines.views.wording import short_seconds
 
     shown: dict[str, str] = {}
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
-from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
     from trainwright_pipelines.engine.records import Run
@@ -70,7 +70,7 @@ trainwright runs list --pipeline train-and-deploy --state failed --limit 5
 @json_option
 def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool) -> None:
     """List runs, newest first."""
-    from trainwright_pipelines.service.wording import short_seconds, short_time
+    from trainwright_pipelines.views.wording import short_seconds, short_time
 
     name = pipeline.replace("_", "-") if pipeline else None
     with _store() as store:
@@ -164,7 +164,7 @@ def open_page(run: str) -> None:
     """Open a run's page in the browser, and print where it is."""
     import webbrowser
 
-    from trainwright_pipelines.service.run_page import write_run_page
+    from trainwright_pipelines.service.pages.run_page import write_run_page
 
     with _store() as store:
         page = write_run_page(store, store.run(run).id)  # anew: it may have gone on since

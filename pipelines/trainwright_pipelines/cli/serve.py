@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainwright_components.home import find_home
 from trainwright_components.model_server.operation.programs import PROGRAMS
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
-from trainwright_pipelines.home import find_home
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.operation.control import ServerStatus

@@ -5,10 +5,10 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainwright_components.cluster.warm_child import WarmChild
+from trainwright_components.files import legible
+from trainwright_components.processes.child import WarmChild
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.launch import Launch, Processes
-from trainwright_pipelines.engine.values import legible
 
 _LOG_END_CHARS = 4000
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}

@@ -15,14 +15,14 @@ from types import MappingProxyType
 from typing import Any
 
 import trainwright_components
-from trainwright_components.deployments import HISTORY_NAME, last_published
 from trainwright_components.files import STORE_NAME, content_digest
 from trainwright_components.images import is_logical
+from trainwright_components.saved_models.history import HISTORY_NAME, last_published
 from trainwright_pipelines.engine.launch import function_name
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
-from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
+from trainwright_pipelines.ir.spec import Component, TaskSpec
 
 _ALWAYS_RUN = {"deploy_serving"}  # its effect is the server's state, not its outputs
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")

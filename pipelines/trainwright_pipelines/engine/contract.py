@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, RunFailed
-from trainwright_components.files import content_digest, write_whole
+from trainwright_components.files import content_digest, is_utf8, write_whole
 from trainwright_pipelines.engine.records import Artifact, Values
-from trainwright_pipelines.engine.spec import ArtifactSlot, Component
-from trainwright_pipelines.engine.values import coerce, is_utf8
+from trainwright_pipelines.ir.spec import ArtifactSlot, Component
+from trainwright_pipelines.ir.values import coerce
 
 _WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
 

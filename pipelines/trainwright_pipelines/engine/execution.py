@@ -12,13 +12,12 @@ from typing import Any
 
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.launch import Processes
-from trainwright_pipelines.engine.placeholders import run_constants
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.resuming import givers_of, stale_paths
-from trainwright_pipelines.engine.spec import Pipeline
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
+from trainwright_pipelines.ir.spec import Pipeline
 
 Listener = Callable[[Event], None]
 
@@ -149,3 +148,20 @@ class Execution:
             self.processes.close()
         finally:
             self.threads.shutdown(cancel_futures=True)
+
+
+def run_constants(run: Run) -> dict[str, str]:
+    """Values of KFP's placeholders for the job, by name."""
+    return {
+        "pipeline_job_name": run.name,
+        "pipeline_job_resource_name": run.name,
+        "pipeline_job_uuid": run.id,
+        "pipeline_job_create_time_utc": _utc(run.created),
+        "pipeline_job_schedule_time_utc": _utc(run.scheduled or run.created),
+        "pipeline_root": str(run.folder / "steps"),
+        "workspace_path": str(run.folder / "workspace"),
+    }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

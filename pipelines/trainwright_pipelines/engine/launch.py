@@ -13,22 +13,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.warm import (
+from trainwright_components.errors import InvalidPipeline, RunFailed
+from trainwright_components.images import is_logical
+from trainwright_components.processes.child import WarmChild
+from trainwright_components.processes.warm_parent import (
     DEFAULT_PRELOAD,
     SOCKET_VARIABLE,
     WarmParent,
     WarmParentLost,
 )
-from trainwright_components.cluster.warm_child import WarmChild
-from trainwright_components.errors import InvalidPipeline, RunFailed
-from trainwright_components.images import is_logical
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder
-from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.records import Values
-from trainwright_pipelines.engine.spec import Component
 from trainwright_pipelines.engine.volumes import mounted_values, place_values, replace_mounts
+from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.spec import Component
 
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
 _GOES_ON = {"train_distributed", "hyperparameter_tune"}  # from the last checkpoint, from the trials that are done

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import yaml
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_pipelines.engine.values import to_text
 from trainwright_pipelines.engine.volumes import Volumes
+from trainwright_pipelines.ir.values import to_text
 
 _VOLUME_FIELDS = {"pvcMount", "emptyDirMounts", "genericEphemeralVolume", "secretAsVolume", "configMapAsVolume"}
 _HONOURED = {"secretAsEnv", "configMapAsEnv", "activeDeadlineSeconds", "fieldPathAsEnv"} | _VOLUME_FIELDS

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.files import legible
 from trainwright_pipelines.engine.cache import NotCacheable, digest_of_path, installed_code, local_content
-from trainwright_pipelines.engine.values import legible
 
 _MAX_DIFF_CHARS = 500_000
 _MAX_DIGEST_BYTES = 2 << 30

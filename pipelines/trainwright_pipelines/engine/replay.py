@@ -15,14 +15,15 @@ from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
+from trainwright_pipelines.engine.execution import run_constants
 from trainwright_pipelines.engine.launch import Launch, mounted_outputs, place_inputs, plan_launch, python_source
-from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
-from trainwright_pipelines.engine.placeholders import Placeholders, run_constants
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
 from trainwright_pipelines.engine.records import TaskKind, Values
 from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
+from trainwright_pipelines.ir.placeholders import Placeholders
 
 
 @dataclass(frozen=True, kw_only=True)

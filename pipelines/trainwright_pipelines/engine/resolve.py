@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline
-from trainwright_pipelines.engine.expressions import evaluate, is_true
-from trainwright_pipelines.engine.parsing import parse_source
-from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.records import Artifact, State, Values
-from trainwright_pipelines.engine.spec import Component, Dag, ItemIterator, Source, TaskSpec, split_loop_item
-from trainwright_pipelines.engine.values import coerce, to_text
+from trainwright_pipelines.ir.expressions import evaluate, is_true
+from trainwright_pipelines.ir.parsing import parse_source
+from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.spec import Component, Dag, ItemIterator, Source, TaskSpec, split_loop_item
+from trainwright_pipelines.ir.values import coerce, to_text
 
 _CHANNEL = "pipelinechannel--"
 

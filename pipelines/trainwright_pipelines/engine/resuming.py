@@ -7,7 +7,7 @@ from typing import Any
 
 from trainwright_pipelines.engine.cache import is_unchanged
 from trainwright_pipelines.engine.records import Artifact, State, Task, TaskKind, Values
-from trainwright_pipelines.engine.spec import Dag, Pipeline
+from trainwright_pipelines.ir.spec import Dag, Pipeline
 
 
 def again(task: Task) -> Task:

@@ -15,18 +15,18 @@ from typing import Any
 
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.files import write_whole
+from trainwright_components.files import is_utf8, write_whole
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
-from trainwright_pipelines.engine.parsing import parse_pipeline
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.provenance import gather_provenance
 from trainwright_pipelines.engine.records import Event, Run, State
-from trainwright_pipelines.engine.spec import Pipeline
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.engine.values import coerce, is_utf8
 from trainwright_pipelines.engine.worker import Worker
+from trainwright_pipelines.ir.parsing import parse_pipeline
+from trainwright_pipelines.ir.spec import Pipeline
+from trainwright_pipelines.ir.values import coerce
 
 STOPS_WITHIN_S = 30.0
 

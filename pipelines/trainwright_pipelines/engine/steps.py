@@ -29,15 +29,15 @@ from trainwright_pipelines.engine.launch import (
     plan_launch,
     python_source,
 )
-from trainwright_pipelines.engine.parsing import constant_of
-from trainwright_pipelines.engine.placeholders import Placeholders
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resolve import Outcome
-from trainwright_pipelines.engine.spec import Component, TaskSpec
-from trainwright_pipelines.engine.values import to_text
 from trainwright_pipelines.engine.volumes import change_claim
+from trainwright_pipelines.ir.parsing import constant_of
+from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.spec import Component, TaskSpec
+from trainwright_pipelines.ir.values import to_text
 
 STOP_GRACE_S = 10.0
 

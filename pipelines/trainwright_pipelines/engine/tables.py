@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from trainwright_pipelines.engine.values import legible
+from trainwright_components.files import legible
 
 _BUSY_TIMEOUT_MS = 30_000
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import psutil
 
+from trainwright_pipelines.engine.dag import Scheduler
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.leases import Lease, is_same_process
 from trainwright_pipelines.engine.records import State
 from trainwright_pipelines.engine.resolve import Outcome
-from trainwright_pipelines.engine.scheduler import Scheduler
 from trainwright_pipelines.engine.unwritable import Unwritable
 
 _LOG = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import write_whole
-from trainwright_pipelines.targets.locations import BUNDLED_SOURCES
+from trainwright_pipelines.requests.locations import BUNDLED_SOURCES
 
 _EPOCHS = 30
 _BATCH_SIZE = 64

@@ -4,7 +4,7 @@ A target is imported only when it is asked for: their clients take seconds to lo
 """
 
 TARGETS = {
-    "local": "trainwright_pipelines.targets.local:Local",
-    "kubeflow": "trainwright_pipelines.targets.kubeflow:Kubeflow",
-    "vertex": "trainwright_pipelines.targets.vertex:Vertex",
+    "local": "trainwright_pipelines.targets.local.target:Local",
+    "kubeflow": "trainwright_pipelines.targets.kubeflow.target:Kubeflow",
+    "vertex": "trainwright_pipelines.targets.vertex.target:Vertex",
 }

@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import RunNotFound
+from trainwright_components.hints import did_you_mean
+from trainwright_components.home import Home, find_home
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.runs import create_run, execute
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.home import Home, find_home
-from trainwright_pipelines.service.run_page import write_run_page
-from trainwright_pipelines.suggestions import did_you_mean
-from trainwright_pipelines.targets.preparing import prepare_run
+from trainwright_pipelines.requests.preparing import prepare_run
+from trainwright_pipelines.service.pages.run_page import write_run_page
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
-from trainwright_pipelines.engine.parsing import parse_source
 from trainwright_pipelines.engine.resolve import select_part
-from trainwright_pipelines.engine.spec import Source, split_loop_item
-from trainwright_pipelines.engine.values import coerce
-from trainwright_pipelines.targets.parameters import declared_parameters
+from trainwright_pipelines.ir.parsing import parse_source
+from trainwright_pipelines.ir.spec import Source, split_loop_item
+from trainwright_pipelines.ir.values import coerce
+from trainwright_pipelines.requests.parameters import declared_parameters
 
 _PLACEHOLDER = "{{$"
 

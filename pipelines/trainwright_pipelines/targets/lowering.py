@@ -13,7 +13,7 @@ import yaml
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import LOGICAL_PREFIX, is_logical
 from trainwright_pipelines.engine.launch import python_source
-from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.ir.compiled import CompiledPipeline
 
 logger = logging.getLogger(__name__)
 

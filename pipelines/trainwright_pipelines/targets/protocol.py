@@ -1,32 +1,12 @@
 """What a target is: a place that accepts a compiled pipeline, runs it, and can be asked how far it is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+
 FINISHED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "CACHED"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompiledPipeline:
-    """A pipeline as the compiler wrote it.
-
-    Args:
-        name: The pipeline's KFP name, with hyphens.
-        spec: The PipelineSpec: the first YAML document.
-        platform: The PlatformSpec: the second document; empty when there is none.
-    """
-
-    name: str
-    spec: Mapping[str, Any]
-    platform: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_yaml(self) -> str:
-        """The documents as the compiler would write them."""
-        import yaml
-
-        documents = [dict(self.spec), *([dict(self.platform)] if self.platform else [])]
-        return str(yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.locations import is_location_name
 from trainwright_pipelines.targets.known_values import Known, Scope, each_inputs, known_parameters
-from trainwright_pipelines.targets.locations import is_location_name
 from trainwright_pipelines.targets.lowering import copy_pipeline, dags
-from trainwright_pipelines.targets.protocol import CompiledPipeline
 
 
 def without_cache(pipeline: CompiledPipeline) -> CompiledPipeline:

@@ -10,11 +10,11 @@ from typing import Any
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
-from trainwright_pipelines.engine.expressions import is_true
 from trainwright_pipelines.engine.launch import python_source
-from trainwright_pipelines.engine.values import coerce
+from trainwright_pipelines.ir.expressions import is_true
+from trainwright_pipelines.ir.values import coerce
+from trainwright_pipelines.requests.parameters import declared_parameters
 from trainwright_pipelines.targets.known_values import Known, Scope, each_inputs, known_parameters
-from trainwright_pipelines.targets.parameters import declared_parameters
 
 
 @dataclass(frozen=True, kw_only=True)

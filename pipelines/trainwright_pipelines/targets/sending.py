@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.named_models import refuse_named_models
+from trainwright_pipelines.requests.uploads import local_modules, split_root, upload_modules
 from trainwright_pipelines.targets.lowering import refuse_local_paths, refuse_unresolved_images
-from trainwright_pipelines.targets.named_models import refuse_named_models
-from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus
+from trainwright_pipelines.targets.protocol import RunStatus
 from trainwright_pipelines.targets.remote_cache import without_cache, without_stale_cache
 from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
-from trainwright_pipelines.targets.uploads import local_modules, split_root, upload_modules
 
 logger = logging.getLogger(__name__)
 

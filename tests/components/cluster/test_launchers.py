@@ -11,19 +11,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainwright_components.cluster.containers import DockerContainers
-from trainwright_components.cluster.docker_command import OWNER_LABEL, docker, remove_stale
-from trainwright_components.cluster.launcher import ClusterJob, Gang, Launcher
-from trainwright_components.cluster.local import LocalProcesses
-from trainwright_components.cluster.signs import SignOfLife
+from trainwright_components.cluster.heartbeats import SignOfLife
+from trainwright_components.cluster.launchers.docker import DockerContainers
+from trainwright_components.cluster.launchers.docker_command import OWNER_LABEL, docker, remove_stale
+from trainwright_components.cluster.launchers.local import LocalProcesses
+from trainwright_components.cluster.launchers.protocol import ClusterJob, Gang, Launcher
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.cluster.supervisor import run_cluster
-from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.processes.warm_parent import WarmParent
 
 TARGETS = """
 import json, os, signal, sys, time
 from pathlib import Path
-from trainwright_components.cluster.signs import SignOfLife
+from trainwright_components.cluster.heartbeats import SignOfLife
 from trainwright_components.cluster.tf_config import read_tf_config
 
 def show(folder, codes=None, hang=()):
@@ -82,8 +82,8 @@ def save_on_sigterm(folder):
 START_AND_WAIT = """
 import json, signal, sys
 from pathlib import Path
-from trainwright_components.cluster.containers import DockerContainers
-from trainwright_components.cluster.launcher import ClusterJob
+from trainwright_components.cluster.launchers.docker import DockerContainers
+from trainwright_components.cluster.launchers.protocol import ClusterJob
 from trainwright_components.cluster.spec import ClusterSpec
 
 folder, mounts, env, image = sys.argv[1:]

@@ -2,9 +2,9 @@
 
 import pytest
 
+from trainwright_components.cluster.heartbeats import Sign
 from trainwright_components.cluster.losses import loss_by_absence, loss_by_end, loss_by_silence
 from trainwright_components.cluster.rules import finishers, members_to_restart, servers
-from trainwright_components.cluster.signs import Sign
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
 SYNCHRONOUS = ClusterSpec.from_mapping({"chief": 1, "worker": 2, "evaluator": 1})

@@ -20,7 +20,6 @@ import tensorflow as tf
 from trainwright_components.deploy_serving.deploy import Deployment, deploy_model
 from trainwright_components.deploy_serving.history import golden_requests_file, read_history
 from trainwright_components.deploy_serving.record import metadata_of, record_of, write_record
-from trainwright_components.deploy_serving.versions import list_versions
 from trainwright_components.errors import (
     ComparisonOutdated,
     DeploymentRejected,
@@ -31,6 +30,7 @@ from trainwright_components.errors import (
 from trainwright_components.model_server.operation.client import predict, version_states
 from trainwright_components.model_server.operation.control import server_status, start_server, stop_server
 from trainwright_components.model_server.operation.programs import TENSORFLOW_SERVING
+from trainwright_components.saved_models.versions import list_versions
 
 NAME = "line"
 

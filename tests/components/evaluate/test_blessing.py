@@ -20,8 +20,8 @@ from trainwright_components.evaluate.blessing import (
     known_metrics,
     parse_thresholds,
 )
-from trainwright_components.evaluate.classification import ClassificationTally
-from trainwright_components.model_outputs import Task
+from trainwright_components.metrics.classification import ClassificationTally
+from trainwright_components.saved_models.outputs import Task
 
 
 def judge(

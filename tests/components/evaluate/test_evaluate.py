@@ -15,10 +15,10 @@ from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import CheckKind, NotComparable
 from trainwright_components.evaluate.champion import Champion
-from trainwright_components.evaluate.classification import ClassificationScores
 from trainwright_components.evaluate.evaluate import Evaluation, evaluate_model
 from trainwright_components.evaluate.page import build_report, log_plots
 from trainwright_components.evaluate.settings import EvaluationSettings
+from trainwright_components.metrics.classification import ClassificationScores
 from trainwright_components.training.trained_model import TrainedModel
 
 
@@ -515,8 +515,8 @@ def build_model(context):
 def trained_of(source: str, dataset: Path, folder: Path, **params: Any) -> Path:
     """The model of a module as it is built, kept as if it had been trained."""
     from trainwright_components.datasets.statistics import Statistics
-    from trainwright_components.model_module import Context, load_module
     from trainwright_components.training.trained_model import save_trained
+    from trainwright_components.user_module.module import Context, load_module
 
     (folder / "model").mkdir(parents=True)
     (folder / "module.py").write_text(source)

@@ -23,9 +23,9 @@ from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import InvalidData, InvalidModule, UserCodeError
 from trainwright_components.export_savedmodel.export import ExportedModel, export_model
 from trainwright_components.export_savedmodel.requests import tolerance_of
-from trainwright_components.graph_names import call_signature, input_specs
-from trainwright_components.model_module import load_module
+from trainwright_components.saved_models.graph_names import call_signature, input_specs
 from trainwright_components.training.trained_model import TrainedModel, save_trained
+from trainwright_components.user_module.module import load_module
 
 ALL = ("digits", "tabular", "regression")
 
@@ -244,7 +244,7 @@ def awkward_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export_module(source: str, dataset: Path, folder: Path) -> ExportedModel:
     """Export an untrained model of the module `source`."""
     from trainwright_components.datasets.statistics import Statistics
-    from trainwright_components.model_module import Context
+    from trainwright_components.user_module.module import Context
 
     folder.mkdir(exist_ok=True)
     (folder / "awkward.py").write_text(source)

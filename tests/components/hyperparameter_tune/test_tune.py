@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from trainwright_components.cluster.warm import SOCKET_VARIABLE, WarmParent
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.hyperparameter_tune.component import hyperparameter_tune
 from trainwright_components.hyperparameter_tune.tune import tune_model
+from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent
 
 MODULE = """
 import keras

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from trainwright_components.model_server.rest.connections import ConnectionLimits
-from trainwright_components.model_server.rest.http_server import serve_http
-from trainwright_components.model_server.rest.pages import Page
-from trainwright_components.model_server.rest.request import Request
+from trainwright_components.model_server.http.connections import ConnectionLimits
+from trainwright_components.model_server.http.request import Request
+from trainwright_components.model_server.http.server import serve_http
+from trainwright_components.model_server.rest.operator_pages import Page
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HUGE_ANSWER, LARGE_ANSWER = b"x" * (32 << 20), b"y" * (1 << 20)

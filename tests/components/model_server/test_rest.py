@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainwright_components.model_server.http.request import Request
 from trainwright_components.model_server.methods.predictor import Predictor
 from trainwright_components.model_server.rest.api import RestApi
-from trainwright_components.model_server.rest.request import Request
 from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import Code, StatusError
 

@@ -14,12 +14,12 @@ from trainwright_components.datasets.reader import read_split, sample_split
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import BudgetExceeded, InvalidModule, InvalidSetting
-from trainwright_components.model_outputs import Task
 from trainwright_components.quantize_tflite import measure
 from trainwright_components.quantize_tflite.convert import MODES, ConversionFailed, choose_modes, convert
 from trainwright_components.quantize_tflite.page import build_report
 from trainwright_components.quantize_tflite.quantize import Quantization, QuantizationSettings, quantize_model
 from trainwright_components.quantize_tflite.source import open_source
+from trainwright_components.saved_models.outputs import Task
 
 ROWS = 60
 

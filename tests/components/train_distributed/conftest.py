@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
 

@@ -7,8 +7,8 @@ import pytest
 
 from trainwright_components.cluster.spec import Member
 from trainwright_components.errors import InvalidSetting, RunFailed
-from trainwright_components.train_distributed.disturbing import MOMENTS, Disturbance
 from trainwright_components.train_distributed.drill import DrillResult, plan_disturbance, run_drill
+from trainwright_components.train_distributed.fault_injection import MOMENTS, Disturbance
 from trainwright_components.training.result import read_result
 
 NET = Path(__file__).parent / "modules" / "net.py"

@@ -59,7 +59,7 @@ def test_a_cluster_of_the_image_gives_what_one_process_gives_and_survives_a_kill
 def test_an_image_of_another_version_says_so(
     product_image: str, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainwright_components.cluster.containers.version", lambda _: "9.9")
+    monkeypatch.setattr("trainwright_components.cluster.launchers.docker.version", lambda _: "9.9")
     with pytest.raises(
         TrainingFailed, match=r"this image has trainwright [\d.]+, but 9\.9 started it: build the image"
     ):

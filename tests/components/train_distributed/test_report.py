@@ -8,8 +8,8 @@ from trainwright_components.cluster.supervisor import Restart
 from trainwright_components.train_distributed.figures import draw_course
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.course import Course, Point, RollBack, SavedCheckpoint
 from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.timeline import Course, Point, RollBack, SavedCheckpoint
 
 COURSE = Course(
     points=[

@@ -11,8 +11,8 @@ from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule, UserCodeError
 from trainwright_components.evaluate.evaluate import EvaluationSettings, evaluate_model
 from trainwright_components.export_savedmodel.export import export_model
-from trainwright_components.keras_process import call_beside_its_keras
 from trainwright_components.train_distributed.train import train_model
+from trainwright_components.user_module.keras_process import call_beside_its_keras
 
 NET = Path(__file__).parent / "modules" / "tf_keras_net.py"
 KINDS = ["dense", "convolution", "dropout", "subclassed"]

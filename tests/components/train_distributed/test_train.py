@@ -13,10 +13,10 @@ from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import build_tf_config
 from trainwright_components.errors import InvalidData, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.hyperparameter_tune.tune import tune_model
-from trainwright_components.model_module import load_module
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
+from trainwright_components.user_module.module import load_module
 
 NET = Path(__file__).parent / "modules" / "net.py"
 TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 4}

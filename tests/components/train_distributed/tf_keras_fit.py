@@ -6,9 +6,9 @@ from typing import Any
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.model_module import Context, load_module, resolve_params
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.user_module.module import Context, load_module, resolve_params
 
 Compared = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.processes.warm_parent import WarmParent
 
 READ = Path(__file__).parent / "modules" / "read_configuration.py"
 

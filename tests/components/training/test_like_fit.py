@@ -13,18 +13,18 @@ import keras
 import numpy as np
 import pytest
 
-from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidModule
-from trainwright_components.model_module import Context, ModelModule, load_module, resolve_params
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.drivers.synchronous import Passes
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.user_module.module import Context, ModelModule, load_module, resolve_params
 
 MODULES = Path(__file__).parent / "modules"
 ZOO, SEVERAL, WATCHED, LOOKUPS = (MODULES / f"{name}.py" for name in ("zoo", "several", "watched", "lookups"))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.processes.warm_parent import WarmParent
 
 MODULES = Path(__file__).parent / "modules"
 

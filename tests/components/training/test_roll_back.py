@@ -10,11 +10,11 @@ import pytest
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import InvalidSetting, TrainingFailed
-from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import read_result
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.user_module.module import load_module
 
 # The loss is no number as long as the rate is above a limit and 7 steps were taken.
 MODULE = """

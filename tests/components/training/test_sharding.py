@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainwright_components.cluster.warm import WarmParent
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.training.strategies.sharding import VariableSharding
 
 SCRIPT = Path(__file__).parent / "modules" / "shard_weights.py"

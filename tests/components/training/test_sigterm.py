@@ -4,7 +4,7 @@ import signal
 import time
 from pathlib import Path
 
-from trainwright_components.cluster.warm import WarmParent
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.training.recovery.countdown import GRACE_S
 
 SCRIPT = Path(__file__).parent / "modules" / "train_hanging.py"

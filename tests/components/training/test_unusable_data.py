@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from trainwright_components.errors import InvalidData, InvalidModule, TrainwrightError
-from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.run import run_training
+from trainwright_components.user_module.module import load_module
 
 Write = Callable[[str], Path]
 MODULE = """

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trainwright_components.home import find_home
 from trainwright_pipelines.cli.outcome import print_failure
 from trainwright_pipelines.engine.records import Run, State, Task, TaskKind
-from trainwright_pipelines.home import find_home
-from trainwright_pipelines.targets import local
-from trainwright_pipelines.targets.background import execute_in_background
+from trainwright_pipelines.targets.local import target
+from trainwright_pipelines.targets.local.background import execute_in_background
 
 SUMS = f"{Path(__file__).parent / 'sums.py'}:sums"
 WAITING = f"{Path(__file__).parent / 'sums.py'}:waiting"
@@ -208,7 +208,7 @@ def test_a_run_that_was_canceled_before_it_began_does_not_begin(
     trainwright: Callable, meeting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Run] = []
-    monkeypatch.setattr(local, "start_in_background", started.append)
+    monkeypatch.setattr(target, "start_in_background", started.append)
     trainwright("submit", WAITING, "--set", f"folder={meeting}")
     assert "canceled" in trainwright("runs", "cancel", "latest").out
     execute_in_background(started[0].id, find_home())

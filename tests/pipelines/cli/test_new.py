@@ -14,9 +14,10 @@ import yaml
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.model_module import Context, check_module, load_module, resolve_params
 from trainwright_components.prepare_data.prepare import PrepareSettings, prepare_data
-from trainwright_pipelines.targets.locations import BUNDLED_SOURCES
+from trainwright_components.training.module_check import check_module
+from trainwright_components.user_module.module import Context, load_module, resolve_params
+from trainwright_pipelines.requests.locations import BUNDLED_SOURCES
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trainwright_pipelines.cli.progress import LiveProgress, PlainProgress, make_progress
 from trainwright_pipelines.engine.records import Event, State, Task, TaskKind
-from trainwright_pipelines.service.logs import last_lines
+from trainwright_pipelines.views.logs import last_lines
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from trainwright_components.deploy_serving.history import HistoryEntry, append_history, now_text
-from trainwright_components.deployments import HISTORY_NAME
+from trainwright_components.saved_models.history import HISTORY_NAME
 from trainwright_pipelines.engine import cache, runs
-from trainwright_pipelines.engine.parsing import parse_pipeline
 from trainwright_pipelines.engine.records import State, Values
-from trainwright_pipelines.engine.spec import Component, TaskSpec
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.volumes import Volumes
+from trainwright_pipelines.ir.parsing import parse_pipeline
+from trainwright_pipelines.ir.spec import Component, TaskSpec
 
 if TYPE_CHECKING:
     from conftest import Execute, Finished

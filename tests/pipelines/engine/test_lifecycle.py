@@ -22,7 +22,7 @@ from trainwright_pipelines.engine.leases import LeaseHeld
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.service.run_page import write_run_page
+from trainwright_pipelines.service.pages.run_page import write_run_page
 
 if TYPE_CHECKING:
     from conftest import Execute, Fifo, Finished

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
-from trainwright_pipelines.engine.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.engine.runs import check_parameters
-from trainwright_pipelines.engine.spec import Retry
+from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
+from trainwright_pipelines.ir.spec import Retry
 
 if TYPE_CHECKING:
     from conftest import Execute

@@ -23,7 +23,7 @@ from trainwright_pipelines.engine.launch import Launch, Processes
 from trainwright_pipelines.engine.records import State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.service.run_page import render_run_page
+from trainwright_pipelines.service.pages.run_page import render_run_page
 
 if TYPE_CHECKING:
     from conftest import Execute, Executed

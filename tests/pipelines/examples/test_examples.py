@@ -8,11 +8,11 @@ import pytest
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidData, UserCodeError
-from trainwright_components.model_module import load_module
 from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
+from trainwright_components.user_module.module import load_module
 
 # Keras 3.15 reads its variables in a way that NumPy 2.4 finds old-fashioned, whenever a model is saved.
 pytestmark = pytest.mark.filterwarnings(

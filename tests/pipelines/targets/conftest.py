@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from trainwright_pipelines.targets.catalogue import read_compiled
-from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.finding import read_compiled
 
 
 def _load_doubles() -> ModuleType:

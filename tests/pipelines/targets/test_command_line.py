@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.main import cli
+from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.targets.lowering import to_yaml
-from trainwright_pipelines.targets.protocol import CompiledPipeline
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.images import CPU_IMAGE
-from trainwright_pipelines.targets.kubeflow import Kubeflow
-from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.targets.kubeflow.target import Kubeflow
+from trainwright_pipelines.targets.protocol import RunStatus, Submission
 
 REAL_IMAGE = "registry.example/trainwright:1"
 HEALTHY = (200, {"multi_user": False})

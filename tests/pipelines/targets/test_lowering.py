@@ -13,9 +13,11 @@ from kfp import compiler, components, dsl
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import CPU_IMAGE
-from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
-from trainwright_pipelines.targets.compiling import load_pipeline
-from trainwright_pipelines.targets.kubeflow import Kubeflow
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.compiling import load_pipeline
+from trainwright_pipelines.requests.finding import read_compiled, shipped_pipelines
+from trainwright_pipelines.requests.uploads import imported_parameters
+from trainwright_pipelines.targets.kubeflow.target import Kubeflow
 from trainwright_pipelines.targets.lowering import (
     lower_for_kubeflow,
     lower_for_vertex,
@@ -25,9 +27,7 @@ from trainwright_pipelines.targets.lowering import (
     to_yaml,
     unresolved_images,
 )
-from trainwright_pipelines.targets.protocol import CompiledPipeline
-from trainwright_pipelines.targets.uploads import imported_parameters
-from trainwright_pipelines.targets.vertex import Vertex
+from trainwright_pipelines.targets.vertex.target import Vertex
 
 IMAGES = {CPU_IMAGE: "registry.example/team/trainwright:1"}
 

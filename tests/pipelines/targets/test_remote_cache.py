@@ -8,12 +8,12 @@ import pytest
 from kfp import compiler, dsl
 
 from trainwright_components.images import CPU_IMAGE
-from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
-from trainwright_pipelines.targets.compiling import load_pipeline
-from trainwright_pipelines.targets.kubeflow import Kubeflow
-from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.compiling import load_pipeline
+from trainwright_pipelines.requests.finding import read_compiled, shipped_pipelines
+from trainwright_pipelines.targets.kubeflow.target import Kubeflow
 from trainwright_pipelines.targets.remote_cache import without_cache, without_stale_cache
-from trainwright_pipelines.targets.vertex import Vertex
+from trainwright_pipelines.targets.vertex.target import Vertex
 
 IMAGES = {CPU_IMAGE: "registry.example/t:1"}
 TRAINING = {"prepare-data", "train-distributed", "evaluate", "export-savedmodel", "quantize-tflite"}

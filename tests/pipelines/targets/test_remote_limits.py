@@ -9,9 +9,9 @@ from kfp import compiler, dsl
 from trainwright_components.deploy_serving.component import deploy_serving
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.train_distributed.component import train_distributed
-from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
-from trainwright_pipelines.targets.compiling import load_pipeline
-from trainwright_pipelines.targets.protocol import CompiledPipeline
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.compiling import load_pipeline
+from trainwright_pipelines.requests.finding import read_compiled, shipped_pipelines
 from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
 
 
@@ -22,7 +22,7 @@ def score(n: int = 1) -> bool:
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def count_versions(base_path: str) -> int:
-    from trainwright_components.deploy_serving.versions import list_versions
+    from trainwright_components.saved_models.versions import list_versions
 
     return len(list_versions(base_path))
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from trainwright_pipelines.targets.catalogue import read_compiled, shipped_pipelines
-from trainwright_pipelines.targets.compiling import load_pipeline
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.compiling import load_pipeline
+from trainwright_pipelines.requests.finding import read_compiled, shipped_pipelines
 from trainwright_pipelines.targets.lowering import exec_python, lower_for_kubeflow, lower_for_vertex
-from trainwright_pipelines.targets.protocol import CompiledPipeline
 
 
 def train(folder: str) -> None:

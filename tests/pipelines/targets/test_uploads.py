@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
-from trainwright_components.model_module import Context, load_module
-from trainwright_pipelines.targets.protocol import CompiledPipeline
-from trainwright_pipelines.targets.uploads import (
+from trainwright_components.user_module.module import Context, load_module
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.uploads import (
     imported_parameters,
     local_modules,
     module_files,

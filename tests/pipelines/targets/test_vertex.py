@@ -9,8 +9,9 @@ import pytest
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, TargetUnavailable
 from trainwright_components.images import CPU_IMAGE
-from trainwright_pipelines.targets.protocol import CompiledPipeline, RunStatus, Submission
-from trainwright_pipelines.targets.vertex import Vertex
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.targets.protocol import RunStatus, Submission
+from trainwright_pipelines.targets.vertex.target import Vertex
 
 REAL_IMAGE = "registry.example/trainwright:1"
 PARAMETERS = {"module": "gs://bucket/m.py", "n": 2, "settings": {"epochs": 3}}

@@ -8,8 +8,8 @@ from typing import IO, Any
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Source, SourceTraits
-from trainwright_components.datasets.sources.locations import base_name, open_binary, size_bytes
 from trainwright_components.errors import InvalidData
+from trainwright_components.storage.locations import base_name, open_binary, size_bytes
 
 _BLOCK_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 20

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Source, SourceTraits
-from trainwright_components.datasets.sources.locations import base_name, is_folder, list_folder, read_bytes
 from trainwright_components.errors import InvalidData
+from trainwright_components.storage.locations import base_name, is_folder, list_folder, read_bytes
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}

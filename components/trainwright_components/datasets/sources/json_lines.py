@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, Source, SourceTraits, number_text
-from trainwright_components.datasets.sources.locations import base_name, open_binary, size_bytes
 from trainwright_components.errors import InvalidData
+from trainwright_components.storage.locations import base_name, open_binary, size_bytes
 
 
 class JsonLines:

@@ -10,8 +10,8 @@ from typing import IO, Any
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Column, Source, SourceTraits
-from trainwright_components.datasets.sources.locations import base_name, open_binary, size_bytes
 from trainwright_components.errors import InvalidData
+from trainwright_components.storage.locations import base_name, open_binary, size_bytes
 
 _LABEL_NAMES = ("y", "label", "labels", "target", "targets")
 _SPLIT_SUFFIX = re.compile(r"(?P<name>.+)_(?P<split>train|validation|valid|val|test)")

@@ -9,7 +9,11 @@ from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES, Bundl
 from trainwright_components.datasets.sources.csv_files import CsvFiles
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES, ImageFolder
 from trainwright_components.datasets.sources.json_lines import JsonLines
-from trainwright_components.datasets.sources.locations import (
+from trainwright_components.datasets.sources.npz_files import NpzFile
+from trainwright_components.datasets.sources.parquet_files import ParquetFiles
+from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.storage.locations import (
     base_name,
     exists,
     expand,
@@ -19,10 +23,6 @@ from trainwright_components.datasets.sources.locations import (
     list_folder,
     normalize,
 )
-from trainwright_components.datasets.sources.npz_files import NpzFile
-from trainwright_components.datasets.sources.parquet_files import ParquetFiles
-from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
-from trainwright_components.errors import InvalidSetting
 
 _PATTERNS = {
     "csv": re.compile(r".+\.(csv|tsv)(\.gz)?"),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Column, Source, SourceTraits
-from trainwright_components.datasets.sources.locations import base_name, size_bytes
 from trainwright_components.errors import InvalidData
+from trainwright_components.storage.locations import base_name, size_bytes
 
 _PEEK_RECORDS = 64
 _MAX_CHUNK_RECORDS = 1_024

@@ -43,4 +43,4 @@ def _their_flags(flags: Mapping[str, object]) -> dict[str, object]:
 
 
 def _tethered(command: list[str]) -> list[str]:
-    return [sys.executable, "-m", "trainwright_components.model_server.operation.tether", str(os.getpid()), *command]
+    return [sys.executable, "-m", "trainwright_components.processes.die_with_parent", str(os.getpid()), *command]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
-from trainwright_components.model_server.operation.locks import is_locked, locked
 from trainwright_components.model_server.operation.programs import OURS
+from trainwright_components.processes.locks import is_locked, locked
 
 
 @dataclass(frozen=True, kw_only=True)

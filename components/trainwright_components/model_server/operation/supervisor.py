@@ -20,10 +20,10 @@ from types import FrameType
 from trainwright_components.model_server.flags import LOOPBACK
 from trainwright_components.model_server.main import EXIT_PORT_TAKEN, EXIT_USAGE
 from trainwright_components.model_server.operation.client import is_answering
-from trainwright_components.model_server.operation.locks import LockTaken, acquire
 from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
 from trainwright_components.model_server.operation.programs import OURS, Command, program_command
 from trainwright_components.model_server.operation.serving_home import ServerInfo, ServingHome
+from trainwright_components.processes.locks import LockTaken, acquire
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from trainwright_components.model_server.api_key import REFUSAL, ApiKey
+from trainwright_components.model_server.http.connection import Handler
+from trainwright_components.model_server.http.request import Request
 from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.request_context import computing
 from trainwright_components.model_server.rest.api import NotQuick, RestApi
-from trainwright_components.model_server.rest.http_connection import Handler
-from trainwright_components.model_server.rest.pages import OPEN_PATHS, Page
-from trainwright_components.model_server.rest.request import Request
+from trainwright_components.model_server.rest.operator_pages import OPEN_PATHS, Page
 from trainwright_components.model_server.status import HTTP_STATUS, Code, StatusError, invalid_argument
 
 logger = logging.getLogger(__name__)

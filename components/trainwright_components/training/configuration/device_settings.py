@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.training.configuration.typed_settings import check_choice, check_minimum
+from trainwright_components.settings import check_choice, check_minimum
 
 ALL_REDUCE = ("auto", "nccl", "hierarchical_copy", "reduction_to_one_device")
 IMPLEMENTATIONS = ("auto", "ring", "nccl")

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import check_choice, check_minimum, typed_settings
 from trainwright_components.training.configuration.device_settings import CommunicationSettings, DeviceSettings
-from trainwright_components.training.configuration.typed_settings import check_choice, check_minimum, typed_settings
 
 DEFAULT_EPOCHS = 20
 DEFAULT_BATCH_SIZE = 64

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidData
-from trainwright_components.keras_kind import is_overridden
 from trainwright_components.training.keras_internals import axis_of_classes
+from trainwright_components.user_module.keras_kind import is_overridden
 
 if TYPE_CHECKING:
     import keras

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.model_module import Context, ModelModule
+from trainwright_components.user_module.module import Context, ModelModule
 
 _ROWS, _SEARCHED_ROWS = 512, 100_000
 

@@ -14,8 +14,8 @@ from trainwright_components.datasets.reader import (
 )
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.data.batches import Rows, RowsInMemory, StreamedRows
+from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import tensorflow as tf

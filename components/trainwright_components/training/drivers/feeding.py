@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.data.batches import (
     Order,
@@ -21,6 +20,7 @@ from trainwright_components.training.drivers.sharded import ShardedDriver
 from trainwright_components.training.drivers.synchronous import MakeBatches, Passes, SynchronousDriver
 from trainwright_components.training.strategies.sharding import VariableSharding
 from trainwright_components.training.strategies.tpu import check_fixed_shapes
+from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import keras

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule
-from trainwright_components.keras_kind import is_tf_keras
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.keras_internals import build_variables, inner_optimizers, optimizers_of
+from trainwright_components.user_module.keras_kind import is_tf_keras
+from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import keras

@@ -6,11 +6,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.keras_variables import tensorflow_variable
 from trainwright_components.training.drivers.driver import flatten_logs
 from trainwright_components.training.drivers.graph_ancestry import is_computed_from, unwrapped
 from trainwright_components.training.keras_internals import each_metric
 from trainwright_components.training.replaced import replaced
+from trainwright_components.user_module.keras_variables import tensorflow_variable
 
 if TYPE_CHECKING:
     import keras

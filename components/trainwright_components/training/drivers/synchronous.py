@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.keras_kind import is_tf_keras
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
 from trainwright_components.training.drivers.step_logs import StepLogs
 from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
 from trainwright_components.training.keras_internals import build_variables
+from trainwright_components.user_module.keras_kind import is_tf_keras
 
 if TYPE_CHECKING:
     import keras

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule, InvalidSetting
-from trainwright_components.keras_variables import metric_variables, value_of
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
 from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
 from trainwright_components.training.keras_internals import optimizers_of
 from trainwright_components.training.replaced import replaced
+from trainwright_components.user_module.keras_variables import metric_variables, value_of
 
 if TYPE_CHECKING:
     import keras

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.cluster.heartbeats import JOINED, SaySign
 from trainwright_components.cluster.rules import EVALUATOR
-from trainwright_components.cluster.signs import JOINED, SaySign
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.configuration.devices import configure_devices
 from trainwright_components.training.configuration.precision import dtype_policy
@@ -32,7 +31,7 @@ from trainwright_components.training.members.evaluations import (
     begin_record,
     best_evaluation,
 )
-from trainwright_components.training.members.place import say_nothing
+from trainwright_components.training.members.task_context import say_nothing
 from trainwright_components.training.module_check import check_kind
 from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.recovery.checkpoints import (
@@ -46,6 +45,7 @@ from trainwright_components.training.recovery.fingerprint import fingerprint_of,
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
+from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import keras

@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components import errors
-from trainwright_components.cluster.exit_codes import DONE, FAILED, PEER_LOST
-from trainwright_components.cluster.hold import Hold
-from trainwright_components.cluster.launcher import THREADS_VARIABLE
+from trainwright_components.cluster.fault_points import Hold
+from trainwright_components.cluster.heartbeats import JOINING, SaySign, SignOfLife
+from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE
 from trainwright_components.cluster.rules import EVALUATOR, servers
-from trainwright_components.cluster.signs import JOINING, SaySign, SignOfLife
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.files import write_whole
-from trainwright_components.model_inputs import TakenInput
-from trainwright_components.model_module import load_module
+from trainwright_components.processes.exit_codes import DONE, FAILED, PEER_LOST
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.members.evaluator import run_evaluator
-from trainwright_components.training.members.place import Place
 from trainwright_components.training.members.servers import serve
+from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.run import run_training
+from trainwright_components.user_module.model_inputs import TakenInput
+from trainwright_components.user_module.module import load_module
 
 TARGET = f"{__name__}:main"
 _ERRORS_FOLDER = "errors"

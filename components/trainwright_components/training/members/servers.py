@@ -7,8 +7,8 @@ import threading
 import time
 from types import FrameType
 
-from trainwright_components.cluster.exit_codes import TERMINATED
-from trainwright_components.cluster.signs import JOINED, SaySign
+from trainwright_components.cluster.heartbeats import JOINED, SaySign
+from trainwright_components.processes.exit_codes import TERMINATED
 from trainwright_components.training.configuration.devices import (
     configuration_of_server,
     configure_devices,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import TrainingFailed
 from trainwright_components.files import write_whole
-from trainwright_components.training.course import SavedCheckpoint
+from trainwright_components.training.timeline import SavedCheckpoint
 
 logger = logging.getLogger(__name__)
 

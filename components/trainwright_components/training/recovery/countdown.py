@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar
 
-from trainwright_components.cluster.exit_codes import TERMINATED
+from trainwright_components.processes.exit_codes import TERMINATED
 from trainwright_components.training.recovery import countdown_process
 from trainwright_components.training.recovery.countdown_process import ANSWERED, SECONDS, TIME_IS_UP
 

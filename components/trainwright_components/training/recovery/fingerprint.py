@@ -4,8 +4,8 @@ import hashlib
 import json
 
 from trainwright_components.files import content_digest
-from trainwright_components.model_module import Context, ModelModule
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.user_module.module import Context, ModelModule
 
 # In the fingerprint: what decides the weights after a step, or which of them are kept.
 _DECIDES_STEPS = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from trainwright_components.training.recovery.countdown import Countdown
-from trainwright_components.user_traceback import running_user_code
+from trainwright_components.user_module.traceback import running_user_code
 
 TERMINATED_EXIT_CODE = 143
 

@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.keras_variables import (
+from trainwright_components.training.keras_internals import optimizers_of
+from trainwright_components.training.recovery.checkpoints import Arrays
+from trainwright_components.user_module.keras_variables import (
     metric_variables,
     path_of,
     random_variables,
     tensorflow_variable,
     value_of,
 )
-from trainwright_components.training.keras_internals import optimizers_of
-from trainwright_components.training.recovery.checkpoints import Arrays
 
 if TYPE_CHECKING:
     import keras

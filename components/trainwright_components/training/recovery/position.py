@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from trainwright_components.training.course import Course
+from trainwright_components.training.timeline import Course
 
 
 @dataclass(kw_only=True)

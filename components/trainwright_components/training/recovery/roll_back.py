@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting, TrainingFailed
 from trainwright_components.training.configuration.settings import ROLL_BACK, TrainingSettings
-from trainwright_components.training.course import RollBack
 from trainwright_components.training.loop import Loop, NotFinite
 from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.recovery.model_state import read_rate
+from trainwright_components.training.timeline import RollBack
 
 if TYPE_CHECKING:
     import keras

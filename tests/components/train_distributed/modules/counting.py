@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import psutil
 
-from trainwright_components.model_module import Context
+from trainwright_components.user_module.module import Context
 
 DEFAULT_PARAMS = {"victims": "", "step": 0, "signal": int(signal.SIGKILL), "marker": "", "compiled_with": "", "own": ""}
 COMPILED_WITH: dict[str, Any] = {

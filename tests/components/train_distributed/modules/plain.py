@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from trainwright_components.model_module import Context
+from trainwright_components.user_module.module import Context
 
 DEFAULT_PARAMS = {"dropout": 0.0, "keras_distribution": False, "eager": False}
 

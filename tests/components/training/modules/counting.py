@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainwright_components.model_module import Context
+from trainwright_components.user_module.module import Context
 
 ROWS = {"train": 53, "validation": 21}
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainwright_components.model_module import Context
+from trainwright_components.user_module.module import Context
 
 DEFAULT_PARAMS = {"model": "every", "optimizer": "adam"}
 _DISTANCES = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.model_module import Context
+from trainwright_components.user_module.module import Context
 
 
 def make_dataset(split: str, context: Context) -> tf.data.Dataset:

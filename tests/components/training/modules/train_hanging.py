@@ -4,9 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-from trainwright_components.model_module import load_module
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.run import run_training
+from trainwright_components.user_module.module import load_module
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder = Path(os.environ["FOLDER"])

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainwright_components.model_module import Context
+from trainwright_components.user_module.module import Context
 
 DEFAULT_PARAMS = {"kind": "dense", "learning_rate": 0.01}
 

@@ -1,0 +1,1 @@
+"""What starts the members of a cluster: one module for each kind of machine."""

@@ -1,0 +1,82 @@
+"""Where state lives: the folder that TRAINWRIGHT_HOME names, and what is inside."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.files import check_local, is_utf8, legible
+
+DEFAULT_HOME = "~/.trainwright"
+_ADVICE = "set TRAINWRIGHT_HOME to a folder of yours"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """The folder of state."""
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        """One folder per model name, with numbered versions: what the model server serves."""
+        return self.root / "models"
+
+    @property
+    def serving(self) -> Path:
+        """The model server's own record and logs."""
+        return self.root / "serving"
+
+    @property
+    def compiled(self) -> Path:
+        """Compiled pipelines, so that a second run needs no kfp."""
+        return self.root / "compiled"
+
+    @property
+    def configuration(self) -> Path:
+        """Settings of targets: a YAML file that the user may write."""
+        return self.root / "config.yaml"
+
+
+def home_folder() -> Path:
+    """The folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there, or not be usable.
+
+    Raises:
+        InvalidSetting: It names an address, such as gs://, or is not UTF-8 text.
+    """
+    folder = os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME
+    check_local(folder, name="TRAINWRIGHT_HOME")
+    root = Path(folder).expanduser().absolute()
+    if not is_utf8(str(root)):
+        raise InvalidSetting(f"the folder of state {legible(str(root))} is not UTF-8 text; {_ADVICE} with a UTF-8 path")
+    return root
+
+
+def find_home() -> Home:
+    """The home; made when missing.
+
+    Raises:
+        InvalidSetting: It cannot be made or written to.
+    """
+    root = home_folder()
+    make_home(root)
+    return Home(root=root)
+
+
+def make_home(root: Path) -> None:
+    """Make the folder of state when missing.
+
+    Raises:
+        InvalidSetting: It cannot be made or written to.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting(f"cannot make {root}: {error.strerror}; {_ADVICE}") from error
+    if not os.access(root, os.W_OK):
+        raise InvalidSetting(f"cannot write to {root}; {_ADVICE}")

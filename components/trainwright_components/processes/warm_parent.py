@@ -1,0 +1,157 @@
+"""A process that has imported TensorFlow and runs no op: its forks start at once and share its memory.
+
+The warm parent is one thread with a selector. One connection on its Unix socket asks for one child, which lives in a
+session of its own and is killed, group and all, when that connection closes, so nothing outlives whoever asked for it.
+Never run a TensorFlow op in the parent: a fork afterwards hangs.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from trainwright_components.errors import TrainwrightError
+from trainwright_components.processes import warm_server
+from trainwright_components.processes.child import WarmChild
+from trainwright_components.processes.messages import connect, encode_message, read_message
+from trainwright_components.processes.socket_folder import SOCKET_NAME, make_private_folder
+from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
+
+SOCKET_VARIABLE = "TRAINWRIGHT_WARM_SOCKET"
+DEFAULT_PRELOAD = ("tensorflow", "keras", "kfp.dsl.executor_main")
+
+_BACKLOG = 128
+_STOP_GRACE_S = 5.0
+
+
+class WarmParentLost(TrainwrightError):
+    """The warm process is gone, or never came up."""
+
+
+class WarmParent:
+    """Start children from a process that has its imports done.
+
+    `start()` returns at once; the first `spawn()` waits for the imports.
+    """
+
+    def __init__(self, address: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.address = address
+        self._process = process
+
+    @classmethod
+    def start(cls, preload: Sequence[str] = DEFAULT_PRELOAD) -> Self:
+        """Start a warm process that imports the modules named in `preload`; it ends with this process."""
+        folder = make_private_folder()
+        address = folder / SOCKET_NAME
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, (folder / "log").open("wb") as log:
+            listener.bind(str(address))
+            listener.listen(_BACKLOG)
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                warm_server.__name__,
+                "--listener",
+                str(listener.fileno()),
+                "--folder",
+                str(folder),
+            ]
+            process = subprocess.Popen(
+                [*command, *preload],
+                stdin=subprocess.PIPE,  # its end of file tells the warm process that this one is gone, however it went
+                stdout=log,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C in the terminal is for the process that asked
+                env={
+                    LEVEL_VARIABLE: WARNINGS_AND_LESS,
+                    **os.environ,
+                    "_KFP_RUNTIME": "true",  # kfp's task side imports in 0.1 s, all of kfp in 5 s
+                },
+            )
+        return cls(address, process)
+
+    @classmethod
+    def connect_or_start(cls, preload: Sequence[str] = DEFAULT_PRELOAD) -> Self:
+        """The warm process that this process itself came from if it lives, else a new one."""
+        address = os.environ.get(SOCKET_VARIABLE)
+        if address:
+            with contextlib.suppress(OSError), connect(Path(address)):
+                return cls(Path(address))
+        return cls.start(preload)
+
+    def spawn(
+        self,
+        target: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> WarmChild:
+        """Fork a child that calls `package.module:function` with keyword arguments.
+
+        Args:
+            target: What to call; its integer result, or the code of its SystemExit, is the exit code.
+            arguments: Keyword arguments, as JSON.
+            log: File that the child's output is appended to.
+            env: Added to this process's environment to make the child's. Too late for what libraries read on import.
+            cwd: The child's working folder; by default this process's.
+        """
+        request = {
+            "target": target,
+            "arguments": dict(arguments or {}),
+            "env": {**os.environ, SOCKET_VARIABLE: str(self.address), **(env or {})},
+            "cwd": str(cwd or Path.cwd()),
+            "log": str(log.absolute()),
+        }
+        try:
+            connection = connect(self.address)
+        except OSError as error:
+            raise self._lost() from error
+        received = bytearray()
+        try:
+            connection.sendall(encode_message(request))
+            reply = read_message(connection, received, None)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, OSError):
+                raise self._lost() from error
+            raise
+        if reply is None:
+            connection.close()
+            raise self._lost()
+        return WarmChild(connection, int(reply["pid"]), received)
+
+    def close(self) -> None:
+        """End the warm process and all its children, if this object started it."""
+        process, self._process = self._process, None
+        if process is None or process.stdin is None:
+            return
+        process.stdin.close()
+        process.terminate()  # ends at once what is still importing
+        try:
+            process.wait(_STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(self.address.parent, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _lost(self) -> WarmParentLost:
+        log = self.address.parent / "log"
+        end = log.read_text(errors="replace")[-2000:].strip() if log.is_file() else ""
+        return WarmParentLost("the warm process ended before it started the child" + (f":\n{end}" if end else ""))

@@ -1,0 +1,193 @@
+"""The warm process itself: one thread with a selector, which forks on request and tells how each child ended."""
+
+import argparse
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.processes.forked import be_child
+from trainwright_components.processes.messages import CHUNK_BYTES, encode_message
+
+
+@dataclass(kw_only=True)
+class _Client:
+    """A connection, and the child that it asked for."""
+
+    connection: socket.socket
+    received: bytes = b""
+    pid: int | None = None
+    lifeline: int | None = None
+
+
+@dataclass(kw_only=True)
+class _Server:
+    """The loop of the warm process."""
+
+    listener: socket.socket
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    clients: dict[socket.socket, _Client] = field(default_factory=dict)
+    is_stopping: bool = False
+
+    def serve(self) -> None:
+        woken, waker = socket.socketpair()
+        for end in (woken, waker, self.listener):
+            end.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "is_stopping", True))
+        handlers: dict[Any, Callable[[], None]] = {
+            self.listener: self._accept,
+            woken: lambda: self._reap(woken),
+            sys.stdin.buffer: self._stop,
+        }
+        for source in handlers:
+            self.selector.register(source, selectors.EVENT_READ)
+        while not self.is_stopping:
+            for key, _ in self.selector.select():
+                handler = handlers.get(key.fileobj)
+                if handler is not None:
+                    handler()
+                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self.clients:
+                    self._read(self.clients[key.fileobj])
+        for client in list(self.clients.values()):
+            self._drop(client)
+
+    def _stop(self) -> None:
+        self.is_stopping = True
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self.listener.accept()
+            connection.setblocking(False)
+            self.clients[connection] = _Client(connection=connection)
+            self.selector.register(connection, selectors.EVENT_READ)
+
+    def _read(self, client: _Client) -> None:
+        try:
+            chunk = client.connection.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._drop(client)
+            return
+        client.received += chunk
+        while b"\n" in client.received:
+            line, _, client.received = client.received.partition(b"\n")
+            message = json.loads(line)
+            if client.pid is None:
+                self._fork(client, message)
+            elif "signal" in message:
+                number = int(message["signal"])
+                if number == signal.SIGKILL:
+                    _kill_tree(client.pid)
+                else:
+                    _signal_group(client.pid, number)
+
+    def _fork(self, client: _Client, request: dict[str, Any]) -> None:
+        child_end, parent_end = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            be_child(request, lifeline=child_end, parent_end=parent_end, forget_parent=self.forget)
+        os.close(child_end)
+        client.pid, client.lifeline = pid, parent_end
+        self._send(client, {"pid": pid})
+
+    def _send(self, client: _Client, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            client.connection.sendall(encode_message(message))
+
+    def _reap(self, woken: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while woken.recv(CHUNK_BYTES):
+                pass
+        for client in list(self.clients.values()):
+            if client.pid is None:
+                continue
+            pid, status = os.waitpid(client.pid, os.WNOHANG)
+            if pid:
+                _signal_group(pid, signal.SIGKILL)  # what the child left behind in its group, as when a container ends
+                client.pid = None
+                self._send(client, {"exit_code": os.waitstatus_to_exitcode(status)})
+                self._drop(client)
+
+    def _drop(self, client: _Client) -> None:
+        del self.clients[client.connection]
+        self.selector.unregister(client.connection)
+        client.connection.close()
+        if client.pid is not None:
+            _kill_tree(client.pid)
+            os.waitpid(client.pid, 0)
+        if client.lifeline is not None:
+            os.close(client.lifeline)
+
+    def forget(self) -> None:
+        """Close everything of the parent's in a child, or connections and lifelines of others stay open."""
+        self.selector.close()
+        self.listener.close()
+        for client in self.clients.values():
+            client.connection.close()
+            if client.lifeline is not None:
+                os.close(client.lifeline)
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill a child, its process group, and what it started in groups or sessions of their own."""
+    _signal_group(pid, signal.SIGSTOP)  # it starts nothing more while its children are found
+    below: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        below = psutil.Process(pid).children(recursive=True)
+    _signal_group(pid, signal.SIGKILL)
+    for process in below:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)  # forked, but its session does not exist yet
+    except PermissionError:
+        logging.getLogger(__name__).warning("cannot signal process group %d", pid)
+
+
+def main() -> None:
+    """The warm process itself: import, then fork on request until the process that started it is gone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("preload", nargs="*")
+    options = parser.parse_args()
+    for name in options.preload:
+        importlib.import_module(name)
+    if threading.active_count() > 1:
+        raise InvalidSetting(
+            f"importing {', '.join(options.preload)} started a thread; such a process cannot be forked safely"
+        )
+    gc.collect()
+    gc.freeze()  # the children share these pages: the collector must not touch them
+    _Server(listener=socket.socket(fileno=options.listener)).serve()
+    shutil.rmtree(options.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A SavedModel on disk and loaded: columns in, answers out; its versions, signatures and golden requests."""

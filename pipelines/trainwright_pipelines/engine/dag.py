@@ -1,0 +1,249 @@
+"""Walks the DAG: starts what can start, in parallel, and turns the ends of tasks into the end of the run."""
+
+import asyncio
+import contextlib
+import functools
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from trainwright_components.errors import TrainwrightError
+from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.launch import is_python
+from trainwright_pipelines.engine.platform_settings import Resolve
+from trainwright_pipelines.engine.records import State, Task, TaskKind, Values, without_numbered_groups
+from trainwright_pipelines.engine.resolve import (
+    Outcome,
+    collect,
+    dag_outputs,
+    fill_defaults,
+    holds,
+    loop_items,
+    platform_value,
+    resolve_inputs,
+    why_not,
+)
+from trainwright_pipelines.engine.resuming import again, is_done
+from trainwright_pipelines.engine.steps import Step
+from trainwright_pipelines.ir.parsing import parse_source
+from trainwright_pipelines.ir.spec import Component, Dag, TaskSpec
+
+_SHOWN_FAILURES = 5
+
+
+class Scheduler:
+    """Executes one run."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._pipeline = execution.pipeline
+
+    async def run(self) -> Outcome:
+        """Execute the whole pipeline."""
+        try:
+            return await self._root(self._pipeline.root)
+        except TrainwrightError as error:
+            return Outcome(state=State.FAILED, error=str(error))
+
+    async def _root(self, root: Component) -> Outcome:
+        inputs = fill_defaults(Values(parameters=self._execution.run.parameters), root, self._pipeline.name)
+        if root.dag is not None:
+            return await self._dag("", root.dag, inputs)
+        spec = TaskSpec(
+            name=root.name, display_name=root.name, component=root.name, parameters={}, artifacts={}, depends_on=()
+        )
+        return await self._work(self._announce("", spec, root), spec, root, inputs, _constant)
+
+    async def _dag(self, path: str, dag: Dag, scope: Values) -> Outcome:
+        records = {
+            name: self._announce(path, spec, self._pipeline.component_of(spec)) for name, spec in dag.tasks.items()
+        }
+        futures: dict[str, asyncio.Task[Outcome]] = {}
+        async with asyncio.TaskGroup() as group:
+            for name, spec in dag.tasks.items():
+                futures[name] = group.create_task(self._node(records[name], spec, scope, futures))
+        outcomes = {name: future.result() for name, future in futures.items()}
+        shown_names = {name: spec.display_name for name, spec in dag.tasks.items()}
+        return _verdict(outcomes, dag_outputs(dag, outcomes), shown_names)
+
+    def _announce(
+        self, parent: str, spec: TaskSpec, component: Component, *, kind: TaskKind | None = None, name: str = ""
+    ) -> Task:
+        name = name or spec.name
+        path = f"{parent}/{name}" if parent else name
+        known = self._execution.previous.get(path)
+        if known is not None:
+            return known if known.state == State.SUCCEEDED else self._execution.save(again(known))
+        executor = self._pipeline.executors.get(component.executor, {})
+        task = Task(
+            id=uuid.uuid4().hex,
+            run_id=self._execution.run.id,
+            name=name,
+            path=path,
+            parent_path=parent,
+            kind=kind or self._kind(spec, component),
+            component=component.name,
+            display_name=spec.display_name,
+            depends_on=tuple(f"{parent}/{each}" if parent else each for each in spec.depends_on) if not kind else (),
+            image=str((executor.get("container") or {}).get("image") or ""),
+            created=now(),
+        )
+        return self._execution.save(task)
+
+    def _kind(self, spec: TaskSpec, component: Component) -> TaskKind:
+        if spec.iterator is not None:
+            return TaskKind.LOOP
+        if component.dag is not None:
+            return TaskKind.DAG
+        executor = self._pipeline.executors[component.executor]
+        if "importer" in executor:
+            return TaskKind.IMPORTER
+        return TaskKind.PYTHON if is_python(executor.get("container") or {}) else TaskKind.CONTAINER
+
+    async def _node(
+        self, record: Task, spec: TaskSpec, scope: Values, siblings: Mapping[str, asyncio.Task[Outcome]]
+    ) -> Outcome:
+        upstream = {name: await siblings[name] for name in spec.depends_on}
+        component = self._pipeline.component_of(spec)
+        if reason := why_not(spec, upstream):
+            return self._skip(record, reason)
+        try:
+            inputs = resolve_inputs(
+                spec,
+                component,
+                scope=scope,
+                upstream=upstream,
+                constants=self._execution.constants
+                | {"pipeline_task_name": record.name, "pipeline_task_uuid": record.id},
+                job=self._execution.run.name,
+            )
+            if spec.condition and not holds(spec.condition, component, inputs):
+                return self._skip(record, f"its condition is false: {spec.condition}")
+            if await self._is_done(record, inputs):
+                return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
+            resolve = functools.partial(platform_value, scope=scope, upstream=upstream)
+            if spec.iterator is not None:
+                return await self._loop(again(record), spec, component, inputs, resolve)
+            return await self._work(again(record), spec, component, inputs, resolve)
+        except TrainwrightError as error:
+            return self._fail(record.path, str(error))
+        except Exception as error:
+            self._fail(record.path, self._execution.why_unwritable(error) or f"internal error: {error!r}")
+            raise
+
+    def _fail(self, path: str, error: str) -> Outcome:
+        self._execution.finish(self._execution.previous[path], State.FAILED, error=error)
+        return Outcome(state=State.FAILED, error=error)
+
+    async def _is_done(self, record: Task, inputs: Values) -> bool:
+        if self._execution.is_stale(record.path):
+            return False
+        return bool(await self._execution.in_thread(lambda: is_done(record, inputs)))
+
+    def _skip(self, record: Task, reason: str) -> Outcome:
+        for path, inside in list(self._execution.previous.items()):  # they may have run before the run was resumed
+            if path.startswith(f"{record.path}/") and inside.state != State.SKIPPED:
+                self._execution.finish(again(inside), State.SKIPPED, error=reason)
+        self._execution.finish(again(record), State.SKIPPED, error=reason)
+        return Outcome(state=State.SKIPPED, error=reason)
+
+    async def _work(
+        self, record: Task, spec: TaskSpec, component: Component, inputs: Values, resolve: Resolve
+    ) -> Outcome:
+        if component.dag is not None:
+            return await self._group(record, component.dag, inputs)
+        step = Step(
+            execution=self._execution,
+            record=record,
+            spec=spec,
+            component=component,
+            inputs=inputs,
+            resolve=resolve,
+        )
+        with self._canceling(record.path):
+            return await step.run()
+
+    async def _group(self, record: Task, dag: Dag, inputs: Values) -> Outcome:
+        record = self._begin(record, inputs)
+        with self._canceling(record.path):
+            outcome = await self._dag(record.path, dag, inputs)
+        self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
+        return outcome
+
+    async def _loop(
+        self, record: Task, spec: TaskSpec, component: Component, inputs: Values, resolve: Resolve
+    ) -> Outcome:
+        if spec.iterator is None:
+            raise AssertionError("a loop has an iterator")
+        items = loop_items(spec.iterator, inputs, constants=self._execution.constants)
+        record = self._begin(record, inputs)
+        slots = asyncio.Semaphore(spec.iterator.parallelism or max(len(items), 1))
+        kind = TaskKind.ITERATION if component.dag is not None else None
+        iterations = [
+            self._announce(record.path, replace(spec, iterator=None), component, kind=kind, name=str(index))
+            for index in range(len(items))
+        ]
+        with self._canceling(record.path):
+            async with asyncio.TaskGroup() as group:
+                futures = [
+                    group.create_task(self._iteration(slots, iteration, spec, component, item, resolve))
+                    for iteration, item in zip(iterations, items, strict=True)
+                ]
+        outcomes = [future.result() for future in futures]
+        named = {str(index): outcome for index, outcome in enumerate(outcomes)}
+        outcome = _verdict(named, collect(component, outcomes), {})
+        self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
+        return outcome
+
+    async def _iteration(
+        self,
+        slots: asyncio.Semaphore,
+        record: Task,
+        spec: TaskSpec,
+        component: Component,
+        inputs: Values,
+        resolve: Resolve,
+    ) -> Outcome:
+        async with slots:
+            try:
+                filled = fill_defaults(inputs, component, spec.name)
+                if await self._is_done(record, filled):
+                    return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
+                return await self._work(again(record), spec, component, filled, resolve)
+            except TrainwrightError as error:
+                return self._fail(record.path, str(error))
+
+    def _begin(self, record: Task, inputs: Values) -> Task:
+        return self._execution.save(replace(record, state=State.RUNNING, started=now(), inputs=inputs))
+
+    @contextlib.contextmanager
+    def _canceling(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            latest = self._execution.previous[path]
+            if not latest.state.is_final:
+                self._execution.finish(latest, State.CANCELED, error="canceled")
+            raise
+
+
+def _constant(raw: Mapping[str, Any]) -> Any:
+    return parse_source(raw).constant
+
+
+def _verdict(outcomes: Mapping[str, Outcome], outputs: Values, shown_names: Mapping[str, str]) -> Outcome:
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.state == State.FAILED}
+    if not failed:
+        return Outcome(state=State.SUCCEEDED, outputs=outputs)
+    steps = tuple(
+        f"{name}/{inside}" if inside else shown_names.get(name, name)
+        for name, outcome in failed.items()
+        for inside in outcome.failed or ("",)
+    )
+    first = next(iter(failed.values()))
+    cause = first.cause or first.error
+    shown = ", ".join(map(without_numbered_groups, steps[:_SHOWN_FAILURES])) + (
+        ", ..." if len(steps) > _SHOWN_FAILURES else ""
+    )
+    return Outcome(state=State.FAILED, outputs=outputs, error=f"{shown} failed: {cause}", failed=steps, cause=cause)

@@ -1,0 +1,269 @@
+"""Reads a compiled PipelineSpec, as KFP's compiler writes it, into the records of `spec`, and checks it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from trainwright_components.errors import InvalidPipeline
+from trainwright_pipelines.ir.references import check_references
+from trainwright_pipelines.ir.spec import (
+    MAX_BACKOFF_S,
+    ArtifactSlot,
+    Component,
+    Dag,
+    ItemIterator,
+    ParameterSlot,
+    Pipeline,
+    Retry,
+    Selector,
+    Source,
+    TaskSpec,
+)
+from trainwright_pipelines.ir.values import plain
+
+_OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
+
+
+def parse_pipeline(text: str) -> Pipeline:
+    """Read compiled YAML or JSON: one document, two (the second for the platform), or the form that the KFP API takes.
+
+    Raises:
+        InvalidPipeline: It is no compiled pipeline, or refers to something that it does not hold.
+    """
+    spec, platform = _documents(text)
+    try:
+        pipeline = _pipeline(spec, platform)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InvalidPipeline(f"the compiled pipeline is malformed: {type(error).__name__} {error}") from error
+    _check(pipeline)
+    return pipeline
+
+
+def _pipeline(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Pipeline:
+    executors = (spec.get("deploymentSpec") or spec.get("deploymentConfig") or {}).get("executors") or {}
+    components = {name: _component(name, raw) for name, raw in (spec.get("components") or {}).items()}
+    info = spec.get("pipelineInfo") or {}
+    return Pipeline(
+        name=str(info.get("name") or "pipeline"),
+        description=str(info.get("description") or ""),
+        root=_component("root", spec["root"]),
+        components=components,
+        executors=executors,
+        default_root=str(spec.get("defaultPipelineRoot") or ""),
+        platform=(platform.get("platforms") or {}).get("kubernetes") or {},
+    )
+
+
+def _documents(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        documents = [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+    except yaml.YAMLError as error:
+        raise InvalidPipeline(f"the compiled pipeline cannot be read as YAML: {error}") from error
+    if not documents or not all(isinstance(document, dict) for document in documents):
+        raise InvalidPipeline("the compiled pipeline is empty; compile it with `trainwright compile` or KFP's compiler")
+    spec, platform = documents[0], documents[1] if len(documents) > 1 else {}
+    if "pipeline_spec" in spec or "pipelineSpec" in spec:
+        platform = spec.get("platform_spec") or spec.get("platformSpec") or platform
+        spec = spec.get("pipeline_spec") or spec["pipelineSpec"]
+    if spec.get("kind") == "Workflow":
+        raise InvalidPipeline("this is an Argo workflow of KFP v1; compile the pipeline with kfp 2")
+    if "root" not in spec or ("dag" not in spec["root"] and "executorLabel" not in spec["root"]):
+        raise InvalidPipeline("this YAML holds no compiled pipeline: `root` is missing")
+    return spec, platform
+
+
+def _component(name: str, raw: Mapping[str, Any]) -> Component:
+    inputs, outputs = raw.get("inputDefinitions") or {}, raw.get("outputDefinitions") or {}
+    return Component(
+        name=name,
+        input_parameters={key: _parameter(slot) for key, slot in (inputs.get("parameters") or {}).items()},
+        input_artifacts={key: _artifact(slot) for key, slot in (inputs.get("artifacts") or {}).items()},
+        output_parameters={key: _parameter(slot) for key, slot in (outputs.get("parameters") or {}).items()},
+        output_artifacts={key: _artifact(slot) for key, slot in (outputs.get("artifacts") or {}).items()},
+        dag=_dag(raw["dag"]) if "dag" in raw else None,
+        executor=str(raw.get("executorLabel") or ""),
+        interface={"inputs": inputs, "outputs": outputs},
+    )
+
+
+def _parameter(raw: Mapping[str, Any]) -> ParameterSlot:
+    kind = raw.get("parameterType") or _OLD_TYPES.get(raw.get("type") or "", "")
+    return ParameterSlot(
+        type="" if kind == "PARAMETER_TYPE_ENUM_UNSPECIFIED" else str(kind),
+        default=plain(raw.get("defaultValue")),
+        is_optional=bool(raw.get("isOptional")),
+        literals=tuple(plain(raw.get("literals") or [])),
+    )
+
+
+def _artifact(raw: Mapping[str, Any]) -> ArtifactSlot:
+    return ArtifactSlot(
+        schema=raw.get("artifactType") or {},
+        is_list=bool(raw.get("isArtifactList")),
+        is_optional=bool(raw.get("isOptional")),
+        metadata=plain(raw.get("metadata") or {}),
+    )
+
+
+def _dag(raw: Mapping[str, Any]) -> Dag:
+    outputs = raw.get("outputs") or {}
+    return Dag(
+        tasks={name: _task(name, task or {}) for name, task in (raw.get("tasks") or {}).items()},
+        parameters={
+            name: tuple(_parameter_selectors(each)) for name, each in (outputs.get("parameters") or {}).items()
+        },
+        artifacts={
+            name: tuple(
+                Selector(task=one["producerSubtask"], key=one["outputArtifactKey"])
+                for one in each.get("artifactSelectors") or []
+            )
+            for name, each in (outputs.get("artifacts") or {}).items()
+        },
+    )
+
+
+def _parameter_selectors(raw: Mapping[str, Any]) -> Iterator[Selector]:
+    one_of = (raw.get("valueFromOneof") or {}).get("parameterSelectors") or []
+    for each in [raw["valueFromParameter"]] if "valueFromParameter" in raw else one_of:
+        yield Selector(task=each["producerSubtask"], key=each["outputParameterKey"])
+
+
+def _task(name: str, raw: Mapping[str, Any]) -> TaskSpec:
+    inputs, trigger = raw.get("inputs") or {}, raw.get("triggerPolicy") or {}
+    caching = raw.get("cachingOptions") or {}
+    parameters = {key: parse_source(each) for key, each in (inputs.get("parameters") or {}).items()}
+    artifacts = {key: _artifact_source(each) for key, each in (inputs.get("artifacts") or {}).items()}
+    sources = [*parameters.values(), *artifacts.values()]
+    producers = [producer for source in sources for producer in (source.task, source.status_of) if producer]
+    return TaskSpec(
+        name=name,
+        display_name=str((raw.get("taskInfo") or {}).get("name") or name),
+        component=str((raw.get("componentRef") or {}).get("name") or ""),
+        parameters=parameters,
+        artifacts=artifacts,
+        depends_on=tuple(dict.fromkeys([*(raw.get("dependentTasks") or []), *producers])),
+        condition=str(trigger.get("condition") or ""),
+        runs_after_failures=trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED",
+        iterator=_iterator(name, raw),
+        retry=_retry(raw.get("retryPolicy") or {}),
+        enables_cache=bool(caching.get("enableCache")),
+        cache_key=str(caching.get("cacheKey") or ""),
+    )
+
+
+def parse_source(raw: Mapping[str, Any]) -> Source:
+    """Where an input parameter comes from."""
+    selector = str(raw.get("parameterExpressionSelector") or "")
+    if "taskOutputParameter" in raw:
+        producer = raw["taskOutputParameter"]
+        return Source(task=producer["producerTask"], key=producer["outputParameterKey"], selector=selector)
+    if "componentInputParameter" in raw:
+        return Source(input=raw["componentInputParameter"], selector=selector)
+    if "taskFinalStatus" in raw:
+        return Source(status_of=raw["taskFinalStatus"]["producerTask"])
+    value = raw.get("runtimeValue") or {}
+    if "runtimeParameter" in value:
+        return Source(input=value["runtimeParameter"], selector=selector)
+    return Source(constant=constant_of(value), selector=selector)
+
+
+def constant_of(value: Mapping[str, Any]) -> Any:
+    """The constant in a `ValueOrRuntimeParameter`, in its present or its old form."""
+    if "constantValue" in value:
+        return next((plain(each) for each in value["constantValue"].values()), None)
+    return plain(value.get("constant"))
+
+
+def _artifact_source(raw: Mapping[str, Any]) -> Source:
+    if "taskOutputArtifact" in raw:
+        producer = raw["taskOutputArtifact"]
+        return Source(task=producer["producerTask"], key=producer["outputArtifactKey"])
+    return Source(input=str(raw.get("componentInputArtifact") or ""))
+
+
+def _iterator(task: str, raw: Mapping[str, Any]) -> ItemIterator | None:
+    parallelism = int((raw.get("iteratorPolicy") or {}).get("parallelismLimit") or 0)
+    if "parameterIterator" in raw:
+        iterator, items = raw["parameterIterator"], raw["parameterIterator"].get("items") or {}
+        return ItemIterator(
+            item_input=iterator["itemInput"],
+            input=items.get("inputParameter"),
+            raw=_raw_items(task, items["raw"]) if "raw" in items else None,
+            parallelism=parallelism,
+        )
+    if "artifactIterator" in raw:
+        iterator = raw["artifactIterator"]
+        return ItemIterator(
+            item_input=iterator["itemInput"],
+            input=iterator["items"]["inputArtifact"],
+            is_artifact=True,
+            parallelism=parallelism,
+        )
+    return None
+
+
+def _raw_items(task: str, text: str) -> list[Any]:
+    try:
+        items = json.loads(text)
+    except ValueError as error:
+        raise InvalidPipeline(f"task {task!r} loops over text that is no JSON: {text[:200]}") from error
+    if not isinstance(items, list):
+        raise InvalidPipeline(f"task {task!r} loops over something that is no list: {text[:200]}")
+    return items
+
+
+def _retry(raw: Mapping[str, Any]) -> Retry:
+    return Retry(
+        count=int(raw.get("maxRetryCount") or 0),
+        backoff_s=_seconds(raw.get("backoffDuration")),
+        factor=float(raw.get("backoffFactor") or 2.0),
+        max_backoff_s=min(_seconds(raw.get("backoffMaxDuration")) or MAX_BACKOFF_S, MAX_BACKOFF_S),
+    )
+
+
+def _seconds(duration: Any) -> float:
+    if isinstance(duration, Mapping):
+        return float(duration.get("seconds") or 0) + float(duration.get("nanos") or 0) / 1e9
+    match = re.fullmatch(r"([0-9.]+)s?", str(duration or 0))
+    if match is None:
+        raise InvalidPipeline(f"{duration!r} is no duration; write seconds, as in 30s")
+    return float(match[1])
+
+
+def _check(pipeline: Pipeline) -> None:
+    for component in [pipeline.root, *pipeline.components.values()]:
+        if component.dag is None:
+            if component.executor not in pipeline.executors:
+                raise InvalidPipeline(f"{component.name} names the executor {component.executor!r}, which is missing")
+            continue
+        for task in component.dag.tasks.values():
+            if task.component not in pipeline.components:
+                raise InvalidPipeline(f"task {task.name!r} names the component {task.component!r}, which is missing")
+            unknown = [name for name in task.depends_on if name not in component.dag.tasks]
+            if unknown:
+                raise InvalidPipeline(f"task {task.name!r} waits for {unknown[0]!r}, which is not in {component.name}")
+        _check_order(component.name, component.dag)
+    _check_nesting(pipeline)
+    check_references(pipeline)
+
+
+def _check_order(name: str, dag: Dag) -> None:
+    done: set[str] = set()
+    while len(done) < len(dag.tasks):
+        ready = {task.name for task in dag.tasks.values() if task.name not in done and done.issuperset(task.depends_on)}
+        if not ready:
+            raise InvalidPipeline(f"tasks of {name} wait for each other: {', '.join(sorted(set(dag.tasks) - done))}")
+        done |= ready
+
+
+def _check_nesting(pipeline: Pipeline) -> None:
+    def visit(component: Component, above: tuple[str, ...]) -> None:
+        if component.name in above:
+            raise InvalidPipeline(f"{component.name} holds itself")
+        for task in component.dag.tasks.values() if component.dag else ():
+            visit(pipeline.component_of(task), (*above, component.name))
+
+    visit(pipeline.root, ())

@@ -1,0 +1,105 @@
+"""Parameter values as KFP types them. Whole numbers stay whole, inside lists and structs too."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainwright_components.errors import InvalidSetting
+
+_MAX_SAFE_INTEGER = 2**53
+
+
+def plain(value: Any) -> Any:
+    """A value of the spec with its numbers as written: the compiler's protocol buffers turn 3 into 3.0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_SAFE_INTEGER:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def to_text(value: Any) -> str:
+    """How a value looks on a command line: text as it is, anything else as JSON, nothing as nothing."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def coerce(value: Any, kind: str, *, name: str) -> Any:
+    """`value` as the type `kind`, read from text or written to it where the types differ.
+
+    Raises:
+        InvalidSetting: It cannot be read so.
+    """
+    if value is None or kind not in _READERS:
+        return value
+    try:
+        return _READERS[kind](value)
+    except (ValueError, TypeError) as error:
+        raise InvalidSetting(f"parameter {name!r} takes {_TITLES[kind]}, got {to_text(value)[:200]!r}") from error
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    number = float(value) if isinstance(value, str) and not value.strip().lstrip("+-").isdigit() else value
+    if isinstance(number, float) and not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _double(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in (0, 1):
+        return bool(value)
+    return {"true": True, "false": False}[value.strip().lower()] if _is_bool_text(value) else _refuse()
+
+
+def _is_bool_text(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in {"true", "false"}
+
+
+def _refuse() -> bool:
+    raise ValueError
+
+
+def _list(value: Any) -> list[Any]:
+    found = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(found, list | tuple):
+        raise TypeError
+    return list(found)
+
+
+def _struct(value: Any) -> Any:
+    found = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(found, Mapping):
+        raise TypeError
+    return dict(found)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "NUMBER_INTEGER": _integer,
+    "NUMBER_DOUBLE": _double,
+    "STRING": to_text,
+    "BOOLEAN": _boolean,
+    "LIST": _list,
+    "STRUCT": _struct,
+}
+
+_TITLES = {
+    "NUMBER_INTEGER": "a whole number",
+    "NUMBER_DOUBLE": "a number",
+    "STRING": "text",
+    "BOOLEAN": "true or false",
+    "LIST": "a list",
+    "STRUCT": "a mapping",
+}

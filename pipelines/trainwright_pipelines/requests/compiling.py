@@ -1,0 +1,112 @@
+"""Compile a pipeline function with kfp, once: what was compiled is kept until a file that it was made from changes."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import trainwright_components
+from trainwright_components.errors import InvalidPipeline, TrainwrightError, UserCodeError
+from trainwright_components.files import content_digest, write_whole
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.finding import PipelineSource, read_compiled
+
+_OUR_PACKAGES = (Path(trainwright_components.__file__).parent, Path(__file__).parents[1])
+
+
+def load_pipeline(source: PipelineSource, cache: Path) -> CompiledPipeline:
+    """The compiled pipeline of `source`, from `cache` when no file that it was made from has changed.
+
+    Raises:
+        InvalidPipeline: It cannot be read or compiled.
+        UserCodeError: The user's file raised.
+    """
+    if source.is_compiled:
+        return read_compiled(source.file)
+    entry = cache / f"{source.name}-{_entry_key(source)}.json"
+    if (kept := _read_entry(entry)) is not None:
+        return kept
+    pipeline, files = compile_source(source)
+    digests = {str(file): content_digest(file) for file in files}
+    write_whole(entry, json.dumps({"files": digests, "pipeline": asdict(pipeline)}))
+    return pipeline
+
+
+def compile_source(source: PipelineSource) -> tuple[CompiledPipeline, list[Path]]:
+    """Import and compile a pipeline function; the pipeline, and the files that it was made from."""
+    with redirect_stdout(sys.stderr):  # what the user's file prints must not end up in --json
+        import tempfile
+
+        from kfp import compiler
+        from kfp.dsl.base_component import BaseComponent
+
+        function = getattr(_import_file(source.file), source.function)
+        if not isinstance(function, BaseComponent):
+            raise InvalidPipeline(f"{source.file}:{source.function} is no pipeline: put @dsl.pipeline above it")
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "pipeline.yaml"
+            try:
+                compiler.Compiler().compile(function, package_path=str(output))
+            except Exception as error:
+                raise InvalidPipeline(f"{source.file}:{source.function} does not compile: {error}") from error
+            pipeline = read_compiled(output)
+    return pipeline, _files_behind(source.file)
+
+
+def _import_file(file: Path) -> ModuleType:
+    """Import the user's file as `python file.py` would: its folder comes first on the path."""
+    if file.is_relative_to(_OUR_PACKAGES[1]):
+        return importlib.import_module(f"trainwright_pipelines.definitions.{file.stem}")
+    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    if module_spec is None or module_spec.loader is None:
+        raise InvalidPipeline(f"{file} cannot be imported")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[file.stem] = module
+    sys.path.insert(0, str(file.parent))
+    try:
+        module_spec.loader.exec_module(module)
+    except TrainwrightError:
+        raise
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+        users = [frame for frame in frames if not frame.filename.startswith(str(_OUR_PACKAGES[1]))]
+        text = "".join(["Traceback:\n", *traceback.format_list(users), *traceback.format_exception_only(error)])
+        raise UserCodeError(f"{file} cannot be imported: {error}", user_traceback=text) from error
+    finally:
+        sys.path.remove(str(file.parent))
+    return module
+
+
+def _files_behind(file: Path) -> list[Path]:
+    """The loaded Python files that decide what is compiled: the user's, our packages', and the compiler's version."""
+    roots = (file.parent, *_OUR_PACKAGES)
+    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    paths = {Path(each).absolute() for each in loaded if each and each.endswith(".py")}
+    import kfp.version
+
+    own = {
+        path for path in paths if any(path.is_relative_to(root) for root in roots) and "site-packages" not in path.parts
+    }
+    installed = {path for path in paths if any(path.is_relative_to(root) for root in _OUR_PACKAGES)}
+    return sorted(own | installed | {file, Path(kfp.version.__file__)})
+
+
+def _entry_key(source: PipelineSource) -> str:
+    return hashlib.sha256(os.fsencode(f"{source.file}:{source.function}:{sys.version_info[:2]}")).hexdigest()[:16]
+
+
+def _read_entry(entry: Path) -> CompiledPipeline | None:
+    try:
+        kept: dict[str, Any] = json.loads(entry.read_text())
+        if all(content_digest(Path(file)) == digest for file, digest in kept["files"].items()):
+            return CompiledPipeline(**kept["pipeline"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent, older form, or half-deleted: compiling again makes it whole
+    return None

@@ -1,0 +1,139 @@
+"""Find a pipeline by what a person calls it: a shipped name, `file.py:function`, or a compiled YAML. Imports no kfp."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainwright_components.errors import InvalidPipeline
+from trainwright_components.hints import did_you_mean
+from trainwright_pipelines.ir.compiled import CompiledPipeline
+
+DEFINITIONS = Path(__file__).parents[1] / "definitions"
+YAML_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSource:
+    """Where a pipeline is defined: a Python function, or a compiled file when `function` is empty."""
+
+    name: str
+    file: Path
+    function: str = ""
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the pipeline came with the product, so that its parameters are known."""
+        return self.file.parent == DEFINITIONS
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the file is a compiled pipeline."""
+        return not self.function
+
+
+def shipped_pipelines() -> dict[str, PipelineSource]:
+    """The pipelines that come with the product: name to source, sorted."""
+    return {
+        file.stem: PipelineSource(name=file.stem, file=file, function=file.stem)
+        for file in sorted(DEFINITIONS.glob("*.py"))
+        if not file.stem.startswith("_")
+    }
+
+
+def find_pipeline(reference: str) -> PipelineSource:
+    """The source that `reference` names; hyphens and underscores are the same in shipped names.
+
+    Raises:
+        InvalidPipeline: There is no such pipeline, file or function.
+    """
+    shipped = shipped_pipelines()
+    if source := shipped.get(reference.replace("-", "_")):
+        return source
+    location, separator, function = reference.rpartition(":")
+    if separator and location.endswith(".py"):
+        return _function_in_file(Path(location), function)
+    path = Path(reference)
+    if path.suffix in YAML_SUFFIXES:
+        if not path.is_file():
+            raise InvalidPipeline(f"no file {reference}")
+        return PipelineSource(name=path.stem, file=path.absolute())
+    if path.suffix == ".py":
+        return _only_function_in_file(path)
+    raise InvalidPipeline(
+        f"no pipeline {reference!r}{did_you_mean(reference, shipped)} "
+        "(a shipped pipeline's name, file.py:function, or a compiled YAML file)"
+    )
+
+
+def describe_function(source: PipelineSource) -> str:
+    """First line of the docstring of the pipeline's function, without importing it; empty when there is none."""
+    for node in _functions(source.file):
+        if node.name == source.function:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def read_compiled(file: Path) -> CompiledPipeline:
+    """Read a compiled pipeline: one YAML document, or two when it holds platform settings.
+
+    Raises:
+        InvalidPipeline: `file` is no compiled pipeline.
+    """
+    try:
+        documents = [each for each in yaml.load_all(file.read_text(), _LOADER) if each is not None]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidPipeline(f"{file} is no YAML: {_first_line(error)}") from error
+    return _from_documents(documents, file)
+
+
+def _from_documents(documents: list[Any], file: Path) -> CompiledPipeline:
+    spec = documents[0] if documents else None
+    if isinstance(spec, dict) and isinstance(spec.get("pipelineSpec"), dict):  # a PipelineJob, as Vertex wraps it
+        spec = spec["pipelineSpec"]
+    if not isinstance(spec, dict) or "root" not in spec or "pipelineInfo" not in spec:
+        raise InvalidPipeline(f"{file} is no compiled pipeline: it has no pipelineInfo and root")
+    platform = documents[1] if len(documents) > 1 and isinstance(documents[1], dict) else {}
+    return CompiledPipeline(name=str(spec["pipelineInfo"].get("name", file.stem)), spec=spec, platform=platform)
+
+
+def _function_in_file(file: Path, function: str) -> PipelineSource:
+    names = [node.name for node in _functions(file)]
+    wanted = function.replace("-", "_")
+    if wanted not in names:
+        raise InvalidPipeline(f"{file} has no function {function!r}{did_you_mean(function, names)}")
+    return PipelineSource(name=wanted, file=file.absolute(), function=wanted)
+
+
+def _only_function_in_file(file: Path) -> PipelineSource:
+    pipelines = [node.name for node in _functions(file) if any(_is_pipeline(each) for each in node.decorator_list)]
+    if len(pipelines) == 1:
+        return PipelineSource(name=pipelines[0], file=file.absolute(), function=pipelines[0])
+    found = ", ".join(f"{file}:{name}" for name in pipelines)
+    raise InvalidPipeline(f"say which function of {file}: {found}" if pipelines else f"{file} has no @dsl.pipeline")
+
+
+def _is_pipeline(decorator: ast.expr) -> bool:
+    target = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (isinstance(target, ast.Attribute) and target.attr == "pipeline") or (
+        isinstance(target, ast.Name) and target.id == "pipeline"
+    )
+
+
+def _functions(file: Path) -> list[ast.FunctionDef]:
+    if not file.is_file():
+        raise InvalidPipeline(f"no file {file}")
+    try:
+        tree = ast.parse(file.read_text(), filename=str(file))
+    except SyntaxError as error:
+        raise InvalidPipeline(f"{file}, line {error.lineno}: {error.msg}") from error
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,0 +1,120 @@
+"""Turn names and relative paths among a pipeline's parameters into absolute paths, before anything starts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.files import check_local
+from trainwright_components.hints import did_you_mean
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+# As datasets.sources.bundled has them, which takes most of a second to import; a test compares the two.
+BUNDLED_SOURCES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+
+_REMOTE_ENDINGS = tuple(
+    word + plural
+    for word in ("uri", "url", "path", "location", "address", "file", "folder", "dir", "directory", "bucket")
+    for plural in ("", "s")
+)
+_OUTPUT_ENDINGS = ("base_path",)
+
+
+def shipped_modules() -> dict[str, Path]:
+    """The example model modules by name."""
+    return {file.stem: file for file in sorted(EXAMPLES.glob("*.py")) if not file.stem.startswith("_")}
+
+
+def absolute_locations(values: Mapping[str, Any], *, base: Path, must_exist: bool) -> dict[str, Any]:
+    """`values` with the paths among them made absolute; relative ones start at `base`.
+
+    A parameter is taken for a path by its name (`module`, `source`, `model`, `..._file`, `..._base_path`), also inside
+    mappings. A bundled data set, a URI, a dotted module's name and a model's name stay as they are.
+
+    Raises:
+        InvalidSetting: `must_exist`, and an input does not.
+    """
+    return {name: _absolute(name, value, base, must_exist=must_exist) for name, value in values.items()}
+
+
+def is_location_name(name: str) -> bool:
+    """Whether a parameter of this name is likely to say where something lies."""
+    return name.endswith((*_OUTPUT_ENDINGS, *_REMOTE_ENDINGS, *(ending for endings in _FINDERS for ending in endings)))
+
+
+def find_module(text: str, *, base: Path) -> str:
+    """The absolute path of a model module, or `text` itself when it is a URI or may be an importable name.
+
+    Raises:
+        InvalidSetting: There is no such file, folder or shipped example.
+    """
+    shipped = shipped_modules()
+    if text.replace("-", "_") in shipped:
+        return str(shipped[text.replace("-", "_")])
+    path = base / Path(text).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    if "://" in text or (_is_dotted_name(text) and "." in text and not text.endswith(".py")):
+        return text
+    nearby = [each.name for each in path.parent.glob("*") if each.is_dir() or each.suffix == ".py"]
+    known = [*shipped, *nearby] if "/" not in text else nearby
+    raise InvalidSetting(
+        f"no model module {text!r}: neither a file or folder at {path}, nor a shipped example"
+        f"{did_you_mean(path.name if '/' in text else text, known)}"
+    )
+
+
+def find_source(text: str, *, base: Path) -> str:
+    """The absolute path of data, or `text` itself when it names a bundled set, a URI or a pattern.
+
+    Raises:
+        InvalidSetting: There is no such file or folder.
+    """
+    if text in BUNDLED_SOURCES or "://" in text:
+        return text
+    path = base / Path(text).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    if any(sign in text for sign in "*?["):
+        return str(path.absolute())
+    nearby = [each.name for each in path.parent.glob("*")] if path.parent.is_dir() else []
+    raise InvalidSetting(
+        f"no data at {path}{did_you_mean(path.name, nearby, list_at_most=0) or did_you_mean(text, BUNDLED_SOURCES)}"
+    )
+
+
+def find_model(text: str, *, base: Path) -> str:
+    """The absolute path of a model's folder written with a slash, or `text` itself: a URI, or a name to look up."""
+    path = base / Path(text).expanduser()
+    return str(path.resolve()) if "/" in text and "://" not in text and path.is_dir() else text
+
+
+def _absolute(name: str, value: Any, base: Path, *, must_exist: bool) -> Any:
+    if isinstance(value, Mapping):
+        return absolute_locations(value, base=base, must_exist=must_exist)
+    if not isinstance(value, str) or not value:
+        return value
+    if name.endswith(_OUTPUT_ENDINGS):
+        if "://" not in value:
+            check_local(value, name=name)
+        return value if "://" in value else str((base / Path(value).expanduser()).absolute())
+    find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), None)
+    if find is None:
+        return value
+    try:
+        return find(value, base=base)
+    except InvalidSetting:
+        if must_exist:
+            raise
+        return value
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+_FINDERS = {
+    ("module", "_module"): find_module,
+    ("source", "_source", "_file", "_folder"): find_source,
+    ("model", "_model"): find_model,
+}

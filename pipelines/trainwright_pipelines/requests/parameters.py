@@ -1,0 +1,189 @@
+"""A pipeline's declared parameters, and values given as text turned into their types."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
+
+TYPE_NAMES = {
+    "STRING": "text",
+    "NUMBER_INTEGER": "whole number",
+    "NUMBER_DOUBLE": "number",
+    "BOOLEAN": "true or false",
+    "LIST": "list",
+    "STRUCT": "mapping",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A declared parameter; `type` is KFP's name of it."""
+
+    name: str
+    type: str
+    is_optional: bool = False
+    default: Any = None
+    description: str = ""
+
+    @property
+    def type_name(self) -> str:
+        """The type in words."""
+        return TYPE_NAMES.get(self.type, self.type.lower())
+
+    @property
+    def type_with_article(self) -> str:
+        """The type as it stands in a sentence: `a whole number`."""
+        return self.type_name if self.type in {"BOOLEAN", "STRING"} else f"a {self.type_name}"
+
+
+def declared_parameters(spec: Mapping[str, Any]) -> dict[str, Parameter]:
+    """The parameters that a compiled pipeline takes, by name."""
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {
+        name: Parameter(
+            name=name,
+            type=entry.get("parameterType", "STRING"),
+            is_optional=bool(entry.get("isOptional") or "defaultValue" in entry),
+            default=_whole_where_possible(entry.get("defaultValue"), parameter_type=entry.get("parameterType", "")),
+            description=entry.get("description", ""),
+        )
+        for name, entry in declared.items()
+    }
+
+
+def split_setting(setting: str) -> tuple[str, str]:
+    """Split `NAME=VALUE`."""
+    name, separator, value = setting.partition("=")
+    if not separator or not name.strip():
+        raise InvalidSetting(f"--set takes NAME=VALUE, got {setting!r}")
+    return name.strip(), value
+
+
+def typed_values(
+    settings: Iterable[tuple[str, Any]], parameters: Mapping[str, Parameter], *, start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Values for `parameters`, in their types; a later setting wins.
+
+    Args:
+        settings: Names and values. A dotted name goes into a mapping (`params.units`), on top of its default.
+            A text value is read as the parameter's type; lists and mappings as JSON or YAML.
+        parameters: What is declared, by name.
+        start: Values to begin with; nothing when absent.
+
+    Raises:
+        InvalidSetting: An unknown name, or a value of another type.
+    """
+    values = dict(start or {})
+    for full_name, value in settings:
+        name, *inner = full_name.split(".")
+        parameter = _find_parameter(name, parameters)
+        if not inner:
+            values[parameter.name] = _convert(parameter, value)
+            continue
+        if parameter.type != "STRUCT":
+            raise InvalidSetting(f"{full_name!r}: parameter {name!r} is {parameter.type_with_article}, not a mapping")
+        base = values.get(parameter.name, parameter.default or {})
+        values[parameter.name] = _with_entry(base, inner, _read_scalar(value), full_name)
+    return values
+
+
+def check_complete(values: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
+    """Raise `InvalidSetting` when a parameter without a default has no value."""
+    missing = [name for name, parameter in parameters.items() if not parameter.is_optional and name not in values]
+    if missing:
+        lines = ", ".join(f"--set {name}=<{parameters[name].type_name}>" for name in missing)
+        raise InvalidSetting(f"no value for {', '.join(missing)}; give {lines}")
+
+
+def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter:
+    parameter = parameters.get(name) or parameters.get(name.replace("-", "_"))
+    if parameter is None:
+        mappings = [f"{each.name}.{name}" for each in parameters.values() if each.type == "STRUCT"]
+        entries = f"; an entry of a mapping is named with it: {' or '.join(mappings)}" if mappings else ""
+        raise InvalidSetting(f"no parameter {name!r}{did_you_mean(name, parameters) or entries}")
+    return parameter
+
+
+def _with_entry(base: Mapping[str, Any], path: list[str], value: Any, full_name: str) -> dict[str, Any]:
+    key, *rest = path
+    if not key:
+        raise InvalidSetting(f"{full_name!r} has an empty name in it")
+    if not rest:
+        return {**base, key: value}
+    inner = base.get(key, {})
+    if not isinstance(inner, Mapping):
+        raise InvalidSetting(f"{full_name!r}: {key!r} is no mapping")
+    return {**base, key: _with_entry(inner, rest, value, full_name)}
+
+
+def _convert(parameter: Parameter, value: Any) -> Any:
+    if parameter.type == "STRING":
+        return value if isinstance(value, str) else _text(value)
+    read = _read_scalar(value)
+    converters: dict[str, Callable[[Any], Any]] = {
+        "NUMBER_INTEGER": _whole_number,
+        "NUMBER_DOUBLE": _number,
+        "BOOLEAN": _boolean,
+        "LIST": lambda each: each if isinstance(each, list) else None,
+        "STRUCT": lambda each: dict(each) if isinstance(each, Mapping) else None,
+    }
+    converted = converters.get(parameter.type, lambda each: each)(read)
+    if converted is None:
+        raise InvalidSetting(f"parameter {parameter.name!r} must be {parameter.type_with_article}, got {value!r}")
+    return converted
+
+
+def _whole_number(value: Any) -> int | None:
+    number = _number(value)
+    return int(value) if number is not None and number.is_integer() else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _boolean(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _read_scalar(value: Any) -> Any:
+    """Read text as JSON, else as YAML: YAML 1.1 alone takes `1e-3` for text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, parse_constant=_refuse_constant)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _whole_where_possible(value: Any, *, parameter_type: str) -> Any:
+    """Undo what the spec does to whole numbers: its JSON knows only doubles."""
+    if isinstance(value, float) and value.is_integer() and parameter_type != "NUMBER_DOUBLE":
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole_where_possible(each, parameter_type="") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole_where_possible(each, parameter_type="") for each in value]
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)

@@ -1,0 +1,1 @@
+"""What is told about runs, for the command line and for pages alike."""

@@ -1,0 +1,101 @@
+"""The steps of a pipeline as a tree, from the compiled spec, with what a run made of each. Draws nothing."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainwright_pipelines.engine.records import Task, TaskKind
+from trainwright_pipelines.views.wording import shown_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One step, or a group of steps (condition, loop, sub-pipeline, exit handler) with `children`.
+
+    Args:
+        path: As in the record, but without the numbers of iterations: `for-loop-1/train`.
+        label: What to write on it.
+        state: The record's; of a step in a loop the one that matters most; empty when it never came up.
+        depends_on: Names of siblings that come first.
+        tasks: The records behind it; several in a loop.
+    """
+
+    path: str
+    name: str
+    label: str
+    kind: str
+    state: str = ""
+    depends_on: tuple[str, ...] = ()
+    children: tuple["Node", ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it holds other nodes."""
+        return bool(self.children)
+
+
+def build_graph(spec: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[Node, ...]:
+    """The top level of the tree."""
+    by_path: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_path.setdefault(spec_path(task.path), []).append(task)
+    return _nodes(spec, spec["root"].get("dag", {}), "", by_path)
+
+
+def spec_path(task_path: str) -> str:
+    """`task_path` without the numbers of iterations, which the spec does not know."""
+    return "/".join(part for part in task_path.split("/") if not part.isdecimal())
+
+
+def _nodes(
+    spec: Mapping[str, Any], dag: Mapping[str, Any], parent: str, by_path: Mapping[str, list[Task]]
+) -> tuple[Node, ...]:
+    nodes = []
+    for name, entry in dag.get("tasks", {}).items():
+        path = f"{parent}/{name}" if parent else name
+        component = spec.get("components", {}).get(entry.get("componentRef", {}).get("name", ""), {})
+        inner = component.get("dag", {})
+        tasks = [task for task in by_path.get(path, ()) if task.kind != TaskKind.ITERATION]
+        nodes.append(
+            Node(
+                path=path,
+                name=name,
+                label=_label(name, entry),
+                kind=_kind(entry, is_dag=bool(inner)),
+                state=_joint_state(tasks),
+                depends_on=tuple(entry.get("dependentTasks", ())),
+                children=_nodes(spec, inner, path, by_path),
+                tasks=tuple(tasks),
+            )
+        )
+    return tuple(nodes)
+
+
+def _label(name: str, entry: Mapping[str, Any]) -> str:
+    condition = entry.get("triggerPolicy", {}).get("condition", "")
+    shown = entry.get("taskInfo", {}).get("name") or name
+    return f"if {_readable(condition)}" if condition else shown
+
+
+def _readable(condition: str) -> str:
+    """A condition in the words of the pipeline's author: names of values without the compiler's prefix."""
+    text = condition.replace("inputs.parameter_values['pipelinechannel--", "").replace("inputs.parameter_values['", "")
+    return text.replace("']", "").replace("&&", "and").replace("||", "or")
+
+
+def _kind(entry: Mapping[str, Any], *, is_dag: bool) -> str:
+    if "parameterIterator" in entry or "artifactIterator" in entry:
+        return "loop"
+    if entry.get("triggerPolicy", {}).get("condition"):
+        return "condition"
+    return "dag" if is_dag else "step"
+
+
+_MATTERS_MOST = ("FAILED", "CANCELED", "CANCELING", "RUNNING", "PENDING", "SUCCEEDED", "CACHED", "SKIPPED")
+
+
+def _joint_state(tasks: Iterable[Task]) -> str:
+    counts = Counter(map(shown_state, tasks))
+    return next((state for state in _MATTERS_MOST if counts[state]), "")

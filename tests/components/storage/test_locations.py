@@ -1,0 +1,105 @@
+"""A remote path goes wherever a path goes; TensorFlow's file system in memory stands for gs://."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from trainwright_components.datasets.profile import profile_chunks
+from trainwright_components.datasets.sources.opening import open_source
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.storage.locations import list_folder, normalize
+
+BUCKET = "ram://bucket"
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return pd.DataFrame({"a": [1.5, 2.5, 4.0], "b": ["x", "y", "x"]})
+
+
+@pytest.fixture(scope="module")
+def remote(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> str:
+    local = tmp_path_factory.mktemp("remote")
+    table.to_csv(local / "rows.csv", index=False)
+    table.to_csv(local / "rows.csv.gz", index=False)
+    table.to_parquet(local / "rows.parquet")
+    table.to_json(local / "rows.jsonl", orient="records", lines=True)
+    tf.io.gfile.makedirs(BUCKET)
+    for path in local.iterdir():
+        with tf.io.gfile.GFile(f"{BUCKET}/{path.name}", "wb") as file:
+            file.write(path.read_bytes())
+    return BUCKET
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet", "rows.jsonl", "rows.csv*"])
+def test_remote_tables_are_read_like_local_ones(remote: str, name: str) -> None:
+    profile = profile_chunks(open_source(f"{remote}/{name}").chunks())
+    times = 2 if name.endswith("*") else 1
+    assert (profile.rows, profile.columns["a"].max) == (3 * times, 4.0)
+    assert profile.columns["b"].values == {"x": 2 * times, "y": times}
+
+
+def test_remote_folders_are_listed(remote: str) -> None:
+    assert list_folder(remote) == [f"{remote}/rows.{suffix}" for suffix in ("csv", "csv.gz", "jsonl", "parquet")]
+
+
+def test_a_missing_remote_file_is_named(remote: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"there is no file or folder 'ram://bucket/other\.csv'"):
+        open_source(f"{remote}/other.csv")
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match=r"cannot read 'nowhere://bucket/rows\.csv'.*nowhere"):
+        open_source("nowhere://bucket/rows.csv")
+
+
+def test_file_urls_are_paths(tmp_path: Path) -> None:
+    assert normalize(f"file://{tmp_path}") == str(tmp_path)
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "customers.csv").write_text("a\n1\n")
+    with pytest.raises(
+        InvalidSetting, match=r"there is no file or folder '.*custmers\.csv'; did you mean '.*customers"
+    ):
+        open_source(str(tmp_path / "custmers.csv"))
+
+
+def test_a_misspelt_bundled_set_is_corrected() -> None:
+    with pytest.raises(
+        InvalidSetting, match="source 'digit' is neither a file nor a bundled set; did you mean 'digits'"
+    ):
+        open_source("digit")
+
+
+def test_a_prepared_dataset_is_no_source(tabular_dataset: Path) -> None:
+    with pytest.raises(InvalidSetting, match="is a prepared dataset already"):
+        open_source(str(tabular_dataset))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows.xlsx", r"the format of '.*rows\.xlsx' is not known from its name; say source_format: csv, jsonl"),
+        ("cat.png", r"is one image; give the folder that holds a folder per class"),
+    ],
+)
+def test_an_unknown_format_says_what_there_is(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(InvalidSetting, match=message):
+        open_source(str(tmp_path / name))
+
+
+def test_files_of_two_formats_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(InvalidSetting, match="of different formats; say source_format"):
+        open_source(str(tmp_path))
+
+
+def test_a_format_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "rows.dat").write_text("a;b\n1;2\n")
+    chunks = list(open_source(str(tmp_path / "rows.dat"), source_format="csv").chunks())
+    assert {name: column.tolist() for name, column in chunks[0].columns.items()} == {"a": ["1"], "b": ["2"]}

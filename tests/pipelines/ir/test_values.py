@@ -1,0 +1,135 @@
+"""Parameter types and placeholders."""
+
+from typing import Any
+
+import pytest
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.values import coerce, plain, to_text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (3.0, "NUMBER_INTEGER", 3),
+        ("3", "NUMBER_INTEGER", 3),
+        ("3.0", "NUMBER_INTEGER", 3),
+        (" -7 ", "NUMBER_INTEGER", -7),
+        (3, "NUMBER_DOUBLE", 3.0),
+        ("1e-3", "NUMBER_DOUBLE", 0.001),
+        (True, "STRING", "true"),
+        ([1, "a"], "STRING", '[1, "a"]'),
+        ("text", "STRING", "text"),
+        ("True", "BOOLEAN", True),
+        (0, "BOOLEAN", False),
+        ("[1, 2]", "LIST", [1, 2]),
+        ((1, 2), "LIST", [1, 2]),
+        ('{"a": 1}', "STRUCT", {"a": 1}),
+        (None, "NUMBER_INTEGER", None),
+        ("kept", "", "kept"),
+    ],
+)
+def test_values_are_read_as_their_type(value: Any, kind: str, expected: Any) -> None:
+    found = coerce(value, kind, name="x")
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        (2.5, "NUMBER_INTEGER", "'x' takes a whole number, got '2.5'"),
+        (True, "NUMBER_INTEGER", "a whole number"),
+        ("many", "NUMBER_DOUBLE", "a number, got 'many'"),
+        ("yes", "BOOLEAN", "true or false, got 'yes'"),
+        ("[1", "LIST", "a list"),
+        ("{}", "LIST", "a list"),
+        ([1], "STRUCT", "a mapping"),
+    ],
+)
+def test_values_of_another_type_are_refused(value: Any, kind: str, message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        coerce(value, kind, name="x")
+
+
+def test_whole_numbers_of_a_spec_are_whole_again_wherever_they_are() -> None:
+    found = plain({"a": [1.0, 2.5, {"b": 3.0}], "c": True})
+    assert found == {"a": [1, 2.5, {"b": 3}], "c": True}
+    assert type(found["a"][0]) is int
+
+
+def test_text_of_values() -> None:
+    assert [to_text(value) for value in ("a", 1, 2.0, False, None, {"a": 1})] == [
+        "a",
+        "1",
+        "2.0",
+        "false",
+        "",
+        '{"a": 1}',
+    ]
+
+
+EXECUTOR_INPUT = {
+    "inputs": {
+        "parameterValues": {"name": "{{$.pipeline_root}}", "items": [1, 2], "quote": 'say "hi"'},
+        "artifacts": {"data": {"artifacts": [{"name": "d", "uri": "gs://b/x", "metadata": {"rows": 7, "t": "z"}}]}},
+    },
+    "outputs": {
+        "parameters": {"out": {"outputFile": "/o/out"}},
+        "artifacts": {"model": {"artifacts": [{"name": "model", "uri": "/o/model", "metadata": {}}]}},
+        "outputFile": "/o/executor_output.json",
+    },
+}
+
+
+@pytest.fixture
+def placeholders() -> Placeholders:
+    return Placeholders(EXECUTOR_INPUT, {"pipeline_root": "/root", "workspace_path": "/w"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{$.inputs.parameters['name']}}", "{{$.pipeline_root}}"),
+        ('{{$.inputs.parameters["items"]}}', "[1, 2]"),
+        ("{{$.inputs.parameters['absent']}}|", "|"),
+        ("{{$.inputs.artifacts['data'].uri}}", "gs://b/x"),
+        ("{{$.inputs.artifacts['data'].path}}", "/gcs/b/x"),
+        ("{{$.inputs.artifacts['data'].metadata['rows']}}", "7"),
+        ("{{$.inputs.artifacts['data'].properties['t']}}", "z"),
+        ("{{$.inputs.artifacts['data'].metadata}}", '{"rows": 7, "t": "z"}'),
+        ("{{$.inputs.artifacts['data'].name}}", "d"),
+        ("{{$.outputs.parameters['out'].output_file}}", "/o/out"),
+        ("{{$.outputs.artifacts['model'].path}}/x", "/o/model/x"),
+        ("{{$.outputs.output_file}}", "/o/executor_output.json"),
+        ("{{$.outputMetadataUri}}", "/o/executor_output.json"),
+        ("{{$.pipeline_root}} and {{$.pipeline_root}}", "/root and /root"),
+        ("{{$.workspace_path}}/a /kfp-workspace/b", "/w/a /w/b"),
+        ("{{$.unknown.thing}} {{ other }}", "{{$.unknown.thing}} {{ other }}"),
+        ("{{$.inputs.parameters['quote']}}", 'say "hi"'),
+        ("{{$.inputs.parameters['quote'].json_escape[1]}}", 'say \\"hi\\"'),
+    ],
+)
+def test_placeholders_are_filled_once(placeholders: Placeholders, text: str, expected: str) -> None:
+    assert placeholders.text(text) == expected
+
+
+def test_the_whole_input_is_json(placeholders: Placeholders) -> None:
+    import json
+
+    assert json.loads(placeholders.text("{{$}}")) == EXECUTOR_INPUT
+
+
+def test_nested_arguments_are_flattened(placeholders: Placeholders) -> None:
+    elements = [
+        '{"IfPresent": {"InputName": "data", "Then": ["--data", {"Concat": ["a", "{{$.pipeline_root}}"]}]}}',
+        '{"IfPresent": {"InputName": "absent", "Then": "--no"}}',
+        '{"Concat": ["x", {"IfPresent": {"InputName": "absent", "Then": "y", "Else": "z"}}]}',
+        '{"Concat": no json}',
+    ]
+    assert placeholders.arguments(elements) == ["--data", "a/root", "xz", '{"Concat": no json}']
+
+
+def test_texts_inside_structures_are_filled(placeholders: Placeholders) -> None:
+    assert placeholders.anywhere({"a": ["{{$.pipeline_root}}", 1]}) == {"a": ["/root", 1]}
