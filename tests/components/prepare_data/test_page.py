@@ -31,7 +31,7 @@ def cells(page: str, first: str) -> list[str]:
 
 def test_splits_and_how_they_came_about_are_told(page: str) -> None:
     assert cells(page, "validation") == ["validation", "90", "15.0 %"]
-    assert "Rows were split by time: the latest by &#x27;visited&#x27; are the test." in page
+    assert "Rows were split by time: the latest by &#39;visited&#39; are the test." in page
 
 
 def test_numbers_are_those_of_the_training_rows(page: str, patients: pd.DataFrame) -> None:

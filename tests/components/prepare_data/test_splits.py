@@ -129,7 +129,7 @@ def test_rows_that_repeat_are_split_by_position_with_class_shares(
         "Rows were split by a stable hash of their position, with the same shares in each class. More than half repeat "
         "another row's features: of 1,316 rows 12 differ, too few to share out." in prepared.how
     )
-    assert prepared.how.replace("'", "&#x27;") in prepared.draw_report().html()
+    assert prepared.how.replace("'", "&#39;") in prepared.draw_report().html()
     assert caplog.messages == [f"rows.csv: {prepared.how}"]
 
 

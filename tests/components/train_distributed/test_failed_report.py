@@ -35,7 +35,7 @@ def failed_page(options: dict[str, Any], kind: type[Exception], message: str, **
     assert "<h1>Training that failed</h1>" in page
     warning = re.search('<p class="warning">(.*?)</p>', page, re.DOTALL)
     assert warning is not None
-    assert warning[1].split("\n")[0] == str(caught.value).split("\n")[0].replace("'", "&#x27;")
+    assert warning[1].split("\n")[0] == str(caught.value).split("\n")[0].replace("'", "&#39;")
     return page
 
 
@@ -95,7 +95,7 @@ def test_an_unreadable_record_does_not_hide_what_happened(options: dict[str, Any
 def test_an_exception_of_the_users_is_reported_with_their_lines(options: dict[str, Any], tmp_path: Path) -> None:
     params = {"member": "worker-1", "step": 7, "marker": str(tmp_path / "marker"), "error": True}
     page = failed_page(options, UserCodeError, "wrong on purpose", params=params, cluster={"worker": 2})
-    assert "raise RuntimeError(&quot;wrong on purpose&quot;)" in page
+    assert "raise RuntimeError(&#34;wrong on purpose&#34;)" in page
     assert rows_of(page)["cluster"] == "worker 2"
     assert int(rows_of(page)["steps"]) in (4, 6, 7)  # of the chief, which may end before it has written
 
