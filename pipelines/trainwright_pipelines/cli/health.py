@@ -166,6 +166,8 @@ def check_home(home: Path) -> Finding:
             count = len(store.runs(limit=1000))
         finally:
             store.close()
+    except TrainwrightError as error:
+        return Finding(subject="runs", level=ERROR, message=str(error))
     except Exception as error:  # whatever is wrong with the database is the finding
         advice = "move the file away to start a new record; runs and models on disk are not touched"
         return Finding(subject="runs", level=ERROR, message=f"{home / 'store.db'}: {error}", advice=advice)

@@ -59,6 +59,9 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path | None, *, live_st
     click.secho(f"run {run.id} {state.lower()}{took}", fg="red" if state == State.FAILED else "yellow", err=True)
     if state == State.FAILED and not failed_steps(tasks):
         click.echo(run.error, err=True)
+    if not run.is_repeatable:
+        click.echo("an older release made it: it cannot be resumed or rerun", err=True)
+        return
     if any(_needs_other_settings(task) for task in failed_steps(tasks)):
         click.echo("correct the setting and run again", err=True)
         return
@@ -78,7 +81,7 @@ def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
         click.echo("end of the log:", err=True)
         click.echo("".join(f"  {line}\n" for line in lines), err=True)
     click.echo(f"{'folder':<15}{task.folder}", err=True)
-    if not _needs_other_settings(task):
+    if run.is_repeatable and not _needs_other_settings(task):
         click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {step_option(task, tasks)}", err=True)
     click.echo(err=True)
 

@@ -278,7 +278,7 @@ def _newest_to_resume(store: "Store") -> "Run":
     from trainwright_components.errors import RunNotFound
 
     for run, state in _runs_and_states(store, None, ""):
-        if state in _RESUMABLE:
+        if state in _RESUMABLE and run.is_repeatable:
             return run
     raise RunNotFound("no run can go on: none failed, was canceled or interrupted")
 

@@ -65,7 +65,7 @@ def acquire_lease(engine: Engine, name: str) -> Lease:
     }
     with _writer(engine).begin() as connection:
         held = connection.execute(select(LEASES).where(LEASES.c.name == name)).mappings().first()
-        if held is not None and not _is_stale(held):
+        if held is not None and not is_stale(held):
             raise LeaseHeld(f"{name} is being worked on by process {held['pid']} on {held['host']}")
         connection.execute(delete(LEASES).where(LEASES.c.name == name))
         connection.execute(insert(LEASES).values(row))
@@ -76,7 +76,7 @@ def is_held(engine: Engine, name: str) -> bool:
     """Whether a living process has the lease."""
     with engine.connect() as connection:
         held = connection.execute(select(LEASES).where(LEASES.c.name == name)).mappings().first()
-    return held is not None and not _is_stale(held)
+    return held is not None and not is_stale(held)
 
 
 def is_same_process(pid: int, created: float) -> bool:
@@ -88,7 +88,8 @@ def is_same_process(pid: int, created: float) -> bool:
         return False
 
 
-def _is_stale(held: RowMapping) -> bool:
+def is_stale(held: RowMapping) -> bool:
+    """Whether the process behind a row of `LEASES` is gone, or has not renewed it for a minute."""
     if held["owner"] in _RELEASED:
         return True
     if held["host"] == socket.gethostname():

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+COMPONENTS_REVISION = 2
+"""Raised by a release that renames what compiled steps import, or the parameters of shipped pipelines."""
 _NUMBERED_GROUP = re.compile(r"(condition|condition-branches|exit-handler)-\d+")
 
 
@@ -174,6 +176,13 @@ class Run:
     cancel_requested: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of: git, packages, python, host, user, command, seed, digests."""
+    components_revision: int = COMPONENTS_REVISION
+    """The revision of the components that its steps were compiled for."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether its steps still fit the components that are installed, so that it can be resumed or rerun."""
+        return self.components_revision == COMPONENTS_REVISION
 
     @property
     def duration_s(self) -> float | None:

@@ -21,6 +21,7 @@ from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_se
 from trainwright_pipelines.engine.records import TaskKind, Values
 from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resuming import is_intact
+from trainwright_pipelines.engine.runs import check_repeatable
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.ir.placeholders import Placeholders
@@ -45,9 +46,10 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
 
     Raises:
         RunNotFound: There is no such run or step, or its inputs are gone.
-        InvalidSetting: The step runs no code, or never started.
+        InvalidSetting: The step runs no code, or never started, or an older release made the run.
     """
     run, task = store.run(run_id), store.task(run_id, step)
+    check_repeatable(run)
     if task.kind == TaskKind.IMPORTER:
         raise InvalidSetting(f"{task.label} only names something that is there already; choose a step that runs code")
     if task.is_group:

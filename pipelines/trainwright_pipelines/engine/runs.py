@@ -113,10 +113,11 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
     Raises:
         LeaseHeld: Another process executes the run.
         Unwritable: The run cannot be recorded: the disk is full, or the database is away.
-        InvalidSetting: Another launcher started this process as one of several.
+        InvalidSetting: Another launcher started this process as one of several, or an older release made the run.
     """
     refuse_foreign_cluster(os.environ)
     run = store.run(run_id)
+    check_repeatable(run)
     lease = acquire_lease(store.engine, run.id)
     try:
         execution = Execution(
@@ -170,16 +171,42 @@ def resume(run_id: str, *, store: Store, listener: Listener | None = None, max_p
     """Go on with a run that failed, was canceled, or whose process died; steps that succeeded are not repeated.
 
     Raises:
-        InvalidSetting: It succeeded already.
+        InvalidSetting: It succeeded already, or an older release made it.
         LeaseHeld: Another process executes it.
     """
     run = store.run(run_id)
+    check_repeatable(run)
     if run.state == State.SUCCEEDED:
         raise InvalidSetting(f"run {run.id} has succeeded; to run the pipeline again: trainwright run {run.pipeline}")
     if not is_held(store.engine, run.id):
         store.request_cancel(run.id, requested=False)
         _note_changed_code(run, store)
     return execute(run.id, store=store, listener=listener, max_parallel=max_parallel)
+
+
+def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
+    """Record a new run of the same spec with the same parameters; nothing starts yet.
+
+    Raises:
+        InvalidSetting: An older release made the run.
+    """
+    run = store.run(run_id)
+    check_repeatable(run)
+    return create_run(store.spec_text(run.id), run.parameters, store=store, uses_cache=run.uses_cache, command=command)
+
+
+def check_repeatable(run: Run) -> None:
+    """Refuse a run whose steps the installed components cannot run any more.
+
+    Raises:
+        InvalidSetting: An older release made it.
+    """
+    if not run.is_repeatable:
+        raise InvalidSetting(
+            f"run {run.id} was made by an older release of trainwright, whose components and parameters have other "
+            "names: it can be shown, opened and deleted, but not resumed or rerun. Start a new run; "
+            f"`trainwright pipelines {run.pipeline.replace('-', '_')}` shows today's parameters"
+        )
 
 
 def _note_changed_code(run: Run, store: Store) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
 from trainwright_components.files import STORE_NAME
+from trainwright_pipelines.engine.migrations import migrate
 from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
 from trainwright_pipelines.engine.rows import SIDES, artifact_of_row, row_of_run, row_of_task, run_of_row, task_of_row
 from trainwright_pipelines.engine.tables import (
@@ -33,12 +34,20 @@ class Store:
     Args:
         home: The state folder (TRAINWRIGHT_HOME); runs lie in `home/runs`.
         url: A database instead of `home/store.db`.
+
+    Raises:
+        InvalidSetting: A newer release of trainwright wrote the store, or a process of an older one is using it.
     """
 
     def __init__(self, home: Path, *, url: str | None = None) -> None:
         self.home = home.absolute()
         self.home.mkdir(parents=True, exist_ok=True)
         self.engine = open_database(url or f"sqlite:///{self.home / STORE_NAME}")
+        try:
+            migrate(self.engine, self.home)
+        except BaseException:
+            self.engine.dispose()
+            raise
         self._writer = self.engine.execution_options(writes=True)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
+    text,
 )
 from sqlalchemy.engine import Connection
 
@@ -76,6 +77,7 @@ RUNS = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("provenance", JSON, nullable=False),
     Column("spec_text", Text, nullable=False),
+    Column("components_revision", Integer, nullable=False, server_default=text("1")),
 )
 
 TASKS = Table(
@@ -163,21 +165,20 @@ LEASES = Table(
 
 
 def open_database(url: str) -> Engine:
-    """Connect, and make the tables that are missing."""
+    """Connect."""
     if not url.startswith("sqlite"):
         engine = create_engine(url)
     else:
         engine = create_engine(url, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    METADATA.create_all(engine)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # pysqlite would begin transactions by itself, and only before some statements
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_TIMEOUT_MS}"):
+    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

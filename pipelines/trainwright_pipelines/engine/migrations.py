@@ -1,0 +1,76 @@
+"""The version of the store's schema, and the steps that bring an older one up to date.
+
+A new database gets the tables of `tables.py` at once; one that exists gets the numbered steps between its version and
+this one. Version 1 had no table that says so.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, insert, inspect, select, text, update
+from sqlalchemy.engine import Connection
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine.leases import is_stale
+from trainwright_pipelines.engine.tables import LEASES, METADATA, RUNS
+
+STEPS = (
+    # 1 to 2: which runs were compiled for components with other names, and cannot be repeated
+    ("ALTER TABLE runs ADD COLUMN components_revision INTEGER DEFAULT 1 NOT NULL",),
+)
+VERSION = len(STEPS) + 1
+
+_SCHEMA = Table("schema_version", MetaData(), Column("version", Integer, nullable=False))
+
+
+def migrate(engine: Engine, home: Path) -> None:
+    """Make the tables, or bring those of an older release up to date; all of it or nothing.
+
+    Raises:
+        InvalidSetting: A newer release wrote the store, or a process of an older one is using it.
+    """
+    with engine.connect() as connection:
+        if _version(connection) == VERSION:
+            return
+    # SQLite's write lock, taken as the transaction begins, makes other processes wait here until the work is done.
+    with engine.execution_options(writes=True).begin() as connection:
+        found = _version(connection)
+        if found == VERSION:
+            return
+        if found > VERSION:
+            raise InvalidSetting(
+                f"the record of runs in {home} was written by a newer release of trainwright: its schema has version "
+                f"{found}, this release knows {VERSION} and older. Install that release (pip install --upgrade "
+                "trainwright), or set TRAINWRIGHT_HOME to another folder"
+            )
+        if found == 0:
+            METADATA.create_all(connection)
+        else:
+            _refuse_live_runs(connection, home)
+        for statements in STEPS[found - 1 :] if found else ():
+            for statement in statements:
+                connection.execute(text(statement))
+        _record(connection)
+
+
+def _version(connection: Connection) -> int:
+    """0 for an empty database."""
+    tables = inspect(connection)
+    if tables.has_table(_SCHEMA.name):
+        return int(connection.execute(select(_SCHEMA.c.version)).scalar_one())
+    return 1 if tables.has_table(RUNS.name) else 0
+
+
+def _record(connection: Connection) -> None:
+    _SCHEMA.create(connection, checkfirst=True)
+    if connection.execute(update(_SCHEMA).values(version=VERSION)).rowcount == 0:
+        connection.execute(insert(_SCHEMA).values(version=VERSION))
+
+
+def _refuse_live_runs(connection: Connection, home: Path) -> None:
+    """A process of the older release would meet rows that it cannot read."""
+    for held in connection.execute(select(LEASES)).mappings():
+        if not is_stale(held):
+            raise InvalidSetting(
+                f"run {held['name']} in {home} is being executed by process {held['pid']} on {held['host']}, of an "
+                "older release of trainwright: wait for its end or stop it, then try again"
+            )
