@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainwright_components.reports import Report
-from trainwright_components.tuning.space import Parameter, Value
+from trainwright_components.tuning.importances import parameter_importances
+from trainwright_components.tuning.space import ParameterSpec, Value
 from trainwright_components.tuning.study import Goal, Study, Trial, TrialState
-from trainwright_components.tuning.suggesters.optuna import Suggestions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def study_report(study: Study) -> str:
         _history(study, rated), caption="Each trial's result, and the best so far."
     )
     report.add_heading("Importance")
-    importances = Suggestions(study.space, settings, study.trials).importances()
+    importances = parameter_importances(study)
     if importances:
         report.add_figure(
             _importance(importances), caption="Share of each parameter in the differences between results."
@@ -56,7 +56,7 @@ def _row(trial: Trial, study: Study) -> list[Value | None]:
 def _settings(study: Study) -> dict[str, Value | None]:
     settings = study.settings
     return {
-        "algorithm": settings.algorithm.value,
+        "algorithm": settings.algorithm,
         "max_trial_count": settings.max_trial_count,
         "parallel_trial_count": settings.parallel_trial_count,
         "max_failed_trial_count": settings.max_failed_trial_count,
@@ -152,7 +152,7 @@ def _values(study: Study, rated: Sequence[Trial]) -> list[float]:
     return [value for trial in rated if (value := trial.value(study.settings.metric)) is not None]
 
 
-def _height(parameter: Parameter, value: Value | None) -> float:
+def _height(parameter: ParameterSpec, value: Value | None) -> float:
     return _NOT_SET if value is None else parameter.position(value)
 
 

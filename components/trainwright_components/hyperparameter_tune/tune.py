@@ -26,7 +26,7 @@ from trainwright_components.tuning.study import Study, Trial, TrialState, Tuning
 from trainwright_components.user_module.keras_process import call_beside_its_keras
 
 REPORT_FILE = "report.html"
-_HERE = "trainwright_components.hyperparameter_tune"
+_OBJECTIVE = "trainwright_components.tuning.training_objective"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _tune(
         check_names(space, defaults)
         runner = ForkedTrials(
             parent=parent,
-            objective=f"{_HERE}.training_objective:train",
+            objective=f"{_OBJECTIVE}:train",
             options={
                 "module": str(module),
                 "dataset": str(dataset.absolute()),
@@ -165,7 +165,7 @@ def _describe(
     with tempfile.TemporaryDirectory(prefix="trainwright-tune-") as folder:
         output, log = Path(folder, "module.json"), Path(folder, "log.txt")
         arguments = {"module": str(module), "output": str(output)}
-        with parent.spawn(f"{_HERE}.training_objective:describe_module", arguments, log=log) as child:
+        with parent.spawn(f"{_OBJECTIVE}:describe_module", arguments, log=log) as child:
             try:
                 code = child.wait(limit)
             except TimeoutError as error:

@@ -15,11 +15,10 @@ from typing import Any
 from trainwright_components.errors import TrainingFailed, UserCodeError
 from trainwright_components.tuning.median_stopping import should_stop
 from trainwright_components.tuning.objective import LOG_FILE, MODEL_FOLDER, STOP_FILE, read_measurements
-from trainwright_components.tuning.runners.forked import RunningTrial, TrialRunner
-from trainwright_components.tuning.space import ParameterSpace, Value
+from trainwright_components.tuning.runners.protocol import RunningTrial, TrialRunner
+from trainwright_components.tuning.space import SearchSpace, Value
 from trainwright_components.tuning.store import TrialStore
 from trainwright_components.tuning.study import (
-    Algorithm,
     Goal,
     Measurement,
     MeasurementSelection,
@@ -28,7 +27,7 @@ from trainwright_components.tuning.study import (
     TrialState,
     TuningSettings,
 )
-from trainwright_components.tuning.suggesters.optuna import Suggestions
+from trainwright_components.tuning.suggesters.protocol import make_suggester
 from trainwright_components.tuning.time_limits import TimeLimits
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ END_S = 5.0  # that killed processes may take to go
 
 def run_study(
     folder: Path,
-    space: ParameterSpace,
+    space: SearchSpace,
     settings: TuningSettings,
     runner: TrialRunner,
     *,
@@ -79,7 +78,7 @@ class _Running:
 @dataclass(kw_only=True)
 class _Controller:
     store: TrialStore
-    space: ParameterSpace
+    space: SearchSpace
     settings: TuningSettings
     runner: TrialRunner
     fingerprint: str
@@ -143,7 +142,7 @@ class _Controller:
             for trial in failed:
                 self.limits.forget(trial.id)
         self.trials |= {trial.id: Trial(id=trial.id, params=trial.params) for trial in self.retries}
-        self.suggestions = Suggestions(self.space, self.settings, self.study.trials)
+        self.suggester = make_suggester(self.space, self.settings, self.study.trials)
         self.store.save_study(self.study)
         if self.trials:
             finished = len(self.trials) - len(self.retries)
@@ -159,9 +158,8 @@ class _Controller:
             trial = Trial(id=trial.id, params=trial.params, attempt=trial.attempt + 1, started_at=time.time())
         elif len(self.trials) < self.settings.max_trial_count:
             trial_id = len(self.trials) + 1
-            try:
-                params = self._point(trial_id, starting_point)
-            except LookupError:
+            params = self._params(trial_id, starting_point)
+            if params is None:
                 return False
             trial = Trial(id=trial_id, params=params, started_at=time.time())
         else:
@@ -177,10 +175,10 @@ class _Controller:
         )
         return True
 
-    def _point(self, trial_id: int, starting_point: Mapping[str, Value] | None) -> dict[str, Value]:
-        if trial_id == 1 and starting_point is not None and self.settings.algorithm is not Algorithm.GRID_SEARCH:
+    def _params(self, trial_id: int, starting_point: Mapping[str, Value] | None) -> dict[str, Value] | None:
+        if trial_id == 1 and starting_point is not None and self.suggester.takes_starting_point:
             return dict(starting_point)
-        return self.suggestions.suggest(trial_id)
+        return self.suggester.suggest(trial_id)
 
     def _look_after(self, trial_id: int) -> None:
         running, trial = self.running[trial_id], self.trials[trial_id]
@@ -218,7 +216,7 @@ class _Controller:
         self.limits.forget(trial.id)
         self.trials[trial.id] = ended
         self.store.save_trial(ended)
-        self.suggestions.learn(ended)
+        self.suggester.learn(ended)
         self.store.save_study(self.study)
         self._discard_models()
         self._tell(ended)

@@ -1,4 +1,4 @@
-"""Vertex' median stopping rule: a trial's best value against the median of the finished trials' running averages."""
+"""Vizier's median stopping rule: a trial's best value against the median of the finished trials' running averages."""
 
 from collections.abc import Sequence
 from statistics import fmean, median

@@ -17,6 +17,7 @@ from trainwright_components.errors import InvalidSetting, TrainwrightError, User
 from trainwright_components.files import write_whole
 from trainwright_components.tuning.space import Value
 from trainwright_components.tuning.study import Measurement
+from trainwright_components.tuning.vertex_records import measurement_record, read_measurement
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 OUTCOME_FILE = "outcome.json"
@@ -42,7 +43,7 @@ class TrialContext:
         numbers = {name: float(value) for name, value in metrics.items()}
         measurement = Measurement(step_count=step, metrics=numbers, elapsed_s=time.monotonic() - self._started)
         with (self.folder / MEASUREMENTS_FILE).open("a") as file:
-            file.write(json.dumps(measurement.to_vertex()) + "\n")
+            file.write(json.dumps(measurement_record(measurement)) + "\n")
         self.is_stopped_early = (self.folder / STOP_FILE).exists()
         return self.is_stopped_early
 
@@ -93,5 +94,5 @@ def read_measurements(folder: Path) -> list[Measurement]:
     if not path.is_file():
         return []
     lines = path.read_text().splitlines(keepends=True)
-    by_step = {m.step_count: m for m in (Measurement.from_vertex(json.loads(x)) for x in lines if x.endswith("\n"))}
+    by_step = {m.step_count: m for m in (read_measurement(json.loads(x)) for x in lines if x.endswith("\n"))}
     return [by_step[step] for step in sorted(by_step)]

@@ -1,10 +1,9 @@
 """The space that a study searches: parameters, their scales, and when each of them counts."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 
@@ -12,7 +11,7 @@ Value = str | int | float | bool
 
 
 class ScaleType(StrEnum):
-    """How a range is spread over the unit interval; names and meaning as in Vertex' StudySpec."""
+    """How a range is spread over the unit interval; names and meaning as in Vizier's ParameterSpec."""
 
     UNIT_LINEAR_SCALE = "UNIT_LINEAR_SCALE"
     UNIT_LOG_SCALE = "UNIT_LOG_SCALE"
@@ -32,7 +31,7 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameter:
+class ParameterSpec:
     """What all kinds of parameters share."""
 
     name: str
@@ -72,7 +71,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoubleParameter(Parameter):
+class DoubleSpec(ParameterSpec):
     """A real number between two bounds, both included."""
 
     min_value: float
@@ -109,7 +108,7 @@ class DoubleParameter(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegerParameter(Parameter):
+class IntegerSpec(ParameterSpec):
     """A whole number between two bounds, both included."""
 
     min_value: int
@@ -143,7 +142,7 @@ class IntegerParameter(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscreteParameter(Parameter):
+class DiscreteSpec(ParameterSpec):
     """One of several numbers, which have an order."""
 
     values: tuple[int | float, ...]
@@ -159,7 +158,7 @@ class DiscreteParameter(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CategoricalParameter(Parameter):
+class CategoricalSpec(ParameterSpec):
     """One of several names (or true and false), which have no order."""
 
     values: tuple[str | bool, ...]
@@ -174,16 +173,16 @@ class CategoricalParameter(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParameterSpace:
+class SearchSpace:
     """Parameters, each after its parent."""
 
-    parameters: tuple[Parameter, ...]
-    _by_name: Mapping[str, Parameter] = field(init=False, repr=False, compare=False)
+    parameters: tuple[ParameterSpec, ...]
+    _by_name: Mapping[str, ParameterSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {parameter.name: parameter for parameter in self.parameters})
 
-    def __getitem__(self, name: str) -> Parameter:
+    def __getitem__(self, name: str) -> ParameterSpec:
         return self._by_name[name]
 
     @property
@@ -191,7 +190,7 @@ class ParameterSpace:
         """All names, each after its parent's."""
         return tuple(self._by_name)
 
-    def choose(self, choice: Callable[[Parameter], Value]) -> dict[str, Value]:
+    def choose(self, choice: Callable[[ParameterSpec], Value]) -> dict[str, Value]:
         """One point: `choice` is asked for each parameter whose condition the earlier choices meet."""
         values: dict[str, Value] = {}
         for parameter in self.parameters:
@@ -227,19 +226,6 @@ class ParameterSpace:
         except LookupError:
             return None
 
-    def to_vertex(self) -> list[dict[str, Any]]:
-        """Vertex' `parameters` in JSON form: children nested in their parents."""
-        return [self._vertex(parameter) for parameter in self.parameters if parameter.when is None]
-
-    def _vertex(self, parameter: Parameter) -> dict[str, Any]:
-        children = [
-            {_PARENT_KEY[type(parameter)]: {"values": _texts(child.when.values)}, "parameterSpec": self._vertex(child)}
-            for child in self.parameters
-            if child.when and child.when.parent == parameter.name
-        ]
-        spec = {"parameterId": parameter.name, **_vertex_values(parameter)}
-        return {**spec, "conditionalParameterSpecs": children} if children else spec
-
 
 def _share(value: float, low: float, high: float, scale: ScaleType) -> float:
     if low == high:
@@ -259,49 +245,15 @@ def _value_at(share: float, low: float, high: float, scale: ScaleType) -> float:
     return low + (high - _value_at(1 - share, low, high, ScaleType.UNIT_LOG_SCALE))
 
 
-def _start(parameter: Parameter, params: Mapping[str, Value]) -> Value:
+def _start(parameter: ParameterSpec, params: Mapping[str, Value]) -> Value:
     value = params[parameter.name] if parameter.default_value is None else parameter.default_value
     if not parameter.contains(value):
         raise LookupError(parameter.name)
     return value
 
 
-def _counts(parameter: Parameter, chosen: Mapping[str, Value]) -> bool:
+def _counts(parameter: ParameterSpec, chosen: Mapping[str, Value]) -> bool:
     return parameter.when is None or parameter.when.is_met(chosen)
-
-
-_PARENT_KEY: dict[type[Parameter], str] = {
-    IntegerParameter: "parentIntValues",
-    DiscreteParameter: "parentDiscreteValues",
-    CategoricalParameter: "parentCategoricalValues",
-}
-
-
-def _vertex_values(parameter: Parameter) -> dict[str, Any]:
-    match parameter:
-        case DoubleParameter(min_value=low, max_value=high):
-            return _with_default("doubleValueSpec", {"minValue": low, "maxValue": high}, parameter)
-        case IntegerParameter(min_value=low, max_value=high):
-            # int64 is text in the JSON form of a protocol buffer
-            return _with_default("integerValueSpec", {"minValue": str(low), "maxValue": str(high)}, parameter)
-        case DiscreteParameter(values=numbers):
-            return _with_default("discreteValueSpec", {"values": list(numbers)}, parameter)
-        case CategoricalParameter(values=names):
-            return _with_default("categoricalValueSpec", {"values": _texts(names)}, parameter)
-    raise TypeError(type(parameter))
-
-
-def _with_default(key: str, values: dict[str, Any], parameter: Parameter) -> dict[str, Any]:
-    default = parameter.default_value
-    if default is not None:
-        values["defaultValue"] = str(default) if isinstance(parameter, IntegerParameter) else _texts([default])[0]
-    spec: dict[str, Any] = {key: values}
-    scale = getattr(parameter, "scale_type", None)
-    return spec if scale is None else {**spec, "scaleType": scale.value}
-
-
-def _texts(values: Sequence[Value]) -> list[Any]:
-    return [str(value).lower() if isinstance(value, bool) else value for value in values]
 
 
 def is_number(value: object) -> bool:

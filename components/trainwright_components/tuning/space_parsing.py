@@ -7,19 +7,19 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.tuning.space import (
-    CategoricalParameter,
+    CategoricalSpec,
     Condition,
-    DiscreteParameter,
-    DoubleParameter,
-    IntegerParameter,
-    Parameter,
-    ParameterSpace,
+    DiscreteSpec,
+    DoubleSpec,
+    IntegerSpec,
+    ParameterSpec,
     ScaleType,
+    SearchSpace,
     is_number,
 )
 
 
-def parse_space(space: Mapping[str, Any]) -> ParameterSpace:
+def parse_space(space: Mapping[str, Any]) -> SearchSpace:
     """Read `{"name": {"type": "double", "min_value": 1e-4, "max_value": 0.1, "scale_type": "UNIT_LOG_SCALE"}, ...}`.
 
     Types are double and integer (`min_value`, `max_value`), discrete and categorical (`values`). `default_value` is
@@ -37,10 +37,10 @@ def parse_space(space: Mapping[str, Any]) -> ParameterSpace:
     parameters = {name: _parse_parameter(name, spec) for name, spec in space.items()}
     for parameter in parameters.values():
         _check_condition(parameter, parameters)
-    return ParameterSpace(parameters=tuple(_parents_first(parameters)))
+    return SearchSpace(parameters=tuple(_parents_first(parameters)))
 
 
-def check_names(space: ParameterSpace, defaults: Mapping[str, Any]) -> None:
+def check_names(space: SearchSpace, defaults: Mapping[str, Any]) -> None:
     """Raise `InvalidSetting` for a parameter that a module with the `DEFAULT_PARAMS` `defaults` does not take."""
     for name in space.names:
         if name not in defaults:
@@ -49,7 +49,7 @@ def check_names(space: ParameterSpace, defaults: Mapping[str, Any]) -> None:
             raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module: {hint}")
 
 
-def _parse_parameter(name: str, spec: object) -> Parameter:
+def _parse_parameter(name: str, spec: object) -> ParameterSpec:
     if not isinstance(spec, Mapping):
         raise _invalid(name, f'must be a mapping such as {{"type": "double", ...}}, got {spec!r}')
     kind = spec.get("type")
@@ -69,43 +69,41 @@ def _parse_parameter(name: str, spec: object) -> Parameter:
     return parameter
 
 
-def _double(name: str, spec: Mapping[str, Any]) -> DoubleParameter:
+def _double(name: str, spec: Mapping[str, Any]) -> DoubleSpec:
     low, high = _bounds(name, spec)
-    return DoubleParameter(
+    return DoubleSpec(
         name=name, **_common(name, spec), min_value=low, max_value=high, scale_type=_scale(name, spec, low)
     )
 
 
-def _integer(name: str, spec: Mapping[str, Any]) -> IntegerParameter:
+def _integer(name: str, spec: Mapping[str, Any]) -> IntegerSpec:
     low, high = _bounds(name, spec)
     for key, bound in (("min_value", low), ("max_value", high)):
         if not float(bound).is_integer():
             raise _invalid(name, f"{key} must be a whole number, got {bound!r}")
     scale = _scale(name, spec, low)
-    return IntegerParameter(name=name, **_common(name, spec), min_value=int(low), max_value=int(high), scale_type=scale)
+    return IntegerSpec(name=name, **_common(name, spec), min_value=int(low), max_value=int(high), scale_type=scale)
 
 
-def _discrete(name: str, spec: Mapping[str, Any]) -> DiscreteParameter:
+def _discrete(name: str, spec: Mapping[str, Any]) -> DiscreteSpec:
     values = _values(name, spec)
     for value in values:
         if not is_number(value) or not math.isfinite(value):
             raise _invalid(name, f'discrete values are numbers, got {value!r}: use "type": "categorical" for names')
     ordered = tuple(sorted(values))
-    return DiscreteParameter(
-        name=name, **_common(name, spec), values=ordered, scale_type=_scale(name, spec, ordered[0])
-    )
+    return DiscreteSpec(name=name, **_common(name, spec), values=ordered, scale_type=_scale(name, spec, ordered[0]))
 
 
-def _categorical(name: str, spec: Mapping[str, Any]) -> CategoricalParameter:
+def _categorical(name: str, spec: Mapping[str, Any]) -> CategoricalSpec:
     values = _values(name, spec)
     for value in values:
         if not isinstance(value, str | bool):
             raise _invalid(name, f'categorical values are strings, got {value!r}: use "type": "discrete" for numbers')
-    return CategoricalParameter(name=name, **_common(name, spec), values=values)
+    return CategoricalSpec(name=name, **_common(name, spec), values=values)
 
 
 _RANGE = ("type", "min_value", "max_value", "scale_type", "default_value", "when")
-_KINDS: dict[str, tuple[Callable[[str, Mapping[str, Any]], Parameter], tuple[str, ...]]] = {
+_KINDS: dict[str, tuple[Callable[[str, Mapping[str, Any]], ParameterSpec], tuple[str, ...]]] = {
     "double": (_double, _RANGE),
     "integer": (_integer, _RANGE),
     "discrete": (_discrete, ("type", "values", "scale_type", "default_value", "when")),
@@ -128,21 +126,21 @@ def _condition(name: str, when: object) -> Condition | None:
     return Condition(parent=parent, values=tuple(values))
 
 
-def _check_condition(parameter: Parameter, parameters: Mapping[str, Parameter]) -> None:
+def _check_condition(parameter: ParameterSpec, parameters: Mapping[str, ParameterSpec]) -> None:
     if parameter.when is None:
         return
     parent = parameters.get(parameter.when.parent)
     if parent is None:
         hint = _suggestion(parameter.when.parent, parameters)
         raise _invalid(parameter.name, f'"when" names {parameter.when.parent!r}, which is not in the space{hint}')
-    if isinstance(parent, DoubleParameter):
+    if isinstance(parent, DoubleSpec):
         raise _invalid(parameter.name, f"cannot depend on {parent.name!r}: a parent has values, not a range of doubles")
     for value in parameter.when.values:
         if not parent.contains(value):
             raise _invalid(parameter.name, f'"when" names {value!r}, which is not a value of {parent.name!r}')
 
 
-def _parents_first(parameters: Mapping[str, Parameter]) -> Iterator[Parameter]:
+def _parents_first(parameters: Mapping[str, ParameterSpec]) -> Iterator[ParameterSpec]:
     placed: set[str] = set()
     while len(placed) < len(parameters):
         ready = [

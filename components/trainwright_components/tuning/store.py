@@ -18,6 +18,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
 from trainwright_components.tuning.objective import MEASUREMENTS_FILE, OUTCOME_FILE, STOP_FILE
 from trainwright_components.tuning.study import Study, Trial, TrialState
+from trainwright_components.tuning.vertex_records import FORMAT, read_trial, study_record, trial_record
 
 STUDY_FILE = "study.json"
 _TRIAL_FILE = "trial.json"
@@ -38,11 +39,11 @@ class TrialStore:
     def trials(self) -> list[Trial]:
         """All recorded trials, by id."""
         files = (self.folder / "trials").glob(f"*/{_TRIAL_FILE}")
-        return sorted((Trial.from_record(json.loads(file.read_text())) for file in files), key=lambda trial: trial.id)
+        return sorted((read_trial(json.loads(file.read_text())) for file in files), key=lambda trial: trial.id)
 
     def save_trial(self, trial: Trial) -> None:
         """Record a trial as it is now."""
-        write_whole(self.trial_folder(trial.id) / _TRIAL_FILE, json.dumps(trial.to_record(), indent=1))
+        write_whole(self.trial_folder(trial.id) / _TRIAL_FILE, json.dumps(trial_record(trial), indent=1))
 
     def outcome(self, trial_id: int) -> dict[str, Any] | None:
         """What the trial's process left at its end; None if it has not come that far."""
@@ -66,7 +67,7 @@ class TrialStore:
 
     def save_study(self, study: Study) -> None:
         """Write the record for people and other tools."""
-        write_whole(self.folder / STUDY_FILE, json.dumps(study.to_vertex(), indent=1))
+        write_whole(self.folder / STUDY_FILE, json.dumps(study_record(study), indent=1))
 
     def durations(self) -> tuple[float, dict[int, float]]:
         """Seconds that the study has run, and its unfinished trials by id."""
@@ -84,12 +85,19 @@ class TrialStore:
         """Keep what the folder holds of the same study; clear away another one that has no results.
 
         Raises:
-            InvalidSetting: The folder holds results of another space, goal, module, dataset or training.
+            InvalidSetting: The folder holds results of another space, goal, module, dataset or training, or a newer
+                release wrote it.
         """
         file = self.folder / STUDY_FILE
         if not file.is_file():
             return
-        differences = _differences(study.to_vertex(), json.loads(file.read_text()))
+        found = json.loads(file.read_text())
+        if (written := found["trainwright"].get("format", 1)) > FORMAT:
+            raise InvalidSetting(
+                f"{self.folder} holds a study that a newer release of trainwright wrote (format {written}; this "
+                f"release knows {FORMAT}): go on with that release, or name a new folder"
+            )
+        differences = _differences(study_record(study), found)
         if not differences:
             return
         if any(trial.state is TrialState.SUCCEEDED for trial in self.trials()):
@@ -117,8 +125,11 @@ class TrialStore:
 
 
 def _differences(mine: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    spec_keys = ("metrics", "parameters", "algorithm")
-    different = [key for key in spec_keys if mine["studySpec"][key] != found["studySpec"][key]]
+    different = [key for key in ("metrics", "parameters") if mine["studySpec"][key] != found["studySpec"][key]]
+    if mine["studySpec"]["algorithm"] != found["studySpec"]["algorithm"] or (
+        mine["trainwright"]["algorithm"] != found["trainwright"].get("algorithm", mine["trainwright"]["algorithm"])
+    ):
+        different.append("algorithm")
     if mine["trainwright"]["fingerprint"] != found["trainwright"]["fingerprint"]:
         different.append("module, dataset, params or training settings")
     return different

@@ -1,15 +1,15 @@
-"""What a study is: its goal, its limits, its trials and their measurements, and the record of them in Vertex' shape."""
+"""What a study is: its goal, its limits, its trials and their measurements."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.tuning.space import ParameterSpace, Value
+from trainwright_components.tuning.algorithms import ALGORITHMS, ALIASES, DEFAULT_ALGORITHM
+from trainwright_components.tuning.space import SearchSpace, Value
 
 DEFAULT_METRIC = "val_loss"
 
@@ -21,14 +21,6 @@ class Goal(StrEnum):
     MINIMIZE = "MINIMIZE"
 
 
-class Algorithm(StrEnum):
-    """How the next point is chosen."""
-
-    TPE = "TPE"
-    RANDOM_SEARCH = "RANDOM_SEARCH"
-    GRID_SEARCH = "GRID_SEARCH"
-
-
 class MeasurementSelection(StrEnum):
     """Which of a trial's measurements counts as its result."""
 
@@ -37,7 +29,7 @@ class MeasurementSelection(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Vertex' states; a trial that failed is INFEASIBLE and says why."""
+    """Where a trial is; one that failed is INFEASIBLE and says why."""
 
     ACTIVE = "ACTIVE"
     STOPPING = "STOPPING"
@@ -76,7 +68,7 @@ class TuningSettings:
 
     metric: str = DEFAULT_METRIC
     goal: Goal = Goal.MINIMIZE
-    algorithm: Algorithm = Algorithm.TPE
+    algorithm: str = DEFAULT_ALGORITHM
     max_trial_count: int = 8
     parallel_trial_count: int = 2
     max_failed_trial_count: int = 0
@@ -109,8 +101,10 @@ class TuningSettings:
 
 
 def _checked(name: str, value: Any) -> Any:
+    if name == "algorithm":
+        return _choice(name, value, ALGORITHMS, ALIASES)
     if name in _CHOICES:
-        return _choice(name, value)
+        return _CHOICES[name](_choice(name, value, _CHOICES[name].__members__, _ALIASES))
     if name in _LEAST:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < _LEAST[name]:
             raise InvalidSetting(f"tuning.{name} must be a whole number of at least {_LEAST[name]}, got {value!r}")
@@ -127,13 +121,9 @@ def _checked(name: str, value: Any) -> Any:
 
 _CHOICES: dict[str, type[StrEnum]] = {
     "goal": Goal,
-    "algorithm": Algorithm,
     "measurement_selection": MeasurementSelection,
 }
 _ALIASES = {
-    "ALGORITHM_UNSPECIFIED": "TPE",
-    "RANDOM": "RANDOM_SEARCH",
-    "GRID": "GRID_SEARCH",
     "LAST": "LAST_MEASUREMENT",
     "BEST": "BEST_MEASUREMENT",
 }
@@ -149,13 +139,12 @@ _TYPES: dict[str, type] = {"metric": str, "median_stopping": bool, "start_from_p
 _WORDS: dict[type, str] = {str: "a name", bool: "true or false", Mapping: "a mapping of parameter names"}
 
 
-def _choice(name: str, value: Any) -> StrEnum:
-    kind = _CHOICES[name]
+def _choice(name: str, value: Any, known: Iterable[str], aliases: Mapping[str, str]) -> str:
     text = str(value).upper()
-    try:
-        return kind(_ALIASES.get(text, text))
-    except ValueError as error:
-        raise InvalidSetting(f"tuning.{name} is {value!r}: use one of {', '.join(kind)}") from error
+    chosen = aliases.get(text, text)
+    if chosen not in known:
+        raise InvalidSetting(f"tuning.{name} is {value!r}: use one of {', '.join(known)}")
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,20 +154,6 @@ class Measurement:
     step_count: int
     metrics: Mapping[str, float]
     elapsed_s: float = 0.0
-
-    def to_vertex(self) -> dict[str, Any]:
-        """Vertex' JSON form."""
-        metrics = [{"metricId": name, "value": _json_number(value)} for name, value in self.metrics.items()]
-        return {"stepCount": str(self.step_count), "elapsedDuration": f"{self.elapsed_s:.3f}s", "metrics": metrics}
-
-    @classmethod
-    def from_vertex(cls, record: Mapping[str, Any]) -> Self:
-        """Read Vertex' JSON form."""
-        return cls(
-            step_count=int(record["stepCount"]),
-            elapsed_s=float(record["elapsedDuration"].removesuffix("s")),
-            metrics={metric["metricId"]: float(metric["value"]) for metric in record["metrics"]},
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,51 +190,13 @@ class Trial:
             return None
         return self.final_measurement.metrics.get(metric)
 
-    def to_vertex(self) -> dict[str, Any]:
-        """Vertex' JSON form."""
-        record: dict[str, Any] = {
-            "id": str(self.id),
-            "state": self.state.value,
-            "parameters": [{"parameterId": name, "value": value} for name, value in self.params.items()],
-            "measurements": [measurement.to_vertex() for measurement in self.measurements],
-            "startTime": _timestamp(self.started_at),
-        }
-        if self.final_measurement is not None:
-            record["finalMeasurement"] = self.final_measurement.to_vertex()
-        if self.ended_at is not None:
-            record["endTime"] = _timestamp(self.ended_at)
-        if self.reason:
-            record["infeasibleReason"] = self.reason
-        return record
-
-    def to_record(self) -> dict[str, Any]:
-        """Vertex' JSON form and beside it what Vertex has no word for."""
-        more = {name: getattr(self, name) for name in _BESIDE_VERTEX}
-        return {**self.to_vertex(), "trainwright": {"params": dict(self.params), **more}}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_record` wrote."""
-        final = record.get("finalMeasurement")
-        return cls(
-            id=int(record["id"]),
-            state=TrialState(record["state"]),
-            measurements=tuple(Measurement.from_vertex(measurement) for measurement in record["measurements"]),
-            final_measurement=None if final is None else Measurement.from_vertex(final),
-            reason=record.get("infeasibleReason", ""),
-            **record["trainwright"],
-        )
-
-
-_BESIDE_VERTEX = ("attempt", "user_traceback", "is_stopped_early", "started_at", "ended_at")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A goal over a space, and the trials so far, by id; `fingerprint` stands for what every trial shares."""
 
     settings: TuningSettings
-    space: ParameterSpace
+    space: SearchSpace
     trials: Sequence[Trial] = ()
     fingerprint: str = ""
 
@@ -275,51 +212,3 @@ class Study:
             return None
         pick = max if self.settings.goal is Goal.MAXIMIZE else min
         return pick(rated, key=lambda pair: pair[0])[1]
-
-    def to_vertex(self) -> dict[str, Any]:
-        """The record: Vertex' Study and Trials, and beside them what Vertex has no word for."""
-        settings = self.settings
-        spec: dict[str, Any] = {
-            "metrics": [{"metricId": settings.metric, "goal": settings.goal.value}],
-            "parameters": self.space.to_vertex(),
-            "algorithm": _VERTEX_ALGORITHMS[settings.algorithm],
-            "measurementSelectionType": settings.measurement_selection.value,
-        }
-        if settings.median_stopping:
-            spec["medianAutomatedStoppingSpec"] = {"useElapsedDuration": False}
-        if settings.max_duration_s:
-            spec["studyStoppingConfig"] = {
-                "maximumRuntimeConstraint": {"maxDuration": f"{settings.max_duration_s:.3f}s"}
-            }
-        best = self.best
-        trial_job = {"scheduling": {"timeout": f"{settings.max_trial_duration_s:.3f}s"}}
-        return {
-            "studySpec": spec,
-            **({"trialJobSpec": trial_job} if settings.max_trial_duration_s else {}),
-            "maxTrialCount": settings.max_trial_count,
-            "parallelTrialCount": settings.parallel_trial_count,
-            "maxFailedTrialCount": settings.max_failed_trial_count,
-            "trials": [trial.to_vertex() for trial in self.trials],
-            "trainwright": {
-                "seed": settings.seed,
-                "fingerprint": self.fingerprint,
-                "bestTrialId": None if best is None else str(best.id),
-                "stoppedEarly": [str(trial.id) for trial in self.trials if trial.is_stopped_early],
-                "attempts": {str(trial.id): trial.attempt for trial in self.trials if trial.attempt > 1},
-            },
-        }
-
-
-_VERTEX_ALGORITHMS = {
-    Algorithm.TPE: "ALGORITHM_UNSPECIFIED",
-    Algorithm.RANDOM_SEARCH: "RANDOM_SEARCH",
-    Algorithm.GRID_SEARCH: "GRID_SEARCH",
-}
-
-
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")

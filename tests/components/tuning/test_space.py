@@ -11,7 +11,8 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_components.tuning.space import ScaleType
 from trainwright_components.tuning.space_parsing import parse_space
 from trainwright_components.tuning.study import Study, TuningSettings
-from trainwright_components.tuning.suggesters.optuna import Suggestions
+from trainwright_components.tuning.suggesters.random_search import RandomSearch
+from trainwright_components.tuning.vertex_records import study_record
 
 CONDITIONAL: dict[str, Any] = {
     "momentum": {"type": "double", "min_value": 0.0, "max_value": 0.9, "when": {"optimizer": ["sgd"]}},
@@ -110,7 +111,7 @@ def test_the_starting_point_is_the_modules_own_where_it_lies_in_the_space() -> N
 
 def test_the_study_spec_is_what_vertex_reads() -> None:
     settings = TuningSettings.from_mapping({"metric": "auc", "goal": "maximize", "median_stopping": True})
-    record = Study(settings=settings, space=parse_space(CONDITIONAL)).to_vertex()["studySpec"]
+    record = study_record(Study(settings=settings, space=parse_space(CONDITIONAL)))["studySpec"]
     spec = StudySpec(json_format.ParseDict(record, StudySpec.pb()()))
     assert spec.metrics[0].metric_id == "auc"
     assert spec.metrics[0].goal == StudySpec.MetricSpec.GoalType.MAXIMIZE
@@ -129,8 +130,8 @@ def test_the_study_spec_is_what_vertex_reads() -> None:
 
 def draw(space: dict[str, Any], count: int, **tuning: Any) -> list[dict[str, Any]]:
     settings = TuningSettings.from_mapping({"algorithm": "RANDOM_SEARCH", **tuning})
-    suggestions = Suggestions(parse_space(space), settings)
-    return [suggestions.suggest(trial_id) for trial_id in range(1, count + 1)]
+    suggester = RandomSearch(parse_space(space), settings)
+    return [suggester.suggest(trial_id) for trial_id in range(1, count + 1)]
 
 
 @pytest.mark.parametrize(

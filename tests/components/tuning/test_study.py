@@ -282,3 +282,26 @@ def test_two_controllers_cannot_run_one_study(objectives: Path, tune: RunStudy, 
         with pytest.raises(InvalidSetting, match="another process is running the study"):
             tune("as_told", REAL, max_trial_count=1)
         controller.kill()
+
+
+def test_the_folder_of_a_newer_release_is_refused(tune: RunStudy, tmp_path: Path) -> None:
+    tune("as_told", REAL, max_trial_count=1)
+    file = tmp_path / "study" / "study.json"
+    record = json.loads(file.read_text())
+    record["trainwright"]["format"] += 1
+    file.write_text(json.dumps(record))
+    with pytest.raises(InvalidSetting, match=r"a newer release of trainwright wrote \(format 2; this release knows 1"):
+        tune("as_told", REAL, max_trial_count=2)
+    assert json.loads(file.read_text()) == record
+
+
+def test_a_study_of_the_first_release_goes_on_and_another_algorithm_does_not(tune: RunStudy, tmp_path: Path) -> None:
+    tune("as_told", REAL, max_trial_count=1)
+    file = tmp_path / "study" / "study.json"
+    record = json.loads(file.read_text())
+    for name in ("format", "algorithm"):  # what it did not write
+        del record["trainwright"][name]
+    file.write_text(json.dumps(record))
+    with pytest.raises(InvalidSetting, match="holds the results of a study with other algorithm: go on"):
+        tune("as_told", REAL, max_trial_count=2, algorithm="RANDOM_SEARCH")
+    assert len(tune("as_told", REAL, max_trial_count=2).trials) == 2

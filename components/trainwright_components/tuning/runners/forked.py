@@ -1,43 +1,16 @@
-"""Where trials run: one Protocol, and forks of a process that has its imports done."""
+"""Trials as forks of a process that has its imports done."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trainwright_components.processes.child import WarmChild
 from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.tuning.objective import LOG_FILE
+from trainwright_components.tuning.runners.protocol import RunningTrial, TrialRunner
 from trainwright_components.tuning.space import Value
-
-
-class RunningTrial(Protocol):
-    """A trial that was started."""
-
-    def fileno(self) -> int:
-        """Readable when the trial has ended."""
-        ...
-
-    def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while the trial runs."""
-        ...
-
-    def kill(self) -> None:
-        """End the trial and all its processes at once, whatever it does; `poll` tells when it has ended."""
-        ...
-
-    def close(self) -> None:
-        """End the trial if it still runs."""
-        ...
-
-
-class TrialRunner(Protocol):
-    """Starts trials."""
-
-    def start(self, folder: Path, params: Mapping[str, Value]) -> RunningTrial:
-        """Run the objective with `params`; everything that it has to say goes into `folder`."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

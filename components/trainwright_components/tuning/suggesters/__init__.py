@@ -1,1 +1,1 @@
-"""Where the next trial's parameters come from: one module for each kind of algorithm."""
+"""Where the next trial's parameters come from: one module for each algorithm."""

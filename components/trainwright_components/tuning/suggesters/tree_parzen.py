@@ -10,34 +10,73 @@ trial of each branch is among the better ones.
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from trainwright_components.tuning.space import (
-    CategoricalParameter,
+    CategoricalSpec,
     Condition,
-    Parameter,
-    ParameterSpace,
+    ParameterSpec,
+    SearchSpace,
     Value,
 )
+from trainwright_components.tuning.study import Goal, Trial, TuningSettings
+from trainwright_components.tuning.suggesters.protocol import Suggester
 
 Point = Mapping[str, Value]
 
 # Chosen on seven spaces, four of them with conditions, for studies of some tens of trials.
 CANDIDATES = 32
 BETTER_SHARE, MOST_BETTER = 0.1, 25
+MAX_STARTUP_TRIALS = 5
+MIN_STARTUP_TRIALS = 3
 WIDTH = 0.1  # of a kernel around a single trial, in shares of a parameter's range
 
 
-def first_point(space: ParameterSpace, *, index: int, count: int, seed: int) -> dict[str, Value]:
+class TreeParzen:
+    """Begins with points spread over the space, then goes where trials did well."""
+
+    takes_starting_point: ClassVar[bool] = True
+
+    def __init__(self, space: SearchSpace, settings: TuningSettings, trials: Iterable[Trial] = ()) -> None:
+        self._space = space
+        self._settings = settings
+        self._points: dict[int, tuple[Point, float | None]] = {}
+        for trial in trials:
+            self.learn(trial)
+
+    def suggest(self, trial_id: int) -> dict[str, Value]:
+        """The most promising point; trials that were suggested and have not ended count as ones to keep away from."""
+        point = self._next(trial_id)
+        self._points[trial_id] = point, None
+        return point
+
+    def learn(self, trial: Trial) -> None:
+        """Take in its result; parameters that are not of the space do not count."""
+        own = {name: value for name, value in trial.params.items() if name in self._space.names}
+        self._points[trial.id] = own, trial.value(self._settings.metric)
+
+    def _next(self, trial_id: int) -> dict[str, Value]:
+        settings = self._settings
+        count = max(MIN_STARTUP_TRIALS, min(MAX_STARTUP_TRIALS, settings.max_trial_count // 4))
+        known = [self._points[known_id] for known_id in sorted(self._points) if known_id != trial_id]
+        sign = -1 if settings.goal is Goal.MAXIMIZE else 1
+        rated = sorted(((sign * value, at) for at, (_, value) in enumerate(known) if value is not None))
+        if trial_id <= count or len(rated) < MIN_STARTUP_TRIALS:
+            return first_point(self._space, index=trial_id - 1, count=count, seed=settings.seed)
+        others = [point for point, value in known if value is None]
+        return next_point(self._space, [known[at][0] for _, at in rated], others, seed=(settings.seed, trial_id))
+
+
+def first_point(space: SearchSpace, *, index: int, count: int, seed: int) -> dict[str, Value]:
     """The point at `index`; every `count` of them are spread over the range of each parameter (a Latin hypercube)."""
     turn, place = divmod(index, count)
 
-    def choice(parameter: Parameter) -> Value:
+    def choice(parameter: ParameterSpec) -> Value:
         rng = random.Random(f"{seed}:{turn}:{parameter.name}")  # noqa: S311  repeatable on purpose
         strata = rng.sample(range(count), count)
         shifts = [rng.random() for _ in range(count)]
@@ -47,7 +86,7 @@ def first_point(space: ParameterSpace, *, index: int, count: int, seed: int) -> 
 
 
 def next_point(
-    space: ParameterSpace, ranked: Sequence[Point], others: Sequence[Point], *, seed: Sequence[int]
+    space: SearchSpace, ranked: Sequence[Point], others: Sequence[Point], *, seed: Sequence[int]
 ) -> dict[str, Value]:
     """The most promising of some candidates.
 
@@ -83,9 +122,9 @@ def next_point(
     return candidates[int(np.argmax(scores))]
 
 
-def _groups(space: ParameterSpace) -> dict[Condition | None, list[Parameter]]:
+def _groups(space: SearchSpace) -> dict[Condition | None, list[ParameterSpec]]:
     """Parameters by the condition that they share, each after its parent's."""
-    groups: dict[Condition | None, list[Parameter]] = {}
+    groups: dict[Condition | None, list[ParameterSpec]] = {}
     for parameter in space.parameters:
         groups.setdefault(parameter.when, []).append(parameter)
     return groups
@@ -100,11 +139,11 @@ def _leading(rated: Sequence[Point], conditions: Sequence[Condition]) -> set[int
     return leading
 
 
-def _counted(parameters: Sequence[Parameter], point: Point) -> bool:
+def _counted(parameters: Sequence[ParameterSpec], point: Point) -> bool:
     return all(parameter.name in point for parameter in parameters)
 
 
-def _shares(parameters: Sequence[Parameter], point: Point) -> list[float]:
+def _shares(parameters: Sequence[ParameterSpec], point: Point) -> list[float]:
     return [parameter.share(point[parameter.name]) for parameter in parameters]
 
 
@@ -116,7 +155,7 @@ class _Density:
         trials: Shares of the parameters' ranges, one row for each trial.
     """
 
-    parameters: Sequence[Parameter]
+    parameters: Sequence[ParameterSpec]
     trials: Sequence[Sequence[float]]
 
     @property
@@ -139,7 +178,7 @@ class _Density:
             return flat
         row = []
         for parameter, share, center in zip(self.parameters, flat, self.trials[kernel], strict=True):
-            if isinstance(parameter, CategoricalParameter):
+            if isinstance(parameter, CategoricalSpec):
                 row.append(share if rng.random() < self._other_name else center)
                 continue
             normal = NormalDist(center, self._width)
@@ -154,7 +193,7 @@ class _Density:
         centers = np.reshape(np.array(self.trials, float), (len(self.trials), len(self.parameters)))
         for column, parameter in enumerate(self.parameters):
             distances = shares[:, column, None] - centers[None, :, column]
-            if isinstance(parameter, CategoricalParameter):
+            if isinstance(parameter, CategoricalSpec):
                 other = self._other_name / len(parameter.values)
                 kernels[:, :-1] += np.log(other + (1 - self._other_name) * (np.abs(distances) < 1e-9))
                 kernels[:, -1] -= math.log(len(parameter.values))
@@ -166,3 +205,7 @@ class _Density:
             )
         largest = kernels.max(axis=1, keepdims=True)
         return largest[:, 0] + np.log(np.exp(kernels - largest).mean(axis=1))
+
+
+if TYPE_CHECKING:
+    _: type[Suggester] = TreeParzen

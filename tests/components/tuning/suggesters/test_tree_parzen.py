@@ -10,8 +10,8 @@ import pytest
 from trainwright_components.tuning.space import ScaleType
 from trainwright_components.tuning.space_parsing import parse_space
 from trainwright_components.tuning.study import Measurement, Trial, TrialState, TuningSettings
-from trainwright_components.tuning.suggesters.optuna import Suggestions
-from trainwright_components.tuning.suggesters.tree_parzen import first_point
+from trainwright_components.tuning.suggesters.protocol import make_suggester
+from trainwright_components.tuning.suggesters.tree_parzen import TreeParzen, first_point
 
 Point = Mapping[str, Any]
 
@@ -75,16 +75,18 @@ def settings_of(algorithm: str = "TPE", seed: int = 0, count: int = 30) -> Tunin
 
 def run(space: dict[str, Any], loss: Callable[[Point], float], *, parallel: int = 1, **settings: Any) -> list[Trial]:
     """Trials of which so many always run at the same time, the first of them ending first."""
-    suggestions = Suggestions(parse_space(space), settings_of(**settings))
+    suggester = make_suggester(parse_space(space), settings_of(**settings))
     running: list[tuple[int, Point]] = []
     trials: list[Trial] = []
     for trial_id in range(1, 31 + parallel - 1):
         if trial_id <= 30:
-            running.append((trial_id, suggestions.suggest(trial_id)))
+            params = suggester.suggest(trial_id)
+            assert params is not None
+            running.append((trial_id, params))
         if len(running) == parallel or trial_id > 30:
             ended, point = running.pop(0)
             trials.append(finished(ended, point, loss(point)))
-            suggestions.learn(trials[-1])
+            suggester.learn(trials[-1])
     return trials
 
 
@@ -108,7 +110,7 @@ def test_tpe_comes_closer_than_chance(
 def test_a_rebuilt_study_goes_on_as_if_it_had_not_been_interrupted() -> None:
     whole = run(OPTIMIZERS, optimizer_loss, seed=4)
     for known in (0, 5, 12, 29):
-        rebuilt = Suggestions(parse_space(OPTIMIZERS), settings_of(seed=4), whole[:known])
+        rebuilt = TreeParzen(parse_space(OPTIMIZERS), settings_of(seed=4), whole[:known])
         assert rebuilt.suggest(known + 1) == whole[known].params
 
 
@@ -118,11 +120,11 @@ def test_points_of_trials_that_run_or_failed_are_avoided() -> None:
         finished(n, {"x": x}, (x - 0.4) ** 2) for n, x in enumerate((0.1, 0.4, 0.6, 0.9, 0.2, 0.7, 0.5), start=1)
     ]
     failed = [finished(n, {"x": 0.4}, None) for n in range(8, 20)]
-    alone = [Suggestions(parse_space(space), settings, results).suggest(n)["x"] for n in range(20, 50)]
-    beside = [Suggestions(parse_space(space), settings, [*results, *failed]).suggest(n)["x"] for n in range(20, 50)]
+    alone = [TreeParzen(parse_space(space), settings, results).suggest(n)["x"] for n in range(20, 50)]
+    beside = [TreeParzen(parse_space(space), settings, [*results, *failed]).suggest(n)["x"] for n in range(20, 50)]
     assert fmean(abs(float(x) - 0.4) for x in beside) > 2 * fmean(abs(float(x) - 0.4) for x in alone)
-    suggestions = Suggestions(parse_space(space), settings, results)
-    running = [suggestions.suggest(n)["x"] for n in range(20, 50)]
+    suggester = TreeParzen(parse_space(space), settings, results)
+    running = [suggester.suggest(n)["x"] for n in range(20, 50)]
     assert fmean(abs(float(x) - 0.4) for x in running) > 2 * fmean(abs(float(x) - 0.4) for x in alone)
 
 
