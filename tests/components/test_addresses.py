@@ -10,8 +10,8 @@ from trainwright_components.deploy_serving.deploy import deploy_model
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import check_local, whole_folder, write_whole
 from trainwright_components.hyperparameter_tune.tune import tune_model
+from trainwright_components.model_server.core.model_config import read_model_configs
 from trainwright_components.model_server.flags import Flags
-from trainwright_components.model_server.model_config import served_models
 from trainwright_components.model_server.server import configuration_of
 from trainwright_components.model_server.status import StatusError
 from trainwright_components.prepare_data.prepare import prepare_data
@@ -73,4 +73,4 @@ def test_paths_are_no_addresses(path: str | Path) -> None:
 
 def test_the_model_server_does_not_look_for_an_address_in_its_working_folder() -> None:
     with pytest.raises(StatusError, match=f"{ADDRESS} of model m is a URI"):
-        served_models(configuration_of(Flags(model_name="m", model_base_path=ADDRESS)))
+        read_model_configs(configuration_of(Flags(model_name="m", model_base_path=ADDRESS)))

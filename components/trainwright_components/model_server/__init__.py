@@ -1,13 +1,10 @@
 """A model server that speaks TensorFlow Serving's REST and gRPC, and keeps its concepts as modules.
 
-A `Source` polls base paths and says which versions a `VersionPolicy` aspires to; the `Manager` loads them through a
-`Loader`, in the order of a `TransitionPolicy`, and lends each request a handle to a `Servable`. `ServerCore` puts a
-configuration into effect and resolves requests, which a `Predictor` answers. These lie in this folder,
-with `main`, the process.
-
-`methods` are what can be asked, as messages; `rest` and `grpc_api` the two faces that carry them. `models` are what a
-version computes with, `batching` puts requests together around it. `metrics` is what operators read, `request_log`
-what a model was asked.
+From the process down: `main` and `server` put it together. `rest` and `grpc_api` are the two adapters that carry what
+is asked; `http` is the protocol under `rest`, and knows nothing of models. A `core` puts a configuration into effect and
+resolves requests, which its `Predictor` answers by `methods`, what can be asked as messages. The `manager` polls base
+paths and brings the versions aspired to into service, which `models` load and compute, with `batching` around them.
+Under all lie the contracts of a `servable` and its loader, statuses, metrics and flags.
 
 `operation` is around the process: keep it alive outside of any run, start, stop and describe it, ask it. Nothing there
 imports TensorFlow.

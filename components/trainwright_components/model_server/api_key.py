@@ -2,16 +2,13 @@
 
 import hmac
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from trainwright_components.model_server.status import invalid_argument
 
 ENVIRONMENT_VARIABLE = "TRAINWRIGHT_API_KEY"
-REFUSAL = "This server needs an API key: send Authorization: Bearer KEY or X-API-Key: KEY"
+REJECTION = "This server needs an API key: send Authorization: Bearer KEY or X-API-Key: KEY"
 _BEARER = b"bearer "
 
 
@@ -54,26 +51,3 @@ def read_api_key(flag: str, file: str, environment: Mapping[str, str] = os.envir
     if not key or not key.isascii() or not key.isprintable() or key != key.strip():
         raise invalid_argument("an API key must be printable ASCII without spaces around it")
     return ApiKey(key)
-
-
-class ApiKeyInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # untyped
-    """Refuses calls without the key; health checks need none."""
-
-    def __init__(self, key: ApiKey) -> None:
-        self._key = key
-        self._refusal = grpc.unary_unary_rpc_method_handler(_refuse)
-
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
-        """See `grpc.ServerInterceptor`."""
-        if details.method.startswith("/grpc.health.v1."):
-            return continuation(details)
-        headers = ((name.encode(), _bytes(value)) for name, value in details.invocation_metadata)
-        return continuation(details) if self._key.is_in(headers) else self._refusal
-
-
-def _refuse(_request: Any, context: Any) -> None:
-    context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSAL)
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode()

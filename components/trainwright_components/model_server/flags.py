@@ -1,4 +1,4 @@
-"""The flags of `trainwright-model-server`: all of TensorFlow Serving's, `--name=value`, and a few of our own."""
+"""The command line of `trainwright-model-server`: flags (all of TensorFlow Serving's and a few of ours), exit codes."""
 
 import difflib
 import logging
@@ -10,6 +10,10 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting
 
 logger = logging.getLogger(__name__)
+
+EXIT_USAGE = 2
+EXIT_START_FAILED = 255  # TensorFlow Serving leaves with -1
+EXIT_PORT_TAKEN = 98  # EADDRINUSE; the supervisor takes another port
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_THREADS = 4 * (os.cpu_count() or 1)

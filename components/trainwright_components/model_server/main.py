@@ -11,7 +11,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
+from trainwright_components.model_server.flags import (
+    EXIT_PORT_TAKEN,
+    EXIT_START_FAILED,
+    EXIT_USAGE,
+    Flags,
+    describe_unknown,
+    parse_flags,
+    usage,
+)
 from trainwright_components.model_server.models.memory import prepare_memory
 from trainwright_components.model_server.operation.workers import Workers
 
@@ -20,10 +28,6 @@ if TYPE_CHECKING:
     from trainwright_components.model_server.status import StatusError
 
 logger = logging.getLogger(__name__)
-
-EXIT_USAGE = 2
-EXIT_START_FAILED = 255  # TensorFlow Serving leaves with -1
-EXIT_PORT_TAKEN = 98  # EADDRINUSE; the supervisor takes another port
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,9 @@
-"""What is served: a servable's identity, its states, and the contract of its content."""
+"""What is served: a servable's identity, its states, and the contracts of its content and of what loads it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol
 
 from trainwright_components.model_server.status import Code
@@ -85,3 +86,14 @@ class Servable(Protocol):
 
     def close(self) -> None:
         """Give the memory back; no run is under way and none follows."""
+
+
+class Loader(Protocol):
+    """Make a servable, ready for its first request."""
+
+    def load(self, servable_id: ServableId, path: Path) -> Servable:
+        """Load what is in `path`.
+
+        Raises:
+            StatusError: It cannot be loaded, or a warm-up record fails.
+        """

@@ -12,26 +12,26 @@ import tensorflow as tf
 
 from trainwright_components.model_server.api_key import read_api_key
 from trainwright_components.model_server.batching.setup import Batching
-from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.core.model_config import read_config_file, single_model_config
+from trainwright_components.model_server.core.predictor import Predictor
+from trainwright_components.model_server.core.request_log import RequestLog
+from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.flags import DEFAULT_THREADS, Flags
 from trainwright_components.model_server.grpc_api.server import GrpcServer, GrpcSettings
 from trainwright_components.model_server.http.connections import ConnectionLimits, connections_that_files_allow
 from trainwright_components.model_server.http.server import serve_http
-from trainwright_components.model_server.http.tls import read_ssl_context
-from trainwright_components.model_server.loader import SavedModelLoader
-from trainwright_components.model_server.manager import DEFAULT_LOAD_THREADS, Manager
-from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.manager.manager import DEFAULT_LOAD_THREADS, Manager
+from trainwright_components.model_server.manager.transition_policy import AvailabilityPreserving, ResourcePreserving
 from trainwright_components.model_server.metrics import ServingMetrics
-from trainwright_components.model_server.model_config import read_config_file, single_model_config
+from trainwright_components.model_server.models.loader import SavedModelLoader
 from trainwright_components.model_server.models.memory import give_back_memory
 from trainwright_components.model_server.models.op_libraries import load_op_libraries
-from trainwright_components.model_server.request_log import RequestLog
 from trainwright_components.model_server.rest.api import RestApi
 from trainwright_components.model_server.rest.operator_pages import metrics_pages, operator_pages
+from trainwright_components.model_server.rest.tls import read_ssl_context
 from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import StatusError
 from trainwright_components.model_server.text_protos import MonitoringConfig, read_text_proto
-from trainwright_components.model_server.transition_policy import AvailabilityPreserving, ResourcePreserving
 
 logger = logging.getLogger(__name__)
 

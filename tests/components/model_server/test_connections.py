@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ import pytest
 
 from trainwright_components.model_server.http.connections import ConnectionLimits
 from trainwright_components.model_server.http.request import Request
+from trainwright_components.model_server.http.response import Response
 from trainwright_components.model_server.http.server import serve_http
-from trainwright_components.model_server.rest.operator_pages import Page
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HUGE_ANSWER, LARGE_ANSWER = b"x" * (32 << 20), b"y" * (1 << 20)
@@ -34,30 +34,30 @@ class Echo:
         self.is_asked = threading.Event()
         self.held = 0
 
-    def refusal(self, request: Request) -> Page | None:
+    def reject(self, request: Request) -> Response | None:
         if request.target == "/never":
-            return Page(status=404, content=b"no")
+            return Response(status=404, content=b"no")
         return None
 
-    def hold(self, size: int, so_far: int) -> Page | None:
+    def reserve(self, size: int, so_far: int) -> Response | None:
         self.held += size
-        return Page(status=400, content=b"too much", is_last=True) if so_far > 1_000_000 else None
+        return Response(status=400, content=b"too much", closes_connection=True) if so_far > 1_000_000 else None
 
     def release(self, size: int) -> None:
         self.held -= size
 
-    def answer_now(self, request: Request) -> Page | None:
+    def respond(self, request: Request) -> Response | Awaitable[Response]:
         if request.target == "/slow":
-            return None
+            return self._respond_late(request)
         if request.target == "/headers":
-            return Page(status=200, content=b" ".join(name for name, _ in request.headers))
+            return Response(status=200, content=b" ".join(name for name, _ in request.headers))
         large = {"/huge": HUGE_ANSWER, "/large": LARGE_ANSWER}.get(request.target)
-        return Page(status=200, content=large or request.body + b"ok")
+        return Response(status=200, content=large or request.body + b"ok")
 
-    async def answer(self, request: Request) -> Page:
+    async def _respond_late(self, request: Request) -> Response:
         self.is_asked.set()
         await asyncio.to_thread(self.may_answer.wait, 60)
-        return Page(status=200, content=request.body + b"late")
+        return Response(status=200, content=request.body + b"late")
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_a_body_that_waits_to_be_asked_for_is(listen: Callable[..., int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("request_", "is_last"),
+    ("request_", "closes_connection"),
     [
         (b"GET / HTTP/1.0\r\n\r\n", True),
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", False),
@@ -283,12 +283,12 @@ def test_a_body_that_waits_to_be_asked_for_is(listen: Callable[..., int]) -> Non
     ],
 )
 def test_a_connection_lasts_as_long_as_its_client_says(
-    listen: Callable[..., int], request_: bytes, is_last: bool
+    listen: Callable[..., int], request_: bytes, closes_connection: bool
 ) -> None:
     with connect(listen(PATIENT)) as client:
         client.sendall(request_)
         assert read_answer(client) == (200, b"ok")
-        if is_last:
+        if closes_connection:
             assert client.recv(1) == b""
         else:
             ask(client)

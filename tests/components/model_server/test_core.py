@@ -8,8 +8,8 @@ import pytest
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.manager import Manager
+from trainwright_components.model_server.core.server_core import ServerCore
+from trainwright_components.model_server.manager.manager import Manager
 from trainwright_components.model_server.servable import ServableId, State
 from trainwright_components.model_server.status import Code, StatusError
 

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.model_server.core.model_config import (
+    read_config_file,
+    read_model_configs,
+    single_model_config,
+)
 from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
-from trainwright_components.model_server.model_config import read_config_file, served_models, single_model_config
+from trainwright_components.model_server.manager.version_policy import All, Latest, Specific
 from trainwright_components.model_server.status import Code, StatusError
-from trainwright_components.model_server.version_policy import All, Latest, Specific
 
 
 def test_flags_are_read_as_tensorflow_serving_writes_them() -> None:
@@ -184,7 +188,7 @@ model_config_list {
 def test_a_config_file_names_models_policies_and_labels(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text(CONFIG)
-    models = {model.source.name: model for model in served_models(read_config_file(file))}
+    models = {model.source.name: model for model in read_model_configs(read_config_file(file))}
     assert [models[name].source.policy for name in "abcd"] == [
         Latest(1),
         Latest(3),
@@ -196,7 +200,7 @@ def test_a_config_file_names_models_policies_and_labels(tmp_path: Path) -> None:
 
 
 def test_flags_for_one_model_make_the_same_configuration() -> None:
-    (model,) = served_models(single_model_config("m", "/base"))
+    (model,) = read_model_configs(single_model_config("m", "/base"))
     assert (model.source.name, model.source.base_path) == ("m", Path("/base"))
 
 
@@ -225,7 +229,7 @@ def test_a_configuration_that_cannot_be_used_is_refused(tmp_path: Path, entry: s
     file = tmp_path / "models.config"
     file.write_text(f"model_config_list {{ config {{ {entry} }} }}")
     with pytest.raises(StatusError, match=message):
-        served_models(read_config_file(file))
+        read_model_configs(read_config_file(file))
 
 
 def test_a_config_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

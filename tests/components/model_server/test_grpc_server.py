@@ -16,10 +16,10 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.core.predictor import Predictor
+from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.grpc_api.server import GrpcServer, GrpcSettings, read_channel_arguments
-from trainwright_components.model_server.manager import Manager
-from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.manager.manager import Manager
 from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.operation.process import choose_port
 from trainwright_components.model_server.servable import ServableId

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from trainwright_components.model_server.harness import HarnessState, LoaderHarness
-from trainwright_components.model_server.manager import MAX_ENDED_VERSIONS, Manager
+from trainwright_components.model_server.manager.harness import HarnessState, LoaderHarness
+from trainwright_components.model_server.manager.manager import MAX_ENDED_VERSIONS, Manager
+from trainwright_components.model_server.manager.transition_policy import ResourcePreserving
 from trainwright_components.model_server.servable import ServableId, State
 from trainwright_components.model_server.status import Code, StatusError
-from trainwright_components.model_server.transition_policy import ResourcePreserving
 
 ROOT = Path("/versions")
 

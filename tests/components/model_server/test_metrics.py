@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainwright_components.model_server.loader import SavedModelLoader
 from trainwright_components.model_server.metrics import Counter, Histogram, ServingMetrics, exponential_limits
+from trainwright_components.model_server.models.loader import SavedModelLoader
 from trainwright_components.model_server.servable import ServableId
 from trainwright_components.model_server.status import StatusError
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from trainwright_components.model_server.api_key import read_api_key
-from trainwright_components.model_server.http.tls import read_ssl_context
+from trainwright_components.model_server.rest.tls import read_ssl_context
 from trainwright_components.model_server.status import StatusError
 
 KEY = "a key of words"

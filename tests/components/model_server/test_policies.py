@@ -5,36 +5,39 @@ from pathlib import Path
 
 import pytest
 
-from trainwright_components.model_server.source import FileSystemSource, MonitoredModel, find_versions
-from trainwright_components.model_server.transition_policy import (
+from trainwright_components.model_server.manager.source import FileSystemSource, MonitoredModel, find_versions
+from trainwright_components.model_server.manager.transition_policy import (
     Action,
     AvailabilityPreserving,
-    Phase,
     ResourcePreserving,
+    VersionPhase,
     VersionView,
 )
-from trainwright_components.model_server.version_policy import All, Latest, Specific
+from trainwright_components.model_server.manager.version_policy import All, Latest, Specific
 
 
-def views(*versions: tuple[int, bool, Phase]) -> list[VersionView]:
+def views(*versions: tuple[int, bool, VersionPhase]) -> list[VersionView]:
     return [VersionView(version=number, is_aspired=aspired, phase=phase) for number, aspired, phase in versions]
 
 
 @pytest.mark.parametrize(
     ("versions", "action"),
     [
-        ([(1, True, Phase.NEW), (2, True, Phase.NEW)], (Action.LOAD, 2)),
-        ([(1, False, Phase.READY), (2, True, Phase.NEW)], (Action.LOAD, 2)),
-        ([(1, False, Phase.READY), (2, True, Phase.LOADING)], None),
-        ([(1, False, Phase.READY), (2, True, Phase.READY)], (Action.UNLOAD, 1)),
-        ([(1, False, Phase.READY), (2, True, Phase.ENDED)], None),
-        ([(1, False, Phase.READY), (2, False, Phase.READY), (3, True, Phase.LOADING)], (Action.UNLOAD, 1)),
-        ([(1, False, Phase.READY)], (Action.UNLOAD, 1)),
+        ([(1, True, VersionPhase.NEW), (2, True, VersionPhase.NEW)], (Action.LOAD, 2)),
+        ([(1, False, VersionPhase.READY), (2, True, VersionPhase.NEW)], (Action.LOAD, 2)),
+        ([(1, False, VersionPhase.READY), (2, True, VersionPhase.LOADING)], None),
+        ([(1, False, VersionPhase.READY), (2, True, VersionPhase.READY)], (Action.UNLOAD, 1)),
+        ([(1, False, VersionPhase.READY), (2, True, VersionPhase.ENDED)], None),
+        (
+            [(1, False, VersionPhase.READY), (2, False, VersionPhase.READY), (3, True, VersionPhase.LOADING)],
+            (Action.UNLOAD, 1),
+        ),
+        ([(1, False, VersionPhase.READY)], (Action.UNLOAD, 1)),
         ([], None),
     ],
 )
 def test_availability_preserving_keeps_one_version_answering(
-    versions: list[tuple[int, bool, Phase]], action: tuple[Action, int] | None
+    versions: list[tuple[int, bool, VersionPhase]], action: tuple[Action, int] | None
 ) -> None:
     assert AvailabilityPreserving().next_action(views(*versions)) == action
 
@@ -42,13 +45,13 @@ def test_availability_preserving_keeps_one_version_answering(
 @pytest.mark.parametrize(
     ("versions", "action"),
     [
-        ([(1, False, Phase.READY), (2, True, Phase.NEW)], (Action.UNLOAD, 1)),
-        ([(1, False, Phase.ENDING), (2, True, Phase.NEW)], None),
-        ([(1, False, Phase.ENDED), (2, True, Phase.NEW)], (Action.LOAD, 2)),
+        ([(1, False, VersionPhase.READY), (2, True, VersionPhase.NEW)], (Action.UNLOAD, 1)),
+        ([(1, False, VersionPhase.ENDING), (2, True, VersionPhase.NEW)], None),
+        ([(1, False, VersionPhase.ENDED), (2, True, VersionPhase.NEW)], (Action.LOAD, 2)),
     ],
 )
 def test_resource_preserving_never_holds_two_versions(
-    versions: list[tuple[int, bool, Phase]], action: tuple[Action, int] | None
+    versions: list[tuple[int, bool, VersionPhase]], action: tuple[Action, int] | None
 ) -> None:
     assert ResourcePreserving().next_action(views(*versions)) == action
 

@@ -10,14 +10,14 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from trainwright_components.model_server import request_log as request_log_module
-from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.loader import SavedModelLoader
-from trainwright_components.model_server.manager import Manager
-from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.core import request_log as request_log_module
+from trainwright_components.model_server.core.predictor import Predictor
+from trainwright_components.model_server.core.request_log import RequestLog
+from trainwright_components.model_server.core.server_core import ServerCore
+from trainwright_components.model_server.manager.manager import Manager
 from trainwright_components.model_server.metrics import ServingMetrics
+from trainwright_components.model_server.models.loader import SavedModelLoader
 from trainwright_components.model_server.models.warmup import WARMUP_FILE, replay_warmup
-from trainwright_components.model_server.request_log import RequestLog
 from trainwright_components.model_server.rest.api import RestApi
 from trainwright_components.model_server.servable import ServableId
 from trainwright_components.model_server.status import StatusError

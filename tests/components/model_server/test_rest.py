@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainwright_components.model_server.core.predictor import Predictor
 from trainwright_components.model_server.http.request import Request
-from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.http.response import Response
 from trainwright_components.model_server.rest.api import RestApi
 from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import Code, StatusError
@@ -96,17 +97,22 @@ class SlowCore:
         yield
 
 
+async def awaited(response: Response | Awaitable[Response]) -> Response:
+    assert not isinstance(response, Response), "it took no time"
+    return await response
+
+
 def test_a_request_that_takes_too_long_is_answered_and_told_so() -> None:
     core = SlowCore()
     api = RestApi(Predictor(core))  # type: ignore[arg-type]  # a double
     transport = RestTransport(api, timeout_ms=20, threads=1, is_cors_enabled=True)
     request = Request(method="POST", target="/v1/models/slow:predict", headers=[], body=b'{"instances": [1]}')
-    page = asyncio.run(transport.answer(request))
+    response = asyncio.run(awaited(transport.respond(request)))
     core.is_over.set()
     transport.close()
-    assert page.status == 504
-    assert json.loads(page.content) == {"error": "Timed out waiting for notification"}
-    assert page.media_type == b"application/json"
+    assert response.status == 504
+    assert json.loads(response.content) == {"error": "Timed out waiting for notification"}
+    assert response.media_type == b"application/json"
     assert b"Access-Control-Allow-Origin: *\r\n" in transport.headers
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
-from trainwright_components.model_server.main import EXIT_PORT_TAKEN
+from trainwright_components.model_server.flags import EXIT_PORT_TAKEN
 from trainwright_components.model_server.operation.client import predict, version_states
 from trainwright_components.model_server.operation.control import (
     add_model,

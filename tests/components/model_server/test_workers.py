@@ -13,8 +13,7 @@ import pytest
 from tensorflow_serving.apis import model_management_pb2
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.flags import parse_flags
-from trainwright_components.model_server.main import EXIT_PORT_TAKEN
+from trainwright_components.model_server.flags import EXIT_PORT_TAKEN, parse_flags
 from trainwright_components.model_server.operation.process import server_command, server_environment
 
 

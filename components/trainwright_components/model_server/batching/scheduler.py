@@ -18,7 +18,7 @@ from trainwright_components.model_server.status import Code, StatusError, invali
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class BatchTask:
     """One request, or a part of one, of `size` rows; `done` gets its outputs."""
 
     inputs: Tensors
@@ -30,10 +30,10 @@ class Task:
 
 class _Batch:
     def __init__(self) -> None:
-        self.tasks: list[Task] = []
+        self.tasks: list[BatchTask] = []
         self.size = 0
 
-    def add(self, task: Task) -> None:
+    def add(self, task: BatchTask) -> None:
         self.tasks.append(task)
         self.size += task.size
 
@@ -42,7 +42,10 @@ class BatchQueue:
     """Requests that may be computed together; made by `BatchScheduler.add_queue`."""
 
     def __init__(
-        self, parameters: BatchingParameters, compute: Callable[[Sequence[Task]], None], changed: threading.Condition
+        self,
+        parameters: BatchingParameters,
+        compute: Callable[[Sequence[BatchTask]], None],
+        changed: threading.Condition,
     ) -> None:
         self.parameters = parameters
         self.compute = compute
@@ -51,7 +54,7 @@ class BatchQueue:
         self._changed = changed
         self._batches: deque[_Batch] = deque([_Batch()])
 
-    def submit(self, tasks: Sequence[Task]) -> None:
+    def submit(self, tasks: Sequence[BatchTask]) -> None:
         """Queue one request, in as many tasks as `part_sizes` said.
 
         Raises:
@@ -78,7 +81,7 @@ class BatchQueue:
         sizes = [first, *[limit] * (rest // limit), rest % limit]
         return [part for part in sizes if part] or [0]
 
-    def take(self, now: float) -> Sequence[Task] | None:
+    def take(self, now: float) -> Sequence[BatchTask] | None:
         """The oldest batch, if it should be computed now."""
         due = self.due_at()
         if due is None or due > now:
@@ -108,7 +111,7 @@ class BatchQueue:
             raise StatusError(Code.UNAVAILABLE, "The batch scheduling queue is closed")
         if size > parameters.max_batch_size:
             raise invalid_argument(
-                f"Task size {size} is larger than maximum input batch size {parameters.max_batch_size}"
+                f"BatchTask size {size} is larger than maximum input batch size {parameters.max_batch_size}"
             )
         if parameters.splits_large_batches:
             limit = parameters.execution_size
@@ -146,7 +149,7 @@ class BatchScheduler:
         for thread in self._threads:
             thread.start()
 
-    def add_queue(self, parameters: BatchingParameters, compute: Callable[[Sequence[Task]], None]) -> BatchQueue:
+    def add_queue(self, parameters: BatchingParameters, compute: Callable[[Sequence[BatchTask]], None]) -> BatchQueue:
         """A queue whose batches are given to `compute`, which must answer every task and raise nothing."""
         queue = BatchQueue(parameters, compute, self._changed)
         with self._changed:
@@ -180,7 +183,7 @@ class BatchScheduler:
                 if queue.is_closed:
                     self._emptied.notify_all()
 
-    def _next(self) -> tuple[BatchQueue, Sequence[Task]] | None:
+    def _next(self) -> tuple[BatchQueue, Sequence[BatchTask]] | None:
         with self._changed:
             while not self._is_closing:
                 now = time.monotonic()

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainwright_components.model_server.batching.parameters import BatchingParameters
-from trainwright_components.model_server.batching.scheduler import BatchQueue, BatchScheduler, Task
+from trainwright_components.model_server.batching.scheduler import BatchQueue, BatchScheduler, BatchTask
 from trainwright_components.model_server.batching.tensors import batch_size, joined, split
 from trainwright_components.model_server.request_context import computing, current_request
 from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
@@ -96,7 +96,7 @@ class BatchedServable:
         tasks, start = [], 0
         for rows in queue.part_sizes(size):
             part = inputs if rows == size else {k: value[start : start + rows] for k, value in inputs.items()}
-            tasks.append(Task(inputs=part, size=rows, deadline=deadline))
+            tasks.append(BatchTask(inputs=part, size=rows, deadline=deadline))
             start += rows
         queue.submit(tasks)
         answers = [task.done.result() for task in tasks]
@@ -112,7 +112,7 @@ class BatchedServable:
                 )
             return self._queues[outputs]
 
-    def _compute(self, outputs: tuple[OutputOf, ...], tasks: Sequence[Task]) -> None:
+    def _compute(self, outputs: tuple[OutputOf, ...], tasks: Sequence[BatchTask]) -> None:
         try:
             answers = self._answers(outputs, tasks)
         except StatusError as error:
@@ -124,7 +124,7 @@ class BatchedServable:
             for task, answer in zip(tasks, answers, strict=True):
                 task.done.set_result(answer)
 
-    def _answers(self, outputs: tuple[OutputOf, ...], tasks: Sequence[Task]) -> list[list[Any]]:
+    def _answers(self, outputs: tuple[OutputOf, ...], tasks: Sequence[BatchTask]) -> list[list[Any]]:
         now = time.monotonic()
         for task in tasks:
             self._on_queued(now - task.enqueued_at)
@@ -185,13 +185,13 @@ def _say_why_not_batched(name: str, signature: Any) -> bool:
     return bool(reason)
 
 
-def _latest_deadline(tasks: Sequence[Task]) -> float | None:
+def _latest_deadline(tasks: Sequence[BatchTask]) -> float | None:
     """Until when the run is of use to any of the tasks; None if one of them may wait for ever."""
     deadlines = [task.deadline for task in tasks if task.deadline is not None]
     return max(deadlines) if len(deadlines) == len(tasks) else None
 
 
-def _fail(tasks: Sequence[Task], error: StatusError) -> None:
+def _fail(tasks: Sequence[BatchTask], error: StatusError) -> None:
     for task in tasks:
         task.done.set_exception(StatusError(error.code, error.message))
 

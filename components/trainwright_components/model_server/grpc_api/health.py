@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.core.server_core import ServerCore
 
 # The first three are TensorFlow Serving's; probes of other tools ask for full names.
 SERVICES = (

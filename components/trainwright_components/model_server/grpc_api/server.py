@@ -8,10 +8,11 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from trainwright_components.model_server.api_key import ApiKey, ApiKeyInterceptor
+from trainwright_components.model_server.api_key import ApiKey
+from trainwright_components.model_server.core.predictor import Predictor
 from trainwright_components.model_server.grpc_api.health import Health
+from trainwright_components.model_server.grpc_api.interceptor import ApiKeyInterceptor
 from trainwright_components.model_server.grpc_api.service import ModelService, PredictionService
-from trainwright_components.model_server.methods.predictor import Predictor
 from trainwright_components.model_server.status import invalid_argument
 from trainwright_components.model_server.text_protos import SSLConfig, read_text_proto
 

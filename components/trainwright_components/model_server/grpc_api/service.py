@@ -18,9 +18,9 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.methods.metadata import get_model_metadata, get_model_status
-from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.core.metadata import get_model_metadata, get_model_status
+from trainwright_components.model_server.core.predictor import Predictor
+from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.request_context import computing
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument, truncated

@@ -1,13 +1,14 @@
-"""One HTTP/1.1 connection: httptools reads the requests, a handler answers them, one after the other in their order.
+"""One HTTP/1.1 connection: httptools reads the requests, a handler responds to them, one by one in their order.
 
-An answer that the handler knows at once is written before the next byte is read, without a task: for a small model this
-is most of what serving costs.
+A response that the handler has at once is written before the next byte is read, without a task: where responses are
+cheap, a task is most of what they cost.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -17,46 +18,45 @@ import httptools
 
 from trainwright_components.model_server.http.connections import ConnectionGuard, GuardedConnection, Phase
 from trainwright_components.model_server.http.request import Request
-from trainwright_components.model_server.rest.operator_pages import Page
+from trainwright_components.model_server.http.response import Response
 
 logger = logging.getLogger(__name__)
 
 _SMALL_PIECE = 4 << 10
 _WRITTEN_AT_ONCE = 256 << 10  # of more, TLS would not say how much is still to go
-_AT_ONCE = 16  # answers to requests that came together, until other connections have their turn
+_AT_ONCE = 16  # responses to requests that came together, until other connections have their turn
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
 _CLOSE = b"Connection: close\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_REQUEST = Page(status=400, content=b"Invalid HTTP request received.", media_type=b"text/plain", is_last=True)
+_INVALID_REQUEST = Response(
+    status=400, content=b"Invalid HTTP request received.", media_type=b"text/plain", closes_connection=True
+)
 
 
 class Handler(Protocol):
-    """What answers requests; a page is answered with as it is."""
+    """What responds to requests."""
 
     headers: bytes
-    """Lines that every answer has beside its own."""
+    """Lines that every response has beside its own."""
 
-    def refusal(self, request: Request) -> Page | None:
-        """The answer to a request whose body need not be read; called before it is."""
+    def reject(self, request: Request) -> Response | None:
+        """The response to a request whose body need not be read; called before it is."""
 
-    def hold(self, size: int, so_far: int) -> Page | None:
-        """Make room for `size` bytes of a body, with which there are `so_far`; a refusal if there is none."""
+    def reserve(self, size: int, so_far: int) -> Response | None:
+        """Make room for `size` bytes of a body, with which there are `so_far`; the response if there is none."""
 
     def release(self, size: int) -> None:
         """Bytes of bodies are done with."""
 
-    def answer_now(self, request: Request) -> Page | None:
-        """The answer, if it takes no time to speak of."""
-
-    async def answer(self, request: Request) -> Page:
-        """The answer; never raises."""
+    def respond(self, request: Request) -> Response | Awaitable[Response]:
+        """The response, at once only if it takes no time to speak of; never raises, neither now nor when awaited."""
 
 
 class HttpConnection(GuardedConnection):
     """One connection.
 
     Args:
-        handler: Answers the requests.
+        handler: Responds to the requests.
         guard: Ends connections that cost too much.
     """
 
@@ -71,7 +71,7 @@ class HttpConnection(GuardedConnection):
         self._body_size = 0
         self._waiting: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._is_answering = False
+        self._is_responding = False
         self._has_begun = False  # its first request
         self._is_waiting_to_send = False  # the body, until it is told to
         self._may_write = True
@@ -81,7 +81,7 @@ class HttpConnection(GuardedConnection):
     @property
     def has_request(self) -> bool:
         """See `GuardedConnection`."""
-        return self._is_answering or bool(self._waiting)
+        return self._is_responding or bool(self._waiting)
 
     # What asyncio calls.
 
@@ -101,7 +101,7 @@ class HttpConnection(GuardedConnection):
         self._drop_waiting()
 
     def eof_received(self) -> bool:
-        """See `asyncio.Protocol`; a client that will say no more may still wait for an answer."""
+        """See `asyncio.Protocol`; a client that sends no more may still wait for a response."""
         if not self.has_request or not self.transport.can_write_eof():
             return False
         self._is_at_end = True
@@ -114,7 +114,7 @@ class HttpConnection(GuardedConnection):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self._may_write = True
-        self._answer_waiting()
+        self._respond_to_waiting()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -127,11 +127,11 @@ class HttpConnection(GuardedConnection):
         except httptools.HttpParserError as error:
             if isinstance(error, httptools.HttpParserCallbackError):
                 logger.error("a request could not be taken", exc_info=error)
-            self._refuse(_NO_REQUEST)
+            self._reject(_INVALID_REQUEST)
         if not self._is_done:
             self._guard.look_at_size(self)
-        if self._waiting and not self._is_answering:
-            self._answer_waiting()
+        if self._waiting and not self._is_responding:
+            self._respond_to_waiting()
 
     def _feed(self, data: bytes) -> None:
         """Have `data` read. Who asks for another protocol goes on with this one, which the parser does not expect."""
@@ -183,23 +183,23 @@ class HttpConnection(GuardedConnection):
             method=method.decode(),
             target=_target(self._url),
             headers=self._headers,
-            is_last=not parser.should_keep_alive(),
-            is_old=parser.get_http_version() == "1.0",
+            closes_connection=not parser.should_keep_alive(),
+            is_http_1_0=parser.get_http_version() == "1.0",
         )
-        if request.is_old and request.header(b"transfer-encoding"):
-            request.is_last = True  # servers of that time would see another end of the body
+        if request.is_http_1_0 and request.header(b"transfer-encoding"):
+            request.closes_connection = True  # servers of that time would see another end of the body
         if method == b"CONNECT":
             self._request = request
-            self._refuse(_NO_REQUEST)
+            self._reject(_INVALID_REQUEST)
             return
-        request.refusal = self._handler.refusal(request)
+        request.rejection = self._handler.reject(request)
         self._request = request
-        if request.refusal is not None and request.refusal.is_last:
-            self._refuse(request.refusal)
+        if request.rejection is not None and request.rejection.closes_connection:
+            self._reject(request.rejection)
         elif request.header(b"expect").lower() == b"100-continue":
-            if request.refusal is not None:
-                self._refuse(request.refusal)
-            elif not request.is_old:
+            if request.rejection is not None:
+                self._reject(request.rejection)
+            elif not request.is_http_1_0:
                 self._is_waiting_to_send = True
                 if not self.has_request:
                     self._ask_for_body()
@@ -208,31 +208,31 @@ class HttpConnection(GuardedConnection):
         """A part of a body came."""
         self.without_content = 0
         self._is_waiting_to_send = False
-        if self._is_done or self._request is None or self._request.refusal is not None:
+        if self._is_done or self._request is None or self._request.rejection is not None:
             return
         if self._body and len(self._body[-1]) < _SMALL_PIECE:
             self._body[-1] += chunk
         else:
             self._body.append(chunk)
         self._body_size += len(chunk)
-        page = self._handler.hold(len(chunk), self._body_size)
-        if page is not None:
-            self._refuse(page)
+        rejection = self._handler.reserve(len(chunk), self._body_size)
+        if rejection is not None:
+            self._reject(rejection)
 
     def on_message_complete(self) -> None:
         """A request came whole."""
         if self._is_done or self._request is None:
             return
-        self._enter(Phase.ANSWER)
+        self._enter(Phase.RESPONSE)
         self._is_waiting_to_send = False
         request, self._request = self._request, None
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body, self._body_size = [], 0
         self._waiting.append(request)
-        if len(self._waiting) > 1 or self._is_answering:
+        if len(self._waiting) > 1 or self._is_responding:
             self.transport.pause_reading()
 
-    # Answers.
+    # Responses.
 
     def close_if_unused(self) -> None:
         """See `GuardedConnection`."""
@@ -242,19 +242,19 @@ class HttpConnection(GuardedConnection):
             self.transport.close()
 
     def end(self, status: HTTPStatus) -> None:
-        """See `GuardedConnection`; what comes now is answered with this status."""
+        """See `GuardedConnection`; what comes now gets this status."""
         if self._is_done or self.transport.is_closing():
             self.transport.abort()
             return
-        self._refuse(_empty(status))
-        if not self._is_answering:
-            self._answer_waiting()
+        self._reject(_empty(status))
+        if not self._is_responding:
+            self._respond_to_waiting()
 
-    def _refuse(self, page: Page) -> None:
-        """Answer with `page` what comes now, after what came before, and read nothing further."""
+    def _reject(self, response: Response) -> None:
+        """Respond with `response` to what comes now, after what came before, and read nothing further."""
         self._stop_reading()
         method = self._request.method if self._request else ""
-        self._waiting.append(Request(method=method, target="", headers=[], is_last=True, refusal=page))
+        self._waiting.append(Request(method=method, target="", headers=[], closes_connection=True, rejection=response))
 
     def _stop_reading(self) -> None:
         self._is_done, self._is_waiting_to_send = True, False
@@ -265,22 +265,22 @@ class HttpConnection(GuardedConnection):
         self._handler.release(sum(len(request.body) for request in self._waiting))
         self._waiting.clear()
 
-    def _answer_waiting(self) -> None:
-        """Answer what waits, as far as that takes no time; the rest in a task or after other connections."""
+    def _respond_to_waiting(self) -> None:
+        """Respond to what waits, as far as that takes no time; the rest in a task or after other connections."""
         for _ in range(_AT_ONCE):
-            if not self._waiting or not self._may_write or self._is_answering:
+            if not self._waiting or not self._may_write or self._is_responding:
                 break
             request = self._waiting.popleft()
-            page = request.refusal or self._handler.answer_now(request)
-            if page is None:
-                self._is_answering = True
-                self._task = asyncio.get_running_loop().create_task(self._answer_later(request))
+            response = request.rejection or self._handler.respond(request)
+            if not isinstance(response, Response):
+                self._is_responding = True
+                self._task = asyncio.get_running_loop().create_task(self._send_when_there(request, response))
                 return
-            self._send(request, page)
+            self._send(request, response)
         if self._waiting:
-            if self._may_write and not self._is_answering:
-                asyncio.get_running_loop().call_soon(self._answer_waiting)
-        elif not self._is_done and not self._is_answering:
+            if self._may_write and not self._is_responding:
+                asyncio.get_running_loop().call_soon(self._respond_to_waiting)
+        elif not self._is_done and not self._is_responding:
             self.transport.resume_reading()
             if self._is_waiting_to_send:
                 self._ask_for_body()
@@ -289,29 +289,29 @@ class HttpConnection(GuardedConnection):
         self._is_waiting_to_send = False
         self.transport.write(_CONTINUE)
 
-    async def _answer_later(self, request: Request) -> None:
-        page = await self._handler.answer(request)
-        self._is_answering = False
-        self._send(request, page)
-        self._answer_waiting()
+    async def _send_when_there(self, request: Request, awaited: Awaitable[Response]) -> None:
+        response = await awaited
+        self._is_responding = False
+        self._send(request, response)
+        self._respond_to_waiting()
 
-    def _send(self, request: Request, page: Page) -> None:
+    def _send(self, request: Request, response: Response) -> None:
         self._handler.release(len(request.body))
         transport = self.transport
         if transport.is_closing():
             return
         are_no_more = (self._is_at_end or self._guard.is_draining) and not self._waiting
-        is_last = request.is_last or page.is_last or are_no_more
+        closes_connection = request.closes_connection or response.closes_connection or are_no_more
         lines = self._handler.headers
-        if is_last:
+        if closes_connection:
             lines += _CLOSE
-        elif request.is_old:
+        elif request.is_http_1_0:
             lines += b"Connection: keep-alive\r\n"
-        head = _head(page, lines)
-        self._write(head if request.method == "HEAD" else head + page.content)
-        if is_last:
+        head = _head(response, lines)
+        self._write(head if request.method == "HEAD" else head + response.content)
+        if closes_connection:
             self._finish()
-        elif self.phase is Phase.ANSWER and not self._waiting:
+        elif self.phase is Phase.RESPONSE and not self._waiting:
             self._enter(Phase.IDLE)
 
     def _write(self, content: bytes) -> None:
@@ -326,7 +326,7 @@ class HttpConnection(GuardedConnection):
             self.transport.write(view[start : start + _WRITTEN_AT_ONCE])
 
     def _finish(self) -> None:
-        """The last answer is written. A client that is still sending must read it before the connection breaks."""
+        """The last response is written. A client that is still sending must read it before the connection breaks."""
         has_sent_more = bool(self._waiting) or not self.transport.is_reading()
         is_sending = has_sent_more or self.phase in {Phase.HEAD, Phase.BODY}
         self._stop_reading()
@@ -347,19 +347,19 @@ class HttpConnection(GuardedConnection):
         self._guard.moved_on(self)
 
 
-def _head(page: Page, lines: bytes) -> bytes:
+def _head(response: Response, lines: bytes) -> bytes:
     return b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nDate: %b\r\n%b\r\n" % (
-        page.status,
-        _REASONS[page.status],
-        page.media_type,
-        len(page.content),
+        response.status,
+        _REASONS[response.status],
+        response.media_type,
+        len(response.content),
         _date(int(time.time())),
         lines,
     )
 
 
-def _empty(status: HTTPStatus) -> Page:
-    return Page(status=status, content=b"", media_type=b"text/plain", is_last=True)
+def _empty(status: HTTPStatus) -> Response:
+    return Response(status=status, content=b"", media_type=b"text/plain", closes_connection=True)
 
 
 @lru_cache(maxsize=1)

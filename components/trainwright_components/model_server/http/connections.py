@@ -1,4 +1,4 @@
-"""Connections that cost too much: endless heads, bodies that trickle, answers that nobody reads, too many of them.
+"""Connections that cost too much: endless heads, bodies that trickle, responses that nobody reads, too many of them.
 
 A guard that all connections share ends those that hold the server up. A request that is being computed is never ended.
 """
@@ -28,9 +28,9 @@ class ConnectionLimits:
         body_s: Seconds that any body may take to come.
         body_bytes_per_s: Each so many bytes give a body another second.
         sent_bytes: Bytes of a request as sent, chunk headers and trailers included.
-        unread_s: Seconds in which a client must take some of its answer.
+        unread_s: Seconds in which a client must take some of its response.
         idle_s: Seconds that a connection is kept without a request.
-        linger_s: Seconds in which a client must read its last answer and stop sending.
+        linger_s: Seconds in which a client must read its last response and stop sending.
         connections: Connections at once; the one that has been waiting longest makes room for a new one.
     """
 
@@ -61,10 +61,10 @@ class Phase(enum.Enum):
 
     HEAD = "head"
     BODY = "body"
-    ANSWER = "answer"
+    RESPONSE = "response"
     IDLE = "idle"
     LINGER = "linger"
-    """The last answer is sent, and what the client goes on sending is thrown away until it has read that."""
+    """The last response is sent, and what the client goes on sending is thrown away until it has read that."""
 
 
 class GuardedConnection(asyncio.Protocol, ABC):
@@ -76,17 +76,17 @@ class GuardedConnection(asyncio.Protocol, ABC):
         self._guard = guard
         self.phase = Phase.HEAD
         self.since = time.monotonic()
-        """When the phase began, or when the client last took some of its answer if it has to do nothing else."""
+        """When the phase began, or when the client last took some of its response if it has to do nothing else."""
         self.received = 0
         """Bytes that came since the request began."""
         self.without_content = 0
         """Bytes that came since the last of the body: chunk headers and trailers."""
         self.written = 0
-        """Bytes of answers, taken by the client or not."""
+        """Bytes of responses, taken by the client or not."""
 
     @property
     def has_request(self) -> bool:
-        """Whether a request that came whole is not answered yet."""
+        """Whether a request that came whole has no response yet."""
         return False
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainwright_components.model_server.rest.operator_pages import Page
+from trainwright_components.model_server.http.response import Response
 
 
 @dataclass(kw_only=True, slots=True)
@@ -13,18 +13,18 @@ class Request:
         method: Such as POST.
         target: Path and query as they came: the query is part of what must match.
         headers: Names in lower case, and values.
-        is_last: The client wants the connection to end with the answer.
-        is_old: It came by HTTP/1.0.
-        refusal: An answer that was found before the body was read.
+        closes_connection: The client wants the connection to end with the response.
+        is_http_1_0: It came by HTTP/1.0, in which a connection ends with its response unless asked to be kept.
+        rejection: The response, where it was known before the body was read.
         body: As it came, perhaps compressed.
     """
 
     method: str
     target: str
     headers: list[tuple[bytes, bytes]]
-    is_last: bool = False
-    is_old: bool = False
-    refusal: Page | None = None
+    closes_connection: bool = False
+    is_http_1_0: bool = False
+    rejection: Response | None = None
     body: bytes = b""
 
     def header(self, name: bytes) -> bytes:

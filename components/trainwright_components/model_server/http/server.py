@@ -21,17 +21,17 @@ async def serve_http(
     drain_s: float,
     tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Answer until `until` is over; then finish the requests that have begun.
+    """Respond until `until` is over; then finish the requests that have begun.
 
     Args:
         listening: Bound; it is closed at the end.
-        handler: Answers the requests.
+        handler: Responds to the requests.
         until: What to wait for.
         limits: What a connection may take.
         drain_s: Seconds that requests under way have at the end.
         tls: Certificates, where clients shall use HTTPS.
     """
-    # Connections inherit it. Without, an answer may wait 40 ms for the client's delayed acknowledgement.
+    # Connections inherit it. Without, a response may wait 40 ms for the client's delayed acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     guard = ConnectionGuard(limits)
     loop = asyncio.get_running_loop()

@@ -17,8 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from trainwright_components.model_server.flags import LOOPBACK
-from trainwright_components.model_server.main import EXIT_PORT_TAKEN, EXIT_USAGE
+from trainwright_components.model_server.flags import EXIT_PORT_TAKEN, EXIT_USAGE, LOOPBACK
 from trainwright_components.model_server.operation.client import is_answering
 from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
 from trainwright_components.model_server.operation.programs import OURS, Command, program_command

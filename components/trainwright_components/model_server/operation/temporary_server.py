@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.errors import ServingUnavailable
-from trainwright_components.model_server.flags import LOOPBACK
-from trainwright_components.model_server.main import EXIT_PORT_TAKEN
+from trainwright_components.model_server.flags import EXIT_PORT_TAKEN, LOOPBACK
 from trainwright_components.model_server.operation.client import is_answering
 from trainwright_components.model_server.operation.control import log_tail
 from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment

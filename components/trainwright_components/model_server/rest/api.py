@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,13 +15,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from trainwright_components.model_server.methods.metadata import (
+from trainwright_components.model_server.core.metadata import (
     get_model_metadata,
     get_model_status,
     metadata_json,
     status_json,
 )
-from trainwright_components.model_server.methods.predictor import Predictor
+from trainwright_components.model_server.core.predictor import Predictor
 from trainwright_components.model_server.rest.json_document import parse_object
 from trainwright_components.model_server.rest.json_examples import (
     read_examples,
@@ -27,7 +29,7 @@ from trainwright_components.model_server.rest.json_examples import (
     write_regression,
 )
 from trainwright_components.model_server.rest.json_plain import read_plain
-from trainwright_components.model_server.rest.json_request import read_exactly, signature_name
+from trainwright_components.model_server.rest.json_request import JsonRequest, read_exactly, signature_name
 from trainwright_components.model_server.rest.json_response import write_predict
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
@@ -43,8 +45,20 @@ _STATUS = re.compile(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParsedPredict:
+    """A Predict request that was read by the signatures of one version; another version may read it otherwise."""
+
+    signatures: Mapping[str, Any]
+    request: JsonRequest
+
+
 class NotQuick(Exception):
-    """The answer may take a while; ask in a thread that may wait."""
+    """The answer may take a while; ask in a thread that may wait, with what was `parsed` already."""
+
+    def __init__(self, parsed: ParsedPredict | None = None) -> None:
+        super().__init__()
+        self.parsed = parsed
 
 
 class RestApi:
@@ -59,7 +73,9 @@ class RestApi:
         self._core = predictor.core
         self._methods = {"classify": self._classify, "regress": self._regress}
 
-    def answer(self, method: str, target: str, body: bytes, *, must_be_quick: bool = False) -> str:
+    def answer(
+        self, method: str, target: str, body: bytes, *, must_be_quick: bool = False, parsed: ParsedPredict | None = None
+    ) -> str:
         """The JSON that answers a request.
 
         Args:
@@ -67,34 +83,39 @@ class RestApi:
             target: Path and query as they came.
             body: Uncompressed.
             must_be_quick: Raise `NotQuick` instead of computing what may take a while.
+            parsed: What `NotQuick` brought, when the same request was answered before.
 
         Raises:
             StatusError: The request is refused, or failed.
         """
         try:
-            return self._dispatch(method, target, body, must_be_quick)
+            return self._dispatch(method, target, body, must_be_quick, parsed)
         except (StatusError, NotQuick):
             raise
         except Exception as error:
             logger.exception("%s %s failed", method, target)
             raise StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
 
-    def _dispatch(self, method: str, target: str, body: bytes, must_be_quick: bool) -> str:
+    def _dispatch(
+        self, method: str, target: str, body: bytes, must_be_quick: bool, parsed: ParsedPredict | None
+    ) -> str:
         if method == "POST" and (match := _PREDICTION.fullmatch(target)):
-            return self._infer(match, body, must_be_quick)
+            return self._infer(match, body, must_be_quick, parsed)
         if method == "GET" and (match := _STATUS.fullmatch(target)):
             return self._describe(match)
         raise invalid_argument(f"Malformed request: {method} {target}")
 
-    def _infer(self, match: re.Match[str], body: bytes, must_be_quick: bool) -> str:
+    def _infer(self, match: re.Match[str], body: bytes, must_be_quick: bool, parsed: ParsedPredict | None) -> str:
         method = match["method"].lower()
         if method == "predict":
-            return self._predict(_model_spec(match), body, must_be_quick)
+            return self._predict(_model_spec(match), body, must_be_quick, parsed)
         if must_be_quick:
             raise NotQuick
         return self._methods[method](_model_spec(match), parse_object(body))
 
-    def _predict(self, spec: model_pb2.ModelSpec, body: bytes, must_be_quick: bool) -> str:
+    def _predict(
+        self, spec: model_pb2.ModelSpec, body: bytes, must_be_quick: bool, parsed: ParsedPredict | None
+    ) -> str:
         try:
             handle = self._core.handle(spec)
         except StatusError:
@@ -102,9 +123,12 @@ class RestApi:
             raise
         with handle:
             signatures = handle.servable.signatures
-            request = read_plain(body, signatures) or read_exactly(body, signatures)
+            if parsed is not None and parsed.signatures is signatures:
+                request = parsed.request
+            else:
+                request = read_plain(body, signatures) or read_exactly(body, signatures)
             if must_be_quick and not handle.servable.is_quick(request.signature_name):
-                raise NotQuick
+                raise NotQuick(ParsedPredict(signatures=signatures, request=request))
             signature = signatures[request.signature_name]
             self._predictor.check_method(signature)
             outputs = handle.servable.run(request.signature_name, request.inputs, sorted(signature.outputs))

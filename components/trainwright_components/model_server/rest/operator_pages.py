@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.core.server_core import ServerCore
+from trainwright_components.model_server.http.response import Response
 from trainwright_components.model_server.metrics import ServingMetrics
 
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -13,45 +13,29 @@ HEALTH_PATH, READY_PATH, MODELS_PATH = "/healthz", "/readyz", "/models"
 OPEN_PATHS = frozenset({HEALTH_PATH, READY_PATH})
 """Paths that answer without an API key: who probes them has none."""
 
-_JSON = b"application/json"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """An answer as HTTP sends it.
-
-    Args:
-        is_last: The connection ends with it.
-    """
-
-    status: int
-    content: bytes
-    media_type: bytes = _JSON
-    is_last: bool = False
-
-
-def operator_pages(core: ServerCore) -> dict[str, Callable[[], Page]]:
+def operator_pages(core: ServerCore) -> dict[str, Callable[[], Response]]:
     """Pages by path: `/healthz`, `/readyz` and `/models`."""
     return {
-        HEALTH_PATH: lambda: _json_page({"status": "ok"}),
+        HEALTH_PATH: lambda: _json_response({"status": "ok"}),
         READY_PATH: lambda: _readiness(core),
-        MODELS_PATH: lambda: _json_page({"models": [_model(core, name) for name in core.model_names()]}),
+        MODELS_PATH: lambda: _json_response({"models": [_model(core, name) for name in core.model_names()]}),
     }
 
 
-def metrics_pages(metrics: ServingMetrics, config: Any) -> dict[str, Callable[[], Page]]:
+def metrics_pages(metrics: ServingMetrics, config: Any) -> dict[str, Callable[[], Response]]:
     """The page that a MonitoringConfig asks for, by its path; none where it is switched off."""
     if not config.prometheus_config.enable:
         return {}
     path = config.prometheus_config.path or DEFAULT_METRICS_PATH
-    return {path: lambda: Page(status=200, content=metrics.text().encode(), media_type=b"text/plain")}
+    return {path: lambda: Response(status=200, content=metrics.text().encode(), media_type=b"text/plain")}
 
 
-def _readiness(core: ServerCore) -> Page:
+def _readiness(core: ServerCore) -> Response:
     missing = core.unavailable_models()
     if missing:
-        return _json_page({"status": "not ready", "unavailable_models": missing}, status=503)
-    return _json_page({"status": "ready"})
+        return _json_response({"status": "not ready", "unavailable_models": missing}, status=503)
+    return _json_response({"status": "ready"})
 
 
 def _model(core: ServerCore, name: str) -> dict[str, Any]:
@@ -67,5 +51,5 @@ def _model(core: ServerCore, name: str) -> dict[str, Any]:
     return {"name": name, "is_available": name not in core.unavailable_models(), "versions": versions}
 
 
-def _json_page(content: Any, *, status: int = 200) -> Page:
-    return Page(status=status, content=(json.dumps(content, indent=1) + "\n").encode())
+def _json_response(content: Any, *, status: int = 200) -> Response:
+    return Response(status=status, content=(json.dumps(content, indent=1) + "\n").encode())

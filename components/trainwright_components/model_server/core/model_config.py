@@ -7,17 +7,17 @@ from typing import Any
 
 from tensorflow_serving.config import model_server_config_pb2
 
-from trainwright_components.model_server.request_log import check_logging_config
-from trainwright_components.model_server.source import MonitoredModel
+from trainwright_components.model_server.core.request_log import check_logging_config
+from trainwright_components.model_server.manager.source import MonitoredModel
+from trainwright_components.model_server.manager.version_policy import All, Latest, Specific, VersionPolicy
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 from trainwright_components.model_server.text_protos import read_text_proto
-from trainwright_components.model_server.version_policy import All, Latest, Specific, VersionPolicy
 
 PLATFORM = "tensorflow"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServedModel:
+class ModelConfig:
     """One entry of the configuration.
 
     Args:
@@ -45,7 +45,7 @@ def single_model_config(name: str, base_path: str) -> Any:
     return config
 
 
-def served_models(config: Any, *, before: Sequence[ServedModel] | None = None) -> list[ServedModel]:
+def read_model_configs(config: Any, *, before: Sequence[ModelConfig] | None = None) -> list[ModelConfig]:
     """Check a `ModelServerConfig` and return its entries.
 
     Args:
@@ -73,7 +73,7 @@ def served_models(config: Any, *, before: Sequence[ServedModel] | None = None) -
             raise invalid_argument(
                 f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
             )
-    return [_served_model(entry) for entry in entries]
+    return [_model_config(entry) for entry in entries]
 
 
 def is_absolute(base_path: str) -> bool:
@@ -81,7 +81,7 @@ def is_absolute(base_path: str) -> bool:
     return "://" in base_path or Path(base_path).is_absolute()
 
 
-def _served_model(entry: Any) -> ServedModel:
+def _model_config(entry: Any) -> ModelConfig:
     if not entry.name:
         raise invalid_argument("Expected model to have a name")
     platform = _platform(entry)
@@ -97,7 +97,7 @@ def _served_model(entry: Any) -> ServedModel:
     logging = entry.logging_config if entry.HasField("logging_config") else None
     if logging is not None:
         check_logging_config(logging)
-    return ServedModel(source=source, labels=dict(entry.version_labels), logging=logging)
+    return ModelConfig(source=source, labels=dict(entry.version_labels), logging=logging)
 
 
 def _platform(entry: Any) -> str:

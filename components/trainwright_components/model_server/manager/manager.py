@@ -12,17 +12,16 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from trainwright_components.model_server.harness import Fingerprint, HarnessState, LoaderHarness
-from trainwright_components.model_server.loader import Loader
-from trainwright_components.model_server.servable import Servable, ServableId, ServableState
-from trainwright_components.model_server.status import Code, StatusError
-from trainwright_components.model_server.transition_policy import (
+from trainwright_components.model_server.manager.harness import Fingerprint, HarnessState, LoaderHarness
+from trainwright_components.model_server.manager.transition_policy import (
     Action,
     AvailabilityPreserving,
-    Phase,
     TransitionPolicy,
+    VersionPhase,
     VersionView,
 )
+from trainwright_components.model_server.servable import Loader, Servable, ServableId, ServableState
+from trainwright_components.model_server.status import Code, StatusError
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class Manager:
                 ):
                     harnesses[version] = LoaderHarness(ServableId(name, version), path)
                     is_changed = True
-                elif not known.is_aspired and known.phase is not Phase.ENDING:
+                elif not known.is_aspired and known.phase is not VersionPhase.ENDING:
                     known.is_aspired = is_changed = True
             if is_changed:
                 _forget_the_oldest(harnesses)

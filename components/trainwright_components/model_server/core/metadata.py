@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from trainwright_components.model_server.core import ServerCore
+from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 _SIGNATURE_FIELD = "signature_def"

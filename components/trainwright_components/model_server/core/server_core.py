@@ -4,11 +4,11 @@ import logging
 import threading
 from typing import Any
 
-from trainwright_components.model_server.manager import Manager, ServableHandle
-from trainwright_components.model_server.model_config import ServedModel, served_models
-from trainwright_components.model_server.request_log import RequestLog
+from trainwright_components.model_server.core.model_config import ModelConfig, read_model_configs
+from trainwright_components.model_server.core.request_log import RequestLog
+from trainwright_components.model_server.manager.manager import Manager, ServableHandle
+from trainwright_components.model_server.manager.source import DEFAULT_POLL_WAIT_S, FileSystemSource
 from trainwright_components.model_server.servable import ServableState, State
-from trainwright_components.model_server.source import DEFAULT_POLL_WAIT_S, FileSystemSource
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ServerCore:
         self.request_log = request_log or RequestLog()
         self._source = FileSystemSource(manager.set_aspired, poll_wait_s=poll_wait_s)
         self._may_label_unavailable = may_label_unavailable
-        self._models: list[ServedModel] | None = None
+        self._models: list[ModelConfig] | None = None
         self._labels: dict[str, dict[str, int]] = {}
         self._reload_lock = threading.Lock()
 
@@ -54,7 +54,7 @@ class ServerCore:
             if config.WhichOneof("config") is None and self._models is None:
                 logger.info("the configuration is empty: nothing is served until another comes")
                 return
-            models = served_models(config, before=self._models)
+            models = read_model_configs(config, before=self._models)
             self._labels = self._checked_labels(models)
             known = {model.source.name for model in self._models or ()}
             self._models = models
@@ -108,7 +108,7 @@ class ServerCore:
         self.manager.close()
         self.request_log.close()
 
-    def _wait_until_available(self, models: list[ServedModel]) -> None:
+    def _wait_until_available(self, models: list[ModelConfig]) -> None:
         failed: list[ServableState] = []
         for model in models:
             states = self.manager.wait_until_settled(model.source.name)
@@ -120,7 +120,7 @@ class ServerCore:
             )
             raise StatusError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{what}}}")
 
-    def _checked_labels(self, models: list[ServedModel]) -> dict[str, dict[str, int]]:
+    def _checked_labels(self, models: list[ModelConfig]) -> dict[str, dict[str, int]]:
         for model in models:
             name = model.source.name
             available = {state.id.version for state in self.manager.states(name) if state.state is State.AVAILABLE}

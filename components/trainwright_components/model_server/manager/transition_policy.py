@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 
-class Phase(Enum):
+class VersionPhase(Enum):
     """A version as a transition policy sees it."""
 
     NEW = "new"
@@ -29,7 +29,7 @@ class VersionView:
 
     version: int
     is_aspired: bool
-    phase: Phase
+    phase: VersionPhase
 
 
 class TransitionPolicy(Protocol):
@@ -45,8 +45,8 @@ class AvailabilityPreserving:
     def next_action(self, versions: Sequence[VersionView]) -> tuple[Action, int] | None:
         """See `TransitionPolicy.next_action`."""
         aspired = [view for view in versions if view.is_aspired]
-        leaving = sorted(v.version for v in versions if not v.is_aspired and v.phase is Phase.READY)
-        is_served = any(view.phase is Phase.READY for view in aspired)
+        leaving = sorted(v.version for v in versions if not v.is_aspired and v.phase is VersionPhase.READY)
+        is_served = any(view.phase is VersionPhase.READY for view in aspired)
         if leaving and (not aspired or is_served or len(leaving) > 1):
             return Action.UNLOAD, leaving[0]
         return _highest_new(aspired)
@@ -57,9 +57,9 @@ class ResourcePreserving:
 
     def next_action(self, versions: Sequence[VersionView]) -> tuple[Action, int] | None:
         """See `TransitionPolicy.next_action`."""
-        leaving = [view for view in versions if not view.is_aspired and view.phase is not Phase.ENDED]
+        leaving = [view for view in versions if not view.is_aspired and view.phase is not VersionPhase.ENDED]
         for view in leaving:
-            if view.phase is Phase.READY:
+            if view.phase is VersionPhase.READY:
                 return Action.UNLOAD, view.version
         if leaving:
             return None
@@ -67,7 +67,7 @@ class ResourcePreserving:
 
 
 def _highest_new(aspired: Sequence[VersionView]) -> tuple[Action, int] | None:
-    new = [view.version for view in aspired if view.phase is Phase.NEW]
+    new = [view.version for view in aspired if view.phase is VersionPhase.NEW]
     return (Action.LOAD, max(new)) if new else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainwright_components.model_server.version_policy import Latest, Specific, VersionPolicy
+from trainwright_components.model_server.manager.version_policy import Latest, Specific, VersionPolicy
 
 logger = logging.getLogger(__name__)
 

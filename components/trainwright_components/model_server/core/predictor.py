@@ -10,8 +10,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from trainwright_components.model_server.core import ServerCore
-from trainwright_components.model_server.manager import ServableHandle
+from trainwright_components.model_server.core.server_core import ServerCore
+from trainwright_components.model_server.manager.manager import ServableHandle
 from trainwright_components.model_server.methods.classification import run_classify
 from trainwright_components.model_server.methods.examples import count_examples
 from trainwright_components.model_server.methods.inference import check_predict_method, run_predict

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trainwright_components.model_server.batching.setup import Batching
 from trainwright_components.model_server.metrics import ServingMetrics
@@ -15,21 +15,10 @@ from trainwright_components.model_server.models.tflite_model import FILE_NAME as
 from trainwright_components.model_server.models.tflite_model import TfliteModel
 from trainwright_components.model_server.models.timed import TimedServable
 from trainwright_components.model_server.models.warmup import WARMUP_FILE, replay_warmup
-from trainwright_components.model_server.servable import Servable, ServableId
+from trainwright_components.model_server.servable import Loader, Servable, ServableId
 from trainwright_components.model_server.status import Code, StatusError
 
 logger = logging.getLogger(__name__)
-
-
-class Loader(Protocol):
-    """Make a servable, ready for its first request."""
-
-    def load(self, servable_id: ServableId, path: Path) -> Servable:
-        """Load what is in `path`.
-
-        Raises:
-            StatusError: It cannot be loaded, or a warm-up record fails.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)

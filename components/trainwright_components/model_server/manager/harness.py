@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
+from trainwright_components.model_server.manager.transition_policy import VersionPhase
 from trainwright_components.model_server.servable import Servable, ServableId, ServableState, State
 from trainwright_components.model_server.status import Code, StatusError
-from trainwright_components.model_server.transition_policy import Phase
 
 
 class HarnessState(Enum):
@@ -26,17 +26,17 @@ class HarnessState(Enum):
 
 
 _REPORTED = {
-    HarnessState.NEW: (State.START, Phase.NEW),
-    HarnessState.LOAD_REQUESTED: (State.START, Phase.LOADING),
-    HarnessState.LOAD_APPROVED: (State.LOADING, Phase.LOADING),
-    HarnessState.LOADING: (State.LOADING, Phase.LOADING),
-    HarnessState.READY: (State.AVAILABLE, Phase.READY),
-    HarnessState.UNLOAD_REQUESTED: (State.AVAILABLE, Phase.ENDING),
-    HarnessState.QUIESCING: (State.UNLOADING, Phase.ENDING),
-    HarnessState.QUIESCED: (State.UNLOADING, Phase.ENDING),
-    HarnessState.UNLOADING: (State.UNLOADING, Phase.ENDING),
-    HarnessState.DISABLED: (State.END, Phase.ENDED),
-    HarnessState.ERROR: (State.END, Phase.ENDED),
+    HarnessState.NEW: (State.START, VersionPhase.NEW),
+    HarnessState.LOAD_REQUESTED: (State.START, VersionPhase.LOADING),
+    HarnessState.LOAD_APPROVED: (State.LOADING, VersionPhase.LOADING),
+    HarnessState.LOADING: (State.LOADING, VersionPhase.LOADING),
+    HarnessState.READY: (State.AVAILABLE, VersionPhase.READY),
+    HarnessState.UNLOAD_REQUESTED: (State.AVAILABLE, VersionPhase.ENDING),
+    HarnessState.QUIESCING: (State.UNLOADING, VersionPhase.ENDING),
+    HarnessState.QUIESCED: (State.UNLOADING, VersionPhase.ENDING),
+    HarnessState.UNLOADING: (State.UNLOADING, VersionPhase.ENDING),
+    HarnessState.DISABLED: (State.END, VersionPhase.ENDED),
+    HarnessState.ERROR: (State.END, VersionPhase.ENDED),
 }
 
 
@@ -85,19 +85,19 @@ class LoaderHarness:
         return _REPORTED[self.state][0]
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> VersionPhase:
         """The state as transition policies see it."""
         return _REPORTED[self.state][1]
 
     @property
     def is_ended(self) -> bool:
         """Whether nothing more happens to it."""
-        return self.phase is Phase.ENDED
+        return self.phase is VersionPhase.ENDED
 
     @property
     def is_on_its_way(self) -> bool:
         """Whether a load of it is asked for and has not ended."""
-        return self.phase in {Phase.NEW, Phase.LOADING}
+        return self.phase in {VersionPhase.NEW, VersionPhase.LOADING}
 
     def snapshot(self) -> ServableState:
         """Where it stands now."""
