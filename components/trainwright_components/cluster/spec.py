@@ -1,11 +1,11 @@
 """A typed cluster: roles with replicas, and the one rule for who is chief."""
 
-import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import check_choice, check_minimum, read_settings
 
 LAUNCHERS = {
     "local": "trainwright_components.cluster.launchers.local:LocalProcesses",
@@ -22,10 +22,13 @@ class RoleSpec:
     """How many members of a role there are and what each needs.
 
     Args:
+        replicas: How many members.
         machine: A machine type, for launchers that choose machines.
         accelerator: Such as `l4 x 2`, for launchers that choose machines.
         image: The container image; the launcher's own when empty.
     """
+
+    SHORTHAND: ClassVar[str] = "replicas"
 
     replicas: int = 0
     machine: str = ""
@@ -49,6 +52,11 @@ class ClusterSpec:
     """The roles of a cluster and how it is supervised; no role at all means this process alone.
 
     Args:
+        chief: Coordinates parameter servers, or trains and writes what worker 0 would; at most one.
+        worker: Train together; worker 0 writes the model where there is no chief.
+        ps: Parameter servers, which hold the variables.
+        evaluator: Scores each checkpoint beside the training; at most one.
+        launcher: `local` starts processes of this machine, `docker` containers.
         mounts: Further absolute paths that members in containers may read, such as data outside the dataset.
         max_restarts: How often lost members are answered with a restart before the training fails; the evaluator,
             whose loss fails nothing, is started again as often.
@@ -67,6 +75,10 @@ class ClusterSpec:
     stall_timeout_s: float = DEFAULT_STALL_S
 
     def __post_init__(self) -> None:
+        check_choice(self.launcher, LAUNCHERS, where="cluster.launcher")
+        check_minimum(self, where="cluster", minimum={}, above_0=("rendezvous_timeout_s", "stall_timeout_s"))
+        if relative := [path for path in self.mounts if not path.startswith("/")]:
+            raise InvalidSetting(f"cluster.mounts must be absolute paths, got {relative[0]!r}")
         if self.chief.replicas > 1:
             raise InvalidSetting(f"cluster.chief must be 0 or 1, got {self.chief.replicas}")
         if negative := [role for role in ROLES if self.role(role).replicas < 0]:
@@ -90,15 +102,7 @@ class ClusterSpec:
         Raises:
             InvalidSetting: An unknown name, or a value of the wrong type.
         """
-        known = [item.name for item in fields(cls)]
-        typed: dict[str, Any] = {}
-        for name, value in values.items():
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-                raise InvalidSetting(f"there is no cluster setting {name!r}; {hint}")
-            typed[name] = _role(name, value) if name in ROLES else _option(name, value)
-        return cls(**_with_chief(typed))
+        return read_settings(cls, _completed(values) if isinstance(values, Mapping) else values, where="cluster")
 
     def role(self, name: str) -> RoleSpec:
         """What is asked for a role."""
@@ -149,45 +153,11 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _with_chief(typed: dict[str, Any]) -> dict[str, Any]:
-    replicas = {role: typed[role].replicas if role in typed else 0 for role in ROLES}
-    is_needed = replicas["ps"] or (replicas["evaluator"] and not replicas["worker"])
-    return {**typed, "chief": RoleSpec(replicas=1)} if is_needed and not replicas["chief"] else typed
-
-
-def _role(name: str, value: Any) -> RoleSpec:
-    if isinstance(value, Mapping):
-        known = {item.name for item in fields(RoleSpec)}
-        if unknown := set(value) - known:
-            raise InvalidSetting(
-                f"there is no setting cluster.{name}.{min(unknown)}; there are: {', '.join(sorted(known))}"
-            )
-        texts = {key: str(item) for key, item in value.items() if key != "replicas"}
-        return RoleSpec(replicas=_whole(f"{name}.replicas", value.get("replicas", 1)), **texts)
-    return RoleSpec(replicas=_whole(name, value))
-
-
-def _option(name: str, value: Any) -> Any:
-    if name == "launcher":
-        if not isinstance(value, str) or value not in LAUNCHERS:
-            raise InvalidSetting(f"cluster.launcher must be one of {', '.join(LAUNCHERS)}; got {value!r}")
-        return value
-    if name == "mounts":
-        return _paths(value)
-    if name == "max_restarts":
-        return _whole(name, value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    raise InvalidSetting(f"cluster.{name} must be a number above 0, got {value!r}")
-
-
-def _paths(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or any(not isinstance(one, str) or not one.startswith("/") for one in value):
-        raise InvalidSetting(f"cluster.mounts must be a list of absolute paths, got {value!r}")
-    return tuple(value)
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer() and value >= 0:
-        return int(value)
-    raise InvalidSetting(f"cluster.{name} must be a whole number of at least 0, got {value!r}")
+def _completed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`values` with one replica of a role that is only described, and with the chief that others need."""
+    roles = {
+        name: {"replicas": 1, **value} for name, value in values.items() if name in ROLES and isinstance(value, Mapping)
+    }
+    given = {role: roles[role]["replicas"] if role in roles else values.get(role, 0) for role in ROLES}
+    is_needed = given["ps"] or (given["evaluator"] and not given["worker"])
+    return {**values, **roles, **({"chief": 1} if is_needed and not given["chief"] else {})}

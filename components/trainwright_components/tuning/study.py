@@ -1,27 +1,41 @@
 """What a study is: its goal, its limits, its trials and their measurements."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import check_choice, check_minimum, read_settings
 from trainwright_components.tuning.algorithms import ALGORITHMS, ALIASES, DEFAULT_ALGORITHM
 from trainwright_components.tuning.space import SearchSpace, Value
 
 DEFAULT_METRIC = "val_loss"
 
 
-class Goal(StrEnum):
+class _Choice(StrEnum):
+    """Read whatever the case, and under the other names that it is known by."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "_Choice | None":
+        text = str(value).upper()
+        return cls.__members__.get(_ALIASES.get(text, text))
+
+
+_ALIASES = {
+    "LAST": "LAST_MEASUREMENT",
+    "BEST": "BEST_MEASUREMENT",
+}
+
+
+class Goal(_Choice):
     """Which way the metric should go."""
 
     MAXIMIZE = "MAXIMIZE"
     MINIMIZE = "MINIMIZE"
 
 
-class MeasurementSelection(StrEnum):
+class MeasurementSelection(_Choice):
     """Which of a trial's measurements counts as its result."""
 
     LAST_MEASUREMENT = "LAST_MEASUREMENT"
@@ -81,6 +95,13 @@ class TuningSettings:
     search_space: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        least = {"max_trial_count": 1, "parallel_trial_count": 1, "median_stopping_min_trials": 1}
+        check_minimum(self, where="tuning", minimum=least)
+        check_choice(self.algorithm, ALGORITHMS, where="tuning.algorithm")
+        if not self.metric:
+            raise InvalidSetting("tuning.metric must be the name of a metric, got ''")
+
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> Self:
         """Check names and values of a plain mapping.
@@ -88,63 +109,12 @@ class TuningSettings:
         Raises:
             InvalidSetting: Names the setting and what it takes.
         """
-        known = [field.name for field in fields(cls)]
-        for name in given:
-            if name not in known:
-                close = get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                raise InvalidSetting(f"tuning has no setting {name!r}: {hint}")
-        metric = given.get("metric", DEFAULT_METRIC)
-        if "goal" not in given and not str(metric).endswith("loss"):
-            raise InvalidSetting(f"tuning.goal is missing: say MAXIMIZE or MINIMIZE for {metric!r}")
-        return cls(**{name: _checked(name, value) for name, value in given.items()})
-
-
-def _checked(name: str, value: Any) -> Any:
-    if name == "algorithm":
-        return _choice(name, value, ALGORITHMS, ALIASES)
-    if name in _CHOICES:
-        return _CHOICES[name](_choice(name, value, _CHOICES[name].__members__, _ALIASES))
-    if name in _LEAST:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < _LEAST[name]:
-            raise InvalidSetting(f"tuning.{name} must be a whole number of at least {_LEAST[name]}, got {value!r}")
-        return int(value)
-    if name in _SECONDS:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise InvalidSetting(f"tuning.{name} must be a number of seconds, 0 for no limit, got {value!r}")
-        return float(value)
-    kind = _TYPES[name]
-    if not isinstance(value, kind) or value == "":
-        raise InvalidSetting(f"tuning.{name} must be {_WORDS[kind]}, got {value!r}")
-    return value
-
-
-_CHOICES: dict[str, type[StrEnum]] = {
-    "goal": Goal,
-    "measurement_selection": MeasurementSelection,
-}
-_ALIASES = {
-    "LAST": "LAST_MEASUREMENT",
-    "BEST": "BEST_MEASUREMENT",
-}
-_LEAST = {
-    "max_trial_count": 1,
-    "parallel_trial_count": 1,
-    "max_failed_trial_count": 0,
-    "median_stopping_min_trials": 1,
-    "seed": 0,
-}
-_SECONDS = ("max_duration_s", "max_trial_duration_s")
-_TYPES: dict[str, type] = {"metric": str, "median_stopping": bool, "start_from_params": bool, "search_space": Mapping}
-_WORDS: dict[type, str] = {str: "a name", bool: "true or false", Mapping: "a mapping of parameter names"}
-
-
-def _choice(name: str, value: Any, known: Iterable[str], aliases: Mapping[str, str]) -> str:
-    text = str(value).upper()
-    chosen = aliases.get(text, text)
-    if chosen not in known:
-        raise InvalidSetting(f"tuning.{name} is {value!r}: use one of {', '.join(known)}")
-    return chosen
+        text = str(given.get("algorithm", "")).upper()
+        known = {"algorithm": ALIASES.get(text, text)} if ALIASES.get(text, text) in ALGORITHMS else {}
+        settings = read_settings(cls, {**given, **known}, where="tuning")
+        if "goal" not in given and not settings.metric.endswith("loss"):
+            raise InvalidSetting(f"tuning.goal is missing: say MAXIMIZE or MINIMIZE for {settings.metric!r}")
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,14 +172,14 @@ def test_positions_run_from_zero_to_one_on_every_scale() -> None:
     ("tuning", "message"),
     [
         ({"metric": "val_accuracy"}, "tuning.goal is missing: say MAXIMIZE or MINIMIZE for 'val_accuracy'"),
-        ({"goal": "UP"}, "tuning.goal is 'UP': use one of MAXIMIZE, MINIMIZE"),
-        ({"algorithm": "GENETIC"}, "tuning.algorithm is 'GENETIC': use one of TPE, RANDOM_SEARCH, GRID_SEARCH"),
-        ({"max_trials": 3}, "tuning has no setting 'max_trials': did you mean 'max_trial_count'?"),
-        ({"max_trial_count": 0}, "tuning.max_trial_count must be a whole number of at least 1, got 0"),
-        ({"max_trial_count": "many"}, "tuning.max_trial_count must be a whole number of at least 1, got 'many'"),
-        ({"parallel_trial_count": 1.5}, "tuning.parallel_trial_count must be a whole number of at least 1, got 1.5"),
+        ({"goal": "UP"}, "tuning.goal must be one of MAXIMIZE, MINIMIZE; got 'UP'"),
+        ({"algorithm": "GENETIC"}, "tuning.algorithm must be one of TPE, RANDOM_SEARCH, GRID_SEARCH; got 'GENETIC'"),
+        ({"max_trials": 3}, "there is no tuning setting 'max_trials'; did you mean 'max_trial_count'?"),
+        ({"max_trial_count": 0}, "tuning.max_trial_count must be at least 1, got 0"),
+        ({"max_trial_count": "many"}, "tuning.max_trial_count must be a whole number, got 'many'"),
+        ({"parallel_trial_count": 1.5}, "tuning.parallel_trial_count must be a whole number, got 1.5"),
         ({"median_stopping": "yes"}, "tuning.median_stopping must be true or false, got 'yes'"),
-        ({"search_space": [1]}, "tuning.search_space must be a mapping of parameter names, got [1]"),
+        ({"search_space": [1]}, "tuning.search_space must be a mapping, got [1]"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(tuning: dict[str, Any], message: str) -> None:

@@ -190,9 +190,12 @@ BAD_RUNS = [
     (["--set", "module={project}/good.py"], "give this project's model a name, --set model_name=NAME"),
 ]
 BAD_TUNING = [
-    (["--set", "tuning.max_trials=4"], "tuning has no setting 'max_trials'"),
+    (["--set", "tuning.max_trials=4"], "there is no tuning setting 'max_trials'; did you mean 'max_trial_count'?"),
     (["--set", "tuning.metric=val_accuracy"], "tuning.goal is missing"),
-    (["--set", "tuning.algorithm=magic"], "tuning.algorithm is 'magic': use one of TPE"),
+    (
+        ["--set", "tuning.algorithm=magic"],
+        "tuning.algorithm must be one of TPE, RANDOM_SEARCH, GRID_SEARCH; got 'magic'",
+    ),
     (["--set", "tuning.search_space.units.type=integer"], "units"),
     (["--set", 'tuning.search_space={"unit": {"type": "discrete", "values": [1]}}'], "did you mean 'units'?"),
     (["--set", "module={project}/good.py"], "the search space is empty"),

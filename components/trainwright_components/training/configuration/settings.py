@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.settings import check_choice, check_minimum, typed_settings
+from trainwright_components.settings import check_choice, check_minimum, read_settings
 from trainwright_components.training.configuration.device_settings import CommunicationSettings, DeviceSettings
 
 DEFAULT_EPOCHS = 20
@@ -36,6 +36,7 @@ class TrainingSettings:
     """Settings of one training.
 
     Args:
+        epochs: Passes over the training rows.
         batch_size: Examples per step over all replicas.
         seed: Of initial weights, shuffling and everything random; the same seed gives the same training.
         strategy: `auto` chooses from the cluster and the devices, and says why.
@@ -50,6 +51,7 @@ class TrainingSettings:
         early_stopping_patience: Epochs without a better `monitor` before training stops; None never stops early.
         monitor: The metric that early stopping and the choice of weights look at.
         restore_best_weights: Whether early stopping ends with the weights of its best epoch.
+        shuffle: Whether the training rows come in another order each epoch.
         shuffle_buffer: Rows that are shuffled together when a split is too large to hold in memory.
         drop_remainder: Leave out the last partial batch of an epoch instead of training on it.
         class_weights: What a row of a class counts in the training loss, by the class's name; 1 for those not named.
@@ -122,7 +124,7 @@ class TrainingSettings:
         """
         for name in _IMPOSSIBLE.keys() & values.keys():
             raise InvalidSetting(f"training.{name} is not possible: {_IMPOSSIBLE[name]}")
-        return typed_settings(cls, values, where="training")
+        return read_settings(cls, values, where="training")
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings by name, as plain values."""
