@@ -14,7 +14,7 @@ from trainwright_components.train_distributed.fault_injection import Disturbance
 from trainwright_components.train_distributed.train import make_launcher, train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.data.batches import Order
-from trainwright_components.training.drivers.feeding import TRAIN
+from trainwright_components.training.data.splits import TRAIN
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.trained_model import TrainedModel
 from trainwright_components.user_module.keras_kind import uses_tf_keras

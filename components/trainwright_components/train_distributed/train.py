@@ -21,7 +21,7 @@ from trainwright_components.training.configuration.devices import leave_gpus_to_
 from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
-from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
+from trainwright_components.training.data.splits import TRAIN, VALIDATION
 from trainwright_components.training.drivers.sharing_check import check_sharing
 from trainwright_components.training.members.member import TARGET, read_error
 from trainwright_components.training.module_check import check_module

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.cluster.heartbeats import JOINED
 from trainwright_components.errors import InvalidModule
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.drivers.feeding import open_driver
+from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.module_check import check_is_model
 from trainwright_components.training.result import TrainingResult, record_of
+from trainwright_components.training.strategies.one_device import OneDevice
 from trainwright_components.training.trained_model import PREVIOUS_FOLDER, save_trained
 from trainwright_components.user_module.keras_kind import is_compiled, set_random_seed
 from trainwright_components.user_module.module import Context, ModelModule
@@ -56,7 +57,7 @@ def run_own_training(
         notes.append(f"train of {module.location.name} returned a model that is not compiled: it has no metrics here")
         logger.warning(notes[0])
     elif len(place.cluster.members) <= 1:
-        driver, _ = open_driver(model, tf.distribute.get_strategy(), module, context, settings)
+        driver, _ = open_driver(model, OneDevice(), tf.distribute.get_strategy(), module, context, settings)
         inputs = driver.inputs
         metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
     result = TrainingResult(

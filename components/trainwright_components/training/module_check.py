@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidData, InvalidModule, TrainwrightError
 from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
-from trainwright_components.training.data.splits import first_batch, has_split, name_split
-from trainwright_components.training.drivers.feeding import TRAIN, VALIDATION
+from trainwright_components.training.data.splits import TRAIN, VALIDATION, first_batch, has_split, name_split
 from trainwright_components.user_module.keras_kind import is_compiled, is_overridden, is_tf_keras, keras_for
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.module import Context, ModelModule

@@ -1,6 +1,7 @@
 """Train a model module on a prepared dataset: in this process alone, or as one member of a cluster."""
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,7 +17,6 @@ from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.custom_loop import run_own_training
-from trainwright_components.training.drivers.tf_keras_steps import check_settings
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
 from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.loop import StepWatch
@@ -24,7 +24,8 @@ from trainwright_components.training.members.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
-from trainwright_components.training.strategies.choice import Choice, build_strategy, check_replicas, choose_strategy
+from trainwright_components.training.strategies.choice import check_replicas, check_tf_keras, choose_strategy
+from trainwright_components.training.strategies.protocol import Proof
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
@@ -32,9 +33,6 @@ from trainwright_components.user_module.keras_kind import uses_tf_keras
 from trainwright_components.user_module.module import ModelModule
 
 logger = logging.getLogger(__name__)
-
-_PROOF_STEPS = 3  # DTensor may compute wrong numbers and say nothing: each training proves its first steps
-_LIMIT, _MIXED_LIMIT = 1e-4, 1e-2
 
 
 def run_training(
@@ -91,11 +89,11 @@ def run_training(
         logger.warning(note)
     choice = choose_strategy(settings, place.cluster)
     if uses_tf_keras(module.location):
-        check_settings(settings, strategy=choice.name)
+        check_tf_keras(choice.strategy, settings)
     else:
         check_keras()
-    if (settings.equivalence_steps or choice.name == "dtensor") and module.train is None:
-        watch = _comparison(choice, module, dataset, params or {}, settings, place)
+    if module.train is None and (proof := choice.strategy.proof(settings)) is not None:
+        watch = _comparison(proof, module, dataset, params or {}, settings, place)
     with dtype_policy(settings.precision):
         if module.train is not None:
             return run_own_training(module.train, module, context, output, settings, place)
@@ -103,20 +101,21 @@ def run_training(
             quiet_loggers(),
             in_words_of_training(settings.batch_size, dataset),
         ):  # TensorFlow tells of each collective
-            strategy = build_strategy(choice, settings)
-            check_replicas(choice.name, strategy.num_replicas_in_sync, settings)
+            distribution = choice.strategy.make(settings)
+            replicas = distribution.num_replicas_in_sync
+            check_replicas(choice.strategy.name, replicas, settings)
             place.sign_of_life(JOINED)
             if place.is_chief:
-                who = place.cluster.who_trains(strategy.num_replicas_in_sync)
-                logger.info("strategy %s, %s: %s", choice.name, who, choice.reason)
+                who = place.cluster.who_trains(replicas)
+                logger.info("strategy %s, %s: %s", choice.strategy.name, who, choice.reason)
             return Session(
                 module=module,
-                context=context.with_replicas(strategy.num_replicas_in_sync),
+                context=context.with_replicas(replicas),
                 settings=settings,
                 output=output,
                 place=place,
                 choice=choice,
-                strategy=strategy,
+                distribution=distribution,
                 log_dir=log_dir,
                 on_epoch_end=on_epoch_end,
                 notes=notes,
@@ -125,24 +124,18 @@ def run_training(
 
 
 def _comparison(
-    choice: Choice,
+    proof: Proof,
     module: ModelModule,
     dataset: Path,
     params: Mapping[str, Any],
     settings: TrainingSettings,
     place: Place,
-) -> Comparison | None:
-    if choice.name == "parameter_server":
-        logger.warning("equivalence is of replicas that take each step together; parameter servers are not compared")
-        return None
-    if choice.name == "dtensor":
-        steps = settings.equivalence_steps or _PROOF_STEPS
-        limit = _MIXED_LIMIT if settings.precision.startswith("mixed") else _LIMIT
-        proven = replace(settings, equivalence_steps=steps)
-        return compare_with_one_device(module.location, dataset, params=params, settings=proven, limit=limit)
+) -> Comparison:
     if not place.is_chief:
-        return Comparison(step=settings.equivalence_steps)
-    return compare_with_one_device(module.location, dataset, params=params, settings=settings)
+        return Comparison(step=proof.steps)
+    proven = replace(settings, equivalence_steps=proof.steps)
+    limit = math.inf if proof.limit is None else proof.limit
+    return compare_with_one_device(module.location, dataset, params=params, settings=proven, limit=limit)
 
 
 def prepare_output(output: Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.cluster.heartbeats import FINISHING
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.training.callbacks import open_callbacks
-from trainwright_components.training.configuration.devices import replica_devices
 from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, ROLL_BACK, TrainingSettings
 from trainwright_components.training.data.nan_inputs import find_nan_inputs
 from trainwright_components.training.drivers.driver import Driver
-from trainwright_components.training.drivers.feeding import open_driver
 from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.early_stopping import EarlyStopping
+from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite, StepWatch
 from trainwright_components.training.members.shutdown import leave_together
 from trainwright_components.training.members.task_context import Place
@@ -29,10 +27,8 @@ from trainwright_components.training.recovery.fingerprint import fingerprint_of
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
 from trainwright_components.training.recovery.roll_back import check_rate, find_way_back, roll_back
 from trainwright_components.training.result import TrainingResult, record_of
-from trainwright_components.training.strategies.central_storage import refuse_state
 from trainwright_components.training.strategies.choice import Choice
-from trainwright_components.training.strategies.placement import LayerPlacement
-from trainwright_components.training.strategies.sharding import VariableSharding
+from trainwright_components.training.strategies.protocol import Spread
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
@@ -65,7 +61,7 @@ class Session:
     output: Path
     place: Place
     choice: Choice
-    strategy: "tf.distribute.Strategy"
+    distribution: "tf.distribute.Strategy"
     log_dir: Path | None = None
     on_epoch_end: OnEpochEnd | None = None
     notes: tuple[str, ...] = ()
@@ -120,32 +116,26 @@ class Session:
         leave_together(others, name=str(place.member), is_chief=place.is_chief)
 
     @cached_property
-    def _sharding(self) -> VariableSharding | None:
-        if self.choice.name != "dtensor":
-            return None
-        return VariableSharding(devices=replica_devices(self.settings), axes=self.settings.layout)
+    def _spread(self) -> Spread:
+        return self.choice.strategy.spread(self.settings, replicas=self.context.replicas)
 
     def _build_model(self) -> "tuple[keras.Model, Any]":
         """The model, and what it put out for a few rows where it was tried."""
         set_random_seed(self.module.location, self.context.seed)
-        placement = LayerPlacement(devices=self.settings.placement) if self.choice.name == "placement" else None
-        spread = placement or self._sharding
-        with self.strategy.scope(), spread.variables() if spread is not None else nullcontext():
+        strategy = self.choice.strategy
+        with self.distribution.scope(), self._spread.variables():
             model = self.module.build_model(self.context)
             outputs = None
-            if self._sharding is not None:
+            if not strategy.takes_plain_batches:
                 check_kind(self.module, model)
-                check_data(self.module, model, self.context)  # such a model takes no plain batch
-            elif self.place.cluster.is_empty or self.choice.name in ("placement", "central_storage"):
+                check_data(self.module, model, self.context)
+            elif self.place.cluster.is_empty or strategy.needs_all_variables:
                 outputs = check_model(self.module, model, self.context)
             else:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
             if self.settings.jit_compile is not None:
                 model.jit_compile = self.settings.jit_compile
-        if self.choice.name == "central_storage" and self.context.replicas > 1:
-            refuse_state(model)
-        if placement is not None:
-            placement.apply(model)
+        self._spread.apply(model)
         return model, outputs
 
     @cached_property
@@ -173,7 +163,8 @@ class Session:
         with self.module.user_code("reading the data"):
             driver, steps = open_driver(
                 model,
-                self.strategy,
+                self.choice.strategy,
+                self.distribution,
                 self.module,
                 self.context,
                 self.settings,
@@ -181,7 +172,7 @@ class Session:
                 is_chief=self.place.is_chief,
                 first_step=first_step,
                 workers=self.place.cluster.worker.replicas,
-                sharding=self._sharding,
+                spread=self._spread,
                 outputs=outputs,
             )
         loop = Loop(
@@ -260,7 +251,7 @@ class Session:
             seconds=position.seconds,
             model_folder=self.output,
             examples_per_second=position.step * self.settings.batch_size / max(position.seconds, 1e-9),
-            strategy=self.choice.name,
+            strategy=self.choice.strategy.name,
             strategy_reason=self.choice.reason,
             replicas=self.context.replicas,
             stop_reason=position.stop_reason,

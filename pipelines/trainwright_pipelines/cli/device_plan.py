@@ -40,24 +40,19 @@ def plan_devices(training: Mapping[str, Any], cluster: Mapping[str, Any]) -> Dev
     """
     import tensorflow as tf
 
-    from trainwright_components.training.configuration.devices import configure_devices, replica_devices
-    from trainwright_components.training.strategies.choice import check_placement, choose_strategy
+    from trainwright_components.training.configuration.devices import configure_devices
+    from trainwright_components.training.strategies.choice import choose_strategy
 
     settings, spec = TrainingSettings.from_mapping(training), ClusterSpec.from_mapping(cluster)
     notes = configure_devices(settings)
     choice = choose_strategy(settings, spec)
-    check_placement(settings)
-    devices = replica_devices(settings)
-    if choice.name in ("one_device", "placement"):
-        devices = list(dict.fromkeys([devices[0], *settings.placement.values()]))
-    elif choice.name in ("multi_worker_mirrored", "parameter_server"):
-        devices = [device for device in devices if device.startswith("GPU:")] or ["CPU:0"]
+    devices = choice.strategy.plan(settings)
     threading = tf.config.threading
     return DevicePlan(
-        strategy=choice.name,
+        strategy=choice.strategy.name,
         reason=choice.reason,
         logical_devices=tuple(one.name.removeprefix("/device:") for one in tf.config.list_logical_devices()),
-        replica_devices=() if choice.name == "tpu" else tuple(devices),
+        replica_devices=devices,
         processes=max(1, spec.trainers),
         threads_within=threading.get_intra_op_parallelism_threads(),
         threads_between=threading.get_inter_op_parallelism_threads(),

@@ -32,7 +32,7 @@ def test_every_setting_is_listed_and_no_other() -> None:
 
 
 def test_every_strategy_is_listed_and_no_other() -> None:
-    assert [row[0].strip("`") for row in _rows("Strategies")] == [name for name in STRATEGIES if name != "auto"]
+    assert [row[0].strip("`") for row in _rows("Strategies")] == list(STRATEGIES)
 
 
 def test_the_loop_of_its_own_trains(small_dataset: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from trainwright_components.errors import InvalidModule, InvalidSetting, Trainin
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult, read_result
-from trainwright_components.training.strategies.choice import Choice, build_strategy
+from trainwright_components.training.strategies.choice import find_strategy
 
 PLAIN = Path(__file__).parent / "modules" / "plain.py"
 TRAINING = {"epochs": 7, "batch_size": 10, "seed": 2}
@@ -24,8 +24,8 @@ def on_one_device(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_trainings_of_one_process_share_a_mirrored_strategy() -> None:
-    choice, settings = Choice(name="mirrored", reason="as set"), TrainingSettings(strategy="mirrored")
-    assert build_strategy(choice, settings) is build_strategy(choice, settings)
+    strategy, settings = find_strategy("mirrored"), TrainingSettings(strategy="mirrored")
+    assert strategy.make(settings) is strategy.make(settings)
 
 
 @pytest.mark.parametrize(

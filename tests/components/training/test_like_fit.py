@@ -20,7 +20,7 @@ from trainwright_components.errors import InvalidModule
 from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.configuration.settings import TrainingSettings
-from trainwright_components.training.drivers.synchronous import Passes
+from trainwright_components.training.drivers.feed import Passes
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel

@@ -10,17 +10,18 @@ from trainwright_components.training.configuration.device_settings import Commun
 
 DEFAULT_EPOCHS = 20
 DEFAULT_BATCH_SIZE = 64
-STRATEGIES = (
-    "auto",
-    "one_device",
-    "mirrored",
-    "multi_worker_mirrored",
-    "parameter_server",
-    "central_storage",
-    "tpu",
-    "placement",
-    "dtensor",
-)
+AUTO = "auto"
+STRATEGIES = {
+    "one_device": "trainwright_components.training.strategies.one_device:OneDevice",
+    "mirrored": "trainwright_components.training.strategies.mirrored:Mirrored",
+    "multi_worker_mirrored": "trainwright_components.training.strategies.multi_worker_mirrored:MultiWorkerMirrored",
+    "parameter_server": "trainwright_components.training.strategies.parameter_server:ParameterServer",
+    "central_storage": "trainwright_components.training.strategies.central_storage:CentralStorage",
+    "tpu": "trainwright_components.training.strategies.tpu:Tpu",
+    "placement": "trainwright_components.training.strategies.placement:Placement",
+    "dtensor": "trainwright_components.training.strategies.dtensor:Dtensor",
+}
+"""From the plainest, which always fits, to the most special: `auto` takes the last that has a reason."""
 PRECISIONS = ("", "float32", "mixed_float16", "mixed_bfloat16")
 _IMPOSSIBLE = {
     "variable_partitioner": "Keras 3 cannot split a variable over parameter servers; whole variables are spread over "
@@ -72,7 +73,7 @@ class TrainingSettings:
     epochs: int = DEFAULT_EPOCHS
     batch_size: int = DEFAULT_BATCH_SIZE
     seed: int = 0
-    strategy: str = "auto"
+    strategy: str = AUTO
     logical_devices: int = 1
     placement: Mapping[str, str] = field(default_factory=dict)
     layout: Mapping[str, int] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         minimum = {"epochs": 1, "batch_size": 1, "logical_devices": 1, "keep_checkpoints": 1, "shuffle_buffer": 1}
         check_minimum(self, where="training", minimum=minimum)
-        check_choice(self.strategy, STRATEGIES, where="training.strategy")
+        check_choice(self.strategy, (AUTO, *STRATEGIES), where="training.strategy")
         check_choice(self.precision, PRECISIONS, where="training.precision")
         check_choice(self.on_nan, (STOP, ROLL_BACK), where="training.on_nan")
         for name, weight in self.class_weights.items():

@@ -24,6 +24,9 @@ MEMORY_LIMIT_BYTES = 256 << 20
 _RECORDS_PER_READ = 1024
 
 
+TRAIN, VALIDATION = "train", "validation"
+
+
 def open_split(split: str, module: ModelModule, context: Context) -> Rows:
     """The rows of `split`, as `(features, label)` or `(features, label, weight)`.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers, flatten_logs
+from trainwright_components.training.drivers.feed import Feed
 from trainwright_components.training.keras_internals import build_variables
 
 if TYPE_CHECKING:
@@ -32,22 +33,18 @@ class AsynchronousDriver:
         self,
         model: "keras.Model",
         strategy: "tf.distribute.Strategy",
-        *,
-        train_batches: "tf.data.Dataset",
-        validation_batches: "tf.data.Dataset | None",
-        validation_steps: int,
-        batch_size: int,
-        workers: int,
+        feed: Feed,
     ) -> None:
         import tensorflow as tf
 
         from trainwright_components.training.drivers.synchronous import symbols_of
 
-        self._model, self._batch_size, self._in_flight = model, batch_size, workers * _PORTIONS_PER_WORKER
+        self._model, self._batch_size, self._in_flight = model, feed.batch_size, feed.workers * _PORTIONS_PER_WORKER
+        train_batches, validation_batches = feed.undivided()
         self._train_batches, self._validation_batches = iter(train_batches), None
         if validation_batches is not None:
             self._validation_batches = iter(validation_batches)
-        self._validation_steps = validation_steps
+        self._validation_steps = feed.validation_steps
         self._can_join = all(spec.shape[1:].is_fully_defined() for spec in tf.nest.flatten(train_batches.element_spec))
         batch = symbols_of(train_batches.element_spec)
         self.inputs = batch[0]
@@ -55,9 +52,9 @@ class AsynchronousDriver:
         with strategy.scope():
             build_variables(model, batch)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-        self._train = _Work(model, strategy, model.train_step, batch_size, train_batches.element_spec)
+        self._train = _Work(model, strategy, model.train_step, feed.batch_size, train_batches.element_spec)
         if validation_batches is not None:
-            self._test = _Work(model, strategy, model.test_step, batch_size, validation_batches.element_spec)
+            self._test = _Work(model, strategy, model.test_step, feed.batch_size, validation_batches.element_spec)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         return self._run(self._train, self._train_batches, count), signals

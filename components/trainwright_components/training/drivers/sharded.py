@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.training.drivers.driver import Driver, Signals, flatten_logs
+from trainwright_components.training.drivers.feed import Feed
+from trainwright_components.training.drivers.sharding import VariableSharding
 from trainwright_components.training.drivers.synchronous import symbols_of
 from trainwright_components.training.keras_internals import build_variables
-from trainwright_components.training.strategies.sharding import VariableSharding
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 
 class ShardedDriver:
@@ -22,17 +22,15 @@ class ShardedDriver:
         self,
         model: "keras.Model",
         sharding: VariableSharding,
-        *,
-        train_batches: "tf.data.Dataset",
-        validation_batches: "tf.data.Dataset | None",
-        validation_steps: int,
+        feed: Feed,
     ) -> None:
         import tensorflow as tf
 
         self._model, self._sharding = model, sharding
+        train_batches, validation_batches = feed.undivided()
         self._train: Iterator[Any] = iter(train_batches)
         self._validation: Iterator[Any] | None = None
-        self._validation_batches, self._validation_steps = validation_batches, validation_steps
+        self._validation_batches, self._validation_steps = validation_batches, feed.validation_steps
         batch = symbols_of(train_batches.element_spec, 1)
         self.inputs = batch[0]
         self.has_validation = validation_batches is not None

@@ -3,10 +3,10 @@
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
+from trainwright_components.training.drivers.feed import Feed
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
 from trainwright_components.training.drivers.step_logs import StepLogs
 from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
@@ -20,60 +20,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Step = Callable[[Any], Any]
-MakeBatches = Callable[[Any], "tf.data.Dataset"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Passes:
-    """Batches of pass after pass: `full` ones, and then one that is not when `steps` is larger."""
-
-    full: int
-    steps: int
-
-    def alike(self, step: int) -> int:
-        """How many batches from number `step` on have the same number of rows."""
-        return sys.maxsize if self.full == self.steps else max(1, self.full - step % self.steps)
 
 
 class SynchronousDriver:
-    """One model under one synchronous strategy.
+    """One model under one synchronous strategy."""
 
-    Args:
-        train_batches: Makes the endless training batches of a process, given its `tf.distribute.InputContext`.
-        validation_batches: The same for validation; None without a validation split.
-        validation_steps: Steps in one pass over the validation split.
-        passes: What the training batches of one pass are; None when it never ends.
-        first_step: The number of the first step to take.
-        processes: Members that train together.
-    """
-
-    def __init__(
-        self,
-        model: "keras.Model",
-        strategy: "tf.distribute.Strategy",
-        *,
-        train_batches: MakeBatches,
-        validation_batches: MakeBatches | None,
-        validation_steps: int,
-        passes: Passes | None = None,
-        first_step: int = 0,
-        processes: int = 1,
-        is_chief: bool = True,
-    ) -> None:
+    def __init__(self, model: "keras.Model", strategy: "tf.distribute.Strategy", feed: Feed) -> None:
         import tensorflow as tf
 
-        self._model, self._strategy, self._is_chief = model, strategy, is_chief
+        self._model, self._strategy, self._is_chief = model, strategy, feed.is_chief
         self._replicas = strategy.num_replicas_in_sync
-        self._processes = processes
-        self._passes, self._step = passes, first_step
+        self._processes = feed.processes
+        self._passes, self._step = feed.passes, feed.first_step
         with tf.device("CPU:0"):
-            self._train_iterator = iter(strategy.distribute_datasets_from_function(train_batches))
-        self._validation_batches = validation_batches
+            self._train_iterator = iter(strategy.distribute_datasets_from_function(feed.train_batches))
+        self._validation_batches = feed.validation_batches
         self._validation_iterator: Any = None
-        self._validation_steps = validation_steps
+        self._validation_steps = feed.validation_steps
         batch = symbols_of(self._train_iterator.element_spec, self._replicas)
         self.inputs = batch[0]
-        self.has_validation = validation_batches is not None
+        self.has_validation = feed.validation_batches is not None
         with strategy.scope():
             if is_tf_keras(model):
                 build_tf_keras_variables(model, batch)

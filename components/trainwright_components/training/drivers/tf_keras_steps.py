@@ -10,8 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.errors import InvalidModule, InvalidSetting
-from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.errors import InvalidModule
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
 from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
 from trainwright_components.training.keras_internals import optimizers_of
@@ -22,26 +21,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-_STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 _current = threading.local()  # every replica is traced in a thread of its own
-
-
-def check_settings(settings: TrainingSettings, *, strategy: str) -> None:
-    """Refuse what is offered for Keras 3 only.
-
-    Raises:
-        InvalidSetting: The strategy, or a precision beside the module's own.
-    """
-    if strategy not in _STRATEGIES:
-        raise InvalidSetting(
-            f"training.strategy {strategy} needs a module for Keras 3, and this one is for tf_keras; "
-            f"use {', '.join(_STRATEGIES[:-1])} or {_STRATEGIES[-1]}"
-        )
-    if settings.precision:
-        raise InvalidSetting(
-            f"training.precision {settings.precision} is for modules for Keras 3; call "
-            f"tf_keras.mixed_precision.set_global_policy({settings.precision!r}) in build_model"
-        )
 
 
 def build_tf_keras_variables(model: "keras.Model", batch: Any) -> None:

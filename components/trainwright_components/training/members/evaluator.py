@@ -20,7 +20,7 @@ from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.drivers.driver import Driver
-from trainwright_components.training.drivers.feeding import open_driver
+from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.members.evaluations import (
     BEST_CHECKPOINT,
@@ -43,6 +43,7 @@ from trainwright_components.training.recovery.checkpoints import (
 )
 from trainwright_components.training.recovery.fingerprint import fingerprint_of, is_of_same_training
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
+from trainwright_components.training.strategies.one_device import OneDevice
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 from trainwright_components.user_module.module import Context, ModelModule
@@ -119,7 +120,9 @@ class Evaluator:
         keras.utils.set_random_seed(self.context.seed)
         model = self.module.build_model(self.context)
         check_kind(self.module, model)
-        driver, _ = open_driver(model, tf.distribute.get_strategy(), self.module, self.context, self.settings)
+        driver, _ = open_driver(
+            model, OneDevice(), tf.distribute.get_strategy(), self.module, self.context, self.settings
+        )
         if not driver.has_validation:
             raise InvalidSetting("cluster.evaluator needs a validation split, and there is none")
         fingerprint = fingerprint_of(self.module, self.context, self.settings)

@@ -1,7 +1,6 @@
 """Workers and parameter servers: processes that serve a chief until they are ended."""
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ from trainwright_components.training.configuration.devices import (
     configure_without_gpus,
 )
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.strategies.parameter_server import prepare_to_connect
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,3 @@ def serve(settings: TrainingSettings, *, is_worker: bool, sign_of_life: SaySign)
         time.sleep(_BEAT_S)
     del server
     raise SystemExit(TERMINATED)
-
-
-def prepare_to_connect() -> None:
-    """Have a member that is gone be noticed at once, not after a connection has timed out."""
-    os.environ["GRPC_FAIL_FAST"] = "use_caller"

@@ -1,16 +1,54 @@
 """Central storage: variables in one place, used by replicas on several devices of one process."""
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.configuration.devices import replica_devices
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.keras_internals import stateful_layers
+from trainwright_components.training.strategies.protocol import OneProcess, Spread, Strategy
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
 
-def make_central_storage(devices: list[str], *, storage: str) -> "tf.distribute.Strategy":
+class CentralStorage(OneProcess):
+    """TensorFlow's CentralStorageStrategy."""
+
+    name = "central_storage"
+    needs_all_variables = True
+
+    def least_replicas(self, settings: TrainingSettings, cluster: ClusterSpec) -> int:
+        """One for each device that is named or made."""
+        return len(settings.devices.use) or settings.logical_devices
+
+    def make(self, settings: TrainingSettings) -> "tf.distribute.Strategy":
+        """Variables on the CPU, or on the only device."""
+        devices = replica_devices(settings)
+        return _make_exact(devices, storage=devices[0] if len(devices) == 1 else "CPU:0")
+
+    def spread(self, settings: TrainingSettings, *, replicas: int) -> Spread:
+        """Where TensorFlow puts them; layers with state are refused."""
+        return _Stateless(replicas=replicas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stateless:
+    replicas: int
+
+    def variables(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def apply(self, model: "keras.Model") -> None:
+        if self.replicas > 1:
+            refuse_state(model)
+
+
+def _make_exact(devices: list[str], *, storage: str) -> "tf.distribute.Strategy":
     """A CentralStorageStrategy that keeps Keras' metrics exact.
 
     Args:
@@ -43,3 +81,7 @@ def refuse_state(model: "keras.Model") -> None:
             f"training.strategy central_storage on several devices does not work with {', '.join(stateful)}: Keras 3 "
             "cannot update the state of layers there (batch statistics, random numbers); use mirrored, or one device"
         )
+
+
+if TYPE_CHECKING:
+    _: type[Strategy] = CentralStorage

@@ -11,14 +11,50 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.training.configuration.devices import check_devices
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.keras_internals import layers_of, move_variables
+from trainwright_components.training.strategies.one_device import OneDevice
+from trainwright_components.training.strategies.protocol import Spread, Strategy, reason_to_spread, require_setting
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
 _BACKWARD = "gradient_tape/"
+
+
+class Placement(OneDevice):
+    """One device for what is not placed, and others for layers that are."""
+
+    name = "placement"
+    takes_tf_keras = False
+    needs_all_variables = True
+
+    def check(self, settings: TrainingSettings, cluster: ClusterSpec) -> None:
+        """Refuse to place nothing."""
+        super().check(settings, cluster)
+        require_setting(self.name, settings, "placement", example='{"block_2_*": "GPU:1"}')
+
+    def reason(self, settings: TrainingSettings, cluster: ClusterSpec) -> str:
+        """Layers with devices."""
+        return reason_to_spread(settings, cluster, "placement")
+
+    def make(self, settings: TrainingSettings) -> "tf.distribute.Strategy":
+        """That of one device, once the others are known to be there."""
+        check_devices(settings.placement.values(), where="training.placement")
+        return super().make(settings)
+
+    def spread(self, settings: TrainingSettings, *, replicas: int) -> Spread:
+        """Layers on their devices."""
+        return LayerPlacement(devices=settings.placement)
+
+    def plan(self, settings: TrainingSettings) -> tuple[str, ...]:
+        """The first device, and those of placed layers."""
+        check_devices(settings.placement.values(), where="training.placement")
+        return tuple(dict.fromkeys([*super().plan(settings), *settings.placement.values()]))
 
 
 @dataclass(kw_only=True)
@@ -140,3 +176,7 @@ def _refuse_unplaceable(model: "keras.Model") -> None:
         raise InvalidSetting(
             "training.placement: XLA compiles for one device; set jit_compile to false or leave it out"
         )
+
+
+if TYPE_CHECKING:
+    _: type[Strategy] = Placement

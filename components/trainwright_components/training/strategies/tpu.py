@@ -1,17 +1,30 @@
 """Reach a TPU and set it up. Built from TensorFlow's documentation; no TPU was there to run it on."""
 
-import logging
 from typing import TYPE_CHECKING
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.strategies.protocol import OneProcess, Strategy
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-logger = logging.getLogger(__name__)
-
 LOCAL = "local"  # the TPU of this virtual machine
+
+
+class Tpu(OneProcess):
+    """TensorFlow's TPUStrategy."""
+
+    name = "tpu"
+    has_fixed_shapes = True
+
+    def make(self, settings: TrainingSettings) -> "tf.distribute.Strategy":
+        """On the TPU that is set."""
+        return connect_tpu(settings.tpu)
+
+    def plan(self, settings: TrainingSettings) -> tuple[str, ...]:
+        """None: the TPU's cores are not asked before a training run."""
+        return ()
 
 
 def connect_tpu(name: str) -> "tf.distribute.Strategy":
@@ -36,15 +49,5 @@ def connect_tpu(name: str) -> "tf.distribute.Strategy":
         ) from error
 
 
-def check_fixed_shapes(settings: TrainingSettings, cores: int) -> None:
-    """Refuse batches of changing shape, since a TPU compiles for one.
-
-    Raises:
-        InvalidSetting: Partial batches, or a batch that `cores` replicas cannot share equally.
-    """
-    if not settings.drop_remainder or settings.batch_size % cores:
-        raise InvalidSetting(
-            f"training.strategy tpu needs shares of one size: set training.drop_remainder, and a training.batch_size "
-            f"that its {cores} cores divide; got {settings.batch_size}"
-        )
-    logger.warning("tpu: the last partial batch of the validation split is left out")
+if TYPE_CHECKING:
+    _: type[Strategy] = Tpu

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from trainwright_components.training.strategies.sharding import VariableSharding
+from trainwright_components.training.drivers.sharding import VariableSharding
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -1,8 +1,10 @@
 """Bring rows, order and strategy together: the driver that trains a model on the splits of a dataset."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.data.batches import (
     Order,
@@ -14,24 +16,23 @@ from trainwright_components.training.data.batches import (
 )
 from trainwright_components.training.data.class_weights import class_weighting
 from trainwright_components.training.data.labels import LabelCheck, output_symbols
-from trainwright_components.training.data.splits import has_split, name_split, open_split
+from trainwright_components.training.data.splits import TRAIN, VALIDATION, has_split, name_split, open_split
 from trainwright_components.training.drivers.driver import Driver
-from trainwright_components.training.drivers.sharded import ShardedDriver
-from trainwright_components.training.drivers.synchronous import MakeBatches, Passes, SynchronousDriver
-from trainwright_components.training.strategies.sharding import VariableSharding
-from trainwright_components.training.strategies.tpu import check_fixed_shapes
+from trainwright_components.training.drivers.feed import Feed, MakeBatches, Passes
+from trainwright_components.training.strategies.protocol import Spread, Strategy, Unspread
 from trainwright_components.user_module.module import Context, ModelModule
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-TRAIN, VALIDATION = "train", "validation"
+logger = logging.getLogger(__name__)
 
 
 def open_driver(
     model: "keras.Model",
-    strategy: "tf.distribute.Strategy",
+    strategy: Strategy,
+    distribution: "tf.distribute.Strategy",
     module: ModelModule,
     context: Context,
     settings: TrainingSettings,
@@ -40,18 +41,16 @@ def open_driver(
     is_chief: bool = True,
     first_step: int = 0,
     workers: int = 0,
-    sharding: VariableSharding | None = None,
+    spread: Spread | None = None,
     outputs: Any = None,
 ) -> tuple[Driver, int]:
     """The driver that begins with step `first_step`, and the steps in an epoch.
 
     `outputs` is what the model puts out, where it has been called; labels are checked against it.
 
-    `processes` members take each step together; with parameter servers `workers` take steps by themselves. With a
-    `sharding`, whose variables the model has, one process takes each step on all of its devices.
+    `processes` members take each step together; with parameter servers `workers` take steps by themselves. `spread` is
+    what the strategy made the model's variables under.
     """
-    import tensorflow as tf
-
     module = module.for_model(model)
     order = Order(
         batch_size=settings.batch_size,
@@ -62,10 +61,9 @@ def open_driver(
     rows = open_split(TRAIN, module, context)
     steps = count_steps(rows, order, split=TRAIN, at_most=settings.steps_per_epoch)
     validation = open_split(VALIDATION, module, context) if has_split(VALIDATION, module, context) else None
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    if is_tpu:
-        check_fixed_shapes(settings, strategy.num_replicas_in_sync)
-    stored = Order(batch_size=settings.batch_size, drop_remainder=is_tpu)
+    if strategy.has_fixed_shapes:
+        check_fixed_shapes(strategy.name, settings, distribution.num_replicas_in_sync)
+    stored = Order(batch_size=settings.batch_size, drop_remainder=strategy.has_fixed_shapes)
     weigh = class_weighting(settings.class_weights, context.schema) if settings.class_weights else None
     outputs = output_symbols(model) if outputs is None else outputs
 
@@ -84,40 +82,33 @@ def open_driver(
     if validation is not None:
         validation_batches = _feed(validation, stored, module, context, check=check(VALIDATION, validation))
     validation_steps = 0 if validation is None else count_steps(validation, stored, split=VALIDATION)
-    if sharding is not None:
-        return ShardedDriver(
-            model,
-            sharding,
-            train_batches=train_batches(tf.distribute.InputContext()),
-            validation_batches=None if validation_batches is None else validation_batches(tf.distribute.InputContext()),
-            validation_steps=validation_steps,
-        ), steps
-    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
-        from trainwright_components.training.drivers.asynchronous import AsynchronousDriver
-
-        all_rows = tf.distribute.InputContext()
-        return AsynchronousDriver(
-            model,
-            strategy,
-            train_batches=train_batches(all_rows),
-            validation_batches=validation_batches(all_rows) if validation_batches is not None else None,
-            validation_steps=validation_steps,
-            batch_size=settings.batch_size,
-            workers=workers,
-        ), steps
     passes = None if rows.count is None else Passes(full=rows.count // order.batch_size, steps=order.steps(rows.count))
-    driver = SynchronousDriver(
-        model,
-        strategy,
+    feed = Feed(
         train_batches=train_batches,
         validation_batches=validation_batches,
         validation_steps=validation_steps,
+        batch_size=settings.batch_size,
         passes=passes,
         first_step=first_step,
         processes=processes,
         is_chief=is_chief,
+        workers=workers,
     )
-    return driver, steps
+    return strategy.make_driver(model, distribution, feed, spread or Unspread()), steps
+
+
+def check_fixed_shapes(strategy: str, settings: TrainingSettings, cores: int) -> None:
+    """Refuse batches of changing shape where one shape is compiled.
+
+    Raises:
+        InvalidSetting: Partial batches, or a batch that `cores` replicas cannot share equally.
+    """
+    if not settings.drop_remainder or settings.batch_size % cores:
+        raise InvalidSetting(
+            f"training.strategy {strategy} needs shares of one size: set training.drop_remainder, and a "
+            f"training.batch_size that its {cores} cores divide; got {settings.batch_size}"
+        )
+    logger.warning("%s: the last partial batch of the validation split is left out", strategy)
 
 
 def _feed(

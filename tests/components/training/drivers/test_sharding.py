@@ -7,9 +7,9 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.processes.warm_parent import WarmParent
-from trainwright_components.training.strategies.sharding import VariableSharding
+from trainwright_components.training.drivers.sharding import VariableSharding
 
-SCRIPT = Path(__file__).parent / "modules" / "shard_weights.py"
+SCRIPT = Path(__file__).parents[1] / "modules" / "shard_weights.py"
 
 
 def test_each_device_has_its_part(warm_parent: WarmParent, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.errors import InvalidSetting
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
     from numpy.typing import NDArray
 
@@ -45,6 +46,9 @@ class VariableSharding:
 
         os.environ[_COMBINE_VARIABLE] = "0"
         return dtensor.create_mesh([(_DIMENSION, len(self.devices))], devices=self.devices)
+
+    def apply(self, model: "keras.Model") -> None:
+        """Leave the model as it is: its driver checks it, once all its variables are there."""
 
     @contextmanager
     def variables(self) -> Iterator[None]:

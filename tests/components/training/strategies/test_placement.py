@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainwright_components.processes.warm_parent import WarmParent
 
-MODULES = Path(__file__).parent / "modules"
+MODULES = Path(__file__).parents[1] / "modules"
 
 
 def test_variables_and_operations_are_where_their_layers_are(warm_parent: WarmParent, tmp_path: Path) -> None:
