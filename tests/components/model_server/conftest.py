@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from trainwright_components.model_server.batching.scheduler import BatchScheduler
 from trainwright_components.model_server.operation.process import (
     choose_port,
     flag_arguments,
@@ -226,6 +227,14 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, eventually: Eventuall
         server.process.terminate()
     for server in started:
         server.process.wait(30)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[BatchScheduler]:
+    """One thread for all batches."""
+    scheduler = BatchScheduler(threads=1)
+    yield scheduler
+    scheduler.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from trainwright_components.model_server.batching.scheduler import BatchSchedule
 from trainwright_components.model_server.batching.servable import BatchedServable, why_not_batched
 from trainwright_components.model_server.models.saved_model import SavedModel
 from trainwright_components.model_server.request_context import computing, current_request
+from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import Code, StatusError
 
 
@@ -47,7 +49,7 @@ class Doubler:
         self.may_run.set()
         self.is_running = threading.Event()
 
-    def run(self, signature_name: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+    def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         self.is_running.set()
         assert self.may_run.wait(60)
         self.batches.append(inputs["x"])
@@ -58,8 +60,18 @@ class Doubler:
             return {"y": inputs["x"][:1]}
         return {"y": inputs["x"] * 2}
 
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        raise AssertionError("no test asks for several signatures")
+
+    def is_quick(self, signature_name: str) -> bool:
+        return False
+
     def close(self) -> None:
         """Hold nothing."""
+
+
+if TYPE_CHECKING:
+    _: type[Servable] = Doubler
 
 
 @pytest.fixture
@@ -75,14 +87,6 @@ def pool(doubler: Doubler) -> Iterator[ThreadPoolExecutor]:
 
 
 Batched = Callable[..., BatchedServable]
-
-
-@pytest.fixture
-def scheduler() -> Iterator[BatchScheduler]:
-    """One thread for all batches."""
-    scheduler = BatchScheduler(threads=1)
-    yield scheduler
-    scheduler.close()
 
 
 @pytest.fixture
@@ -287,8 +291,8 @@ def test_a_request_of_a_wrong_type_is_refused_alone(
 
     good = [ask(np.ones(1, np.float32))]
     for wrong in (np.array([b"text"], object), np.array([2**40]), np.ones(1)):
-        expected = refusal(lambda wrong=wrong: model.run("serving_default", {"x": wrong}, ["y"]))
-        assert refusal(lambda wrong=wrong: ask(wrong).result(60)) == expected
+        expected = refusal(partial(model.run, "serving_default", {"x": wrong}, ["y"]))
+        assert refusal(partial(ask(wrong).result, 60)) == expected
         assert "vs. expect float" in expected[1]
     good.append(ask(np.ones(1, np.float32)))
     assert [future.result(60)["y"].tolist() for future in good] == [[2.5]] * 2

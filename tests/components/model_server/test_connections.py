@@ -247,7 +247,13 @@ def test_requests_that_have_begun_are_answered_at_the_end(echo: Echo) -> None:
         sending.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nmine")
         computing.sendall(post(b"mine, ", target=b"/slow"))
         assert echo.is_asked.wait(60)
-        stopping = threading.Thread(target=lambda: (read_to_end(idle), sending.sendall(b", "), echo.may_answer.set()))
+
+        def finish() -> None:
+            read_to_end(idle)
+            sending.sendall(b", ")
+            echo.may_answer.set()
+
+        stopping = threading.Thread(target=finish)
         stopping.start()
     stopping.join(60)
     assert read_to_end(computing).endswith(b"\r\nConnection: close\r\n\r\nmine, late")
@@ -361,7 +367,12 @@ def test_a_head_that_has_begun_is_answered_at_the_end(echo: Echo) -> None:
         ask(idle)
         sending.sendall(b"GET / HTTP/1.1\r\nHos")
         ask(idle)  # so the server has read what came before
-        rest = threading.Thread(target=lambda: (read_to_end(idle), sending.sendall(b"t: a\r\n\r\n")))
+
+        def finish() -> None:
+            read_to_end(idle)
+            sending.sendall(b"t: a\r\n\r\n")
+
+        rest = threading.Thread(target=finish)
         rest.start()
     rest.join(60)
     assert read_to_end(sending).endswith(b"\r\nConnection: close\r\n\r\nok")

@@ -1,8 +1,9 @@
 """The core puts configurations into effect: labels, refusals, models that come and go."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tensorflow_serving.apis import model_pb2
@@ -10,23 +11,26 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.manager.manager import Manager
-from trainwright_components.model_server.servable import ServableId, State
+from trainwright_components.model_server.servable import Loader, OutputOf, Servable, ServableId, State, Tensors
 from trainwright_components.model_server.status import Code, StatusError
 
 
 class Named:
     """A servable that is its path."""
 
-    signatures: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    signatures: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def run(self, signature_name: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+    def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         return {"path": self.path}
 
-    def run_together(self, inputs: Any, outputs: Any) -> list[Any]:
-        return []
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        raise AssertionError("no test asks for several signatures")
+
+    def is_quick(self, signature_name: str) -> bool:
+        return False
 
     def close(self) -> None:
         """Hold nothing."""
@@ -39,6 +43,10 @@ class NamedLoader:
         if path.name == "13":
             raise StatusError(Code.DATA_LOSS, "unlucky")
         return Named(path)
+
+
+if TYPE_CHECKING:
+    _: tuple[type[Servable], type[Loader]] = (Named, NamedLoader)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,12 @@ def assert_same(body: bytes, dtype: tf.DType) -> bool:
 
 
 def random_body(rng: random.Random) -> bytes:
-    numbers = rng.choice(
-        [
-            lambda: rng.randint(-5, 5),
-            lambda: rng.uniform(-1e3, 1e3),
-            lambda: rng.choice([0, -0.0, 1e-40, 1 << 24, 16_777_217, 1 << 53, -(1 << 63), (1 << 64) - 1, 1e300]),
-        ]
-    )
+    kinds: list[Callable[[], Any]] = [
+        lambda: rng.randint(-5, 5),
+        lambda: rng.uniform(-1e3, 1e3),
+        lambda: rng.choice([0, -0.0, 1e-40, 1 << 24, 16_777_217, 1 << 53, -(1 << 63), (1 << 64) - 1, 1e300]),
+    ]
+    numbers = rng.choice(kinds)
 
     def nest(shape: list[int]) -> Any:
         return [nest(shape[1:]) for _ in range(shape[0])] if shape else numbers()

@@ -1,8 +1,9 @@
 """Where and how gRPC listens: Unix socket, channel arguments, TLS, and health that tells the truth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -22,7 +23,7 @@ from trainwright_components.model_server.grpc_api.server import GrpcServer, Grpc
 from trainwright_components.model_server.manager.manager import Manager
 from trainwright_components.model_server.metrics import ServingMetrics
 from trainwright_components.model_server.operation.process import choose_port
-from trainwright_components.model_server.servable import ServableId
+from trainwright_components.model_server.servable import Loader, OutputOf, Servable, ServableId, Tensors
 from trainwright_components.model_server.status import StatusError
 
 Eventually = Callable[..., None]
@@ -33,13 +34,16 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Nothing:
     """A servable without signatures."""
 
-    signatures: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    signatures: Mapping[str, Any] = MappingProxyType({})
 
-    def run(self, signature_name: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+    def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         return {}
 
-    def run_together(self, inputs: Any, outputs: Any) -> list[Any]:
-        return []
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        raise AssertionError("no test asks for several signatures")
+
+    def is_quick(self, signature_name: str) -> bool:
+        return False
 
     def close(self) -> None:
         """Hold nothing."""
@@ -50,6 +54,10 @@ class NothingLoader:
 
     def load(self, servable_id: ServableId, path: Path) -> Nothing:
         return Nothing()
+
+
+if TYPE_CHECKING:
+    _: tuple[type[Servable], type[Loader]] = (Nothing, NothingLoader)
 
 
 def make_config(base: Path) -> Any:

@@ -118,6 +118,19 @@ def fuzz_messages(server: Any, rng: random.Random, rounds: int) -> None:
     assert grpc.StatusCode.INVALID_ARGUMENT in codes
 
 
+def fill(rng: random.Random, tensor: Any) -> None:
+    """Put values into `tensor`, of some type or none."""
+    match rng.randrange(4):
+        case 0:
+            tensor.float_val.extend([1.0] * rng.randrange(4))
+        case 1:
+            tensor.int_val.append(1 << 30)
+        case 2:
+            tensor.string_val.append(b"\xff")
+        case _:
+            tensor.tensor_content = rng.randbytes(rng.randrange(20))
+
+
 def messages(rng: random.Random) -> list[tuple[str, bytes]]:
     predict = predict_pb2.PredictRequest()
     predict.model_spec.name = "linear"
@@ -127,14 +140,7 @@ def messages(rng: random.Random) -> list[tuple[str, bytes]]:
         tensor.dtype = rng.randrange(0, 26)
         for _ in range(rng.randrange(4)):
             tensor.tensor_shape.dim.add(size=rng.choice([0, 1, 2, -1, 1 << 31, 1 << 62, -(1 << 63)]))
-        rng.choice(
-            [
-                lambda t=tensor: t.float_val.extend([1.0] * rng.randrange(4)),
-                lambda t=tensor: t.int_val.append(1 << 30),
-                lambda t=tensor: t.string_val.append(b"\xff"),
-                lambda t=tensor: setattr(t, "tensor_content", rng.randbytes(rng.randrange(20))),
-            ]
-        )()
+        fill(rng, tensor)
     classify = classification_pb2.ClassificationRequest()
     classify.model_spec.name = "linear"
     classify.input.example_list.examples.add().features.feature["a"].float_list.value.append(1.0)
@@ -176,7 +182,7 @@ def test_much_nonsense_is_answered_with_errors(target: Any, kind: str, seed: int
     assert resident(target) - before < GROWTH_BYTES
 
 
-HUGE_BODIES = {
+HUGE_BODIES: dict[str, Callable[[], bytes]] = {
     "deep": lambda: b'{"instances": ' + b"[" * 1_000_000,
     "deep objects": lambda: b'{"instances": ' + b'{"a":' * 500_000,
     "many lists": lambda: b'{"instances": [' + b"[]," * 4_500_000 + b"[]]}",

@@ -80,6 +80,7 @@ def test_a_number_that_a_decimal_type_cannot_hold_becomes_the_nearest(
     for dtype, expected in ((tf.float32, np.float32(single)), (tf.float64, np.float64(double))):
         for read in (plain_array, read_exactly, read_array):
             array = read(value, dtype)
+            assert array is not None
             assert array.dtype == dtype.as_numpy_dtype
             assert array[0] == expected
     assert np.signbit(read_exactly([-0.0], tf.float32)).all()

@@ -1,17 +1,17 @@
 """Versions come and go behind requests: loads, failures, retries, handles."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from trainwright_components.model_server.manager.harness import HarnessState, LoaderHarness
 from trainwright_components.model_server.manager.manager import MAX_ENDED_VERSIONS, Manager
 from trainwright_components.model_server.manager.transition_policy import ResourcePreserving
-from trainwright_components.model_server.servable import ServableId, State
+from trainwright_components.model_server.servable import Loader, OutputOf, Servable, ServableId, State, Tensors
 from trainwright_components.model_server.status import Code, StatusError
 
 ROOT = Path("/versions")
@@ -25,12 +25,15 @@ class Number:
         self.signatures: dict[str, Any] = {}
         self.is_closed = False
 
-    def run(self, signature_name: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+    def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         assert not self.is_closed
         return {"version": self.version}
 
-    def run_together(self, inputs: Any, outputs: Any) -> list[Any]:
-        return []
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        raise AssertionError("no test asks for several signatures")
+
+    def is_quick(self, signature_name: str) -> bool:
+        return False
 
     def close(self) -> None:
         self.is_closed = True
@@ -53,6 +56,10 @@ class NumberLoader:
             self.failures[version] -= 1
             raise StatusError(Code.DATA_LOSS, f"version {version} is broken")
         return Number(version)
+
+
+if TYPE_CHECKING:
+    _: tuple[type[Servable], type[Loader]] = (Number, NumberLoader)
 
 
 @pytest.fixture

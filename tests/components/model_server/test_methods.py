@@ -1,7 +1,7 @@
 """What cases over the wire cannot see: one run for many tasks, and the check of method names."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from trainwright_components.model_server.methods.classification import run_class
 from trainwright_components.model_server.methods.inference import run_predict
 from trainwright_components.model_server.methods.multi_inference import run_multi_inference
 from trainwright_components.model_server.methods.regression import run_regress
-from trainwright_components.model_server.servable import OutputOf
+from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import Code, StatusError
 
 EXAMPLES = "input { example_list { examples { } examples { } } }"
@@ -36,17 +36,24 @@ class Constant:
         }
         self.runs = 0
 
-    def run(self, signature_name: str, inputs: Any, outputs: Sequence[str]) -> dict[str, Any]:
+    def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         values = self.run_together(inputs, [OutputOf(signature=signature_name, alias=alias) for alias in outputs])
         return dict(zip(outputs, values, strict=True))
 
-    def run_together(self, inputs: Any, outputs: Sequence[OutputOf]) -> list[Any]:
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
         self.runs += 1
         count = len(inputs["inputs"])
         return [np.full((count, 1), index, np.float32) for index, _ in enumerate(outputs)]
 
+    def is_quick(self, signature_name: str) -> bool:
+        return False
+
     def close(self) -> None:
         """Hold nothing."""
+
+
+if TYPE_CHECKING:
+    _: type[Servable] = Constant
 
 
 def test_all_tasks_are_computed_in_one_run() -> None:

@@ -44,7 +44,7 @@ def make_request(values: list[float]) -> Any:
     return request
 
 
-def serve(config: Any, metrics: ServingMetrics, use: Callable[[Predictor], None]) -> None:
+def serve(config: Any, metrics: ServingMetrics, use: Callable[[Predictor], object]) -> None:
     loader = SavedModelLoader(is_warmup_made_up=False, metrics=metrics)
     core = ServerCore(
         Manager(loader, max_load_retries=0), poll_wait_s=0, request_log=RequestLog(metrics.request_log_count.add)
@@ -97,9 +97,7 @@ def test_files_are_never_longer_than_a_warmup_may_be_and_never_overwritten(
 
 def test_a_rate_of_none_writes_nothing(base_path: Path, tmp_path: Path) -> None:
     config = make_config(base_path, tmp_path / "logs" / "linear", rate=0.0)
-    serve(
-        config, ServingMetrics(), lambda predictor: [predictor.predict(make_request([1.0])) for _ in range(20)] and None
-    )
+    serve(config, ServingMetrics(), lambda predictor: [predictor.predict(make_request([1.0])) for _ in range(20)])
     assert not (tmp_path / "logs").exists()
 
 
@@ -107,7 +105,7 @@ def test_a_place_that_cannot_be_written_costs_no_answer(base_path: Path, tmp_pat
     metrics = ServingMetrics()
     (tmp_path / "file").write_text("in the way")
     config = make_config(base_path, tmp_path / "file" / "linear")
-    serve(config, metrics, lambda predictor: predictor.predict(make_request([1.0])) and None)
+    serve(config, metrics, lambda predictor: predictor.predict(make_request([1.0])))
     assert metrics.request_log_count.lines()[1].endswith('{model_name="linear",status="UNKNOWN"} 1')
 
 

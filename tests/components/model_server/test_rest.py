@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainwright_components.model_server.core.model_config import single_model_config
 from trainwright_components.model_server.core.predictor import Predictor
+from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.http.request import Request
 from trainwright_components.model_server.http.response import Response
-from trainwright_components.model_server.rest.api import RestApi
+from trainwright_components.model_server.manager.manager import Manager, ServableHandle
+from trainwright_components.model_server.models.loader import SavedModelLoader
+from trainwright_components.model_server.rest.api import NotQuick, RestApi
 from trainwright_components.model_server.rest.transport import RestTransport
-from trainwright_components.model_server.status import Code, StatusError
 
 PREDICT = "/v1/models/linear:predict"
 
@@ -84,17 +87,16 @@ def test_pages_of_other_origins_may_ask_where_that_is_switched_on(server: Any) -
     assert send_options(server, {"Origin": "https://example.com"}).headers["Access-Control-Allow-Origin"] is None
 
 
-class SlowCore:
-    """A core whose models take their time."""
+class SlowCore(ServerCore):
+    """A core that takes its time to find a model."""
 
     def __init__(self) -> None:
+        super().__init__(Manager(SavedModelLoader()))
         self.is_over = threading.Event()
 
-    @contextmanager
-    def handle(self, spec: Any) -> Iterator[Any]:
+    def handle(self, spec: Any) -> ServableHandle:
         self.is_over.wait(30)
-        raise StatusError(Code.NOT_FOUND, spec.name)
-        yield
+        return super().handle(spec)
 
 
 async def awaited(response: Response | Awaitable[Response]) -> Response:
@@ -104,16 +106,55 @@ async def awaited(response: Response | Awaitable[Response]) -> Response:
 
 def test_a_request_that_takes_too_long_is_answered_and_told_so() -> None:
     core = SlowCore()
-    api = RestApi(Predictor(core))  # type: ignore[arg-type]  # a double
-    transport = RestTransport(api, timeout_ms=20, threads=1, is_cors_enabled=True)
+    transport = RestTransport(RestApi(Predictor(core)), timeout_ms=20, threads=1, is_cors_enabled=True)
     request = Request(method="POST", target="/v1/models/slow:predict", headers=[], body=b'{"instances": [1]}')
     response = asyncio.run(awaited(transport.respond(request)))
     core.is_over.set()
     transport.close()
+    core.close()
     assert response.status == 504
     assert json.loads(response.content) == {"error": "Timed out waiting for notification"}
     assert response.media_type == b"application/json"
     assert b"Access-Control-Allow-Origin: *\r\n" in transport.headers
+
+
+@pytest.fixture
+def api(base_path: Path) -> Iterator[RestApi]:
+    """The API of a core of the model `linear`, of which nothing was computed yet."""
+    core = ServerCore(Manager(SavedModelLoader(is_warmup_made_up=False)), poll_wait_s=0)
+    core.reload(single_model_config("linear", str(base_path)))
+    yield RestApi(Predictor(core))
+    core.close()
+
+
+def test_a_request_that_is_not_quick_is_not_read_twice(api: RestApi) -> None:
+    with pytest.raises(NotQuick) as not_quick:
+        api.answer("POST", PREDICT, b'{"instances": [2]}', must_be_quick=True)
+    parsed = not_quick.value.parsed
+    assert parsed is not None
+    assert "3.0" in api.answer("POST", PREDICT, b"what it was read from", parsed=parsed)
+    of_another_version = replace(parsed, signatures=dict(parsed.signatures))
+    assert "4.0" in api.answer("POST", PREDICT, b'{"instances": [4]}', parsed=of_another_version)
+
+
+def test_a_request_that_was_tried_at_once_is_answered_later_with_its_own_numbers(api: RestApi) -> None:
+    """What was read lies in memory of its own, though the reader is used for the next request."""
+    transport = RestTransport(api, threads=2)
+
+    def ask(target: str, value: int) -> Response | Awaitable[Response]:
+        body = json.dumps({"instances": [value] * 50}).encode()
+        return transport.respond(Request(method="POST", target=target, headers=[], body=body))
+
+    async def ask_all() -> list[Response]:
+        paths = (PREDICT, PREDICT.replace(":", "/versions/123:"))
+        for path in paths:
+            await awaited(ask(path, 0))  # the first of a path is never tried at once
+        tried = [awaited(ask(path, value)) for path, value in zip(paths, (1, 2), strict=True)]
+        return list(await asyncio.gather(*tried))
+
+    answers = [json.loads(response.content)["predictions"] for response in asyncio.run(ask_all())]
+    transport.close()
+    assert answers == [[2.5] * 50, [3.0] * 50]
 
 
 @pytest.mark.parametrize("path", ["/v1/models/linear/versions/{}", "/v1/models/linear/versions/{}:predict"])

@@ -229,13 +229,11 @@ def write_warmup(version: Path, *requests: Any) -> None:
 def test_warmup_records_are_replayed_and_must_succeed(
     several: Any, models: Models, tmp_path: Path, half: Path, eventually: Eventually
 ) -> None:
-    for name, values in (("good", [1.0]), ("bad", [[1.0]])):
+    good, bad = predict_request("any", [1.0]), predict_request("any", [1.0])
+    bad.inputs["q"].CopyFrom(tf.make_tensor_proto(1.0))
+    for name, requests in (("good", (good, good)), ("bad", (bad,))):
         shutil.copytree(half, tmp_path / name / "1")
-        write_warmup(tmp_path / name / "1", predict_request("any", values), predict_request("any", values))
-    request = predict_request("any", [1.0])
-    request.inputs["q"].CopyFrom(tf.make_tensor_proto(1.0))
-    shutil.rmtree(tmp_path / "bad" / "1" / "assets.extra")
-    write_warmup(tmp_path / "bad" / "1", request)
+        write_warmup(tmp_path / name / "1", *requests)
     models.write(*models.entries, ("good", tmp_path / "good", ""), ("bad", tmp_path / "bad", ""))
     eventually(lambda: several.call("/v1/models/good:predict", {"instances": [2]})[0] == 200)
     assert f"replayed 2 warm-up records of {tmp_path / 'good' / '1'}" in several.log.read_text()

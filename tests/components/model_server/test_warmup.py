@@ -2,8 +2,9 @@
 
 import logging
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from trainwright_components.model_server.models.made_up_warmup import warm_up_from_signatures, zeros_for
 from trainwright_components.model_server.models.saved_model import SavedModel
+from trainwright_components.model_server.servable import OutputOf, Servable, Tensors
 from trainwright_components.model_server.status import StatusError
 
 
@@ -72,18 +74,25 @@ class Endless:
     """A model that never answers."""
 
     def __init__(self) -> None:
-        self.signatures = {"endless": meta_graph_pb2.SignatureDef()}
+        self.signatures: Mapping[str, Any] = {"endless": meta_graph_pb2.SignatureDef()}
         self.is_over = threading.Event()
 
-    def run(self, *_: Any) -> dict[str, Any]:
+    def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Any]:
         self.is_over.wait(60)
         return {}
 
-    def run_together(self, *_: Any) -> list[Any]:
-        return []
+    def run_together(self, inputs: Tensors, outputs: Sequence[OutputOf]) -> list[Any]:
+        raise AssertionError("no test asks for several signatures")
+
+    def is_quick(self, signature_name: str) -> bool:
+        return False
 
     def close(self) -> None:
         """Hold nothing."""
+
+
+if TYPE_CHECKING:
+    _: type[Servable] = Endless
 
 
 def test_a_model_that_does_not_answer_zeros_is_left_to_itself() -> None:
