@@ -200,7 +200,7 @@ def test_a_request_larger_than_a_batch_is_refused(batched: Batched) -> None:
     servable = batched(max_batch_size=4)
     assert refusal(lambda: double(servable, rows(5))) == (
         Code.INVALID_ARGUMENT,
-        "BatchTask size 5 is larger than maximum input batch size 4",
+        "Task size 5 is larger than maximum input batch size 4",
     )
 
 

@@ -111,7 +111,7 @@ class BatchQueue:
             raise StatusError(Code.UNAVAILABLE, "The batch scheduling queue is closed")
         if size > parameters.max_batch_size:
             raise invalid_argument(
-                f"BatchTask size {size} is larger than maximum input batch size {parameters.max_batch_size}"
+                f"Task size {size} is larger than maximum input batch size {parameters.max_batch_size}"
             )
         if parameters.splits_large_batches:
             limit = parameters.execution_size
