@@ -13,7 +13,6 @@ from trainwright_components.training.callbacks import watch_batches
 from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, TrainingSettings
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.early_stopping import EarlyStopping
-from trainwright_components.training.members.task_context import say_nothing
 from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.recovery.checkpoints import Checkpoint
@@ -27,6 +26,7 @@ from trainwright_components.training.recovery.model_state import (
     write_weights,
 )
 from trainwright_components.training.recovery.position import Position
+from trainwright_components.training.task_context import say_nothing
 from trainwright_components.training.timeline import Equivalence, SavedCheckpoint
 
 if TYPE_CHECKING:

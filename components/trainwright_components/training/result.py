@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.supervisor import Restart
-from trainwright_components.training.members.evaluations import Evaluation, best_evaluation, read_evaluations
+from trainwright_components.training.evaluations import Evaluation, best_evaluation, read_evaluations
 from trainwright_components.training.timeline import Course
 from trainwright_components.training.trained_model import TRAINING_FILE
 

@@ -12,20 +12,21 @@ from typing import Any
 from trainwright_components.cluster.heartbeats import JOINED
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.quiet import quiet_loggers
+from trainwright_components.training.assembly import Assembly
 from trainwright_components.training.configuration.devices import configure_devices, configure_without_gpus
 from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.custom_loop import run_own_training
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
+from trainwright_components.training.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.loop import StepWatch
-from trainwright_components.training.members.evaluations import EVALUATOR_FOLDER
-from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.strategies.choice import check_replicas, check_tf_keras, choose_strategy
 from trainwright_components.training.strategies.protocol import Proof
+from trainwright_components.training.task_context import Place
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
@@ -108,7 +109,7 @@ def run_training(
             if place.is_chief:
                 who = place.cluster.who_trains(replicas)
                 logger.info("strategy %s, %s: %s", choice.strategy.name, who, choice.reason)
-            return Session(
+            parts = Assembly(
                 module=module,
                 context=context.with_replicas(replicas),
                 settings=settings,
@@ -116,11 +117,9 @@ def run_training(
                 place=place,
                 choice=choice,
                 distribution=distribution,
-                log_dir=log_dir,
-                on_epoch_end=on_epoch_end,
-                notes=notes,
                 watch=watch,
-            ).run()
+            )
+            return Session(parts=parts, log_dir=log_dir, on_epoch_end=on_epoch_end, notes=notes).run()
 
 
 def _comparison(

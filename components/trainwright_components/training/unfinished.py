@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.files import write_whole
-from trainwright_components.training.members.evaluations import read_evaluations
+from trainwright_components.training.evaluations import read_evaluations
 from trainwright_components.training.recovery.checkpoints import (
     DAMAGED,
     Checkpoint,

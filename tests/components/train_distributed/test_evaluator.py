@@ -8,7 +8,7 @@ import pytest
 from trainwright_components.cluster.spec import Member
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.train_distributed.train import train_model
-from trainwright_components.training.members.evaluations import BEST_CHECKPOINT
+from trainwright_components.training.evaluations import BEST_CHECKPOINT
 from trainwright_components.training.result import TrainingResult
 
 MODULES = Path(__file__).parent / "modules"

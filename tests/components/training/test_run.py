@@ -15,7 +15,6 @@ import pytest
 from trainwright_components.errors import InvalidData, InvalidModule, InvalidSetting, TrainingFailed, UserCodeError
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
-from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.recovery import countdown
 from trainwright_components.training.recovery.checkpoints import checkpoint_files, read_checkpoint
 from trainwright_components.training.recovery.fingerprint import (
@@ -26,6 +25,7 @@ from trainwright_components.training.recovery.fingerprint import (
 )
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
+from trainwright_components.training.task_context import Place
 from trainwright_components.training.trained_model import TrainedModel
 from trainwright_components.user_module.module import load_module
 

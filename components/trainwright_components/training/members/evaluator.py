@@ -20,9 +20,7 @@ from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.drivers.driver import Driver
-from trainwright_components.training.feeding import open_driver
-from trainwright_components.training.keras_internals import check_keras
-from trainwright_components.training.members.evaluations import (
+from trainwright_components.training.evaluations import (
     BEST_CHECKPOINT,
     EVALUATOR_FOLDER,
     OTHERWISE,
@@ -31,7 +29,8 @@ from trainwright_components.training.members.evaluations import (
     begin_record,
     best_evaluation,
 )
-from trainwright_components.training.members.task_context import say_nothing
+from trainwright_components.training.feeding import open_driver
+from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.module_check import check_kind
 from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.recovery.checkpoints import (
@@ -44,6 +43,7 @@ from trainwright_components.training.recovery.checkpoints import (
 from trainwright_components.training.recovery.fingerprint import fingerprint_of, is_of_same_training
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
 from trainwright_components.training.strategies.one_device import OneDevice
+from trainwright_components.training.task_context import say_nothing
 from trainwright_components.training.tensorflow_errors import in_words_of_training
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 from trainwright_components.user_module.module import Context, ModelModule

@@ -25,8 +25,8 @@ from trainwright_components.processes.exit_codes import DONE, FAILED, PEER_LOST
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.members.evaluator import run_evaluator
 from trainwright_components.training.members.servers import serve
-from trainwright_components.training.members.task_context import Place
 from trainwright_components.training.run import run_training
+from trainwright_components.training.task_context import Place
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.module import load_module
 
