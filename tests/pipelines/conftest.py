@@ -23,10 +23,25 @@ def step_spec(name: str, *, after: tuple[str, ...] = (), **more: object) -> dict
 
 @pytest.fixture
 def spec_text() -> str:
-    inner = {"export": step_spec("export"), "deploy": step_spec("deploy", after=("export",))}
-    loop = {"score": step_spec("score")}
+    blessing = "pipelinechannel--evaluate-is_blessed"
+    item = "pipelinechannel--loop-item-param-1"
+    verdict = {"taskOutputParameter": {"producerTask": "evaluate", "outputParameterKey": "is_blessed"}}
     condition = {
-        "triggerPolicy": {"condition": "inputs.parameter_values['pipelinechannel--evaluate-is_blessed'] == true"}
+        "inputs": {"parameters": {blessing: verdict}},
+        "triggerPolicy": {"condition": f"inputs.parameter_values['{blessing}'] == true"},
+    }
+    loop = {"parameterIterator": {"itemInput": item, "items": {"raw": "[1, 2]"}}}
+    inner = {"export": step_spec("export"), "deploy": step_spec("deploy", after=("export",))}
+    steps = ("prepare-data", "train-distributed", "evaluate", "export", "deploy", "score")
+    flag, number = {"parameterType": "BOOLEAN"}, {"parameterType": "NUMBER_INTEGER"}
+    components: dict[str, dict[str, object]] = {f"comp-{name}": {"executorLabel": f"exec-{name}"} for name in steps}
+    components["comp-evaluate"]["outputDefinitions"] = {"parameters": {"is_blessed": flag}}
+    groups = {
+        "comp-condition-1": {"dag": {"tasks": inner}, "inputDefinitions": {"parameters": {blessing: flag}}},
+        "comp-for-loop-1": {
+            "dag": {"tasks": {"score": step_spec("score")}},
+            "inputDefinitions": {"parameters": {item: number}},
+        },
     }
     return yaml.safe_dump(
         {
@@ -38,14 +53,12 @@ def spec_text() -> str:
                         "train-distributed": step_spec("train-distributed", after=("prepare-data",)),
                         "evaluate": step_spec("evaluate", after=("train-distributed", "prepare-data")),
                         "condition-1": step_spec("condition-1", after=("evaluate",), **condition),
-                        "for-loop-1": step_spec("for-loop-1", after=("evaluate",), parameterIterator={}),
+                        "for-loop-1": step_spec("for-loop-1", after=("evaluate",), **loop),
                     }
                 }
             },
-            "components": {
-                "comp-condition-1": {"dag": {"tasks": inner}},
-                "comp-for-loop-1": {"dag": {"tasks": loop}},
-            },
+            "components": {**components, **groups},
+            "deploymentSpec": {"executors": {f"exec-{name}": {"container": {"image": "cpu"}} for name in steps}},
         }
     )
 

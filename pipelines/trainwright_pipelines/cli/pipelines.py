@@ -122,12 +122,11 @@ def _describe_pipeline(reference: str, *, as_json: bool) -> None:
     from trainwright_pipelines.requests.parameters import declared_parameters
 
     compiled = load_pipeline(find_pipeline(reference), find_home().compiled)
-    info = compiled.spec["pipelineInfo"]
-    declared = declared_parameters(compiled.spec)
+    declared, description = declared_parameters(compiled.pipeline), compiled.pipeline.description
     if as_json:
-        print_json({"name": compiled.name, "description": info.get("description", ""), "parameters": declared})
+        print_json({"name": compiled.name, "description": description, "parameters": declared})
         return
-    click.echo(f"{compiled.name}: {info.get('description', '')}\n")
+    click.echo(f"{compiled.name}: {description}\n")
     rows = [
         (each.name, each.type_name, json.dumps(each.default) if each.is_optional else "(required)", each.description)
         for each in declared.values()

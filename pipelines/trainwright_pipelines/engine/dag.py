@@ -75,7 +75,7 @@ class Scheduler:
         known = self._execution.previous.get(path)
         if known is not None:
             return known if known.state == State.SUCCEEDED else self._execution.save(again(known))
-        executor = self._pipeline.executors.get(component.executor, {})
+        executor = self._pipeline.executor_of(component)
         task = Task(
             id=uuid.uuid4().hex,
             run_id=self._execution.run.id,
@@ -86,7 +86,7 @@ class Scheduler:
             component=component.name,
             display_name=spec.display_name,
             depends_on=tuple(f"{parent}/{each}" if parent else each for each in spec.depends_on) if not kind else (),
-            image=str((executor.get("container") or {}).get("image") or ""),
+            image=executor.image if executor is not None else "",
             created=now(),
         )
         return self._execution.save(task)
@@ -94,12 +94,12 @@ class Scheduler:
     def _kind(self, spec: TaskSpec, component: Component) -> TaskKind:
         if spec.iterator is not None:
             return TaskKind.LOOP
-        if component.dag is not None:
+        executor = self._pipeline.executor_of(component)
+        if executor is None:
             return TaskKind.DAG
-        executor = self._pipeline.executors[component.executor]
-        if "importer" in executor:
+        if executor.importer is not None:
             return TaskKind.IMPORTER
-        return TaskKind.PYTHON if is_python(executor.get("container") or {}) else TaskKind.CONTAINER
+        return TaskKind.PYTHON if is_python(executor.container or {}) else TaskKind.CONTAINER
 
     async def _node(
         self, record: Task, spec: TaskSpec, scope: Values, siblings: Mapping[str, asyncio.Task[Outcome]]

@@ -73,7 +73,7 @@ class Execution:
 
     def settings_of(self, executor: str, step: str, resolve: Resolve) -> PlatformSettings:
         """What the platform document asks for a step; warns of what has no effect here, once a step."""
-        config = self.pipeline.platform_config(executor)
+        config = self.pipeline.platform_settings.get(executor) or {}
         settings = read_settings(config, step=step, run=self.run.name, local=self.secrets, resolve=resolve)
         for warning in settings.warnings:
             if warning not in self._warned:

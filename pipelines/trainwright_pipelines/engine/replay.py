@@ -60,13 +60,14 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         raise RunNotFound(f"the inputs of {task.label} are gone; run the pipeline again")
     pipeline = parse_pipeline(store.spec_text(run.id))
     component = pipeline.root if task.component == "root" else pipeline.components[task.component]
-    container = pipeline.executors[component.executor]["container"]
+    container = pipeline.executors[component.executor].container
+    assert container is not None  # the step has run as a process or in a container
     reruns = run.folder / "reruns"
     reruns.mkdir(exist_ok=True)
     folder = StepFolder(Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=reruns)))
     folder.make()
     settings = read_settings(
-        pipeline.platform_config(component.executor),
+        pipeline.platform_settings.get(component.executor) or {},
         step=task.name,
         run=run.name,
         local=LocalSecrets.load(store.home / "secrets.yaml"),

@@ -34,9 +34,8 @@ from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.volumes import change_claim
-from trainwright_pipelines.ir.parsing import constant_of
 from trainwright_pipelines.ir.placeholders import Placeholders
-from trainwright_pipelines.ir.spec import Component, TaskSpec
+from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
 from trainwright_pipelines.ir.values import to_text
 
 STOP_GRACE_S = 10.0
@@ -56,7 +55,7 @@ class Step:
 
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
-        self.executor: Mapping[str, Any] = self.execution.pipeline.executors[self.component.executor]
+        self.executor = self.execution.pipeline.executors[self.component.executor]
         self.mounts: Mapping[str, Path] = {}
         self._take(self.inputs)
 
@@ -72,12 +71,12 @@ class Step:
         self.record = self.execution.save(replace(self.record, inputs=self.inputs, folder=self.folder.path))
         async with self.execution.slots:
             self.record = self.execution.save(replace(self.record, state=State.RUNNING, started=now()))
-            if "importer" in self.executor:
-                return await self._import()
-            if "container" not in self.executor:
-                kind = next(iter(self.executor), "nothing")
+            if self.executor.importer is not None:
+                return await self._import(self.executor.importer)
+            if self.executor.container is None:
+                kind = self.executor.kind
                 raise InvalidPipeline(f"{self.record.name} is a {kind} step, which only Vertex AI Pipelines can run")
-            return await self._container(self.executor["container"])
+            return await self._container(self.executor.container)
 
     async def _container(self, container: Mapping[str, Any]) -> Outcome:
         image, lasting = str(container.get("image") or ""), self.execution.store.home / "volumes"
@@ -120,16 +119,14 @@ class Step:
             lasting=self.execution.store.home / "volumes",
         )
 
-    async def _import(self) -> Outcome:
-        importer = self.executor["importer"]
-        source = importer.get("artifactUri") or {}
-        name = source.get("runtimeParameter")
-        given = self.inputs.parameters.get(name) if name else constant_of(source)
-        metadata = self.placeholders.anywhere(importer.get("metadata") or {})
+    async def _import(self, importer: Importer) -> Outcome:
+        uri = importer.uri
+        given = uri.constant if uri.input is None else self.inputs.parameters.get(uri.input)
+        metadata = self.placeholders.anywhere(importer.metadata)
         slot_name, slot = next(iter(self.component.output_artifacts.items()))
-        uri = self.placeholders.text(to_text(given))
+        address = self.placeholders.text(to_text(given))
         artifact = await self.execution.in_thread(
-            lambda: import_artifact(slot, uri, metadata, task_id=self.record.id, name=slot_name)
+            lambda: import_artifact(slot, address, metadata, task_id=self.record.id, name=slot_name)
         )
         return self._succeed(Values(artifacts={slot_name: (artifact,)}))
 

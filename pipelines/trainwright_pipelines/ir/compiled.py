@@ -1,8 +1,12 @@
-"""A pipeline as the compiler wrote it."""
+"""A pipeline as the compiler wrote it: its documents, and what they say."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+from trainwright_pipelines.ir.parsing import parse_documents
+from trainwright_pipelines.ir.spec import Pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,15 @@ class CompiledPipeline:
     name: str
     spec: Mapping[str, Any]
     platform: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """What the documents say.
+
+        Raises:
+            InvalidPipeline: They are malformed, or refer to something that they do not hold.
+        """
+        return parse_documents(self.spec, self.platform)
 
     def to_yaml(self) -> str:
         """The documents as the compiler would write them."""

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -14,6 +15,8 @@ from trainwright_pipelines.ir.spec import (
     ArtifactSlot,
     Component,
     Dag,
+    Executor,
+    Importer,
     ItemIterator,
     ParameterSlot,
     Pipeline,
@@ -24,16 +27,28 @@ from trainwright_pipelines.ir.spec import (
 )
 from trainwright_pipelines.ir.values import plain
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
 
 
+@lru_cache(maxsize=8)
 def parse_pipeline(text: str) -> Pipeline:
     """Read compiled YAML or JSON: one document, two (the second for the platform), or the form that the KFP API takes.
 
+    The same text is read once in a process: whoever starts, executes and shows a run asks for it in turn.
+
     Raises:
-        InvalidPipeline: It is no compiled pipeline, or refers to something that it does not hold.
+        InvalidPipeline: It is not a compiled pipeline, or refers to something that it does not hold.
     """
-    spec, platform = _documents(text)
+    return parse_documents(*read_documents(text, "the compiled pipeline"))
+
+
+def parse_documents(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Pipeline:
+    """Read a PipelineSpec and a PlatformSpec, which may be empty.
+
+    Raises:
+        InvalidPipeline: It is malformed, or refers to something that it does not hold.
+    """
     try:
         pipeline = _pipeline(spec, platform)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -51,27 +66,33 @@ def _pipeline(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Pipeline:
         description=str(info.get("description") or ""),
         root=_component("root", spec["root"]),
         components=components,
-        executors=executors,
+        executors={name: _executor(raw or {}) for name, raw in executors.items()},
         default_root=str(spec.get("defaultPipelineRoot") or ""),
         platform=(platform.get("platforms") or {}).get("kubernetes") or {},
     )
 
 
-def _documents(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_documents(text: str, origin: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The PipelineSpec and the PlatformSpec in `text`, which came from `origin`; the latter empty when there is none.
+
+    Raises:
+        InvalidPipeline: It is not YAML, or holds no PipelineSpec.
+    """
     try:
-        documents = [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+        documents = [document for document in yaml.load_all(text, _LOADER) if document]
     except yaml.YAMLError as error:
-        raise InvalidPipeline(f"the compiled pipeline cannot be read as YAML: {error}") from error
+        raise InvalidPipeline(f"{origin} is not valid YAML: {str(error).partition(chr(10))[0]}") from error
     if not documents or not all(isinstance(document, dict) for document in documents):
-        raise InvalidPipeline("the compiled pipeline is empty; compile it with `trainwright compile` or KFP's compiler")
+        raise InvalidPipeline(f"{origin} is empty; compile it with `trainwright compile` or KFP's compiler")
     spec, platform = documents[0], documents[1] if len(documents) > 1 else {}
     if "pipeline_spec" in spec or "pipelineSpec" in spec:
         platform = spec.get("platform_spec") or spec.get("platformSpec") or platform
         spec = spec.get("pipeline_spec") or spec["pipelineSpec"]
     if spec.get("kind") == "Workflow":
-        raise InvalidPipeline("this is an Argo workflow of KFP v1; compile the pipeline with kfp 2")
-    if "root" not in spec or ("dag" not in spec["root"] and "executorLabel" not in spec["root"]):
-        raise InvalidPipeline("this YAML holds no compiled pipeline: `root` is missing")
+        raise InvalidPipeline(f"{origin} is an Argo workflow of KFP v1; compile the pipeline with kfp 2")
+    root = spec.get("root")
+    if not isinstance(root, dict) or ("dag" not in root and "executorLabel" not in root):
+        raise InvalidPipeline(f"{origin} is not a compiled pipeline: `root` is missing")
     return spec, platform
 
 
@@ -94,8 +115,10 @@ def _parameter(raw: Mapping[str, Any]) -> ParameterSlot:
     return ParameterSlot(
         type="" if kind == "PARAMETER_TYPE_ENUM_UNSPECIFIED" else str(kind),
         default=plain(raw.get("defaultValue")),
+        has_default="defaultValue" in raw,
         is_optional=bool(raw.get("isOptional")),
         literals=tuple(plain(raw.get("literals") or [])),
+        description=str(raw.get("description") or ""),
     )
 
 
@@ -106,6 +129,18 @@ def _artifact(raw: Mapping[str, Any]) -> ArtifactSlot:
         is_optional=bool(raw.get("isOptional")),
         metadata=plain(raw.get("metadata") or {}),
     )
+
+
+def _executor(raw: Mapping[str, Any]) -> Executor:
+    importer = None
+    if "importer" in raw:
+        given = raw["importer"]
+        importer = Importer(
+            uri=_value(given.get("artifactUri") or {}),
+            type=str((given.get("typeSchema") or {}).get("schemaTitle") or ""),
+            metadata=given.get("metadata") or {},
+        )
+    return Executor(kind=next(iter(raw), "nothing"), container=raw.get("container"), importer=importer)
 
 
 def _dag(raw: Mapping[str, Any]) -> Dag:
@@ -164,17 +199,16 @@ def parse_source(raw: Mapping[str, Any]) -> Source:
         return Source(input=raw["componentInputParameter"], selector=selector)
     if "taskFinalStatus" in raw:
         return Source(status_of=raw["taskFinalStatus"]["producerTask"])
-    value = raw.get("runtimeValue") or {}
-    if "runtimeParameter" in value:
-        return Source(input=value["runtimeParameter"], selector=selector)
-    return Source(constant=constant_of(value), selector=selector)
+    return _value(raw.get("runtimeValue") or {}, selector)
 
 
-def constant_of(value: Mapping[str, Any]) -> Any:
-    """The constant in a `ValueOrRuntimeParameter`, in its present or its old form."""
-    if "constantValue" in value:
-        return next((plain(each) for each in value["constantValue"].values()), None)
-    return plain(value.get("constant"))
+def _value(raw: Mapping[str, Any], selector: str = "") -> Source:
+    """A `ValueOrRuntimeParameter`, in its present or its old form."""
+    if "runtimeParameter" in raw:
+        return Source(input=raw["runtimeParameter"], selector=selector)
+    old = raw.get("constantValue")
+    constant = raw.get("constant") if old is None else next(iter(old.values()), None)
+    return Source(constant=plain(constant), selector=selector)
 
 
 def _artifact_source(raw: Mapping[str, Any]) -> Source:
@@ -209,9 +243,9 @@ def _raw_items(task: str, text: str) -> list[Any]:
     try:
         items = json.loads(text)
     except ValueError as error:
-        raise InvalidPipeline(f"task {task!r} loops over text that is no JSON: {text[:200]}") from error
+        raise InvalidPipeline(f"task {task!r} loops over text that is not JSON: {text[:200]}") from error
     if not isinstance(items, list):
-        raise InvalidPipeline(f"task {task!r} loops over something that is no list: {text[:200]}")
+        raise InvalidPipeline(f"task {task!r} loops over something that is not a list: {text[:200]}")
     return items
 
 
@@ -229,7 +263,7 @@ def _seconds(duration: Any) -> float:
         return float(duration.get("seconds") or 0) + float(duration.get("nanos") or 0) / 1e9
     match = re.fullmatch(r"([0-9.]+)s?", str(duration or 0))
     if match is None:
-        raise InvalidPipeline(f"{duration!r} is no duration; write seconds, as in 30s")
+        raise InvalidPipeline(f"{duration!r} is not a duration; write seconds, as in 30s")
     return float(match[1])
 
 

@@ -15,9 +15,11 @@ class ParameterSlot:
     type: str
     """`NUMBER_INTEGER`, `STRING`, ...; empty when the spec does not say."""
     default: Any = None
+    has_default: bool = False
     is_optional: bool = False
     literals: tuple[Any, ...] = ()
     """The only values allowed; empty for any."""
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,33 @@ class Dag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Importer:
+    """An executor that makes an artifact of an address; nothing runs."""
+
+    uri: Source
+    """A constant, or an input of the component."""
+    type: str = ""
+    """Schema title of the artifact: `system.Model`."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executor:
+    """What a component without a DAG runs: exactly one of container and importer, or something of another `kind`."""
+
+    kind: str
+    """`container`, `importer`, or what only Vertex AI Pipelines runs; `nothing` when it is empty."""
+    container: Mapping[str, Any] | None = None
+    """As KFP's PipelineContainerSpec has it."""
+    importer: Importer | None = None
+
+    @property
+    def image(self) -> str:
+        """The container's image; empty without one."""
+        return str((self.container or {}).get("image") or "")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Component:
     """An interface with either a DAG or an executor behind it."""
 
@@ -136,7 +165,7 @@ class Pipeline:
     description: str
     root: Component
     components: Mapping[str, Component]
-    executors: Mapping[str, Mapping[str, Any]]
+    executors: Mapping[str, Executor]
     default_root: str = ""
     platform: Mapping[str, Any] = field(default_factory=dict)
     """The `kubernetes` part of the platform document; empty when there is none."""
@@ -144,16 +173,30 @@ class Pipeline:
     @property
     def deadline_s(self) -> float | None:
         """How long a run may take; None for no limit."""
-        return float((self.platform.get("pipelineConfig") or {}).get("activeDeadlineSeconds") or 0) or None
+        return float(self.platform_config.get("activeDeadlineSeconds") or 0) or None
 
-    def platform_config(self, executor: str) -> Mapping[str, Any]:
-        """What the platform document says of one executor."""
-        executors = (self.platform.get("deploymentSpec") or {}).get("executors") or {}
-        return executors.get(executor) or {}
+    @property
+    def platform_config(self) -> Mapping[str, Any]:
+        """What the platform document says of the whole pipeline."""
+        return self.platform.get("pipelineConfig") or {}
+
+    @property
+    def platform_settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the platform document says of executors, by their names."""
+        return (self.platform.get("deploymentSpec") or {}).get("executors") or {}
 
     def component_of(self, task: TaskSpec) -> Component:
         """What a task runs."""
         return self.components[task.component]
+
+    def executor_of(self, component: Component) -> Executor | None:
+        """What runs a component; None for one with a DAG."""
+        return self.executors[component.executor] if component.dag is None else None
+
+    def importer_of(self, component: Component) -> Importer | None:
+        """The importer behind a component, if it is one."""
+        executor = self.executor_of(component)
+        return executor.importer if executor is not None else None
 
 
 def split_loop_item(name: str) -> tuple[str, str]:

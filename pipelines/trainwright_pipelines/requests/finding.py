@@ -3,13 +3,11 @@
 import ast
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from trainwright_components.errors import InvalidPipeline
 from trainwright_components.hints import did_you_mean
 from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.ir.parsing import read_documents
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
@@ -80,23 +78,15 @@ def read_compiled(file: Path) -> CompiledPipeline:
     """Read a compiled pipeline: one YAML document, or two when it holds platform settings.
 
     Raises:
-        InvalidPipeline: `file` is no compiled pipeline.
+        InvalidPipeline: `file` is not a compiled pipeline.
     """
     try:
-        documents = [each for each in yaml.load_all(file.read_text(), _LOADER) if each is not None]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidPipeline(f"{file} is no YAML: {_first_line(error)}") from error
-    return _from_documents(documents, file)
-
-
-def _from_documents(documents: list[Any], file: Path) -> CompiledPipeline:
-    spec = documents[0] if documents else None
-    if isinstance(spec, dict) and isinstance(spec.get("pipelineSpec"), dict):  # a PipelineJob, as Vertex wraps it
-        spec = spec["pipelineSpec"]
-    if not isinstance(spec, dict) or "root" not in spec or "pipelineInfo" not in spec:
-        raise InvalidPipeline(f"{file} is no compiled pipeline: it has no pipelineInfo and root")
-    platform = documents[1] if len(documents) > 1 and isinstance(documents[1], dict) else {}
-    return CompiledPipeline(name=str(spec["pipelineInfo"].get("name", file.stem)), spec=spec, platform=platform)
+        text = file.read_text()
+    except UnicodeDecodeError as error:
+        raise InvalidPipeline(f"{file} is not valid YAML: {error}") from error
+    spec, platform = read_documents(text, str(file))
+    name = str((spec.get("pipelineInfo") or {}).get("name") or file.stem)
+    return CompiledPipeline(name=name, spec=spec, platform=platform)
 
 
 def _function_in_file(file: Path, function: str) -> PipelineSource:
@@ -130,10 +120,3 @@ def _functions(file: Path) -> list[ast.FunctionDef]:
     except SyntaxError as error:
         raise InvalidPipeline(f"{file}, line {error.lineno}: {error.msg}") from error
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -10,6 +10,7 @@ import yaml
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
+from trainwright_pipelines.ir.spec import Pipeline
 
 TYPE_NAMES = {
     "STRING": "text",
@@ -42,18 +43,17 @@ class Parameter:
         return self.type_name if self.type in {"BOOLEAN", "STRING"} else f"a {self.type_name}"
 
 
-def declared_parameters(spec: Mapping[str, Any]) -> dict[str, Parameter]:
+def declared_parameters(pipeline: Pipeline) -> dict[str, Parameter]:
     """The parameters that a compiled pipeline takes, by name."""
-    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return {
         name: Parameter(
             name=name,
-            type=entry.get("parameterType", "STRING"),
-            is_optional=bool(entry.get("isOptional") or "defaultValue" in entry),
-            default=_whole_where_possible(entry.get("defaultValue"), parameter_type=entry.get("parameterType", "")),
-            description=entry.get("description", ""),
+            type=slot.type or "STRING",
+            is_optional=slot.is_optional or slot.has_default,
+            default=float(slot.default) if slot.type == "NUMBER_DOUBLE" and slot.has_default else slot.default,
+            description=slot.description,
         )
-        for name, entry in declared.items()
+        for name, slot in pipeline.root.input_parameters.items()
     }
 
 
@@ -170,17 +170,6 @@ def _read_scalar(value: Any) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def _whole_where_possible(value: Any, *, parameter_type: str) -> Any:
-    """Undo what the spec does to whole numbers: its JSON knows only doubles."""
-    if isinstance(value, float) and value.is_integer() and parameter_type != "NUMBER_DOUBLE":
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole_where_possible(each, parameter_type="") for key, each in value.items()}
-    if isinstance(value, list):
-        return [_whole_where_possible(each, parameter_type="") for each in value]
-    return value
 
 
 def _text(value: Any) -> str:

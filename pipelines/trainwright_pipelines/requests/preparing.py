@@ -40,11 +40,11 @@ def prepare_run(
     """
     source = find_pipeline(pipeline)
     compiled = load_pipeline(source, home.compiled)
-    declared = declared_parameters(compiled.spec)
+    declared = declared_parameters(compiled.pipeline)
     values = gather_values(source, declared, settings=settings, params_file=params_file, folder=Path.cwd())
     if is_local:
         values = fill_local_paths(values, declared, home.models)
         if source.is_shipped:
             check_place({name: each.default for name, each in declared.items()} | values, home.root)
-        values = find_named_models(values, compiled.spec, home=home.root, folder=Path.cwd())
+        values = find_named_models(values, compiled.pipeline, home=home.root, folder=Path.cwd())
     return PreparedRun(pipeline=compiled, values=values)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.files import content_digest
 from trainwright_components.user_module.module import ENTRY_FILES
+from trainwright_pipelines.ir.spec import Component, Pipeline
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -52,17 +53,17 @@ def module_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def imported_parameters(spec: Mapping[str, Any], *, artifact_type: str = "") -> set[str]:
+def imported_parameters(pipeline: Pipeline, *, artifact_type: str = "") -> set[str]:
     """Names of the pipeline parameters that an importer takes its URI from, through however many sub-pipelines.
 
     With an `artifact_type`, such as `system.Model`, only importers of that type count.
     """
-    return set(_imported(spec, spec["root"].get("dag", {}), artifact_type))
+    return set(_imported(pipeline, pipeline.root, artifact_type))
 
 
-def local_modules(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Path]:
+def local_modules(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[str, Path]:
     """Parameters that are imported as artifacts and hold the path of a model module on this machine."""
-    texts = {name: parameters[name] for name in sorted(imported_parameters(spec) & parameters.keys())}
+    texts = {name: parameters[name] for name in sorted(imported_parameters(pipeline) & parameters.keys())}
     paths = {name: Path(text) for name, text in texts.items() if isinstance(text, str)}
     return {name: path for name, path in paths.items() if path.is_absolute() and is_module(path)}
 
@@ -137,18 +138,14 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _imported(spec: Mapping[str, Any], dag: Mapping[str, Any], artifact_type: str) -> Iterator[str]:
-    """Inputs of `dag` that end as the URI of an importer in it or below it."""
-    executors = spec.get("deploymentSpec", {}).get("executors", {})
-    for task in dag.get("tasks", {}).values():
-        component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
-        importer = executors.get(component.get("executorLabel", ""), {}).get("importer")
-        if importer is not None:
-            if artifact_type and importer.get("typeSchema", {}).get("schemaTitle") != artifact_type:
-                continue
-            inner = {importer.get("artifactUri", {}).get("runtimeParameter", "")}
+def _imported(pipeline: Pipeline, around: Component, artifact_type: str) -> Iterator[str]:
+    """Inputs of `around` that end as the URI of an importer in it or below it."""
+    for task in around.dag.tasks.values() if around.dag is not None else ():
+        component = pipeline.component_of(task)
+        if (importer := pipeline.importer_of(component)) is not None:
+            inner = {importer.uri.input} if artifact_type in ("", importer.type) else set()
         else:
-            inner = set(_imported(spec, component.get("dag", {}), artifact_type))
-        for name, given in task.get("inputs", {}).get("parameters", {}).items():
-            if name in inner and "componentInputParameter" in given:
-                yield given["componentInputParameter"]
+            inner = set(_imported(pipeline, component, artifact_type))
+        for name, source in task.parameters.items():
+            if name in inner and source.input is not None:
+                yield source.input

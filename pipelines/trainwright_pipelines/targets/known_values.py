@@ -7,8 +7,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.resolve import select_part
-from trainwright_pipelines.ir.parsing import parse_source
-from trainwright_pipelines.ir.spec import Source, split_loop_item
+from trainwright_pipelines.ir.spec import Component, Pipeline, Source, TaskSpec, split_loop_item
 from trainwright_pipelines.ir.values import coerce
 from trainwright_pipelines.requests.parameters import declared_parameters
 
@@ -32,13 +31,13 @@ class Known:
 Scope = Mapping[str, Known]
 
 
-def known_parameters(spec: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Known]:
+def known_parameters(pipeline: Pipeline, values: Mapping[str, Any]) -> dict[str, Known]:
     """The pipeline's parameters, in their types: `values`, and the defaults of what is absent there.
 
     Raises:
         InvalidSetting: A value is not of its parameter's type.
     """
-    declared = declared_parameters(spec)
+    declared = declared_parameters(pipeline)
     given = {name: each.default for name, each in declared.items() if each.is_optional} | dict(values)
     types = {name: each.type for name, each in declared.items()}
     return {
@@ -47,33 +46,32 @@ def known_parameters(spec: Mapping[str, Any], values: Mapping[str, Any]) -> dict
     }
 
 
-def each_inputs(task: Mapping[str, Any], component: Mapping[str, Any], scope: Scope) -> list[dict[str, Known]]:
+def each_inputs(task: TaskSpec, component: Component, scope: Scope) -> list[dict[str, Known]]:
     """What is known of a task's input parameters: once for each item of a loop over known items, else once."""
     inputs = known_inputs(task, component, scope)
-    iterator = task.get("parameterIterator", {})
-    items = iterator.get("items", {})
-    found = Known(value=items["raw"]) if "raw" in items else inputs.get(items.get("inputParameter", ""))
+    loop = task.iterator
+    if loop is None or loop.is_artifact:
+        return [inputs]
+    found = Known(value=loop.raw) if loop.raw is not None else inputs.get(loop.input or "")
     if found is None:
         return [inputs]
     try:
-        values = coerce(found.value, "LIST", name=iterator["itemInput"]) or []
+        values = coerce(found.value, "LIST", name=loop.item_input) or []
     except InvalidSetting:
         return [inputs]  # not a list: the run fails before the first item
     distinct = {json.dumps(value): value for value in values}
-    return [inputs | {iterator["itemInput"]: _part(found, value)} for value in distinct.values()]
+    return [inputs | {loop.item_input: _part(found, value)} for value in distinct.values()]
 
 
-def known_inputs(task: Mapping[str, Any], component: Mapping[str, Any], scope: Scope) -> dict[str, Known]:
+def known_inputs(task: TaskSpec, component: Component, scope: Scope) -> dict[str, Known]:
     """Those of a task's input parameters that are known where `scope` is known of the DAG around it."""
-    defaults = component.get("inputDefinitions", {}).get("parameters", {})
     known = {
-        key: Known(value=slot.get("defaultValue"))
-        for key, slot in defaults.items()
-        if "defaultValue" in slot or slot.get("isOptional")
+        key: Known(value=slot.default)
+        for key, slot in component.input_parameters.items()
+        if slot.has_default or slot.is_optional
     }
-    for key, raw in task.get("inputs", {}).get("parameters", {}).items():
+    for key, source in task.parameters.items():
         known.pop(key, None)
-        source = parse_source(raw)
         if source.task or source.status_of:
             continue
         if source.input is None:

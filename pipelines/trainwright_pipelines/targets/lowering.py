@@ -1,10 +1,8 @@
 """Turn one compiled pipeline into what a remote target accepts, or refuse it before anything is sent."""
 
-import copy
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import LOGICAL_PREFIX, is_logical
 from trainwright_pipelines.engine.launch import python_source
 from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.ir.draft import Draft, show_as
+from trainwright_pipelines.ir.spec import Dag, Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -59,22 +59,10 @@ def parse_images(text: str) -> dict[str, str]:
 
 def replace_images(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
     """`pipeline` with each image that `images` names replaced by its real one."""
-    lowered = copy_pipeline(pipeline)
-    for _, container in _containers(lowered.spec):
+    draft = Draft(pipeline)
+    for _, container in draft.containers():
         container["image"] = images.get(container.get("image", ""), container.get("image", ""))
-    return lowered
-
-
-def copy_pipeline(pipeline: CompiledPipeline) -> CompiledPipeline:
-    """A copy that may be changed."""
-    return replace(pipeline, spec=copy.deepcopy(dict(pipeline.spec)), platform=copy.deepcopy(dict(pipeline.platform)))
-
-
-def dags(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The DAG of the pipeline and those of its groups and sub-pipelines."""
-    for component in (spec["root"], *spec.get("components", {}).values()):
-        if "dag" in component:
-            yield component["dag"]
+    return draft.done()
 
 
 def exec_python(pipeline: CompiledPipeline) -> CompiledPipeline:
@@ -82,11 +70,11 @@ def exec_python(pipeline: CompiledPipeline) -> CompiledPipeline:
 
     A shell that waits for its program does not pass SIGTERM on: a training that is evicted would save nothing.
     """
-    lowered = copy_pipeline(pipeline)
-    for _, container in _containers(lowered.spec):
+    draft = Draft(pipeline)
+    for _, container in draft.containers():
         if python_source(container) is not None:
             container["command"] = _with_exec(container["command"])
-    return lowered
+    return draft.done()
 
 
 def _with_exec(command: list[str]) -> list[str]:
@@ -105,9 +93,9 @@ def _with_exec(command: list[str]) -> list[str]:
 def unresolved_images(pipeline: CompiledPipeline) -> dict[str, list[str]]:
     """Logical images that are left, and the steps that need each."""
     found: dict[str, list[str]] = {}
-    for step, container in _containers(pipeline.spec):
-        if is_logical(container.get("image", "")):
-            found.setdefault(container["image"], []).append(step)
+    for label, executor in pipeline.pipeline.executors.items():
+        if is_logical(executor.image):
+            found.setdefault(executor.image, []).append(_step(label))
     return found
 
 
@@ -145,15 +133,16 @@ def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) ->
     Raises:
         InvalidPipeline: A step uses what only Vertex has.
     """
-    lowered = exec_python(replace_images(pipeline, images))
-    for step, container in _containers(lowered.spec):
+    draft = Draft(exec_python(replace_images(pipeline, images)))
+    for label, container in draft.containers():
+        step = _step(label)
         if _GOOGLE_PLACEHOLDER in str(container):
             raise InvalidPipeline(
                 f"{step} uses a placeholder that only Vertex fills in ({_GOOGLE_PLACEHOLDER}_...}}}})"
             )
         _each_accelerator(step, container, _kubernetes_accelerator)
-    _drop_names_of_importers(lowered.spec)
-    return lowered
+    _drop_names_of_importers(pipeline.pipeline, draft)
+    return draft.done()
 
 
 def lower_for_vertex(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
@@ -162,17 +151,16 @@ def lower_for_vertex(pipeline: CompiledPipeline, images: Mapping[str, str]) -> C
     Raises:
         InvalidPipeline: A step needs what Vertex cannot give it; the message names the step.
     """
-    lowered = exec_python(replace_images(pipeline, images))
-    _refuse_platform(lowered)
-    for step, component in lowered.spec.get("components", {}).items():
-        parameters = component.get("inputDefinitions", {}).get("parameters", {})
-        for name, parameter in parameters.items():
-            if parameter.get("parameterType") == "TASK_CONFIG":
-                raise InvalidPipeline(f"{_step(step)} takes a TaskConfig ({name}), which Vertex does not know")
-    for step, container in _containers(lowered.spec):
+    _refuse_platform(pipeline.pipeline)
+    for label, component in pipeline.pipeline.components.items():
+        for name, slot in component.input_parameters.items():
+            if slot.type == "TASK_CONFIG":
+                raise InvalidPipeline(f"{_step(label)} takes a TaskConfig ({name}), which Vertex does not know")
+    draft = Draft(exec_python(replace_images(pipeline, images)))
+    for label, container in draft.containers():
         _requests_to_limits(container)
-        _each_accelerator(step, container, _vertex_accelerator)
-    return replace(lowered, platform={})
+        _each_accelerator(_step(label), container, _vertex_accelerator)
+    return draft.done(platform={})
 
 
 def to_yaml(pipeline: CompiledPipeline) -> str:
@@ -185,33 +173,29 @@ def to_yaml(pipeline: CompiledPipeline) -> str:
     return "".join(notes) + "---\n".join(yaml.dump(document, Dumper=_DUMPER, sort_keys=True) for document in documents)
 
 
-def _containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The containers of a spec with the names of their steps."""
-    for label, executor in spec.get("deploymentSpec", {}).get("executors", {}).items():
-        if "container" in executor:
-            yield _step(label), executor["container"]
-
-
-def _drop_names_of_importers(spec: Mapping[str, Any]) -> None:
+def _drop_names_of_importers(pipeline: Pipeline, draft: Draft) -> None:
     """Give each importer its task's own name, and say so where that drops a display name.
 
     KFP registers an importer under its display name, while the steps that read it look for the task's name and end
     with "cannot find producer task" (kubeflow/pipelines, backend/src/v2/component/importer_launcher.go at f595a7b9;
     seen with 2.17.0). Tasks of other kinds are registered under their own name (driver/container.go at 4206e936).
     """
-    executors = spec.get("deploymentSpec", {}).get("executors", {})
     dropped = []
-    for dag in dags(spec):
-        for name, task in dag.get("tasks", {}).items():
-            component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
-            if "importer" in executors.get(component.get("executorLabel", ""), {}):
-                shown = task.get("taskInfo", {}).get("name", name)
-                dropped += [f"{shown!r} is sent as {name}"] if shown != name else []
-                task["taskInfo"] = {**task.get("taskInfo", {}), "name": name}
+    for around, name, raw in draft.tasks():
+        task = _dag_of(pipeline, around).tasks[name]
+        if pipeline.importer_of(pipeline.component_of(task)) is not None:
+            dropped += [f"{task.display_name!r} is sent as {name}"] if task.display_name != name else []
+            show_as(raw, name)
     if dropped:
         logger.warning(
             "Kubeflow Pipelines cannot find what an importer with a display name imports: %s", ", ".join(dropped)
         )
+
+
+def _dag_of(pipeline: Pipeline, component: str) -> Dag:
+    dag = pipeline.root.dag if component == pipeline.root.name else pipeline.components[component].dag
+    assert dag is not None  # the task is in it
+    return dag
 
 
 def _step(label: str) -> str:
@@ -255,17 +239,16 @@ def _vertex_accelerator(step: str, name: str) -> str:
     return name
 
 
-def _refuse_platform(pipeline: CompiledPipeline) -> None:
-    for platform in pipeline.platform.get("platforms", {}).values():
-        for name in platform.get("pipelineConfig", {}):
-            raise InvalidPipeline(f"the pipeline sets {name} in its PipelineConfig, which Vertex cannot carry")
-        for label, settings in platform.get("deploymentSpec", {}).get("executors", {}).items():
-            for name in settings:
-                if name not in _HARMLESS_ON_VERTEX:
-                    raise InvalidPipeline(
-                        f"{_step(label)} needs {name}, a Kubernetes setting that Vertex cannot carry: "
-                        "leave it out for this target, or run on kubeflow"
-                    )
+def _refuse_platform(pipeline: Pipeline) -> None:
+    for name in pipeline.platform_config:
+        raise InvalidPipeline(f"the pipeline sets {name} in its PipelineConfig, which Vertex cannot carry")
+    for label, settings in pipeline.platform_settings.items():
+        for name in settings:
+            if name not in _HARMLESS_ON_VERTEX:
+                raise InvalidPipeline(
+                    f"{_step(label)} needs {name}, a Kubernetes setting that Vertex cannot carry: "
+                    "leave it out for this target, or run on kubeflow"
+                )
 
 
 def _strings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_pipelines.engine.launch import python_source
 from trainwright_pipelines.ir.expressions import is_true
+from trainwright_pipelines.ir.spec import Component, Pipeline
 from trainwright_pipelines.ir.values import coerce
 from trainwright_pipelines.requests.parameters import declared_parameters
 from trainwright_pipelines.targets.known_values import Known, Scope, each_inputs, known_parameters
@@ -33,24 +34,24 @@ class _Step:
     switches: tuple[Known, ...]
 
 
-def refuse_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def refuse_remote_limits(pipeline: Pipeline, values: Mapping[str, Any]) -> None:
     """Raise `InvalidSetting` for a run with `values` whose success on a remote target would be false."""
-    if found := find_remote_limits(spec, values):
+    if found := find_remote_limits(pipeline, values):
         raise InvalidSetting("\n".join(found))
 
 
-def find_remote_limits(spec: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+def find_remote_limits(pipeline: Pipeline, values: Mapping[str, Any]) -> list[str]:
     """One message for each step that cannot do on a remote target what it is asked for, with what to set instead.
 
     Args:
-        spec: The PipelineSpec.
+        pipeline: The pipeline.
         values: The run's parameters; what is absent is left at its default.
     """
-    scope = known_parameters(spec, values)
-    is_complete = all(each.is_optional or name in scope for name, each in declared_parameters(spec).items())
+    scope = known_parameters(pipeline, values)
+    is_complete = all(each.is_optional or name in scope for name, each in declared_parameters(pipeline).items())
     messages = [
         _serves_in_a_pod(step) or _trains_in_a_pod(step) or (is_complete and _may_train_in_a_pod(step)) or ""
-        for step in _steps(spec, spec["root"], scope, ())
+        for step in _steps(pipeline, pipeline.root, scope, ())
     ]
     return list(dict.fromkeys(filter(None, messages)))
 
@@ -102,23 +103,25 @@ def _opposite(value: Any) -> str:
     return json.dumps(not value) if isinstance(value, bool) else f"(another value than {value!r})"
 
 
-def _steps(
-    spec: Mapping[str, Any], around: Mapping[str, Any], scope: Scope, switches: tuple[Known, ...]
-) -> Iterator[_Step]:
+def _steps(pipeline: Pipeline, around: Component, scope: Scope, switches: tuple[Known, ...]) -> Iterator[_Step]:
     """The Python steps below a component that no condition on known values switches off."""
-    executors = spec.get("deploymentSpec", {}).get("executors", {})
-    for name, task in around.get("dag", {}).get("tasks", {}).items():
-        component = spec.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
-        condition = task.get("triggerPolicy", {}).get("condition", "")
-        source = python_source(executors.get(component.get("executorLabel", ""), {}).get("container", {}))
+    for task in around.dag.tasks.values() if around.dag is not None else ():
+        component = pipeline.component_of(task)
+        executor = pipeline.executor_of(component)
+        source = python_source(executor.container or {}) if executor is not None else None
         for inputs in each_inputs(task, component, scope):
-            if condition and _is_false(condition, inputs):
+            if task.condition and _is_false(task.condition, inputs):
                 continue
-            own = tuple(each for key, each in inputs.items() if each.parameter and f"['{key}']" in condition)
+            own = tuple(each for key, each in inputs.items() if each.parameter and f"['{key}']" in task.condition)
             if source is not None:
-                unknown = frozenset(task.get("inputs", {}).get("parameters", {})) - inputs.keys()
-                yield _Step(name=name, source=source.source, inputs=inputs, unknown=unknown, switches=(*switches, *own))
-            yield from _steps(spec, component, inputs, (*switches, *own))
+                yield _Step(
+                    name=task.name,
+                    source=source.source,
+                    inputs=inputs,
+                    unknown=frozenset(task.parameters) - inputs.keys(),
+                    switches=(*switches, *own),
+                )
+            yield from _steps(pipeline, component, inputs, (*switches, *own))
 
 
 def _is_false(condition: str, inputs: Scope) -> bool:

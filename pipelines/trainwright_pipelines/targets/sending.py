@@ -42,11 +42,11 @@ def prepare_parameters(
             a local path or a local model's name.
         TargetUnavailable: The upload failed.
     """
-    refuse_remote_limits(lowered.spec, parameters)
+    refuse_remote_limits(lowered.pipeline, parameters)
     refuse_unresolved_images(lowered)
-    modules = local_modules(lowered.spec, parameters)
+    modules = local_modules(lowered.pipeline, parameters)
     others = {name: value for name, value in parameters.items() if name not in modules}
-    refuse_named_models(others, lowered.spec)
+    refuse_named_models(others, lowered.pipeline)
     refuse_local_paths(others, here=Path.cwd(), home=Path.home())
     for name in modules:
         split_root(root, needed_for=name)
@@ -75,7 +75,7 @@ def settle_caching(
 
 def warn_of_remote_limits(pipeline: CompiledPipeline) -> None:
     """Say what `prepare_parameters` would refuse of a run with nothing but defaults."""
-    for message in find_remote_limits(pipeline.spec, {}):
+    for message in find_remote_limits(pipeline.pipeline, {}):
         logger.warning("not with these defaults: %s", message)
 
 

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trainwright_pipelines.engine.records import Task, TaskKind
+from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
 from trainwright_pipelines.views.wording import shown_state
 
 
@@ -36,12 +36,12 @@ class Node:
         return bool(self.children)
 
 
-def build_graph(spec: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[Node, ...]:
+def build_graph(pipeline: Pipeline, tasks: Sequence[Task]) -> tuple[Node, ...]:
     """The top level of the tree."""
     by_path: dict[str, list[Task]] = {}
     for task in tasks:
         by_path.setdefault(spec_path(task.path), []).append(task)
-    return _nodes(spec, spec["root"].get("dag", {}), "", by_path)
+    return _nodes(pipeline, pipeline.root, "", by_path)
 
 
 def spec_path(task_path: str) -> str:
@@ -49,34 +49,25 @@ def spec_path(task_path: str) -> str:
     return "/".join(part for part in task_path.split("/") if not part.isdecimal())
 
 
-def _nodes(
-    spec: Mapping[str, Any], dag: Mapping[str, Any], parent: str, by_path: Mapping[str, list[Task]]
-) -> tuple[Node, ...]:
+def _nodes(pipeline: Pipeline, around: Component, parent: str, by_path: Mapping[str, list[Task]]) -> tuple[Node, ...]:
     nodes = []
-    for name, entry in dag.get("tasks", {}).items():
-        path = f"{parent}/{name}" if parent else name
-        component = spec.get("components", {}).get(entry.get("componentRef", {}).get("name", ""), {})
-        inner = component.get("dag", {})
+    for spec in around.dag.tasks.values() if around.dag is not None else ():
+        path = f"{parent}/{spec.name}" if parent else spec.name
+        component = pipeline.component_of(spec)
         tasks = [task for task in by_path.get(path, ()) if task.kind != TaskKind.ITERATION]
         nodes.append(
             Node(
                 path=path,
-                name=name,
-                label=_label(name, entry),
-                kind=_kind(entry, is_dag=bool(inner)),
+                name=spec.name,
+                label=f"if {_readable(spec.condition)}" if spec.condition else spec.display_name,
+                kind=_kind(spec, component),
                 state=_joint_state(tasks),
-                depends_on=tuple(entry.get("dependentTasks", ())),
-                children=_nodes(spec, inner, path, by_path),
+                depends_on=spec.depends_on,
+                children=_nodes(pipeline, component, path, by_path),
                 tasks=tuple(tasks),
             )
         )
     return tuple(nodes)
-
-
-def _label(name: str, entry: Mapping[str, Any]) -> str:
-    condition = entry.get("triggerPolicy", {}).get("condition", "")
-    shown = entry.get("taskInfo", {}).get("name") or name
-    return f"if {_readable(condition)}" if condition else shown
 
 
 def _readable(condition: str) -> str:
@@ -85,12 +76,12 @@ def _readable(condition: str) -> str:
     return text.replace("']", "").replace("&&", "and").replace("||", "or")
 
 
-def _kind(entry: Mapping[str, Any], *, is_dag: bool) -> str:
-    if "parameterIterator" in entry or "artifactIterator" in entry:
+def _kind(spec: TaskSpec, component: Component) -> str:
+    if spec.iterator is not None:
         return "loop"
-    if entry.get("triggerPolicy", {}).get("condition"):
+    if spec.condition:
         return "condition"
-    return "dag" if is_dag else "step"
+    return "step" if component.dag is None else "dag"
 
 
 _MATTERS_MOST = ("FAILED", "CANCELED", "CANCELING", "RUNNING", "PENDING", "SUCCEEDED", "CACHED", "SKIPPED")

@@ -65,7 +65,7 @@ def test_waits_grow_and_are_capped() -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", "is not valid YAML"),
         ("just text", "is empty"),
         ("a: 1", "`root` is missing"),
         ("kind: Workflow\nroot: {}", "Argo workflow of KFP v1"),

@@ -114,7 +114,7 @@ def test_a_compiled_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_job_of_vertex_is_read_too(tmp_path: Path) -> None:
-    spec = {"pipelineInfo": {"name": "p"}, "root": {}}
+    spec = {"pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {}}}}
     file = tmp_path / "job.json"
     file.write_text(json.dumps({"displayName": "p", "pipelineSpec": spec}))
     assert read_compiled(file).spec == spec

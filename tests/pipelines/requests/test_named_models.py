@@ -26,7 +26,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def find(model: str, pipeline: CompiledPipeline, home: Path) -> str:
-    found = find_named_models({"model": model, "source": "s"}, pipeline.spec, home=home, folder=home / "here")
+    found = find_named_models({"model": model, "source": "s"}, pipeline.pipeline, home=home, folder=home / "here")
     assert found["source"] == "s"
     return str(found["model"])
 
@@ -44,7 +44,7 @@ def test_a_folder_without_a_slash_is_found_too(batch_score: CompiledPipeline, ho
 @pytest.mark.parametrize("text", ["gs://bucket/model", "/somewhere/model", "a/b"])
 def test_paths_and_uris_stay(text: str, batch_score: CompiledPipeline, home: Path) -> None:
     assert find(text, batch_score, home) == text
-    refuse_named_models({"model": text}, batch_score.spec)
+    refuse_named_models({"model": text}, batch_score.pipeline)
 
 
 def test_a_name_that_nothing_has_is_refused(batch_score: CompiledPipeline, home: Path) -> None:
@@ -54,4 +54,4 @@ def test_a_name_that_nothing_has_is_refused(batch_score: CompiledPipeline, home:
 
 def test_a_name_is_refused_elsewhere(batch_score: CompiledPipeline) -> None:
     with pytest.raises(InvalidSetting, match="'model' is the name 'digits', which only this machine knows"):
-        refuse_named_models({"model": "digits"}, batch_score.spec)
+        refuse_named_models({"model": "digits"}, batch_score.pipeline)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.ir.parsing import parse_documents
 from trainwright_pipelines.requests.parameters import (
     Parameter,
     check_complete,
@@ -103,6 +104,7 @@ def test_whole_numbers_of_a_spec_are_whole_again() -> None:
         "d": {"parameterType": "STRUCT", "defaultValue": {"a": 1.0, "b": [2.0, 2.5]}},
         "needed": {"parameterType": "STRING"},
     }
-    declared = declared_parameters({"root": {"inputDefinitions": {"parameters": parameters}}})
+    root = {"inputDefinitions": {"parameters": parameters}, "dag": {"tasks": {}}}
+    declared = declared_parameters(parse_documents({"root": root}, {}))
     assert repr([each.default for each in declared.values()]) == "[3, 3.0, {'a': 1, 'b': [2, 2.5]}, None]"
     assert [each.is_optional for each in declared.values()] == [True, True, True, False]

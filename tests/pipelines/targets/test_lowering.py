@@ -258,4 +258,4 @@ def test_every_shipped_pipeline_loads_with_googles_own_sdk(shipped: CompiledPipe
 
 def test_the_module_of_every_pipeline_that_takes_one_is_uploaded(shipped: CompiledPipeline) -> None:
     if "module" in shipped.spec["root"]["inputDefinitions"]["parameters"]:
-        assert imported_parameters(shipped.spec) == {"module"}
+        assert imported_parameters(shipped.pipeline) == {"module"}

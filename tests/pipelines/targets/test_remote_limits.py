@@ -200,7 +200,7 @@ def compiled(function: Any, folder: Path) -> CompiledPipeline:
 )
 def test_a_false_success_is_refused_with_the_remedy(function: Any, values: Any, remedy: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=remedy):
-        refuse_remote_limits(compiled(function, tmp_path).spec, values)
+        refuse_remote_limits(compiled(function, tmp_path).pipeline, values)
 
 
 @pytest.mark.parametrize(
@@ -223,15 +223,15 @@ def test_a_false_success_is_refused_with_the_remedy(function: Any, values: Any, 
     ],
 )
 def test_what_is_switched_off_is_not_refused(function: Any, values: Any, tmp_path: Path) -> None:
-    assert find_remote_limits(compiled(function, tmp_path).spec, values) == []
+    assert find_remote_limits(compiled(function, tmp_path).pipeline, values) == []
 
 
 @pytest.mark.parametrize("name", ["train_and_deploy", "tune_train_deploy"])
 def test_the_shipped_pipelines_name_both_settings(name: str, tmp_path: Path) -> None:
-    spec = load_pipeline(shipped_pipelines()[name], tmp_path).spec
-    serving, training = sorted(find_remote_limits(spec, {"cluster": {"worker": 2}}))
+    pipeline = load_pipeline(shipped_pipelines()[name], tmp_path).pipeline
+    serving, training = sorted(find_remote_limits(pipeline, {"cluster": {"worker": 2}}))
     assert training.startswith('train-distributed would start the 2 members of its cluster {"worker": 2} as processes')
     assert "set cluster={}" in training
     assert serving.startswith("deploy-serving would serve the model from inside its own pod")
     assert "set deploy=false, and serve what export-savedmodel gives" in serving
-    assert find_remote_limits(spec, {"deploy": False}) == []
+    assert find_remote_limits(pipeline, {"deploy": False}) == []

@@ -86,15 +86,15 @@ def test_a_folder_of_data_is_refused(folder: Path) -> None:
 
 
 def test_imported_parameters_are_found_through_conditions_and_sub_pipelines(pipeline: CompiledPipeline) -> None:
-    assert imported_parameters(pipeline.spec) == {"module", "second"}
+    assert imported_parameters(pipeline.pipeline) == {"module", "second"}
 
 
 def test_only_local_paths_of_imported_parameters_are_modules(pipeline: CompiledPipeline, module_file: Path) -> None:
     values = {"module": str(module_file), "second": "gs://bucket/b.py", "settings": {"file": str(module_file)}}
-    assert local_modules(pipeline.spec, values) == {"module": module_file}
+    assert local_modules(pipeline.pipeline, values) == {"module": module_file}
     saved_model = module_file.parent / "saved_model"
     saved_model.mkdir()
-    assert local_modules(pipeline.spec, {"module": str(saved_model)}) == {}, "only code is uploaded"
+    assert local_modules(pipeline.pipeline, {"module": str(saved_model)}) == {}, "only code is uploaded"
 
 
 @pytest.mark.parametrize(

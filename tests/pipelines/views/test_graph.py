@@ -4,9 +4,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from trainwright_pipelines.engine.records import Task
+from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.views.classification import read_confusion_matrix, read_roc_curve
 from trainwright_pipelines.views.graph import build_graph, spec_path
 from trainwright_pipelines.views.graph_drawing import Box, lay_out, shorten
@@ -25,14 +25,13 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def test_a_group_holds_its_steps_and_siblings_do_not_overlap(spec_text: str, tasks: list[Task]) -> None:
-    drawing = lay_out(build_graph(yaml.safe_load(spec_text), tasks))
+    drawing = lay_out(build_graph(parse_pipeline(spec_text), tasks))
     _check_boxes([box for box in drawing.boxes if "/" not in box.node.path], drawing.width, drawing.height)
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda file: file.stem)
 def test_every_shipped_pipeline_can_be_drawn(golden: Path) -> None:
-    spec = next(iter(yaml.safe_load_all(golden.read_text())))
-    drawing = lay_out(build_graph(spec, []))
+    drawing = lay_out(build_graph(parse_pipeline(golden.read_text()), []))
     _check_boxes([box for box in drawing.boxes if "/" not in box.node.path], drawing.width, drawing.height)
 
 
@@ -51,7 +50,7 @@ def _check_boxes(boxes: list[Box], width: float, height: float) -> None:
 
 
 def test_lines_say_the_order_without_repeating_what_follows(spec_text: str) -> None:
-    drawing = lay_out(build_graph(yaml.safe_load(spec_text), []))
+    drawing = lay_out(build_graph(parse_pipeline(spec_text), []))
     # prepare -> train -> evaluate -> condition, loop; export -> deploy; prepare -> evaluate follows from the first two
     assert len(drawing.edges) == 5
     assert all(edge.start[1] < edge.end[1] for edge in drawing.edges)

@@ -8,12 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.files import write_whole
 from trainwright_pipelines.engine.records import Artifact, Run, State, Task
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.views.classification import (
     ConfusionMatrix,
     RocCurve,
@@ -85,7 +85,6 @@ def write_run_page(store: Store, run_id: str) -> Path:
 
 def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
     """The page of `run` as HTML."""
-    spec = next(iter(yaml.load_all(spec_text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
     headlines = find_headlines(tasks)
     tasks = in_time_order(tasks)
     return (
@@ -99,7 +98,7 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
                 (task, step_option(task, tasks)) for task in tasks if task.state == State.FAILED and not task.is_group
             ],
             tiles=_tiles(headlines),
-            drawing=lay_out(build_graph(spec, tasks)),
+            drawing=lay_out(build_graph(parse_pipeline(spec_text), tasks)),
             bars=_bars(run, tasks),
             metrics=metric_artifacts(tasks),
             curves=_curves(tasks),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
     IMAGES_VARIABLE,
@@ -195,12 +196,13 @@ def _status(run: Any) -> RunStatus:
     return RunStatus(state=run.state or "PENDING", tasks=tuple(tasks), message=message or "")
 
 
-def _steps(spec: Mapping[str, Any]) -> dict[str, int]:
+def _steps(document: Mapping[str, Any]) -> dict[str, int]:
     """Names of the steps in the pipeline's order: the API also lists Argo's own nodes."""
-    spec = spec.get("pipeline_spec", spec)
-    dags = [spec.get("root", {}), *spec.get("components", {}).values()]
-    tasks = [(name, task) for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()]
-    names = [shown for name, task in tasks for shown in (name, task.get("taskInfo", {}).get("name", name))]
+    if not document:
+        return {}
+    pipeline = parse_pipeline(json.dumps(document))
+    dags = [each.dag for each in (pipeline.root, *pipeline.components.values()) if each.dag is not None]
+    names = [shown for dag in dags for task in dag.tasks.values() for shown in (task.name, task.display_name)]
     return {name: index for index, name in reversed(list(enumerate(names)))}
 
 
