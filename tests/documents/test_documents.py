@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import trainwright_components
-from trainwright_pipelines import examples
+from trainwright import shipped_modules
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def write_customers(folder: Path) -> None:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     write_customers(tmp_path)
-    (tmp_path / "model.py").write_text((Path(examples.__file__).parent / "tabular_classifier.py").read_text())
+    (tmp_path / "model.py").write_text(shipped_modules()["tabular_classifier"].read_text())
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home"), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -95,7 +95,7 @@ def test_every_trainwright_command_in_the_readme_exists() -> None:
 
 
 def test_the_pipeline_snippets_make_a_pipeline(tmp_path: Path) -> None:
-    imports = "\n".join(f"from trainwright_components.{name}.component import {name}" for name in IN_ORDER)
+    imports = f"from trainwright.components import {', '.join(IN_ORDER)}"
     body = "\n".join(snippets(0).values()).replace("\n", "\n    ")
     source = f"""
 from kfp import compiler, dsl

@@ -67,7 +67,11 @@ def predict_rows(
 ) -> Predictions:
     """Score every row of `source` and write `output`/predictions.<format>, whole or not at all.
 
-    `source` is anything that prepare_data reads, without a label, or a prepared dataset.
+    Args:
+        saved_model: An exported model.
+        source: Anything that prepare_data reads, without a label, or a prepared dataset.
+        output: The folder of the predictions.
+        settings: Formats, columns to keep, signature; the defaults when absent.
 
     Raises:
         InvalidSetting: The model or the source is not there.

@@ -116,7 +116,10 @@ def _count_records(locations: Sequence[str]) -> int:
 def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "tf.data.Dataset":
     """The rows of `split`, one by one, always in the same order.
 
-    Reads the columns of `schema`, the dataset's own when absent.
+    Args:
+        dataset: A prepared dataset.
+        split: `train`, `validation` or `test`.
+        schema: The columns to read, the dataset's own when absent.
 
     Returns:
         Elements `(features, label)`, `(features, label, weight)` or, without a label, `(features,)`; `features` maps

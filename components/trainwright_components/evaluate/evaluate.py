@@ -112,6 +112,11 @@ class Evaluation:
 def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings | None = None) -> Evaluation:
     """Score the trained model in the folder `model` on a split of `dataset`; memory does not grow with the rows.
 
+    Args:
+        model: A folder that training wrote.
+        dataset: A prepared dataset with the columns of the one that the model was trained on.
+        settings: Split, thresholds, slices and champion; the defaults when absent.
+
     Raises:
         InvalidSetting: An unknown split, metric, bound or slice.
         InvalidData: The dataset is not one that this model takes, the split is empty or lacks rows, or the champion

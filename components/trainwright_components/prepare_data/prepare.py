@@ -71,7 +71,10 @@ class PreparedData:
 def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | None = None) -> PreparedData:
     """Prepare `source` as a dataset in the folder `output`, which is whole or absent.
 
-    `source` is the name of a bundled set (`digits`), a file, a pattern, a folder of files or of images.
+    Args:
+        source: The name of a bundled set (`digits`), a file, a pattern, a folder of files or of images.
+        output: The dataset's folder: TFRecords of each split, schema.json and statistics.json.
+        settings: Label, splits, kinds of columns; the defaults when absent.
 
     Raises:
         InvalidSetting: A setting cannot be used with this source.

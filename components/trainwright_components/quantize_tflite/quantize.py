@@ -170,6 +170,12 @@ def quantize_model(
 ) -> Quantization:
     """Write the chosen TFLite model to the file `output`; over budget too, so call `require_budget` afterwards.
 
+    Args:
+        saved_model: An exported model.
+        dataset: A prepared dataset, to calibrate with and to compare on.
+        output: The TFLite file.
+        settings: Modes and budget; all modes and no limits when absent.
+
     Raises:
         InvalidSetting: An unknown mode, limit or split.
         InvalidModule: The SavedModel has no signature of numbers.

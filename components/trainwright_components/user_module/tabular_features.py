@@ -20,6 +20,10 @@ def features_as_row(features: Mapping[str, "tf.Tensor"], context: Context) -> "t
     A number is scaled by the training split's mean and deviation and followed by 1 where it is missing, a category is
     one of its vocabulary or nothing, a text is the counts of its hashed words.
 
+    Args:
+        features: Batched columns by name, as `preprocess` gets them.
+        context: Whose schema and statistics say what the columns are.
+
     Returns:
         `(batch, row_width(context))` float32, without NaN.
     """
@@ -30,7 +34,7 @@ def features_as_row(features: Mapping[str, "tf.Tensor"], context: Context) -> "t
 
 
 def row_width(context: Context) -> int:
-    """How many numbers `features_as_row` makes of a row."""
+    """How many numbers `features_as_row` makes of a row of the columns in `context`."""
     return sum(_width(feature) for feature in context.schema.features)
 
 

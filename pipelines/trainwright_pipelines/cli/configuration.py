@@ -20,8 +20,10 @@ def make_target(name: str, options: Sequence[str], home: Home) -> Target:
         home: Whose `config.yaml` may hold `targets: {NAME: {...}}`.
 
     Raises:
-        InvalidSetting: An option that the target does not have.
+        InvalidSetting: There is no such target, or it has no such option.
     """
+    if name not in TARGETS:
+        raise InvalidSetting(f"there is no target {name!r}{did_you_mean(name, TARGETS)}")
     module, _, attribute = TARGETS[name].partition(":")
     target: type[Target] = getattr(import_module(module), attribute)
     values = {**_configured(name, home), **dict(map(_split_option, options))}

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.output import print_table
 from trainwright_pipelines.engine.records import Run, State, Task
+from trainwright_pipelines.engine.runs import INTERRUPTED
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
 from trainwright_pipelines.service.pages.run_page import write_run_page
@@ -17,7 +18,6 @@ from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_
 from trainwright_pipelines.views.logs import last_lines
 from trainwright_pipelines.views.wording import plain_value, short_seconds, short_size, shown_state, step_option
 
-INTERRUPTED = "INTERRUPTED"
 _LOG_LINES = 15
 
 

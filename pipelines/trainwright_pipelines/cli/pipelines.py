@@ -69,7 +69,7 @@ def components(name: str | None, as_json: bool) -> None:
     click.echo(f"{component.name}: {component.summary}\n")
     rows = [(each.direction, each.name, each.type, each.default, each.description) for each in component.ports]
     print_table(rows, header=("", "NAME", "TYPE", "DEFAULT", "WHAT IT IS"))
-    click.echo(f"\nIn a pipeline: from trainwright_components.{component.name}.component import {component.name}")
+    click.echo(f"\nIn a pipeline: from trainwright.components import {component.name}")
 
 
 @click.command(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainwright_components.errors import InvalidSetting, ServingUnavailable
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option
@@ -60,10 +60,13 @@ def predict(
             raise InvalidSetting("--example sends a row that this machine keeps; with --address give a row")
         _ask_example(model, signature, version, as_json=as_json)
         return
+    from trainwright_pipelines.requests.served_models import server_address
+
     served = None if address else _deployed(model, version)
     schema = served.schema if served and signature in ("", "serving_default") else None
     instances = _read(rows, file or "", schema)
-    answer = ask(address or _server_address(), model, instances=instances, signature_name=signature, version=version)
+    address = address or server_address(find_home().root)
+    answer = ask(address, model, instances=instances, signature_name=signature, version=version)
     if as_json:
         print_json({"model": model, "instances": instances, "predictions": answer})
         return
@@ -74,10 +77,10 @@ def predict(
 def _ask_example(model: str, signature: str, version: int | None, *, as_json: bool) -> None:
     """Ask the served version itself, lest another one takes over between the choice of the row and the answer."""
     from trainwright_components.model_server.operation.client import predict as ask
-    from trainwright_pipelines.requests.served_models import DEFAULT_SIGNATURE
+    from trainwright_pipelines.requests.served_models import DEFAULT_SIGNATURE, server_address
 
     served = _deployed(model, version)
-    address = _server_address()
+    address = server_address(find_home().root)
     example = served.example(signature or DEFAULT_SIGNATURE)
     answer = ask(address, model, instances=[example.row], signature_name=signature, version=served.version)
     if as_json:
@@ -102,12 +105,3 @@ def _read(rows: str | None, file: str, schema: "Schema | None") -> list[object]:
         return read_rows_file(file, schema=schema)
     parsed = parse_rows(rows)
     return fit_rows(parsed, schema) if schema else parsed
-
-
-def _server_address() -> str:
-    from trainwright_components.model_server.operation.control import server_status
-
-    found = server_status(find_home().root)
-    if found is None or not found.is_answering:
-        raise ServingUnavailable("the model server does not run; start it: trainwright serve start")
-    return found.info.rest_address

@@ -28,10 +28,7 @@ RUNS_COMMANDS = {
     "cancel": (f"{_HERE}:cancel", "Stop a run; what is finished stays finished."),
     "delete": (f"{_HERE}:delete", "Delete runs with their folders."),
 }
-_INTERRUPTED = "INTERRUPTED"
 _STATES = ("pending", "running", "succeeded", "failed", "canceling", "canceled", "interrupted")
-_PAGE_OF_RUNS = 100
-_RESUMABLE = ("FAILED", "CANCELED", _INTERRUPTED)
 _RUN = click.argument("run", default="latest", metavar="[RUN]")
 
 
@@ -70,17 +67,16 @@ trainwright runs list --pipeline train-and-deploy --state failed --limit 5
 @json_option
 def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool) -> None:
     """List runs, newest first."""
+    from trainwright_pipelines.engine.runs import find_runs
     from trainwright_pipelines.views.wording import short_seconds, short_time
 
-    name = pipeline.replace("_", "-") if pipeline else None
     with _store() as store:
-        runs_and_states = islice(_runs_and_states(store, name, state.upper() if state else ""), limit)
-        found = list(runs_and_states)
+        found = list(islice(find_runs(store, pipeline=pipeline or "", state=state or ""), limit))
     if as_json:
         print_json([{**_short_document(each), "live_state": live} for each, live in found])
         return
     if not found:
-        is_any = not (state or name)
+        is_any = not (state or pipeline)
         click.echo("no runs yet. Start one: trainwright run train_and_deploy" if is_any else "no such run")
         return
     rows = [
@@ -113,12 +109,13 @@ trainwright runs show RUN --json
 def show(run: str, as_json: bool) -> None:
     """Show a run: its steps, results and failures."""
     from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
+    from trainwright_pipelines.engine.runs import live_state
 
     with _store() as store:
         found = store.run(run)
         tasks = store.tasks(found.id)
         page = try_page(store, found.id)
-        state = _live_state(store, found)
+        state = live_state(found, store=store)
     if as_json:
         print_json({**run_document(found, tasks, page), "live_state": state})
         return
@@ -185,9 +182,10 @@ trainwright runs resume RUN --json
 def resume(run: str | None, as_json: bool) -> None:
     """Go on with a run that was stopped, killed or failed; finished steps are not repeated."""
     from trainwright_pipelines.cli.local_run import execute_and_tell
+    from trainwright_pipelines.engine.runs import newest_to_resume
 
     with _store() as store:
-        found = store.run(run) if run else _newest_to_resume(store)
+        found = store.run(run) if run else newest_to_resume(store)
         code = execute_and_tell(found, store=store, as_json=as_json, is_resumed=True)
     raise click.exceptions.Exit(code)
 
@@ -265,33 +263,6 @@ def _store() -> "Iterator[Store]":
         yield store
     finally:
         store.close()
-
-
-def _live_state(store: "Store", run: "Run") -> str:
-    """The recorded state, or INTERRUPTED when the process that executed the run is gone."""
-    from trainwright_pipelines.engine.runs import is_abandoned
-
-    return _INTERRUPTED if is_abandoned(run, store=store) else str(run.state)
-
-
-def _newest_to_resume(store: "Store") -> "Run":
-    from trainwright_components.errors import RunNotFound
-
-    for run, state in _runs_and_states(store, None, ""):
-        if state in _RESUMABLE and run.is_repeatable:
-            return run
-    raise RunNotFound("no run can go on: none failed, was canceled or interrupted")
-
-
-def _runs_and_states(store: "Store", pipeline: str | None, wanted: str) -> "Iterator[tuple[Run, str]]":
-    """Runs, newest first, with the states that they are in now: the record cannot know that a process was killed."""
-    offset = 0
-    while found := store.runs(limit=_PAGE_OF_RUNS, offset=offset, pipeline=pipeline):
-        for each in found:
-            state = _live_state(store, each)
-            if not wanted or state == wanted:
-                yield each, state
-        offset += len(found)
 
 
 def _short_document(run: "Run") -> dict[str, object]:

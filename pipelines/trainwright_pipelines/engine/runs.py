@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import is_utf8, write_whole
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
@@ -29,6 +29,10 @@ from trainwright_pipelines.ir.spec import Pipeline
 from trainwright_pipelines.ir.values import coerce
 
 STOPS_WITHIN_S = 30.0
+INTERRUPTED = "INTERRUPTED"
+"""What a run is whose process is gone, beside the states of the record."""
+_RESUMABLE = (State.FAILED, State.CANCELED, INTERRUPTED)
+_PAGE_OF_RUNS = 100
 
 
 def create_run(
@@ -219,6 +223,34 @@ def _note_changed_code(run: Run, store: Store) -> None:
 def is_abandoned(run: Run, *, store: Store) -> bool:
     """Whether the process that executed the run is gone, though the record says that it is under way."""
     return run.state in {State.RUNNING, State.CANCELING} and not is_held(store.engine, run.id)
+
+
+def live_state(run: Run, *, store: Store) -> str:
+    """The recorded state, or INTERRUPTED when the process that executed the run is gone."""
+    return INTERRUPTED if is_abandoned(run, store=store) else str(run.state)
+
+
+def find_runs(store: Store, *, pipeline: str = "", state: str = "") -> Iterator[tuple[Run, str]]:
+    """Runs, newest first, with the states that they are in now: the record cannot know that a process was killed."""
+    name, wanted, offset = pipeline.replace("_", "-") or None, state.upper(), 0
+    while found := store.runs(limit=_PAGE_OF_RUNS, offset=offset, pipeline=name):
+        for each in found:
+            now_in = live_state(each, store=store)
+            if not wanted or now_in == wanted:
+                yield each, now_in
+        offset += len(found)
+
+
+def newest_to_resume(store: Store) -> Run:
+    """The newest run that can be resumed.
+
+    Raises:
+        RunNotFound: There is none.
+    """
+    for run, state in find_runs(store):
+        if state in _RESUMABLE and run.is_repeatable:
+            return run
+    raise RunNotFound("no run can go on: none failed, was canceled or interrupted")
 
 
 def cancel(run_id: str, *, store: Store) -> Run:

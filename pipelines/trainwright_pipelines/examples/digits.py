@@ -4,8 +4,7 @@ from typing import Any
 
 import keras
 
-from trainwright_components.errors import InvalidData
-from trainwright_components.user_module.module import Context
+from trainwright import Context, InvalidData
 
 DEFAULT_PARAMS = {"filters": 32, "units": 64, "dropout": 0.2, "learning_rate": 3e-3}
 

@@ -4,9 +4,7 @@ from typing import Any
 
 import keras
 
-from trainwright_components.errors import InvalidData
-from trainwright_components.user_module.module import Context
-from trainwright_components.user_module.tabular_features import features_as_row, row_width
+from trainwright import Context, InvalidData, features_as_row, row_width
 
 DEFAULT_PARAMS = {"units": 32, "layers": 1, "l2": 1e-2, "learning_rate": 3e-3}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.deploy_serving.history import golden_requests_file
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.hints import did_you_mean
 from trainwright_components.model_server.operation.control import server_status
 from trainwright_components.model_server.operation.serving_home import ServingHome
@@ -58,6 +58,18 @@ class ServedModel:
             if (request.get("signature_name") or DEFAULT_SIGNATURE) == signature:
                 return Example(row=_first_row(request["inputs"]), expected=_first_answer(request["outputs"]))
         raise InvalidSetting(f"no example for signature {signature!r} in {file}; give a row instead")
+
+
+def server_address(home: Path) -> str:
+    """Where this machine's model server answers, such as http://127.0.0.1:8501.
+
+    Raises:
+        ServingUnavailable: It does not run.
+    """
+    found = server_status(home)
+    if found is None or not found.is_answering:
+        raise ServingUnavailable("the model server does not run; start it: trainwright serve start")
+    return found.info.rest_address
 
 
 def find_served_model(home: Path, name: str, *, version: int | None = None) -> ServedModel:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import write_whole
-from trainwright_pipelines.requests.locations import BUNDLED_SOURCES
+from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
 _EPOCHS = 30
 _BATCH_SIZE = 64
@@ -67,7 +66,7 @@ def write_digits_project(folder: Path) -> Project:
     Raises:
         InvalidSetting: `folder` holds one of the files already.
     """
-    model = files("trainwright_pipelines.examples").joinpath("digits.py").read_text()
+    model = (EXAMPLES / "digits.py").read_text()
     values = {"source": "digits", "label": "", "columns": (), "left_out": (), "excluded": [], "is_classification": True}
     return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
 

@@ -1,0 +1,141 @@
+"""The names that users may rely on: pipelines and their runs, each step as a function, what model modules need, errors.
+
+`trainwright.components` has the components, for pipelines of one's own. Everything else in `trainwright_pipelines` and
+`trainwright_components` is private and may change in any release.
+
+Nothing is imported before its name is used: a model module that wants a `Context` brings in no pipeline compiler.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainwright._runs import PipelineRun, compile, get_run, list_runs, resume, run, submit
+    from trainwright._serving import predict
+    from trainwright_components.batch_predict.predict import PredictSettings
+    from trainwright_components.batch_predict.predict import predict_rows as batch_predict
+    from trainwright_components.cluster.spec import ClusterSpec
+    from trainwright_components.datasets.reader import read_split
+    from trainwright_components.deploy_serving.deploy import deploy_model as deploy
+    from trainwright_components.errors import (
+        BudgetExceeded,
+        ComparisonOutdated,
+        DeploymentRejected,
+        InvalidData,
+        InvalidModule,
+        InvalidPipeline,
+        InvalidSetting,
+        RunFailed,
+        RunNotFound,
+        ServingUnavailable,
+        TargetUnavailable,
+        TrainingFailed,
+        TrainwrightError,
+        UserCodeError,
+    )
+    from trainwright_components.evaluate.evaluate import evaluate_model as evaluate
+    from trainwright_components.evaluate.settings import EvaluationSettings
+    from trainwright_components.export_savedmodel.export import export_model as export
+    from trainwright_components.hyperparameter_tune.tune import tune_model as tune
+    from trainwright_components.prepare_data.prepare import prepare_data as prepare
+    from trainwright_components.prepare_data.settings import PrepareSettings
+    from trainwright_components.quantize_tflite.quantize import QuantizationSettings
+    from trainwright_components.quantize_tflite.quantize import quantize_model as quantize
+    from trainwright_components.train_distributed.train import train_model as train
+    from trainwright_components.training.configuration.settings import TrainingSettings
+    from trainwright_components.tuning.study import TuningSettings
+    from trainwright_components.user_module.module import Context
+    from trainwright_components.user_module.tabular_features import features_as_row, row_width
+    from trainwright_pipelines.requests.locations import shipped_modules
+    from trainwright_pipelines.targets.protocol import Submission
+
+__all__ = [
+    "BudgetExceeded",
+    "ClusterSpec",
+    "ComparisonOutdated",
+    "Context",
+    "DeploymentRejected",
+    "EvaluationSettings",
+    "InvalidData",
+    "InvalidModule",
+    "InvalidPipeline",
+    "InvalidSetting",
+    "PipelineRun",
+    "PredictSettings",
+    "PrepareSettings",
+    "QuantizationSettings",
+    "RunFailed",
+    "RunNotFound",
+    "ServingUnavailable",
+    "Submission",
+    "TargetUnavailable",
+    "TrainingFailed",
+    "TrainingSettings",
+    "TrainwrightError",
+    "TuningSettings",
+    "UserCodeError",
+    "batch_predict",
+    "compile",
+    "deploy",
+    "evaluate",
+    "export",
+    "features_as_row",
+    "get_run",
+    "list_runs",
+    "predict",
+    "prepare",
+    "quantize",
+    "read_split",
+    "resume",
+    "row_width",
+    "run",
+    "shipped_modules",
+    "submit",
+    "train",
+    "tune",
+]
+
+_WHERE = {
+    "ClusterSpec": "trainwright_components.cluster.spec:ClusterSpec",
+    "Context": "trainwright_components.user_module.module:Context",
+    "EvaluationSettings": "trainwright_components.evaluate.settings:EvaluationSettings",
+    "PipelineRun": "trainwright._runs:PipelineRun",
+    "PredictSettings": "trainwright_components.batch_predict.predict:PredictSettings",
+    "PrepareSettings": "trainwright_components.prepare_data.settings:PrepareSettings",
+    "QuantizationSettings": "trainwright_components.quantize_tflite.quantize:QuantizationSettings",
+    "Submission": "trainwright_pipelines.targets.protocol:Submission",
+    "TrainingSettings": "trainwright_components.training.configuration.settings:TrainingSettings",
+    "TuningSettings": "trainwright_components.tuning.study:TuningSettings",
+    "batch_predict": "trainwright_components.batch_predict.predict:predict_rows",
+    "compile": "trainwright._runs:compile",
+    "deploy": "trainwright_components.deploy_serving.deploy:deploy_model",
+    "evaluate": "trainwright_components.evaluate.evaluate:evaluate_model",
+    "export": "trainwright_components.export_savedmodel.export:export_model",
+    "features_as_row": "trainwright_components.user_module.tabular_features:features_as_row",
+    "get_run": "trainwright._runs:get_run",
+    "list_runs": "trainwright._runs:list_runs",
+    "predict": "trainwright._serving:predict",
+    "prepare": "trainwright_components.prepare_data.prepare:prepare_data",
+    "quantize": "trainwright_components.quantize_tflite.quantize:quantize_model",
+    "read_split": "trainwright_components.datasets.reader:read_split",
+    "resume": "trainwright._runs:resume",
+    "row_width": "trainwright_components.user_module.tabular_features:row_width",
+    "run": "trainwright._runs:run",
+    "shipped_modules": "trainwright_pipelines.requests.locations:shipped_modules",
+    "submit": "trainwright._runs:submit",
+    "train": "trainwright_components.train_distributed.train:train_model",
+    "tune": "trainwright_components.hyperparameter_tune.tune:tune_model",
+}
+_ERRORS = "trainwright_components.errors"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'trainwright' has no attribute {name!r}")
+    module, _, attribute = _WHERE.get(name, f"{_ERRORS}:{name}").partition(":")
+    found = globals()[name] = getattr(import_module(module), attribute)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,259 @@
+"""Pipelines from Python: run, submit and compile them, and look at their runs."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from trainwright_components.errors import InvalidSetting, RunNotFound
+from trainwright_components.files import write_whole
+from trainwright_components.hints import did_you_mean
+from trainwright_components.home import Home, find_home, make_home
+from trainwright_pipelines.cli.configuration import make_target
+from trainwright_pipelines.engine import runs as engine
+from trainwright_pipelines.engine.records import Event, Run, State, Task
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.requests.compiling import load_pipeline
+from trainwright_pipelines.requests.finding import find_pipeline
+from trainwright_pipelines.requests.preparing import prepare_run
+from trainwright_pipelines.service.pages.run_page import PAGE_NAME, write_run_page
+from trainwright_pipelines.targets.protocol import Submission, Target
+
+STATES = (*(str(each) for each in State if each is not State.SKIPPED), engine.INTERRUPTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineRun:
+    """A run on this machine as it was when it was looked at.
+
+    Args:
+        run: Its record: id, name, pipeline, parameters, times, error and what it was made of.
+        state: PENDING, RUNNING, SUCCEEDED, FAILED, CANCELING, CANCELED, or INTERRUPTED: its process is gone.
+        tasks: Its steps, and the groups that hold them, in the order of the pipeline.
+        page: The HTML file that shows it; written when the run ends, and when `get_run` is asked for it.
+    """
+
+    run: Run
+    state: str
+    tasks: tuple[Task, ...]
+    page: Path
+
+    @property
+    def id(self) -> str:
+        """What `get_run` and `resume` take."""
+        return self.run.id
+
+    @property
+    def is_successful(self) -> bool:
+        """Whether every step that had to run succeeded."""
+        return self.run.state is State.SUCCEEDED
+
+    def task(self, name: str) -> Task:
+        """The step of this name.
+
+        Raises:
+            RunNotFound: There is no such step.
+        """
+        found = [task for task in self.tasks if name in (task.name, task.path, task.label)]
+        if not found:
+            raise RunNotFound(
+                f"run {self.run.id} has no step {name!r}{did_you_mean(name, [t.name for t in self.tasks])}"
+            )
+        return found[0]
+
+
+def run(
+    pipeline: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+    use_cache: bool = True,
+    listener: Callable[[Event], None] | None = None,
+    home: Path | None = None,
+) -> PipelineRun:
+    """Run `pipeline` on this machine and wait for its end.
+
+    Args:
+        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        parameters: Values by name; a dotted name goes into a mapping: `{"training.epochs": 5}`. Relative paths start
+            at the current folder.
+        name: A name for the run; its id when empty.
+        use_cache: Whether steps whose inputs did not change are taken from earlier runs.
+        listener: Called for every change of state, from another thread.
+        home: The folder of state; what TRAINWRIGHT_HOME says when absent.
+
+    Returns:
+        The run as it ended; a step that failed raises nothing.
+
+    Raises:
+        InvalidPipeline: The pipeline cannot be found or compiled.
+        InvalidSetting: A parameter is unknown, missing or of another type.
+        RunFailed: The run cannot be recorded: the disk is full, or the database is away.
+    """
+    state = _home(home)
+    prepared = prepare_run(pipeline, (parameters or {}).items(), home=state)
+    with Store(state.root) as store:
+        created = engine.create_run(
+            prepared.pipeline.to_yaml(), prepared.values, store=store, name=name, uses_cache=use_cache
+        )
+        return _ended(created.id, store, lambda: engine.execute(created.id, store=store, listener=listener))
+
+
+def resume(
+    run_id: str = "", *, listener: Callable[[Event], None] | None = None, home: Path | None = None
+) -> PipelineRun:
+    """Resume a run that failed, was canceled or whose process died, and wait for its end.
+
+    Args:
+        run_id: An id, the beginning of one, or a name; the newest run that can be resumed when empty.
+        listener: Called for every change of state, from another thread.
+        home: The folder of state; what TRAINWRIGHT_HOME says when absent.
+
+    Returns:
+        The run as it ended; steps that had succeeded were not repeated.
+
+    Raises:
+        RunNotFound: There is no such run.
+        InvalidSetting: It succeeded already, or an older release made it.
+        RunFailed: Another process executes it, or it cannot be recorded.
+    """
+    with _open(home) as store:
+        found = store.run(run_id) if run_id else engine.newest_to_resume(store)
+        return _ended(found.id, store, lambda: engine.resume(found.id, store=store, listener=listener))
+
+
+def list_runs(*, limit: int = 20, pipeline: str = "", state: str = "", home: Path | None = None) -> list[PipelineRun]:
+    """Runs on this machine, newest first.
+
+    Args:
+        limit: Maximum number of runs.
+        pipeline: Only runs of this pipeline; all when empty.
+        state: Only runs in this state, such as FAILED or INTERRUPTED; all when empty.
+        home: The folder of state; what TRAINWRIGHT_HOME says when absent.
+
+    Raises:
+        InvalidSetting: There is no such state.
+    """
+    if state and state.upper() not in STATES:
+        raise InvalidSetting(f"state must be one of {', '.join(STATES)}; got {state!r}")
+    with _open(home) as store:
+        found = engine.find_runs(store, pipeline=pipeline, state=state)
+        return [_seen(each, store) for each, _ in islice(found, limit)]
+
+
+def get_run(run_id: str = "latest", *, home: Path | None = None) -> PipelineRun:
+    """A run on this machine as it is now; its page is written anew.
+
+    Args:
+        run_id: An id, the beginning of one, a name, or `latest`.
+        home: The folder of state; what TRAINWRIGHT_HOME says when absent.
+
+    Raises:
+        RunNotFound: There is no such run, or the beginning fits several.
+    """
+    with _open(home) as store:
+        found = store.run(run_id)
+        write_run_page(store, found.id)
+        return _seen(found, store)
+
+
+def submit(
+    pipeline: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    target: str = "local",
+    options: Mapping[str, str] | None = None,
+    name: str = "",
+    use_cache: bool = True,
+) -> Submission:
+    """Start `pipeline` and return at once; on this machine it runs in a process of its own.
+
+    Args:
+        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        parameters: Values by name; a dotted name goes into a mapping. Relative paths start at the current folder.
+        target: `local`, `kubeflow` or `vertex`.
+        options: Settings of the target, such as `host` or `pipeline_root`, over those of the configuration file.
+        name: A name for the run; else one is made.
+        use_cache: Whether steps whose inputs did not change are taken from earlier runs.
+
+    Returns:
+        The target, the run's id there, and the address of its page.
+
+    Raises:
+        InvalidPipeline: The pipeline cannot be found or compiled, or the target cannot run it.
+        InvalidSetting: A parameter or an option is unknown, missing or of another type.
+        TargetUnavailable: The target refuses, or cannot be reached.
+    """
+    home = find_home()
+    there = _target(target, options, home)
+    prepared = prepare_run(pipeline, (parameters or {}).items(), home=home, is_local=target == "local")
+    return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache)
+
+
+def compile(
+    pipeline: str,
+    output: str | Path,
+    *,
+    target: str = "local",
+    options: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Compile `pipeline` and write what a target would be sent.
+
+    Args:
+        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        output: The folder that the files go to.
+        target: `local`, `kubeflow` or `vertex`.
+        options: Settings of the target, over those of the configuration file.
+
+    Returns:
+        The files, the pipeline itself first.
+
+    Raises:
+        InvalidPipeline: The pipeline cannot be found or compiled.
+        InvalidSetting: An option is unknown, missing or of another type.
+    """
+    home = find_home()
+    files = _target(target, options, home).lower(load_pipeline(find_pipeline(pipeline), home.compiled))
+    written = {Path(output) / name: text for name, text in files.items()}
+    for path, text in written.items():
+        write_whole(path, text)
+    return list(written)
+
+
+def _home(root: Path | None) -> Home:
+    if root is None:
+        return find_home()
+    make_home(root)
+    return Home(root=root.absolute())
+
+
+def _open(home: Path | None) -> Store:
+    return Store(_home(home).root)
+
+
+def _target(name: str, options: Mapping[str, str] | None, home: Home) -> Target:
+    return make_target(name, [f"{option}={value}" for option, value in (options or {}).items()], home)
+
+
+def _ended(run_id: str, store: Store, execute: Callable[[], Run]) -> PipelineRun:
+    try:
+        ended = execute()
+    except BaseException:
+        with suppress(OSError, DBAPIError):  # what ended the run is what the caller should hear of
+            write_run_page(store, run_id)
+        raise
+    write_run_page(store, run_id)
+    return _seen(ended, store)
+
+
+def _seen(run: Run, store: Store) -> PipelineRun:
+    return PipelineRun(
+        run=run,
+        state=engine.live_state(run, store=store),
+        tasks=tuple(store.tasks(run.id)),
+        page=run.folder / PAGE_NAME,
+    )

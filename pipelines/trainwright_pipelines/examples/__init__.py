@@ -1,1 +1,0 @@
-"""Model modules that ship with the product."""

@@ -1,0 +1,114 @@
+"""Pipelines from Python: run, submit, compile, resume, and looking at runs."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import trainwright
+from trainwright_pipelines.cli.main import run_command
+from trainwright_pipelines.engine.records import Event, State
+
+FILE = Path(__file__).parents[1] / "cli" / "sums.py"
+SUMS = f"{FILE}:sums"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_run_comes_back_with_its_state_steps_results_and_page() -> None:
+    events: list[Event] = []
+    ended = trainwright.run(SUMS, {"x": 2, "options.a": 3}, name="mine", listener=events.append)
+    assert (ended.state, ended.is_successful, ended.run.name) == ("SUCCEEDED", True, "mine")
+    assert ended.run.parameters["options"] == {"a": 3}
+    assert ended.task("add-2").outputs.parameters == {"Output": 5.0}
+    assert ended.id in ended.page.read_text()
+    assert State.RUNNING in {event.state for event in events}
+    with pytest.raises(trainwright.RunNotFound, match="has no step 'ad-2'; did you mean 'add-2'"):
+        ended.task("ad-2")
+
+
+def test_a_run_that_fails_raises_nothing_and_is_resumed_listed_and_shown() -> None:
+    failed = trainwright.run(SUMS, {"x": 2, "fail": True})
+    assert (failed.state, failed.is_successful) == ("FAILED", False)
+    assert "no way to take 5.0" in failed.task("refuse").error
+    again = trainwright.resume()
+    assert (again.id, again.state) == (failed.id, "FAILED")
+    assert [len(again.task(name).attempts) for name in ("add", "refuse")] == [1, 2]
+    succeeded = trainwright.run(SUMS, {"x": 2})
+    assert [each.id for each in trainwright.list_runs()] == [succeeded.id, failed.id]
+    assert [each.id for each in trainwright.list_runs(state="failed", pipeline="sums")] == [failed.id]
+    assert len(trainwright.list_runs(limit=1)) == 1
+    assert trainwright.list_runs(pipeline="other") == []
+    with pytest.raises(trainwright.InvalidSetting, match=r"state must be one of .*INTERRUPTED; got 'gone'"):
+        trainwright.list_runs(state="gone")
+    assert trainwright.get_run() == succeeded
+    assert trainwright.get_run(failed.id) == again
+    with pytest.raises(trainwright.InvalidSetting, match="has succeeded"):
+        trainwright.resume(succeeded.id)
+
+
+def test_a_home_of_ones_own_holds_its_runs(tmp_path: Path, home: Path) -> None:
+    ended = trainwright.run(SUMS, {"x": 2}, home=tmp_path / "mine")
+    assert ended.page.is_relative_to(tmp_path / "mine")
+    assert trainwright.get_run(home=tmp_path / "mine").id == ended.id
+    assert trainwright.list_runs() == []
+
+
+def test_what_was_submitted_runs_in_a_process_of_its_own() -> None:
+    submission = trainwright.submit(SUMS, {"x": 2}, name="later")
+    assert submission.target == "local"
+    deadline = time.monotonic() + 60
+    while not trainwright.get_run(submission.run_id).run.state.is_final:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert trainwright.get_run("later").state == "SUCCEEDED"
+
+
+def test_compile_writes_what_a_target_would_be_sent(tmp_path: Path) -> None:
+    [file] = trainwright.compile(SUMS, tmp_path / "out")
+    assert file == tmp_path / "out" / "sums.yaml"
+    assert yaml.safe_load(file.read_text())["pipelineInfo"]["name"] == "sums"
+    with pytest.raises(trainwright.InvalidSetting, match="there is no target 'kubeflw'; did you mean 'kubeflow'"):
+        trainwright.compile(SUMS, tmp_path, target="kubeflw")
+    with pytest.raises(trainwright.InvalidSetting, match="target vertex has no option 'projekt'"):
+        trainwright.submit(SUMS, {"x": 2}, target="vertex", options={"projekt": "mine"})
+
+
+def test_unusable_input_is_refused_with_the_public_errors() -> None:
+    with pytest.raises(trainwright.InvalidPipeline):
+        trainwright.run("no_such_pipeline")
+    with pytest.raises(trainwright.InvalidSetting, match="'y'"):
+        trainwright.run(SUMS, {"x": 2, "y": 1})
+    with pytest.raises(trainwright.InvalidSetting):
+        trainwright.predict("nothing", [{"a": 1}])
+    assert trainwright.list_runs() == []
+
+
+def test_a_pipeline_of_ones_own_is_made_of_the_public_components(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [example] = [block for block in _python_blocks() if "@dsl.pipeline" in block]
+    (tmp_path / "mine.py").write_text(example)
+    [file] = trainwright.compile(f"{tmp_path / 'mine.py'}:train_only", tmp_path)
+    tasks = yaml.safe_load(file.read_text())["root"]["dag"]["tasks"]
+    assert {"prepare-data", "train-distributed"} <= set(tasks)
+    assert run_command(["components", "evaluate"]) == 0
+    assert "In a pipeline: from trainwright.components import evaluate" in capsys.readouterr().out
+
+
+def _python_blocks() -> list[str]:
+    text = (Path(__file__).parents[3] / "pipelines" / "README.md").read_text(encoding="utf-8")
+    return [part.partition("```")[0] for part in text.split("```python\n")[1:]]
+
+
+def test_the_state_of_a_run_is_what_the_command_line_says(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = trainwright.run(SUMS, {"x": 2})
+    capsys.readouterr()
+    assert run_command(["runs", "show", ended.id, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["live_state"] == ended.state
