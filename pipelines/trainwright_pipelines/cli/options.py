@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+from trainwright_pipelines.targets import DEFAULT_TARGET, TARGETS
 
-TARGET_NAMES = ("local", "kubeflow", "vertex")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,8 +19,8 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--target` and the target's own settings."""
     target = click.option(
         "--target",
-        type=click.Choice(TARGET_NAMES),
-        default="local",
+        type=click.Choice(tuple(TARGETS)),
+        default=DEFAULT_TARGET,
         show_default=True,
         help="Where: this machine, Kubeflow Pipelines or Vertex AI Pipelines.",
     )

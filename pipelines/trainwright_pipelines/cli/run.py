@@ -55,8 +55,8 @@ def run(
     from trainwright_pipelines.cli.configuration import make_target
 
     there = make_target(target, options, find_home())
-    prepared = _prepare(pipeline, settings, params_file, is_local=target == "local")
-    if target == "local":
+    prepared = _prepare(pipeline, settings, params_file, runs_here=there.runs_here)
+    if there.runs_here:
         from trainwright_pipelines.cli.local_run import run_here
 
         code = run_here(
@@ -96,7 +96,7 @@ def submit(
     from trainwright_pipelines.cli.output import print_json
 
     there = make_target(target, options, find_home())
-    prepared = _prepare(pipeline, settings, params_file, is_local=target == "local")
+    prepared = _prepare(pipeline, settings, params_file, runs_here=there.runs_here)
     submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache)
     if as_json:
         print_json(submission)
@@ -104,16 +104,16 @@ def submit(
     click.echo(f"run {submission.run_id}")
     if submission.url:
         click.echo(f"page {submission.url}")
-    if target == "local":
-        click.echo(f"follow: trainwright runs logs {submission.run_id} --follow")
+    if submission.follow_command:
+        click.echo(f"follow: {submission.follow_command}")
 
 
-def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, *, is_local: bool) -> "PreparedRun":
+def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, *, runs_here: bool) -> "PreparedRun":
     from trainwright_pipelines.requests.parameters import split_setting
     from trainwright_pipelines.requests.preparing import prepare_run
 
     file = Path(params_file) if params_file else None
-    return prepare_run(pipeline, map(split_setting, settings), home=find_home(), params_file=file, is_local=is_local)
+    return prepare_run(pipeline, map(split_setting, settings), home=find_home(), params_file=file, runs_here=runs_here)
 
 
 def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:

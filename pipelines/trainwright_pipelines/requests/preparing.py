@@ -29,7 +29,7 @@ def prepare_run(
     *,
     home: Home,
     params_file: Path | None = None,
-    is_local: bool = True,
+    runs_here: bool = True,
 ) -> PreparedRun:
     """Compile `pipeline`, unless that was done before, and gather its values; relative paths start here.
 
@@ -42,7 +42,7 @@ def prepare_run(
     compiled = load_pipeline(source, home.compiled)
     declared = declared_parameters(compiled.pipeline)
     values = gather_values(source, declared, settings=settings, params_file=params_file, folder=Path.cwd())
-    if is_local:
+    if runs_here:
         values = fill_local_paths(values, declared, home.models)
         if source.is_shipped:
             check_place({name: each.default for name, each in declared.items()} | values, home.root)

@@ -8,3 +8,4 @@ TARGETS = {
     "kubeflow": "trainwright_pipelines.targets.kubeflow.target:Kubeflow",
     "vertex": "trainwright_pipelines.targets.vertex.target:Vertex",
 }
+DEFAULT_TARGET = "local"

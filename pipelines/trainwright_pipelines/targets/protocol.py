@@ -11,11 +11,17 @@ FINISHED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "CACH
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A run that a target accepted; `url` is where a person can look at it, empty when there is no page."""
+    """A run that a target accepted.
+
+    Args:
+        url: Where a person can look at it; empty when there is no page.
+        follow_command: What shows its logs as they grow; empty when there is no such command.
+    """
 
     target: str
     run_id: str
     url: str = ""
+    follow_command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,9 @@ class Target(Protocol):
     fills values from `--option NAME=VALUE` and the configuration file, and prints it in the help.
     """
 
+    name: ClassVar[str]
+    runs_here: ClassVar[bool]
+    """Whether this machine's engine runs it: local paths can be read, and its store tells all of a run."""
     options: ClassVar[Mapping[str, str]]
 
     @classmethod

@@ -1,8 +1,11 @@
 """What the remote targets share: check and upload before a run is sent, and wait for its end."""
 
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.named_models import refuse_named_models
 from trainwright_pipelines.requests.uploads import local_modules, split_root, upload_modules
-from trainwright_pipelines.targets.lowering import refuse_local_paths, refuse_unresolved_images
+from trainwright_pipelines.targets.lowering import PIPELINE_FILE, refuse_local_paths, refuse_unresolved_images, to_yaml
 from trainwright_pipelines.targets.protocol import RunStatus
 from trainwright_pipelines.targets.remote_cache import without_cache, without_stale_cache
 from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
@@ -30,53 +33,57 @@ def require(options: Mapping[str, str], *, target: str) -> None:
             )
 
 
-def prepare_parameters(
-    lowered: CompiledPipeline, parameters: Mapping[str, Any], *, root: str, project: str | None = None
-) -> dict[str, Any]:
-    """The parameters with local model modules replaced by the URIs that they were uploaded to.
+@dataclass(frozen=True, kw_only=True)
+class Sendable:
+    """A lowered pipeline whose caching is true on its target, and the values to send with it."""
 
-    Everything is checked before the first byte is uploaded.
+    pipeline: CompiledPipeline
+    values: dict[str, Any]
+
+    @contextmanager
+    def file(self) -> Iterator[str]:
+        """The path of the pipeline's file, as a client's library takes it."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, PIPELINE_FILE)
+            file.write_text(to_yaml(self.pipeline), encoding="utf-8")
+            yield str(file)
+
+
+def make_sendable(
+    lowered: CompiledPipeline, parameters: Mapping[str, Any], *, root: str, use_cache: bool, project: str | None = None
+) -> Sendable:
+    """Check a lowered pipeline, and upload its local model modules below `root`.
+
+    Everything is checked before the first byte is uploaded. Steps are cached where the target's cache tells the truth:
+    an uploaded module's address holds the digest of its content.
 
     Raises:
         InvalidSetting: The success of a step would be false there, an image is not resolved, or another parameter holds
             a local path or a local model's name.
         TargetUnavailable: The upload failed.
     """
-    refuse_remote_limits(lowered.pipeline, parameters)
+    pipeline = lowered.pipeline
+    refuse_remote_limits(pipeline, parameters)
     refuse_unresolved_images(lowered)
-    modules = local_modules(lowered.pipeline, parameters)
+    modules = local_modules(pipeline, parameters)
     others = {name: value for name, value in parameters.items() if name not in modules}
-    refuse_named_models(others, lowered.pipeline)
+    refuse_named_models(others, pipeline)
     refuse_local_paths(others, here=Path.cwd(), home=Path.home())
     for name in modules:
         split_root(root, needed_for=name)
     uploaded = upload_modules(modules, root, project=project)
     for name, uri in uploaded.items():
         logger.info("%s %s is at %s", name, modules[name], uri)
-    return {**parameters, **uploaded}
+    values = {**parameters, **uploaded}
+    settled = without_stale_cache(lowered, values, lasting=uploaded.values()) if use_cache else without_cache(lowered)
+    return Sendable(pipeline=settled, values=values)
 
 
-def settle_caching(
-    lowered: CompiledPipeline, parameters: Mapping[str, Any], values: Mapping[str, Any], *, use_cache: bool
-) -> CompiledPipeline:
-    """`lowered` with caching where the target's cache tells the truth, or nowhere.
-
-    Args:
-        lowered: The lowered pipeline.
-        parameters: The run's parameters before modules were uploaded.
-        values: The same afterwards: an uploaded module's address holds the digest of its content.
-        use_cache: Whether anything may be cached.
-    """
-    if not use_cache:
-        return without_cache(lowered)
-    uploaded = [value for name, value in values.items() if value != parameters.get(name)]
-    return without_stale_cache(lowered, values, lasting=uploaded)
-
-
-def warn_of_remote_limits(pipeline: CompiledPipeline) -> None:
-    """Say what `prepare_parameters` would refuse of a run with nothing but defaults."""
+def show_lowered(pipeline: CompiledPipeline, lowered: CompiledPipeline) -> dict[str, str]:
+    """What a target would be sent, as one file, with a warning of what it would refuse of a run with defaults only."""
     for message in find_remote_limits(pipeline.pipeline, {}):
         logger.warning("not with these defaults: %s", message)
+    return {PIPELINE_FILE: to_yaml(without_stale_cache(lowered))}
 
 
 def follow_run(

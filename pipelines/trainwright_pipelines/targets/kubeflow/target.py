@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,20 +17,16 @@ from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
     IMAGES_VARIABLE,
-    PIPELINE_FILE,
     lower_for_kubeflow,
     parse_images,
-    to_yaml,
 )
 from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
-from trainwright_pipelines.targets.remote_cache import without_stale_cache
 from trainwright_pipelines.targets.sending import (
     POLL_S,
     follow_run,
-    prepare_parameters,
+    make_sendable,
     require,
-    settle_caching,
-    warn_of_remote_limits,
+    show_lowered,
 )
 
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
@@ -45,6 +40,8 @@ _DEFAULT_NAMESPACE = "kubeflow"
 class Kubeflow:
     """A Kubeflow Pipelines installation."""
 
+    name: ClassVar[str] = "kubeflow"
+    runs_here: ClassVar[bool] = False
     options: ClassVar[Mapping[str, str]] = {
         "host": f"address of Kubeflow Pipelines, such as http://localhost:8080; also in {HOST_VARIABLE}",
         "namespace": "namespace of the user, where Kubeflow has several users",
@@ -81,23 +78,19 @@ class Kubeflow:
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file: the spec, and its platform document if it has one."""
-        warn_of_remote_limits(pipeline)
-        return {PIPELINE_FILE: to_yaml(without_stale_cache(lower_for_kubeflow(pipeline, self.images)))}
+        return show_lowered(pipeline, lower_for_kubeflow(pipeline, self.images))
 
     def submit(
         self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
     ) -> Submission:
         """Send a run."""
-        require({"host": self.host}, target="kubeflow")
+        require({"host": self.host}, target=self.name)
         lowered = lower_for_kubeflow(pipeline, self.images)
-        values = prepare_parameters(lowered, parameters, root=self.pipeline_root)
-        lowered = settle_caching(lowered, parameters, values, use_cache=use_cache)
-        with self._client() as client, tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, PIPELINE_FILE)
-            file.write_text(to_yaml(lowered), encoding="utf-8")
+        sendable = make_sendable(lowered, parameters, root=self.pipeline_root, use_cache=use_cache)
+        with self._client() as client, sendable.file() as file:
             run = client.create_run_from_pipeline_package(
-                str(file),
-                arguments=values,
+                file,
+                arguments=sendable.values,
                 run_name=name or f"{pipeline.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
                 experiment_name=self.experiment,
                 namespace=self.namespace or None,
@@ -105,7 +98,7 @@ class Kubeflow:
                 enable_caching=None if use_cache else False,
                 service_account=self.service_account or None,
             )
-        return Submission(target="kubeflow", run_id=run.run_id, url=f"{self.host}/#/runs/details/{run.run_id}")
+        return Submission(target=self.name, run_id=run.run_id, url=f"{self.host}/#/runs/details/{run.run_id}")
 
     def follow(self, submission: Submission, report: Callable[[RunStatus], None]) -> RunStatus:
         """Follow a run to its end, also to one that was canceled."""

@@ -22,6 +22,8 @@ ENGINE_LOG = "engine.log"
 class Local:
     """One machine."""
 
+    name: ClassVar[str] = "local"
+    runs_here: ClassVar[bool] = True
     options: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, home: Home) -> None:
@@ -46,7 +48,12 @@ class Local:
         finally:
             store.close()
         start_in_background(run)
-        return Submission(target="local", run_id=run.id, url=(run.folder / PAGE_NAME).as_uri())
+        return Submission(
+            target=self.name,
+            run_id=run.id,
+            url=(run.folder / PAGE_NAME).as_uri(),
+            follow_command=f"trainwright runs logs {run.id} --follow",
+        )
 
     def follow(self, submission: Submission, report: Callable[[RunStatus], None]) -> RunStatus:
         """Read the store until the run has ended."""

@@ -3,11 +3,9 @@
 import contextlib
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, TargetUnavailable
@@ -16,20 +14,17 @@ from trainwright_pipelines.requests.uploads import NO_CREDENTIALS
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
     IMAGES_VARIABLE,
-    PIPELINE_FILE,
     lower_for_vertex,
     parse_images,
-    to_yaml,
 )
 from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
-from trainwright_pipelines.targets.remote_cache import without_stale_cache
 from trainwright_pipelines.targets.sending import (
     POLL_S,
+    Sendable,
     follow_run,
-    prepare_parameters,
+    make_sendable,
     require,
-    settle_caching,
-    warn_of_remote_limits,
+    show_lowered,
 )
 
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
@@ -50,6 +45,8 @@ _STATES = {
 class Vertex:
     """Vertex AI Pipelines in one project and region."""
 
+    name: ClassVar[str] = "vertex"
+    runs_here: ClassVar[bool] = False
     options: ClassVar[Mapping[str, str]] = {
         "project": f"Google Cloud project; also in {PROJECT_VARIABLE}",
         "region": f"region of Vertex AI; {DEFAULT_REGION} when not given",
@@ -86,19 +83,19 @@ class Vertex:
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file with one document, which is all that Vertex reads."""
-        warn_of_remote_limits(pipeline)
-        return {PIPELINE_FILE: to_yaml(without_stale_cache(lower_for_vertex(pipeline, self.images)))}
+        return show_lowered(pipeline, lower_for_vertex(pipeline, self.images))
 
     def submit(
         self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
     ) -> Submission:
         """Send a run."""
-        require({"project": self.project, "pipeline_root": self.pipeline_root}, target="vertex")
+        require({"project": self.project, "pipeline_root": self.pipeline_root}, target=self.name)
         lowered = lower_for_vertex(pipeline, self.images)
         with self._clear_errors():
-            values = prepare_parameters(lowered, parameters, root=self.pipeline_root, project=self.project)
-            lowered = settle_caching(lowered, parameters, values, use_cache=use_cache)
-            job_id, request = self._request(lowered, values, name=name, use_cache=use_cache)
+            sendable = make_sendable(
+                lowered, parameters, root=self.pipeline_root, use_cache=use_cache, project=self.project
+            )
+            job_id, request = self._request(sendable, name=name, use_cache=use_cache)
             created = self._service().create_pipeline_job(
                 parent=f"projects/{self.project}/locations/{self.region}",
                 pipeline_job=request,
@@ -109,7 +106,7 @@ class Vertex:
         run = created.name.rpartition("/")[2]
         console = "https://console.cloud.google.com/vertex-ai/pipelines/locations"
         return Submission(
-            target="vertex",
+            target=self.name,
             run_id=created.name,
             url=f"{console}/{self.region}/runs/{run}?project={self.project}",
         )
@@ -124,30 +121,27 @@ class Vertex:
 
         return follow_run(read, report, poll_s=self.poll_s, look_at=submission.url)
 
-    def _request(
-        self, lowered: CompiledPipeline, values: Mapping[str, Any], *, name: str, use_cache: bool
-    ) -> tuple[str, Any]:
+    def _request(self, sendable: Sendable, *, name: str, use_cache: bool) -> tuple[str, Any]:
         from google.cloud import aiplatform
 
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, PIPELINE_FILE)
-            file.write_text(to_yaml(lowered), encoding="utf-8")
-            try:
+        pipeline = sendable.pipeline.name
+        try:
+            with sendable.file() as file:
                 job = aiplatform.PipelineJob(
-                    display_name=name or lowered.name,
-                    template_path=str(file),
+                    display_name=name or pipeline,
+                    template_path=file,
                     # two runs within a second would have the same id, which Vertex refuses
-                    job_id=f"{lowered.name[:100]}-{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(2)}",
+                    job_id=f"{pipeline[:100]}-{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(2)}",
                     pipeline_root=self.pipeline_root,
-                    parameter_values=dict(values),
+                    parameter_values=sendable.values,
                     enable_caching=None if use_cache else False,
                     failure_policy=self.failure_policy,
                     project=self.project,
                     location=self.region,
                     credentials=self._credentials(),
                 )
-            except (ValueError, TypeError) as error:
-                raise InvalidPipeline(f"Google's client does not accept pipeline {lowered.name!r}: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise InvalidPipeline(f"Google's client does not accept pipeline {pipeline!r}: {error}") from error
         # `submit()` of the SDK would first look up the bucket's owner, for up to a minute; its request is what counts
         request = job._gca_resource
         request.service_account, request.network = self.service_account, self.network
