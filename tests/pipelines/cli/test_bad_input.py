@@ -241,8 +241,8 @@ def _assert_refused(
 @pytest.mark.parametrize(
     ("pipeline", "message"),
     [
-        ("other.yaml", "is no compiled pipeline: it has no pipelineInfo and root"),
-        ("broken.yaml", "is no YAML"),
+        ("other.yaml", "is not a compiled pipeline: `root` is missing"),
+        ("broken.yaml", "is not valid YAML"),
         ("plain.py", "has no @dsl.pipeline"),
         ("plain.py:nightly", "is no pipeline: put @dsl.pipeline above it"),
         ("plain.py:nihgtly", "has no function 'nihgtly'; did you mean 'nightly'?"),

@@ -302,7 +302,8 @@ def key(specs: Path, task: str, code: str = "1", **parameters: object) -> str | 
     assert pipeline.root.dag is not None
     spec = pipeline.root.dag.tasks[task]
     component = pipeline.component_of(spec)
-    container = pipeline.executors[component.executor]["container"]
+    container = pipeline.executors[component.executor].container
+    assert container is not None
     return cache.cache_key(spec, component, container, Values(parameters=parameters), code_digest=code)
 
 
@@ -322,7 +323,8 @@ def test_a_deployment_is_never_reused(specs: Path) -> None:
     assert pipeline.root.dag is not None
     spec = pipeline.root.dag.tasks["warm"]
     component = pipeline.component_of(spec)
-    container = pipeline.executors[component.executor]["container"]
+    container = pipeline.executors[component.executor].container
+    assert container is not None
     assert cache.cache_key(spec, component, container, Values(), code_digest="") is None
 
 
