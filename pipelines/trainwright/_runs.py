@@ -21,6 +21,7 @@ from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import find_pipeline
 from trainwright_pipelines.requests.preparing import prepare_run
 from trainwright_pipelines.service.pages.run_page import PAGE_NAME, write_run_page
+from trainwright_pipelines.targets import DEFAULT_TARGET
 from trainwright_pipelines.targets.protocol import Submission, Target
 
 STATES = (*(str(each) for each in State if each is not State.SKIPPED), engine.INTERRUPTED)
@@ -165,7 +166,7 @@ def submit(
     pipeline: str,
     parameters: Mapping[str, Any] | None = None,
     *,
-    target: str = "local",
+    target: str = DEFAULT_TARGET,
     options: Mapping[str, str] | None = None,
     name: str = "",
     use_cache: bool = True,
@@ -190,7 +191,7 @@ def submit(
     """
     home = find_home()
     there = _target(target, options, home)
-    prepared = prepare_run(pipeline, (parameters or {}).items(), home=home, is_local=target == "local")
+    prepared = prepare_run(pipeline, (parameters or {}).items(), home=home, runs_here=there.runs_here)
     return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache)
 
 
@@ -198,7 +199,7 @@ def compile(
     pipeline: str,
     output: str | Path,
     *,
-    target: str = "local",
+    target: str = DEFAULT_TARGET,
     options: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Compile `pipeline` and write what a target would be sent.
