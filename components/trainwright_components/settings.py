@@ -199,7 +199,8 @@ def _typed_scalar(name: str, value: Any, kind: type) -> Any:
     if kind in (bool, str) and isinstance(value, kind):
         return value
     advice = "; put it in quotes" if kind is str and value is not None and not isinstance(value, list | Mapping) else ""
-    raise InvalidSetting(f"{name} must be {_WORDS[kind]}, got {value!r}{advice}")
+    unit = " of seconds" if kind is float and name.endswith("_s") else ""
+    raise InvalidSetting(f"{name} must be {_WORDS[kind]}{unit}, got {value!r}{advice}")
 
 
 def _settings(kind: type[Any]) -> Iterator["DataclassField[Any]"]:

@@ -190,5 +190,6 @@ def test_the_record_says_the_limits_as_vertex_does(tune: RunStudy, tmp_path: Pat
 @pytest.mark.parametrize("name", ["max_duration_s", "max_trial_duration_s"])
 @pytest.mark.parametrize("value", [-1, "60s", True, float("nan"), float("inf")])
 def test_a_limit_that_is_not_a_number_of_seconds_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(InvalidSetting, match=rf"tuning\.{name} must be a number of seconds, 0 for no limit, got"):
+    expected = "at least 0" if value == -1 else "a number of seconds"
+    with pytest.raises(InvalidSetting, match=rf"tuning\.{name} must be {expected}, got"):
         TuningSettings.from_mapping({name: value})
