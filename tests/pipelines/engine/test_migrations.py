@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect, text
 
+from trainwright_components.deploy_serving.history import read_history
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.hyperparameter_tune.tune import TrialStore
 from trainwright_components.model_server.operation.serving_home import ServingHome
+from trainwright_components.tuning.store import TrialStore
 from trainwright_pipelines.cli.health import ERROR, check_home
 from trainwright_pipelines.cli.main import run_command
 from trainwright_pipelines.engine import migrations
@@ -32,6 +33,7 @@ from trainwright_pipelines.engine.leases import acquire_lease
 from trainwright_pipelines.engine.records import COMPONENTS_REVISION
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.tables import open_database
+from trainwright_pipelines.requests.compiling import _read_entry
 
 ARCHIVE = Path(__file__).parent / "homes" / "3d8955e.tar.gz"
 WRITTEN_AT = "/srv/trainwright"
@@ -197,8 +199,23 @@ def test_the_other_records_of_an_older_home_are_read(home: Path) -> None:
     assert info is not None
     assert (info.state, info.rest_port) == ("stopped", 8501)
     assert [model.name for model in ServingHome(home).models()] == ["digits"]
+    assert [entry.version for entry in read_history(home / "models" / "digits")] == [1]
     study = home / "runs" / TUNED / "steps" / "hyperparameter-tune" / "outputs" / "study"
     assert [trial.id for trial in TrialStore(study).trials()] == [1, 2]
+
+
+def test_pipelines_that_an_older_release_compiled_are_compiled_again(home: Path) -> None:
+    entries = sorted((home / "compiled").iterdir())
+    assert len(entries) == 2
+    assert [_read_entry(entry) for entry in entries] == [None, None]
+
+
+def test_models_to_serve_that_a_newer_release_wrote_are_refused(home: Path, trainwright: Command) -> None:
+    file = ServingHome(home).models_file
+    file.write_text(json.dumps([{"name": "digits", "base_path": "/x", "of_a_newer_release": 1}]))
+    code, _, err = trainwright("serve", "start")
+    assert code == 2
+    assert err.startswith(f"error: {file}, the models to serve, cannot be read: it is damaged, or a newer release")
 
 
 def test_a_newer_home_is_refused_and_left_as_it_is(home: Path, trainwright: Command) -> None:

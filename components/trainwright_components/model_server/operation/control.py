@@ -74,7 +74,7 @@ def start_server(
 
     Raises:
         InvalidSetting: It already runs as another program or on other ports than asked for, the port asked for is
-            taken, or the program is not installed.
+            taken, the program is not installed, or the record of its models cannot be read.
         ServingUnavailable: It cannot be started; the message ends with its log.
     """
     serving = ServingHome(home)
@@ -83,6 +83,7 @@ def start_server(
         if serving.is_supervised:
             _check_running(serving.read_info(), rest_port, grpc_port, program)
         else:
+            serving.models()  # one that cannot be read is refused here, not in the log of a process that ends
             program = program or serving_program(home)
             program_command(program)
             for port in (rest_port, grpc_port):

@@ -99,12 +99,20 @@ class ServingHome:
         write_whole(self.server_file, json.dumps(content, indent=2) + "\n")
 
     def models(self) -> list[ModelEntry]:
-        """The models to serve, by name."""
+        """The models to serve, by name.
+
+        Raises:
+            InvalidSetting: The record is damaged, or a newer release wrote it.
+        """
         try:
-            entries = json.loads(self.models_file.read_text())
+            return [ModelEntry(**entry) for entry in json.loads(self.models_file.read_text())]
         except FileNotFoundError:
             return []
-        return [ModelEntry(**entry) for entry in entries]
+        except (ValueError, TypeError) as error:
+            raise InvalidSetting(
+                f"{self.models_file}, the models to serve, cannot be read: it is damaged, or a newer release of "
+                "trainwright wrote it. Use that release, or move the file away and deploy the models again"
+            ) from error
 
     def put_model(self, model: ModelEntry) -> None:
         """Serve `model` from now on, in place of any other of its name."""
