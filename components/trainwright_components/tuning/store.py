@@ -95,7 +95,7 @@ class TrialStore:
         if (written := found["trainwright"].get("format", 1)) > FORMAT:
             raise InvalidSetting(
                 f"{self.folder} holds a study that a newer release of trainwright wrote (format {written}; this "
-                f"release knows {FORMAT}): go on with that release, or name a new folder"
+                f"release knows {FORMAT}): use that release, or name a new folder"
             )
         differences = _differences(study_record(study), found)
         if not differences:
@@ -103,7 +103,7 @@ class TrialStore:
         if any(trial.state is TrialState.SUCCEEDED for trial in self.trials()):
             raise InvalidSetting(
                 f"{self.folder} holds the results of a study with other {', other '.join(differences)}: "
-                "go on with the same, or name a new folder"
+                "use the same, or name a new folder"
             )
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
         (self.folder / _DURATIONS_FILE).unlink(missing_ok=True)
