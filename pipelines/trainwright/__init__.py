@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from trainwright_components.hyperparameter_tune.tune import tune_model as tune
     from trainwright_components.prepare_data.prepare import prepare_data as prepare
     from trainwright_components.prepare_data.settings import PrepareSettings
-    from trainwright_components.quantize_tflite.quantize import QuantizationSettings
+    from trainwright_components.quantize_tflite.budget import Budget
     from trainwright_components.quantize_tflite.quantize import quantize_model as quantize
+    from trainwright_components.quantize_tflite.settings import QuantizationSettings
     from trainwright_components.train_distributed.train import train_model as train
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.tuning.study import TuningSettings
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from trainwright_pipelines.targets.protocol import Submission
 
 __all__ = [
+    "Budget",
     "BudgetExceeded",
     "ClusterSpec",
     "ComparisonOutdated",
@@ -96,13 +98,14 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Budget": "trainwright_components.quantize_tflite.budget:Budget",
     "ClusterSpec": "trainwright_components.cluster.spec:ClusterSpec",
     "Context": "trainwright_components.user_module.module:Context",
     "EvaluationSettings": "trainwright_components.evaluate.settings:EvaluationSettings",
     "PipelineRun": "trainwright._runs:PipelineRun",
     "PredictSettings": "trainwright_components.batch_predict.predict:PredictSettings",
     "PrepareSettings": "trainwright_components.prepare_data.settings:PrepareSettings",
-    "QuantizationSettings": "trainwright_components.quantize_tflite.quantize:QuantizationSettings",
+    "QuantizationSettings": "trainwright_components.quantize_tflite.settings:QuantizationSettings",
     "Submission": "trainwright_pipelines.targets.protocol:Submission",
     "TrainingSettings": "trainwright_components.training.configuration.settings:TrainingSettings",
     "TuningSettings": "trainwright_components.tuning.study:TuningSettings",

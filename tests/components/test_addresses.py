@@ -27,7 +27,7 @@ def make_folder() -> None:
 
 
 def deploy(home: str = "home", base_path: str | Path = "") -> None:
-    deploy_model(Path("absent"), Path("absent"), model_name="m", home=Path(home), model_base_path=base_path)
+    deploy_model(Path("absent"), Path("absent"), model_name="m", home=Path(home), base_path=base_path)
 
 
 def train(**paths: Path) -> None:
@@ -37,8 +37,8 @@ def train(**paths: Path) -> None:
 WRITERS = {
     "write_whole": lambda: write_whole(Path(ADDRESS), "text"),
     "whole_folder": make_folder,
-    "model_base_path": lambda: deploy(base_path=ADDRESS),
-    "model_base_path as a Path": lambda: deploy(base_path=Path(ADDRESS)),
+    "serving.base_path": lambda: deploy(base_path=ADDRESS),
+    "serving.base_path as a Path": lambda: deploy(base_path=Path(ADDRESS)),
     "TRAINWRIGHT_HOME": lambda: deploy(home=ADDRESS),
     "output": lambda: train(output=Path(ADDRESS)),
     "log_dir": lambda: train(log_dir=Path(ADDRESS)),

@@ -136,7 +136,7 @@ def test_the_run_on_kubeflow_is_complete_and_the_same_in_the_readme_and_in_the_h
     words = shlex.split(example)
     options = {after.partition("=")[0] for word, after in itertools.pairwise(words) if word == "--option"}
     assert options == {"host", "images", "pipeline_root"}
-    assert {"deploy=false", "run", "train_and_deploy"} <= set(words)
+    assert {"serving.enabled=false", "run", "train_and_deploy"} <= set(words)
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     assert " ".join(words) in " ".join(shlex.split(capsys.readouterr().out.partition("Examples:")[2], comments=True))

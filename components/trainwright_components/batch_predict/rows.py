@@ -68,7 +68,7 @@ def open_rows(source: str, *, source_format: str, split: str) -> Source:
         return PreparedRows(folder, split=split)
     if split:
         raise InvalidSetting(f"split {split!r} can be chosen from a prepared dataset only; {source!r} is none")
-    return open_source(source, source_format=source_format)
+    return open_source(source, format_name=source_format, setting="source_format")
 
 
 def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def refuse_anomalies(anomalies: list[Anomaly], *, source: str) -> None:
     count = "one difference" if len(anomalies) == 1 else f"{len(anomalies)} differences"
     raise InvalidData(
         f"{source} does not fit the expected schema, {count}:\n{table}\n"
-        "Correct the data, exclude new columns, or prepare without expected_schema to accept the change."
+        "Correct the data, exclude new columns, or prepare without data.expected_schema to accept the change."
     )
 
 

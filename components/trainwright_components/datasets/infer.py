@@ -70,9 +70,9 @@ def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
     """
     named: Iterable[tuple[str, str]] = (
         ("label", roles.label),
-        ("weight_column", roles.weight),
-        *(("exclude", name) for name in roles.exclude),
-        *(("kinds", name) for name in roles.kinds),
+        ("data.weight_column", roles.weight),
+        *(("data.exclude", name) for name in roles.exclude),
+        *(("data.kinds", name) for name in roles.kinds),
     )
     for setting, name in named:
         if name and name not in columns:
@@ -81,7 +81,7 @@ def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
             )
     for name, kind in roles.kinds.items():
         if kind not in FEATURE_KINDS:
-            raise InvalidSetting(f"kinds: {name!r} cannot be {kind!r}{suggest(kind, FEATURE_KINDS)}")
+            raise InvalidSetting(f"data.kinds: {name!r} cannot be {kind!r}{suggest(kind, FEATURE_KINDS)}")
 
 
 def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -> Feature | None:
@@ -211,8 +211,10 @@ def class_text(text: str) -> str:
 def _check_weight(name: str, column: ColumnProfile) -> None:
     if not column.is_numeric or column.shape:
         place, text = column.not_a_number or ("the first row", "an array")
-        raise InvalidData(f"{place}: weight_column {name!r} must hold numbers, got {text!r}")
+        raise InvalidData(f"{place}: data.weight_column {name!r} must hold numbers, got {text!r}")
     if column.missing:
-        raise InvalidData(f"{column.first_missing}: weight_column {name!r} has no value; give every row a weight")
+        raise InvalidData(f"{column.first_missing}: data.weight_column {name!r} has no value; give every row a weight")
     if column.min < 0 or column.first_infinite:
-        raise InvalidData(f"weight_column {name!r} must be at least 0 and finite; its smallest value is {column.min:g}")
+        raise InvalidData(
+            f"data.weight_column {name!r} must be at least 0 and finite; its smallest value is {column.min:g}"
+        )

@@ -1,6 +1,6 @@
 """KFP face of `deploy_model`: unpack, call, record."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 
@@ -13,7 +13,7 @@ def deploy_serving(
     golden_requests: dsl.Input[dsl.Artifact],
     deployment: dsl.Output[dsl.Artifact],
     model_name: str,
-    model_base_path: str = "",
+    serving: dict[str, Any] = {},
     compared_with: str = "",
 ) -> NamedTuple("Outputs", [("endpoint", str), ("version", int)]):  # type: ignore[valid-type]  # KFP's own form
     """Publish a SavedModel as the next version of a model and serve it once it has answered its golden requests.
@@ -21,8 +21,8 @@ def deploy_serving(
     Args:
         saved_model: The exported SavedModel.
         golden_requests: Requests with the answers that the served model must give.
-        model_name: Name under which the model is served.
-        model_base_path: Folder of the model's versions; empty for `models/<model_name>` under TRAINWRIGHT_HOME.
+        model_name: The name that the model is served under.
+        serving: Where the model is served: enabled, and base_path, the folder of its versions.
         compared_with: The version that must still be live, as evaluate says it; empty publishes whatever is live.
 
     Returns:
@@ -36,13 +36,17 @@ def deploy_serving(
 
     from trainwright_components.deploy_serving.deploy import deploy_model
     from trainwright_components.deploy_serving.record import metadata_of, write_record
+    from trainwright_components.saved_models.serving import ServingSettings
+    from trainwright_components.settings import check_enabled
 
+    settings = ServingSettings.from_mapping(serving)
+    check_enabled(settings.enabled, where="serving", output="deploy")
     result = deploy_model(
         Path(saved_model.path),
         Path(golden_requests.path),
         model_name=model_name,
         home=Path(os.environ.get("TRAINWRIGHT_HOME") or "~/.trainwright").expanduser(),
-        model_base_path=model_base_path,
+        base_path=settings.base_path,
         compared_with=compared_with,
         run=os.environ.get("TRAINWRIGHT_RUN", ""),
     )

@@ -82,7 +82,7 @@ def deploy_model(
     *,
     model_name: str,
     home: Path,
-    model_base_path: str | Path = "",
+    base_path: str | Path = "",
     timeout_s: float = DEFAULT_TIMEOUT_S,
     compared_with: str = "",
     run: str = "",
@@ -97,7 +97,7 @@ def deploy_model(
         golden_requests: JSON-lines file of requests and answers.
         model_name: Letters, digits, `.`, `_` and `-`.
         home: The folder that TRAINWRIGHT_HOME names; its server serves the model.
-        model_base_path: Folder of the model's versions; empty for `<home>/models/<model_name>`.
+        base_path: Folder of the model's versions; empty for `<home>/models/<model_name>`.
         timeout_s: Seconds until the version must answer, for each of its two servers.
         compared_with: The version that must still be live when this one is published, `none` where none may be; empty
             publishes whatever is live.
@@ -111,30 +111,30 @@ def deploy_model(
         ServingUnavailable: The server cannot be started.
     """
     check_name(model_name)
-    check_local(model_base_path, name="model_base_path")
+    check_local(base_path, name="serving.base_path")
     check_local(home, name="TRAINWRIGHT_HOME")
     _check_compared_with(compared_with)
     _check_saved_model(saved_model)
     requests = read_golden_requests(golden_requests)
-    base_path = Path(model_base_path).absolute() if model_base_path else home.absolute() / MODELS_FOLDER / model_name
-    check_model(home, model_name, base_path)
-    _make_base_path(base_path)
+    folder = Path(base_path).absolute() if base_path else home.absolute() / MODELS_FOLDER / model_name
+    check_model(home, model_name, folder)
+    _make_base_path(folder)
     candidate = Candidate(
         saved_model=saved_model,
         golden_requests=golden_requests,
         requests=requests,
         model_name=model_name,
-        base_path=base_path,
+        base_path=folder,
         home=home,
         digest=content_digest(saved_model),
         timeout_s=timeout_s,
         compared_with=compared_with,
         run=run,
     )
-    with locked(base_path / LOCK_NAME):
-        remove_leftovers(base_path)
-        live = live_version(base_path)
-        if live is not None and content_digest(version_folder(base_path, live)) == candidate.digest:
+    with locked(folder / LOCK_NAME):
+        remove_leftovers(folder)
+        live = live_version(folder)
+        if live is not None and content_digest(version_folder(folder, live)) == candidate.digest:
             return _verify_again(candidate, live)
         _check_still_live(candidate)
         return _deploy_next(candidate, live)
@@ -287,4 +287,4 @@ def _make_base_path(base_path: Path) -> None:
         base_path.mkdir(parents=True, exist_ok=True)
         (base_path / LOCK_NAME).touch()
     except OSError as error:
-        raise InvalidSetting(f"model_base_path {base_path} cannot be written to: {error.strerror}") from error
+        raise InvalidSetting(f"serving.base_path {base_path} cannot be written to: {error.strerror}") from error

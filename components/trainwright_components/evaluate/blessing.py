@@ -135,9 +135,11 @@ def check_before_data(
         task = min(fitting[name], default=min(tasks))
         parsed = _parse(name, limits, task=task, known=(name,) if fitting[name] else known)
         if not has_slices and (parsed.min_in_slices, parsed.max_in_slices) != (None, None):
-            raise InvalidSetting(f"thresholds: {name} has a limit in slices, but slices names no feature to slice by")
+            raise InvalidSetting(
+                f"evaluation.thresholds: {name} has a limit in slices, but evaluation.slices names no feature"
+            )
     if thresholds and not set.intersection(*fitting.values()):
-        raise InvalidSetting(f"thresholds: no model has all of {', '.join(thresholds)}")
+        raise InvalidSetting(f"evaluation.thresholds: no model has all of {', '.join(thresholds)}")
 
 
 def _may_have(name: str, task: Task) -> bool:
@@ -148,19 +150,19 @@ def _may_have(name: str, task: Task) -> bool:
 
 def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Threshold:
     if name not in known:
-        raise InvalidSetting(f"thresholds: no metric is called {name!r}{suggest(name, known)}")
+        raise InvalidSetting(f"evaluation.thresholds: no metric is called {name!r}{suggest(name, known)}")
     if not isinstance(limits, Mapping):
         better = more_is_better(name, task)
         if better is None:
             raise InvalidSetting(
-                f'thresholds: say whether {name} has a {{"min": ...}} or a {{"max": ...}}, got {limits!r}'
+                f'evaluation.thresholds: say whether {name} has a {{"min": ...}} or a {{"max": ...}}, got {limits!r}'
             )
         limits = {"min" if better else "max": limits}
     for bound, limit in limits.items():
         if bound not in _BOUNDS:
-            raise InvalidSetting(f"thresholds: {name} has no bound {bound!r}{suggest(bound, _BOUNDS)}")
+            raise InvalidSetting(f"evaluation.thresholds: {name} has no bound {bound!r}{suggest(bound, _BOUNDS)}")
         if isinstance(limit, bool) or not isinstance(limit, int | float) or math.isnan(limit):
-            raise InvalidSetting(f"thresholds: {bound} of {name} must be a number, got {limit!r}")
+            raise InvalidSetting(f"evaluation.thresholds: {bound} of {name} must be a number, got {limit!r}")
     return Threshold(metric=name, **{bound: float(limit) for bound, limit in limits.items()})
 
 
@@ -220,7 +222,7 @@ def _not_sliced(metric: str, limit: float) -> Check:
         value=None,
         limit=limit,
         message=f"{metric} has a limit in slices, but the rows were not sliced",
-        advice=f"name the categorical features to slice by in slices, or change thresholds.{metric}",
+        advice=f"name categorical features in evaluation.slices, or change evaluation.thresholds.{metric}",
     )
 
 
@@ -241,7 +243,7 @@ def _check_bound(kind: CheckKind, name: str, value: float | None, limit: float, 
         relation = ("at least" if is_low else "at most") if passed else ("below" if is_low else "above")
         shown, shown_limit = _apart(value, limit)
         message = f"{name}{where} is {shown}, {relation} {shown_limit}"
-    advice = "" if passed else f"improve the model, or change thresholds.{name}"
+    advice = "" if passed else f"improve the model, or change evaluation.thresholds.{name}"
     return Check(kind=kind, metric=name, passed=passed, value=value, limit=limit, message=message, advice=advice)
 
 
@@ -278,7 +280,7 @@ def check_champion(
         value=value,
         limit=champion,
         message=f"{metric} is {shown}, {verdict} than {shown_champion} of the champion (version {version})",
-        advice="" if passed else "improve the model, or allow the loss with champion_tolerance",
+        advice="" if passed else "improve the model, or allow the loss with evaluation.champion_tolerance",
     )
 
 
@@ -295,7 +297,7 @@ def incomparable_champion(metric: str, reason: object, *, version: str, may_be_r
         advice=""
         if may_be_replaced
         else "if this is another model, give it a model_name of its own; to let it take the champion's place, set "
-        "replace_incomparable_champion=true",
+        "evaluation.replace_incomparable_champion=true",
     )
 
 
@@ -309,7 +311,7 @@ def undefined_metric(metric: str, *, version: str) -> Check:
         limit=None,
         message=f"{metric} is not defined on these rows, so the model cannot be held against the champion (version "
         f"{version})",
-        advice="choose another champion_metric, or a split with rows that define it",
+        advice="choose another evaluation.champion_metric, or a split with rows that define it",
     )
 
 

@@ -133,7 +133,7 @@ def find_champion(base_path: str) -> Served | None:
         return None
     try:
         if not tf.io.gfile.stat(base_path).is_directory:
-            raise InvalidData(f"champion_base_path {base_path} is a file; give the folder of the model's versions")
+            raise InvalidData(f"serving.base_path {base_path} is a file; give the folder of the model's versions")
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
         numbers = [name for name in names if name.isascii() and name.isdigit()]
         versions = [name for name in sorted(numbers, key=int, reverse=True) if not _is_file(f"{base_path}/{name}")]
@@ -155,7 +155,7 @@ def find_champion(base_path: str) -> Served | None:
 
 def _unlisted(base_path: str, error: Exception) -> InvalidData:
     return InvalidData(
-        f"champion_base_path {base_path} cannot be read, so it is not known which version is served: "
+        f"serving.base_path {base_path} cannot be read, so it is not known which version is served: "
         f"{_first_line(error)}; make it readable, or give another model_name or base path"
     )
 

@@ -196,7 +196,7 @@ class _Challenged:
             if not settings.replace_incomparable_champion:
                 raise InvalidData(
                     f"the champion (version {served.version} in {base_path}) cannot be read: {error}. Repair or remove "
-                    "it; to let the model take its place uncompared, set replace_incomparable_champion=true"
+                    "it; to let the model take its place uncompared, set evaluation.replace_incomparable_champion=true"
                 ) from error
             self._give_up(error)
 
@@ -268,7 +268,7 @@ def _champion_metric(settings: EvaluationSettings, task: Task, schema: Schema) -
     metric = settings.champion_metric or MAIN_METRIC[task]
     known = tuple(name for name in known_metrics(task, schema.class_names) if METRICS[task].get(name) is not None)
     if metric not in known:
-        raise InvalidSetting(f"champion_metric: no metric is called {metric!r}{suggest(metric, known)}")
+        raise InvalidSetting(f"evaluation.champion_metric: no metric is called {metric!r}{suggest(metric, known)}")
     return metric
 
 

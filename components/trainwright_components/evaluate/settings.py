@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import GIVEN_BY, check_minimum, read_settings
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -14,26 +14,35 @@ class EvaluationSettings:
     """What to score and what to ask of it.
 
     Args:
-        thresholds: `{"accuracy": 0.9}` or `{"log_loss": {"max": 0.3, "max_in_slices": 0.5}}`.
         champion_base_path: The folder of served versions; empty means that there is no champion.
-        champion_metric: What the champion is compared by; accuracy or rmse when empty.
-        champion_tolerance: By how much the model may be worse than the champion: a share of the champion's value for
-            log_loss, mae, mse, rmse and max_error, else in units of the metric.
-        replace_incomparable_champion: Whether a champion that cannot be read, or scored on these rows, is no obstacle.
-        slices: Categorical features.
+        split: The part of the dataset to score on.
+        thresholds: Limits that a metric must keep for the model to be blessed, such as `{"accuracy": 0.9}` or
+            `{"log_loss": {"max": 0.3, "max_in_slices": 0.5}}`.
+        slices: Categorical features whose values are scored one by one.
+        champion_metric: What the model is compared with the served one by; accuracy or rmse when empty.
+        champion_tolerance: How much worse than the served model it may be: a share of the served model's value for
+            log_loss, mae, mse, rmse and max_error (0.01 is 1%), else in units of the metric (0.01 of an accuracy).
+        replace_incomparable_champion: Whether a model may replace one that cannot be read, or scored on these rows.
+        batch_size: Rows scored at a time.
     """
 
+    champion_base_path: str = field(default="", metadata={GIVEN_BY: "serving.base_path"})
     split: str = "test"
     thresholds: Mapping[str, Any] = field(default_factory=dict)
-    champion_base_path: str = ""
+    slices: tuple[str, ...] = ()
     champion_metric: str = ""
     champion_tolerance: float = 0.0
     replace_incomparable_champion: bool = False
-    slices: tuple[str, ...] = ()
     batch_size: int = DEFAULT_BATCH_SIZE
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
-        if not self.champion_tolerance >= 0:
-            raise InvalidSetting(f"champion_tolerance must be 0 or more, got {self.champion_tolerance}")
+        check_minimum(self, where="evaluation", minimum={"batch_size": 1})
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, champion_base_path: str = "") -> Self:
+        """Settings from untyped values, and where the served versions are.
+
+        Raises:
+            InvalidSetting: An unknown name, or a value of the wrong type.
+        """
+        return read_settings(cls, values, where="evaluation", given={"champion_base_path": champion_base_path})

@@ -27,7 +27,7 @@ def hyperparameter_tune(
         dataset: The prepared dataset; trials train on its train split and are compared on its validation split.
         module: The model module, whose SEARCH_SPACE names the parameters.
         params: Overrides of the module's DEFAULT_PARAMS for all trials.
-        training: Training settings of all trials, such as epochs and batch_size.
+        training: Training settings, such as epochs, batch_size, seed and strategy.
         tuning: Settings of the study, such as metric, goal, algorithm, max_trial_count and search_space.
 
     Returns:

@@ -47,7 +47,7 @@ def key_fractions(chunk: Chunk, column: str, *, seed: int) -> NDArray[np.float64
     missing = is_missing(values, is_typed=chunk.is_typed)
     if missing.any():
         place = chunk.place(int(missing.argmax()))
-        raise InvalidData(f"{place}: key_column {column!r} has no value; give every row a key, or remove the row")
+        raise InvalidData(f"{place}: data.key_column {column!r} has no value; give every row a key, or remove the row")
     return _fractions((text.encode() for text in as_text(values)), seed)
 
 

@@ -165,7 +165,7 @@ def load_expected_schema(location: str) -> Schema:
     try:
         return Schema.from_json(read_bytes(path).decode("utf-8"))
     except (InvalidData, InvalidSetting, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"expected_schema: {error}") from error
+        raise InvalidSetting(f"data.expected_schema: {error}") from error
 
 
 def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Schema | None) -> Roles:
@@ -177,7 +177,8 @@ def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Sch
     elif not label and expected is None:
         listing = f" (there is {', '.join(traits.columns[:20])})" if traits.columns else ""
         raise InvalidSetting(
-            f"label is not set: name the column of {traits.name} to predict{listing}, or say task none for data without"
+            f"label is not set: name the column of {traits.name} to predict{listing}, or set data.task=none for data "
+            "without"
         )
     by = (settings.key_column, settings.time_column, settings.split_column)
     exclude = dict.fromkeys([*settings.exclude, *traits.identifiers, *(name for name in by if name)])

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
-from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import GIVEN_BY, check_choice, check_minimum, read_settings
 
 TASKS = ("auto", "classification", "regression", "none")
 DEFAULT_FRACTION = 0.15
@@ -22,17 +23,29 @@ class PrepareSettings:
 
     Args:
         label: The column to predict; the source's own when empty.
-        task: `auto`, `classification`, `regression`, or `none` for data without a label.
+        task: auto, classification, regression, or none for data without a label.
+        format: csv, jsonl, parquet, tfrecord, npz or images; found from the names of the files when empty.
+        validation_source: Rows for validation, when they are files of their own.
+        test_source: Rows for the final test, when they are files of their own.
+        validation_fraction: The share of rows for validation; 0 for none.
+        test_fraction: The share of rows for the final test; 0 for none.
+        stratify: Whether each class is split in the same shares.
+        key_column: Rows with the same value here stay in one split; the column is no feature.
+        time_column: The latest rows by this column are the test, those before them the validation; it is no feature.
+        split_column: The column that says train, validation or test (or val, dev, holdout ...); it is no feature.
+        weight_column: The column with the weight of each row.
         exclude: Columns that are no features.
-        kinds: The kind of a column where its values do not tell: numeric, categorical, text or image.
-        expected_schema: A schema.json or a prepared dataset that the data has to fit.
-        reference_above_mb: TFRecord sources of at least this size are referred to, not copied.
+        kinds: The kind of a column where its values do not tell (numeric, categorical, text or image), such as
+            `{"zip": "categorical"}`.
+        expected_schema: A schema.json or a prepared dataset that the data has to fit; its vocabularies and classes
+            stay.
+        reference_above_mb: TFRecord sources of at least this size are referred to and not copied.
         seed: Another number gives another split.
     """
 
-    label: str = ""
+    label: str = field(default="", metadata={GIVEN_BY: "label"})
     task: str = "auto"
-    source_format: str = ""
+    format: str = ""
     validation_source: str = ""
     test_source: str = ""
     validation_fraction: float = DEFAULT_FRACTION
@@ -49,31 +62,40 @@ class PrepareSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise InvalidSetting(f"task {self.task!r} is not known{suggest(self.task, TASKS)}")
+        check_choice(self.task, TASKS, where="data.task")
+        check_minimum(self, where="data", minimum={"seed": None})
         for name in ("validation_fraction", "test_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidSetting(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+            if getattr(self, name) >= 1:
+                raise InvalidSetting(f"data.{name} must be below 1, got {getattr(self, name)}")
         if self.validation_fraction + self.test_fraction >= 1:
             raise InvalidSetting(
-                f"validation_fraction {self.validation_fraction} and test_fraction {self.test_fraction} leave nothing "
-                "to train on; their sum must be below 1"
+                f"data.validation_fraction {self.validation_fraction} and data.test_fraction {self.test_fraction} "
+                "leave nothing to train on; their sum must be below 1"
             )
-        if self.reference_above_mb < 0:
-            raise InvalidSetting(f"reference_above_mb must be at least 0, got {self.reference_above_mb}")
         ways = [name for name in ("key_column", "time_column", "split_column") if getattr(self, name)]
         ways += [name for name in ("validation_source", "test_source") if getattr(self, name)][:1]
         if len(ways) > 1:
-            raise InvalidSetting(f"{' and '.join(ways)} are different ways to split; set one of them")
+            raise InvalidSetting(
+                f"{' and '.join(f'data.{name}' for name in ways)} are different ways to split; set one of them"
+            )
         if not -(2**63) <= self.seed < 2**63:
-            raise InvalidSetting(f"seed must fit in 64 bits, got {self.seed}")
+            raise InvalidSetting(f"data.seed must fit in 64 bits, got {self.seed}")
         for column in (self.label, self.weight_column):
             if column and column in (self.key_column, self.time_column, self.split_column, *self.exclude):
                 raise InvalidSetting(f"{column!r} cannot be label or weight and also excluded or used to split")
         if self.label and self.label == self.weight_column:
-            raise InvalidSetting(f"{self.label!r} cannot be label and weight_column both")
+            raise InvalidSetting(f"{self.label!r} cannot be label and data.weight_column both")
         if self.label and self.task == "none":
-            raise InvalidSetting(f"task none has no label, but label is {self.label!r}; leave one of them out")
+            raise InvalidSetting(f"data.task none has no label, but label is {self.label!r}; leave one of them out")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, label: str = "") -> Self:
+        """Settings from untyped values, and the column to predict.
+
+        Raises:
+            InvalidSetting: An unknown name, or a value of the wrong type.
+        """
+        return read_settings(cls, values, where="data", given={"label": label})
 
     @property
     def fractions(self) -> Mapping[str, float]:

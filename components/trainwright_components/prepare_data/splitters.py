@@ -459,7 +459,7 @@ def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
     missing = is_missing(values, is_typed=chunk.is_typed)
     if missing.any():
         place = chunk.place(int(missing.argmax()))
-        raise InvalidData(f"{place}: time_column {column!r} has no value; fill it in or remove the row")
+        raise InvalidData(f"{place}: data.time_column {column!r} has no value; fill it in or remove the row")
     try:
         return as_numbers(values, is_typed=chunk.is_typed).astype(np.float64)
     except NotANumber:
@@ -467,7 +467,7 @@ def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
     if moments.isna().any():
         row = int(np.asarray(moments.isna()).argmax())
         raise InvalidData(
-            f"{chunk.place(row)}: time_column {column!r} must hold numbers or ISO 8601 times such as "
+            f"{chunk.place(row)}: data.time_column {column!r} must hold numbers or ISO 8601 times such as "
             f"2026-01-31 12:00, got {values[row]!r}"
         )
     return np.asarray(moments.astype("datetime64[ns, UTC]").astype(np.int64), np.float64)

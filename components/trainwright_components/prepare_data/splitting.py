@@ -133,7 +133,7 @@ def check_split_columns(settings: PrepareSettings, columns: Sequence[str], *, so
         name = getattr(settings, setting)
         if name and name not in columns:
             hint = suggest(name, list(columns))
-            raise InvalidSetting(f"{setting} names the column {name!r}, which {source} lacks{hint}")
+            raise InvalidSetting(f"data.{setting} names the column {name!r}, which {source} lacks{hint}")
 
 
 def refuse_empty_splits(rows: Mapping[str, int], settings: PrepareSettings) -> None:
@@ -151,7 +151,7 @@ def refuse_empty_splits(rows: Mapping[str, int], settings: PrepareSettings) -> N
         way = next((name for name in ("key_column", "time_column", "split_column") if getattr(settings, name)), "")
         by = f" by {way} {getattr(settings, way)!r}" if way else ""
         raise InvalidData(
-            f"the {split} split{by} is empty ({counts}); give more rows, raise {split}_fraction above "
+            f"the {split} split{by} is empty ({counts}); give more rows, raise data.{split}_fraction above "
             f"{settings.fractions.get(split, 0)}, or set it to 0 to do without"
         )
 
@@ -163,6 +163,6 @@ def _named_splits(chunk: Chunk, column: str) -> Names:
         row = names.tolist().index(None)
         hint = suggest(texts[row], tuple(_SPLIT_OF_NAME)) if texts[row] else "; fill it in"
         raise InvalidData(
-            f"{chunk.place(row)}: split_column {column!r} must hold {', '.join(SPLITS)}, got {texts[row]!r}{hint}"
+            f"{chunk.place(row)}: data.split_column {column!r} must hold {', '.join(SPLITS)}, got {texts[row]!r}{hint}"
         )
     return names

@@ -1,12 +1,10 @@
 """Limits of a TFLite model, and which of them a mode breaks."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import check_minimum
 
 if TYPE_CHECKING:
     from trainwright_components.quantize_tflite.measure import Measurement
@@ -17,6 +15,7 @@ class Budget:
     """What a TFLite model may cost; None is no limit.
 
     Args:
+        max_size_bytes: Of the file.
         max_latency_ms: Of the median run of one row on one thread of this machine.
         max_accuracy_drop: Below the float model's accuracy, or R2 of a regression.
         min_agreement: Share of rows that it must answer like the float model.
@@ -27,22 +26,10 @@ class Budget:
     max_accuracy_drop: float | None = None
     min_agreement: float | None = None
 
-    @classmethod
-    def parse(cls, limits: Mapping[str, Any]) -> Self:
-        """Read limits by name.
-
-        Raises:
-            InvalidSetting: An unknown name, or a limit that is not a number of 0 or more.
-        """
-        known = tuple(field.name for field in fields(cls))
-        for name, limit in limits.items():
-            if name not in known:
-                raise InvalidSetting(f"budget: there is no limit {name!r}{suggest(name, known)}")
-            if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
-                raise InvalidSetting(f"budget: {name} must be a number of 0 or more, got {limit!r}")
-        if limits.get("min_agreement", 0) > 1:
-            raise InvalidSetting(f"budget: min_agreement is a share, at most 1, got {limits['min_agreement']}")
-        return cls(**limits)
+    def __post_init__(self) -> None:
+        check_minimum(self, where="quantization.budget", minimum={})
+        if self.min_agreement is not None and self.min_agreement > 1:
+            raise InvalidSetting(f"quantization.budget.min_agreement is a share, at most 1, got {self.min_agreement}")
 
     def excesses(self, size_bytes: int, measured: "Measurement") -> tuple[str, ...]:
         """What is over the budget, or cannot be held against it, each as a sentence; NaN breaks any budget."""

@@ -84,7 +84,7 @@ def choose_modes(names: Sequence[str]) -> tuple[Mode, ...]:
     """
     for name in names:
         if not isinstance(name, str) or name not in MODES:
-            raise InvalidSetting(f"modes: no mode is called {name!r}{suggest(str(name), tuple(MODES))}")
+            raise InvalidSetting(f"quantization.modes: no mode is called {name!r}{suggest(str(name), tuple(MODES))}")
     return tuple(MODES[name] for name in dict.fromkeys(names or MODES))
 
 

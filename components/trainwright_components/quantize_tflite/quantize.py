@@ -2,8 +2,8 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from trainwright_components.datasets.reader import count_rows, sample_split
 from trainwright_components.datasets.schema import Schema
-from trainwright_components.errors import BudgetExceeded, InvalidData, InvalidModule, InvalidSetting
+from trainwright_components.errors import BudgetExceeded, InvalidData, InvalidModule
 from trainwright_components.files import write_whole
 from trainwright_components.quantize_tflite.budget import Budget
 from trainwright_components.quantize_tflite.convert import (
@@ -23,40 +23,13 @@ from trainwright_components.quantize_tflite.convert import (
     convert,
 )
 from trainwright_components.quantize_tflite.measure import Measurement, Rows, measure, score_answers
+from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.quantize_tflite.source import Arrays, Source, open_source
 from trainwright_components.saved_models.outputs import Task, task_of
 
 logger = logging.getLogger(__name__)
 
 _REFERENCE_BATCH = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizationSettings:
-    """What to try and what to measure it on.
-
-    Args:
-        modes: Of `float32`, `dynamic_range`, `float16`, `int8`, `int16x8`; all when empty.
-        budget: `max_size_bytes`, `max_latency_ms`, `max_accuracy_drop`, `min_agreement`.
-        split: What models are compared on, at most `max_rows` rows drawn evenly from all of it.
-        calibration_rows: Drawn evenly from the split `train`, to learn the ranges of activations from.
-        dynamic_batch: The model takes any number of rows at a time, not one.
-        integer_io: Integer modes take and give integers.
-    """
-
-    modes: tuple[str, ...] = ()
-    budget: Mapping[str, Any] = field(default_factory=dict)
-    split: str = "test"
-    max_rows: int = 1000
-    calibration_rows: int = 200
-    dynamic_batch: bool = False
-    integer_io: bool = False
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("max_rows", "calibration_rows", "threads"):
-            if getattr(self, name) < 1:
-                raise InvalidSetting(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +154,7 @@ def quantize_model(
         InvalidModule: The SavedModel has no signature of numbers.
     """
     settings = settings or QuantizationSettings()
-    modes, budget = choose_modes(settings.modes), Budget.parse(settings.budget)
+    modes, budget = choose_modes(settings.modes), settings.budget
     schema = Schema.load(dataset)
     if not count_rows(dataset, settings.split):
         raise InvalidData(f"the split {settings.split!r} of {dataset} has no rows to compare models on")

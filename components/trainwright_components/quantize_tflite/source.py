@@ -110,7 +110,7 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
         raise InvalidModule(
             "the model itself takes strings, which TFLite cannot hold. Move what turns strings into numbers, such as "
             "TextVectorization or StringLookup, into the module's preprocess, which has to return dense tensors, "
-            "or set quantize=false to do without TFLite"
+            "or set quantization.enabled=false to do without TFLite"
         )
     return tuple(sources)
 

@@ -28,11 +28,11 @@ def check_base_path(base_path: Path) -> None:
     """Raise `InvalidSetting` for a folder that cannot be made or written to; leaves nothing behind."""
     there = next(each for each in (base_path, *base_path.parents) if each.exists())
     if not there.is_dir():
-        raise InvalidSetting(f"model_base_path {base_path} cannot be made: {there} is no folder")
+        raise InvalidSetting(f"serving.base_path {base_path} cannot be made: {there} is no folder")
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise InvalidSetting(f"model_base_path {base_path} cannot be written to: {error.strerror}") from error
+        raise InvalidSetting(f"serving.base_path {base_path} cannot be written to: {error.strerror}") from error
 
 
 def list_versions(base_path: Path) -> list[int]:

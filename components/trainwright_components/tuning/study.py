@@ -62,20 +62,21 @@ class TuningSettings:
 
     Args:
         metric: Name of the training's metric, as in its history.
-        goal: May be left out only for losses, which are minimized.
+        goal: MAXIMIZE or MINIMIZE; may be left out only for losses, which are minimized.
         algorithm: TPE learns from finished trials; RANDOM_SEARCH does not; GRID_SEARCH tries every point.
-        max_trial_count: Trials in all, failed ones included.
-        parallel_trial_count: Trials that run at the same time, each in its own process.
+        max_trial_count: Trials in all, failed ones included; raise it to go on with a finished study.
+        parallel_trial_count: Trials that run at the same time, each in its own process; they share the cores.
         max_failed_trial_count: The study fails once so many trials failed; 0 lets it go on as long as one has
             succeeded, and gives up when the first five all fail.
         max_duration_s: Seconds that the study may run, all processes that ran it together; 0 for no limit. Then it
             ends with the best trial so far.
         max_trial_duration_s: Seconds that a trial may run, all its attempts together; 0 for no limit. Then it is ended
             and counts as failed.
-        median_stopping: Stop a trial whose best value is worse than the median of the finished trials' averages.
+        median_stopping: Stop a trial whose best value is worse than the median of the finished trials' running
+            averages.
         median_stopping_min_trials: Trials that finish in full before any is stopped.
-        measurement_selection: LAST_MEASUREMENT agrees with the model that is kept.
-        start_from_params: Try the parameters' own values first, if they lie in the space.
+        measurement_selection: LAST_MEASUREMENT, which agrees with the model that is kept, or BEST_MEASUREMENT.
+        start_from_params: Try the module's own values first, so that tuning never ends worse than it began.
         search_space: Takes the place of the module's SEARCH_SPACE when not empty.
         seed: The same seed, space and results give the same points.
     """

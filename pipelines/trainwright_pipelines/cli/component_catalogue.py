@@ -1,13 +1,12 @@
 """The components that come with the product, read from their source: neither kfp nor TensorFlow is imported."""
 
 import ast
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import trainwright_components
-
-_ITEM = re.compile(r"^(?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")
+from trainwright_components.settings import docstring_items
+from trainwright_pipelines.requests.groups import GROUPS, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ def _read_component(file: Path) -> ComponentEntry | None:
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             docstring = ast.get_docstring(node) or ""
-            described = {**_section(docstring, "Args"), **_section(docstring, "Returns")}
+            described = docstring_items(docstring, "Args") | docstring_items(docstring, "Returns")
             ports = (*_arguments(node, described), *_returned(node, described))
             return ComponentEntry(name=name, summary=docstring.partition("\n")[0], ports=ports)
     return None
@@ -64,7 +63,18 @@ def _arguments(node: ast.FunctionDef, described: dict[str, str]) -> list[Port]:
                 description=described.get(argument.arg, ""),
             )
         )
-    return sorted(ports, key=lambda port: port.direction)  # stable: "in" before "out"
+    listed = [each for port in ports for each in (port, *_settings(port))]
+    return sorted(listed, key=lambda port: port.direction)  # stable: "in" before "out"
+
+
+def _settings(port: Port) -> list[Port]:
+    """The settings of a group, if the port is one."""
+    if port.direction != "in" or port.name not in GROUPS:
+        return []
+    return [
+        Port(direction="in", name=each.name, type=each.type, default=each.default, description=each.description)
+        for each in settings_of(port.name)
+    ]
 
 
 def _returned(node: ast.FunctionDef, described: dict[str, str]) -> list[Port]:
@@ -86,21 +96,3 @@ def _port_type(annotation: ast.expr | None) -> tuple[str, str]:
         if text.startswith(f"{wrapper}[") and text.endswith("]"):
             return direction, text[len(wrapper) + 1 : -1]
     return "in", text
-
-
-def _section(docstring: str, title: str) -> dict[str, str]:
-    """Items of one section of a Google-style docstring; following indented lines belong to an item."""
-    _, found, rest = docstring.partition(f"\n{title}:\n")
-    items: dict[str, str] = {}
-    name = ""
-    for line in rest.splitlines() if found else ():
-        if line and not line.startswith(" "):
-            break
-        text = line.strip()
-        indent = len(line) - len(line.lstrip())
-        if indent <= 4 and (match := _ITEM.match(text)):
-            name = match["name"]
-            items[name] = match["text"]
-        elif name and text:
-            items[name] += f" {text}"
-    return items

@@ -156,6 +156,8 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
     if found.is_blessed is False:
         lines += _titled("not served", found.reasons or ("the model is not blessed",))
         lines += _titled("what to do", found.advice)
+    elif found.deploys is False:
+        lines.append(("not served", "serving.enabled is false"))
     if found.tflite_size_bytes is not None:
         lines.append(("TFLite model", f"{short_size(found.tflite_size_bytes)}  ({found.tflite_note})"))
     if found.endpoint:

@@ -119,17 +119,24 @@ def _placed(files: Any, output: str) -> dict[Path, str]:
 def _describe_pipeline(reference: str, *, as_json: bool) -> None:
     from trainwright_pipelines.requests.compiling import load_pipeline
     from trainwright_pipelines.requests.finding import find_pipeline
+    from trainwright_pipelines.requests.groups import is_group, settings_of
     from trainwright_pipelines.requests.parameters import declared_parameters
 
-    compiled = load_pipeline(find_pipeline(reference), find_home().compiled)
+    source = find_pipeline(reference)
+    compiled = load_pipeline(source, find_home().compiled)
     declared, description = declared_parameters(compiled.pipeline), compiled.pipeline.description
+    groups = {
+        name: settings_of(name) for name, each in declared.items() if source.is_shipped and is_group(name, each.type)
+    }
     if as_json:
-        print_json({"name": compiled.name, "description": description, "parameters": declared})
+        about = {"name": compiled.name, "description": description}
+        print_json({**about, "parameters": declared, "groups": groups})
         return
     click.echo(f"{compiled.name}: {description}\n")
-    rows = [
-        (each.name, each.type_name, json.dumps(each.default) if each.is_optional else "(required)", each.description)
-        for each in declared.values()
-    ]
+    rows = []
+    for name, each in declared.items():
+        default = json.dumps(each.default) if each.is_optional else "(required)"
+        rows.append((name, each.type_name, default, each.description))
+        rows += [(one.name, one.type, one.default, one.description) for one in groups.get(name, ())]
     print_table(rows, header=("PARAMETER", "TYPE", "DEFAULT", "WHAT IT IS"))
     click.echo(f"\nRun it: trainwright run {reference} --set NAME=VALUE")

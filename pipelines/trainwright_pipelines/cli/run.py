@@ -22,9 +22,9 @@ _NO_CACHE = click.option("--no-cache", is_flag=True, help="Run every step, even 
     examples="""\
 trainwright run train_and_deploy
 trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
-trainwright run train_and_deploy --params my_project/params.yaml --set deploy=false
+trainwright run train_and_deploy --params my_project/params.yaml --set serving.enabled=false
 trainwright run my_pipelines.py:nightly --no-cache --json
-trainwright run train_and_deploy --target kubeflow --set deploy=false \\
+trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \\
     --option host=http://localhost:8080 --option images=cpu=registry.example/trainwright:0.1.0 \\
     --option pipeline_root=gs://bucket/runs
 """,
@@ -72,7 +72,7 @@ def run(
     cls=ExampleCommand,
     examples="""\
 trainwright submit train_and_deploy --name nightly
-trainwright submit train_and_deploy --target vertex --option project=my-project --set deploy=false
+trainwright submit train_and_deploy --target vertex --option project=my-project --set serving.enabled=false
 """,
 )
 @click.argument("pipeline")

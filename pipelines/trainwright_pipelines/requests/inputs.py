@@ -8,6 +8,7 @@ import yaml
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.requests.finding import PipelineSource
+from trainwright_pipelines.requests.groups import is_group, text_settings
 from trainwright_pipelines.requests.locations import absolute_locations
 from trainwright_pipelines.requests.parameters import Parameter, check_complete, typed_values
 from trainwright_pipelines.requests.shipped_settings import check_settings
@@ -36,10 +37,11 @@ def gather_values(
     """
     is_shipped = source.is_shipped
     values: dict[str, Any] = {}
+    texts = text_settings(declared) if is_shipped else ()
     if params_file is not None:
         values = typed_values(read_params_file(params_file).items(), declared)
         values = absolute_locations(values, base=params_file.absolute().parent, must_exist=is_shipped)
-    values = typed_values(settings, declared, start=values)
+    values = typed_values(settings, declared, start=values, texts=texts)
     values = absolute_locations(values, base=folder, must_exist=is_shipped)
     check_complete(values, declared)
     values |= _changed_defaults(declared, values, folder, must_exist=is_shipped)
@@ -50,11 +52,14 @@ def gather_values(
 
 
 def fill_local_paths(values: Mapping[str, Any], declared: Mapping[str, Parameter], models: Path) -> dict[str, Any]:
-    """`values` with an empty `model_base_path` replaced by the model's folder below `models`."""
-    if "model_base_path" not in declared or values.get("model_base_path"):
+    """`values` with an empty `serving.base_path` replaced by the model's folder below `models`."""
+    if "serving" not in declared or not is_group("serving", declared["serving"].type):
         return dict(values)
+    serving = values.get("serving", declared["serving"].default or {})
     name = values.get("model_name") or (declared["model_name"].default if "model_name" in declared else None)
-    return {**values, "model_base_path": str(models / name)} if name else dict(values)
+    if not name or serving.get("base_path"):
+        return dict(values)
+    return {**values, "serving": {**serving, "base_path": str(models / name)}}
 
 
 def read_params_file(file: Path) -> dict[str, Any]:

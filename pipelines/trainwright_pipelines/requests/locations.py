@@ -7,6 +7,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import check_local
 from trainwright_components.hints import did_you_mean
+from trainwright_pipelines.requests.groups import GROUPS, settings_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # As datasets.sources.bundled has them, which takes most of a second to import; a test compares the two.
@@ -34,11 +35,13 @@ def absolute_locations(values: Mapping[str, Any], *, base: Path, must_exist: boo
     Raises:
         InvalidSetting: `must_exist`, and an input does not.
     """
-    return {name: _absolute(name, value, base, must_exist=must_exist) for name, value in values.items()}
+    return {name: _absolute((name,), value, base, must_exist=must_exist) for name, value in values.items()}
 
 
 def is_location_name(name: str) -> bool:
-    """Whether a parameter of this name is likely to say where something lies."""
+    """Whether a parameter of this name is likely to say where something lies, itself or within a group."""
+    if name in GROUPS:
+        return any(is_location_name(setting.name) for setting in settings_of(name))
     return name.endswith((*_OUTPUT_ENDINGS, *_REMOTE_ENDINGS, *(ending for endings in _FINDERS for ending in endings)))
 
 
@@ -89,14 +92,15 @@ def find_model(text: str, *, base: Path) -> str:
     return str(path.resolve()) if "/" in text and "://" not in text and path.is_dir() else text
 
 
-def _absolute(name: str, value: Any, base: Path, *, must_exist: bool) -> Any:
+def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool) -> Any:
     if isinstance(value, Mapping):
-        return absolute_locations(value, base=base, must_exist=must_exist)
+        return {name: _absolute((*path, str(name)), each, base, must_exist=must_exist) for name, each in value.items()}
     if not isinstance(value, str) or not value:
         return value
+    name = path[-1]
     if name.endswith(_OUTPUT_ENDINGS):
         if "://" not in value:
-            check_local(value, name=name)
+            check_local(value, name=".".join(path))
         return value if "://" in value else str((base / Path(value).expanduser()).absolute())
     find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), None)
     if find is None:
@@ -115,6 +119,6 @@ def _is_dotted_name(text: str) -> bool:
 
 _FINDERS = {
     ("module", "_module"): find_module,
-    ("source", "_source", "_file", "_folder"): find_source,
+    ("source", "_source", "_file", "_folder", "expected_schema"): find_source,
     ("model", "_model"): find_model,
 }

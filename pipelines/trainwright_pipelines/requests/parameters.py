@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
 from trainwright_pipelines.ir.spec import Pipeline
+from trainwright_pipelines.requests.groups import is_group, place_in_groups
 
 TYPE_NAMES = {
     "STRING": "text",
@@ -66,7 +67,11 @@ def split_setting(setting: str) -> tuple[str, str]:
 
 
 def typed_values(
-    settings: Iterable[tuple[str, Any]], parameters: Mapping[str, Parameter], *, start: Mapping[str, Any] | None = None
+    settings: Iterable[tuple[str, Any]],
+    parameters: Mapping[str, Parameter],
+    *,
+    start: Mapping[str, Any] | None = None,
+    texts: Collection[str] = (),
 ) -> dict[str, Any]:
     """Values for `parameters`, in their types; a later setting wins.
 
@@ -75,6 +80,7 @@ def typed_values(
             A text value is read as the parameter's type; lists and mappings as JSON or YAML.
         parameters: What is declared, by name.
         start: Values to begin with; nothing when absent.
+        texts: Dotted names whose value stays the text that it is.
 
     Raises:
         InvalidSetting: An unknown name, or a value of another type.
@@ -89,7 +95,8 @@ def typed_values(
         if parameter.type != "STRUCT":
             raise InvalidSetting(f"{full_name!r}: parameter {name!r} is {parameter.type_with_article}, not a mapping")
         base = values.get(parameter.name, parameter.default or {})
-        values[parameter.name] = _with_entry(base, inner, _read_scalar(value), full_name)
+        read = value if full_name in texts else _read_scalar(value)
+        values[parameter.name] = _with_entry(base, inner, read, full_name)
     return values
 
 
@@ -104,9 +111,16 @@ def check_complete(values: Mapping[str, Any], parameters: Mapping[str, Parameter
 def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter:
     parameter = parameters.get(name) or parameters.get(name.replace("-", "_"))
     if parameter is None:
-        mappings = [f"{each.name}.{name}" for each in parameters.values() if each.type == "STRUCT"]
+        if place := place_in_groups(name.replace("-", "_"), parameters):
+            raise InvalidSetting(f"no parameter {name!r}: it is {place}, such as --set {place}=VALUE")
+        mappings = [
+            f"{each.name}.{name}"
+            for each in parameters.values()
+            if each.type == "STRUCT" and not is_group(each.name, each.type)
+        ]
         entries = f"; an entry of a mapping is named with it: {' or '.join(mappings)}" if mappings else ""
-        raise InvalidSetting(f"no parameter {name!r}{did_you_mean(name, parameters) or entries}")
+        hint = did_you_mean(name, parameters, list_at_most=0) or entries or did_you_mean(name, parameters)
+        raise InvalidSetting(f"no parameter {name!r}{hint}")
     return parameter
 
 

@@ -1,9 +1,10 @@
 """Check the settings of the shipped pipelines before a run starts, with the steps' own classes. No TensorFlow."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trainwright_pipelines.requests.groups import GROUPS, settings_class
 
 if TYPE_CHECKING:
     from trainwright_components.saved_models.outputs import Task
@@ -23,14 +24,21 @@ def check_settings(values: Mapping[str, Any], declared: Collection[str]) -> None
     """
     from trainwright_components.saved_models.versions import check_name
 
-    if "training" in declared:
-        _check_training(values)
-        outline = _check_module(values)
-        _check_data(values)
-        _check_evaluation(values)
-        _check_quantization(values)
-        if "tuning" in declared:
-            _check_tuning(values.get("tuning", {}), outline)
+    given = {"data": {"label": values.get("label", "")}}
+    groups = {
+        name: settings_class(name).from_mapping(values.get(name, {}), **given.get(name, {}))
+        for name in GROUPS
+        if name in declared
+    }
+    outline = _check_module(values) if "module" in declared else None
+    if {"training", "cluster"} <= groups.keys():
+        _check_strategy(groups["training"], groups["cluster"])
+    if {"data", "evaluation"} <= groups.keys():
+        _check_thresholds(groups["evaluation"], groups["data"].task)
+    if "quantization" in groups:
+        _check_modes(groups["quantization"])
+    if "tuning" in groups:
+        _check_space(groups["tuning"], outline)
     if "model_name" in values:
         check_name(values["model_name"])
 
@@ -47,22 +55,18 @@ def check_place(values: Mapping[str, Any], home: Path) -> None:
     """
     from trainwright_components.files import check_local
     from trainwright_components.model_server.operation.serving_home import check_model
+    from trainwright_components.saved_models.serving import ServingSettings
     from trainwright_components.saved_models.versions import check_base_path
 
-    base_path = values.get("model_base_path", "")
-    check_local(base_path, name="model_base_path")
-    if not base_path or not values["deploy"]:
+    serving = ServingSettings.from_mapping(values.get("serving", {}))
+    check_local(serving.base_path, name="serving.base_path")
+    if not serving.base_path or not serving.enabled:
         return
-    check_base_path(Path(base_path))
-    check_model(home, values["model_name"], Path(base_path))
+    check_base_path(Path(serving.base_path))
+    check_model(home, values["model_name"], Path(serving.base_path))
 
 
-def _check_training(values: Mapping[str, Any]) -> None:
-    from trainwright_components.cluster.spec import ClusterSpec
-    from trainwright_components.training.configuration.settings import TrainingSettings
-
-    training = TrainingSettings.from_mapping(values.get("training", {}))
-    cluster = ClusterSpec.from_mapping(values.get("cluster", {}))
+def _check_strategy(training: Any, cluster: Any) -> None:
     if training.strategy != "auto":  # which asks TensorFlow for devices
         from trainwright_components.training.strategies.choice import choose_strategy
 
@@ -76,21 +80,11 @@ def _check_module(values: Mapping[str, Any]) -> "ModuleOutline | None":
     return check_module_text(module, values.get("params", {})) if module.is_absolute() else None
 
 
-def _check_data(values: Mapping[str, Any]) -> None:
-    from trainwright_components.prepare_data.settings import PrepareSettings
-
-    given = {field.name: values[field.name] for field in fields(PrepareSettings) if field.name in values}
-    PrepareSettings(**given)
-
-
-def _check_evaluation(values: Mapping[str, Any]) -> None:
+def _check_thresholds(evaluation: Any, task: str) -> None:
     from trainwright_components.evaluate.blessing import check_before_data
-    from trainwright_components.evaluate.settings import EvaluationSettings
 
-    given = {field.name: values[field.name] for field in fields(EvaluationSettings) if field.name in values}
-    settings = EvaluationSettings(**given)
-    if settings.thresholds:
-        check_before_data(settings.thresholds, _tasks(values.get("task", "auto")), has_slices=bool(settings.slices))
+    if evaluation.thresholds:
+        check_before_data(evaluation.thresholds, _tasks(task), has_slices=bool(evaluation.slices))
 
 
 def _tasks(task: str) -> "Collection[Task]":
@@ -99,19 +93,16 @@ def _tasks(task: str) -> "Collection[Task]":
     return [Task(task)] if task in list(Task) else list(Task)
 
 
-def _check_quantization(values: Mapping[str, Any]) -> None:
-    from trainwright_components.quantize_tflite.budget import Budget
+def _check_modes(quantization: Any) -> None:
     from trainwright_components.quantize_tflite.convert import choose_modes
 
-    Budget.parse(values.get("quantize_budget", {}))
-    choose_modes(values.get("quantize_modes", []))
+    choose_modes(quantization.modes)
 
 
-def _check_tuning(tuning: Mapping[str, Any], outline: "ModuleOutline | None") -> None:
+def _check_space(tuning: Any, outline: "ModuleOutline | None") -> None:
     from trainwright_components.tuning.space_parsing import check_names, parse_space
-    from trainwright_components.tuning.study import TuningSettings
 
-    given = TuningSettings.from_mapping(tuning).search_space or (outline.search_space if outline else None)
+    given = tuning.search_space or (outline.search_space if outline else None)
     if given is None and (outline is None or not outline.is_complete or "SEARCH_SPACE" in outline.names):
         return  # it may be computed
     space = parse_space(given or {})

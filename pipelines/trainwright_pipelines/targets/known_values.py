@@ -21,11 +21,13 @@ class Known:
     Args:
         parameter: The pipeline parameter that it is, if any.
         within: The pipeline parameter that it is a part of, such as an item of a list, if any.
+        turned_off_by: What to set to make it false, where only the run can tell whether it is true.
     """
 
     value: Any
     parameter: str = ""
     within: str = ""
+    turned_off_by: str = ""
 
 
 Scope = Mapping[str, Known]
@@ -72,14 +74,20 @@ def known_inputs(task: TaskSpec, component: Component, scope: Scope) -> dict[str
     }
     for key, source in task.parameters.items():
         known.pop(key, None)
-        if source.task or source.status_of:
+        if source.status_of:
             continue
-        if source.input is None:
+        name = output_name(source.task, source.key) if source.task else source.input
+        if name is None:
             if not source.selector and _PLACEHOLDER not in json.dumps(source.constant):
                 known[key] = Known(value=source.constant)
-        elif (found := _from_scope(source, source.input, scope)) is not None:
+        elif (found := _from_scope(source, name, scope)) is not None:
             known[key] = found
     return known
+
+
+def output_name(task: str, key: str) -> str:
+    """Under which a scope holds what is known of another task's output; no parameter has a dot in its name."""
+    return f"{task}.{key}"
 
 
 def _from_scope(source: Source, name: str, scope: Scope) -> Known | None:

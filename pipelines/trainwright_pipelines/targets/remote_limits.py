@@ -4,18 +4,26 @@ A step there is a pod: the server that deploy-serving starts ends with it, and m
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
-from trainwright_pipelines.engine.launch import python_source
+from trainwright_components.settings import is_enabled
+from trainwright_pipelines.engine.launch import PythonSource, python_source
 from trainwright_pipelines.ir.expressions import is_true
-from trainwright_pipelines.ir.spec import Component, Pipeline
+from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
 from trainwright_pipelines.ir.values import coerce
 from trainwright_pipelines.requests.parameters import declared_parameters
-from trainwright_pipelines.targets.known_values import Known, Scope, each_inputs, known_parameters
+from trainwright_pipelines.targets.known_values import (
+    Known,
+    Scope,
+    each_inputs,
+    known_inputs,
+    known_parameters,
+    output_name,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +67,7 @@ def find_remote_limits(pipeline: Pipeline, values: Mapping[str, Any]) -> list[st
 def _serves_in_a_pod(step: _Step) -> str:
     if "trainwright_components.deploy_serving" not in step.source or "deploy_model" not in step.source:
         return ""
-    names = [f"{each.parameter}={_opposite(each.value)}" for each in step.switches]
+    names = [each.turned_off_by or f"{each.parameter}={_opposite(each.value)}" for each in step.switches]
     remedy = (
         f"set {' or '.join(names)}"
         if names
@@ -105,10 +113,10 @@ def _opposite(value: Any) -> str:
 
 def _steps(pipeline: Pipeline, around: Component, scope: Scope, switches: tuple[Known, ...]) -> Iterator[_Step]:
     """The Python steps below a component that no condition on known values switches off."""
-    for task in around.dag.tasks.values() if around.dag is not None else ():
+    scope = {**scope, **_verdicts(pipeline, around, scope)}
+    for task in _tasks(around):
         component = pipeline.component_of(task)
-        executor = pipeline.executor_of(component)
-        source = python_source(executor.container or {}) if executor is not None else None
+        source = _python_source(pipeline, component)
         for inputs in each_inputs(task, component, scope):
             if task.condition and _is_false(task.condition, inputs):
                 continue
@@ -122,6 +130,38 @@ def _steps(pipeline: Pipeline, around: Component, scope: Scope, switches: tuple[
                     switches=(*switches, *own),
                 )
             yield from _steps(pipeline, component, inputs, (*switches, *own))
+
+
+def _verdicts(pipeline: Pipeline, around: Component, scope: Scope) -> dict[str, Known]:
+    """What is known of the output `deploy` of evaluate: it is false where the step's group `serving` says so."""
+    found = {}
+    for task in _tasks(around):
+        component = pipeline.component_of(task)
+        source = _python_source(pipeline, component)
+        serving = known_inputs(task, component, scope).get("serving")
+        if source is None or "trainwright_components.evaluate" not in source.source or serving is None:
+            continue
+        switch = f"{serving.parameter}.enabled" if serving.parameter else ""
+        off = f"{switch}=false" if switch else ""
+        value = None if _serves(serving.value) else False
+        found[output_name(task.name, "deploy")] = Known(value=value, parameter=switch, turned_off_by=off)
+    return found
+
+
+def _tasks(around: Component) -> Iterable[TaskSpec]:
+    return around.dag.tasks.values() if around.dag is not None else ()
+
+
+def _python_source(pipeline: Pipeline, component: Component) -> PythonSource | None:
+    executor = pipeline.executor_of(component)
+    return python_source(executor.container or {}) if executor is not None else None
+
+
+def _serves(serving: Any) -> bool:
+    try:
+        return is_enabled(coerce(serving, "STRUCT", name="serving") or {}, where="serving")
+    except InvalidSetting:
+        return True  # evaluate refuses it
 
 
 def _is_false(condition: str, inputs: Scope) -> bool:

@@ -21,6 +21,7 @@ class Headlines:
         metric_name: Of the test split: accuracy of a classifier, an error of a regression, which has an `r2` beside it.
         is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it, and then
             `advice` what to do.
+        deploys: Whether the model was to be served; false for a blessed one where `serving.enabled` is false.
         tflite_mode: The quantization that was chosen.
         tflite_score: Accuracy of a classifier, R2 of a regression, as `tflite_score_name` says.
         endpoint: The address of the served model.
@@ -31,6 +32,7 @@ class Headlines:
     metric_value: float | None = None
     r2: float | None = None
     is_blessed: bool | None = None
+    deploys: bool | None = None
     reasons: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     tflite_size_bytes: int | None = None
@@ -71,6 +73,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         metric_value=value,
         r2=_metric(tasks, "r2") if name in _ERRORS else None,
         is_blessed=blessed if isinstance(blessed, bool) else None,
+        deploys=_output(tasks, _EVALUATE, "deploy"),
         reasons=_reasons(reasons, only_failed=blessed is False),
         advice=_advice(reasons) if blessed is False else (),
         tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,

@@ -175,7 +175,7 @@ def test_nothing_is_left_beside_the_versions(first: Deployment) -> None:
 def test_a_base_path_of_ones_own_is_used_and_models_live_side_by_side(
     home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path
 ) -> None:
-    other = deploy_model(half, half_golden, model_name="other", home=home, model_base_path=str(tmp_path / "base"))
+    other = deploy_model(half, half_golden, model_name="other", home=home, base_path=str(tmp_path / "base"))
     assert list_versions(tmp_path / "base") == [1]
     assert predict(other.server.rest_address, "other", instances=[4.0]) == [4.0]
     assert predict(other.server.rest_address, NAME, instances=[4.0])
@@ -275,7 +275,7 @@ def test_nothing_is_published_where_another_version_is_live_than_the_model_was_c
             half_golden,
             model_name="m",
             home=tmp_path / "home",
-            model_base_path=base_path,
+            base_path=base_path,
             compared_with=compared_with,
         )
     assert list_versions(base_path) == sorted(map(int, versions))
@@ -289,9 +289,7 @@ def test_a_version_that_another_program_publishes_during_the_rehearsal_is_not_re
 
     monkeypatch.setattr(deploy, "rehearse", lambda candidate, *_: versions_at(candidate.base_path, half, "7"))
     with pytest.raises(ComparisonOutdated, match=r"no version was served, but version 7 is live now"):
-        deploy_model(
-            half, half_golden, model_name="m", home=home, model_base_path=tmp_path / "base", compared_with="none"
-        )
+        deploy_model(half, half_golden, model_name="m", home=home, base_path=tmp_path / "base", compared_with="none")
     assert list_versions(tmp_path / "base") == [7]
 
 
@@ -368,7 +366,7 @@ def test_what_is_missing_or_broken_is_named_before_anything_starts(
         deploy_model(tmp_path / "empty", half_golden, model_name="m", home=tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidSetting, match="cannot be written to"):
-        deploy_model(half, half_golden, model_name="m", home=tmp_path, model_base_path=tmp_path / "file" / "base")
+        deploy_model(half, half_golden, model_name="m", home=tmp_path, base_path=tmp_path / "file" / "base")
     with pytest.raises(InvalidData, match="holds no golden requests"):
         deploy_model(half, tmp_path / "file", model_name="m", home=tmp_path)
     with pytest.raises(InvalidData, match="cannot read golden requests"):

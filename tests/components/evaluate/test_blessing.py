@@ -60,7 +60,7 @@ def test_a_check_says_what_it_compared() -> None:
         "value": 0.9,
         "limit": 0.95,
         "message": "accuracy is 0.9, below 0.95",
-        "advice": "improve the model, or change thresholds.accuracy",
+        "advice": "improve the model, or change evaluation.thresholds.accuracy",
     }
 
 
@@ -81,7 +81,7 @@ def test_limits_in_slices_fail_where_nothing_was_sliced() -> None:
         (CheckKind.SLICE_THRESHOLD, False, 1.0),
     ]
     assert checks[1].message == "accuracy has a limit in slices, but the rows were not sliced"
-    with pytest.raises(InvalidSetting, match="accuracy has a limit in slices, but slices names no feature"):
+    with pytest.raises(InvalidSetting, match=r"has a limit in slices, but evaluation\.slices names no feature"):
         check_before_data({"accuracy": {"max_in_slices": 0.7}}, has_slices=False)
     check_before_data({"accuracy": {"min": 0.7}}, has_slices=False)
 

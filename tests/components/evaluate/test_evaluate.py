@@ -328,7 +328,7 @@ def test_a_folder_of_versions_that_cannot_be_listed_fails_the_evaluation(
 ) -> None:
     base = str(unlistable(kind, tmp_path))
     settings = EvaluationSettings(champion_base_path=base, replace_incomparable_champion=True)
-    with pytest.raises(InvalidData, match=f"champion_base_path {base} (is a file|cannot be read)"):
+    with pytest.raises(InvalidData, match=f"serving.base_path {base} (is a file|cannot be read)"):
         evaluate_model(tabular_model, tabular_dataset, settings=settings)
 
 
@@ -440,7 +440,7 @@ def test_the_page_shows_verdict_plots_and_slices(tabular_evaluation: Evaluation)
         ({"slices": ("strenth",)}, "did you mean 'strength'"),
         ({"split": "tset"}, "did you mean 'test'"),
         ({"champion_metric": "rmse"}, "champion_metric: no metric is called 'rmse'"),
-        ({"champion_tolerance": -1}, "champion_tolerance must be 0 or more"),
+        ({"champion_tolerance": -1}, "evaluation.champion_tolerance must be at least 0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )

@@ -16,7 +16,8 @@ from trainwright_components.evaluate.evaluate import evaluate_model
 from trainwright_components.export_savedmodel.export import export_model
 from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_components.prepare_data.settings import PrepareSettings
-from trainwright_components.quantize_tflite.quantize import QuantizationSettings, quantize_model
+from trainwright_components.quantize_tflite.quantize import quantize_model
+from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.trained_model import TrainedModel
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import shutil
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -24,15 +25,11 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from trainwright_components.model_server.batching.scheduler import BatchScheduler
 from trainwright_components.model_server.operation.process import (
-    ServerProcess,
-    end_process,
+    choose_port,
     flag_arguments,
-    fork_server,
     server_command,
-    start_process,
+    server_environment,
 )
-from trainwright_components.processes.ports import HeldPorts
-from trainwright_components.processes.warm_parent import WarmParent
 
 Eventually = Callable[..., None]
 
@@ -108,7 +105,7 @@ def triple(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Server:
     """A server process and its clients."""
 
-    process: ServerProcess
+    process: "subprocess.Popen[bytes]"
     rest_port: int
     grpc_port: int
     log: Path
@@ -198,26 +195,18 @@ def eventually() -> Eventually:
 
 
 @pytest.fixture(scope="session")
-def start_server(
-    tmp_path_factory: pytest.TempPathFactory, warm_parent: WarmParent, eventually: Eventually
-) -> Iterator[Callable[..., Server]]:
-    """Start servers with given flags; all are ended after the session.
-
-    They are forked from the warm process, but for another `program`, and for what `imports_tensorflow` itself.
-    """
+def start_server(tmp_path_factory: pytest.TempPathFactory, eventually: Eventually) -> Iterator[Callable[..., Server]]:
+    """Start server processes with given flags, of ours or of another program; all are ended after the session."""
     started: list[Server] = []
-    held: list[HeldPorts] = []
 
-    def start(program: str | None = None, *, imports_tensorflow: bool = False, **flags: object) -> Server:
+    def start(program: str | None = None, **flags: object) -> Server:
         log = tmp_path_factory.mktemp("server") / "log"
-        held.append(HeldPorts.take(2))
-        rest_port, grpc_port = held[-1].numbers
+        rest_port = choose_port()
+        grpc_port = choose_port(taken=rest_port)
         flags = {"port": grpc_port, "rest_api_port": rest_port, **flags}
-        process: ServerProcess
-        if program is None and not imports_tensorflow:
-            process = fork_server(warm_parent, flags, log)
-        else:
-            process = start_process([program, *flag_arguments(flags)] if program else server_command(flags), log)
+        command = server_command(flags) if program is None else [program, *flag_arguments(flags)]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=server_environment())
         server = Server(process=process, rest_port=rest_port, grpc_port=grpc_port, log=log)
         started.append(server)
 
@@ -237,9 +226,7 @@ def start_server(
         server.channel.close()
         server.process.terminate()
     for server in started:
-        end_process(server.process, timeout_s=30)
-    for ports in held:
-        ports.close()
+        server.process.wait(30)
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def with_value(column: str, row: int, value: object) -> pd.DataFrame:
         ({"label": "y", "weight_column": "w"}, r"weight_column names the column 'w', which rows\.csv lacks"),
         ({"label": "y", "kinds": {"c": "category"}}, r"kinds: 'c' cannot be 'category'; did you mean 'categorical'"),
         ({"label": "y", "kinds": {"d": "text"}}, r"kinds names the column 'd', which rows\.csv lacks"),
-        ({}, r"label is not set: name the column of rows\.csv to predict \(there is x, c, y\), or say task none"),
-        ({"label": "y", "source_format": "cvs"}, r"source_format 'cvs' is not known; did you mean 'csv'"),
+        ({}, r"label is not set: name the column of rows\.csv to predict \(there is x, c, y\), or set data\.task=none"),
+        ({"label": "y", "format": "cvs"}, r"data\.format 'cvs' is not known; did you mean 'csv'"),
     ],
 )
 def test_settings_that_do_not_fit_the_columns_are_corrected(
@@ -70,8 +70,8 @@ def test_settings_that_do_not_fit_the_columns_are_corrected(
         ),
         (with_value("x", 9, "nine"), {"kinds": {"x": "numeric"}}, r"row 9: column 'x' holds 'nine', but kinds says"),
         (with_value("x", 9, -1), {"weight_column": "x"}, r"weight_column 'x' must be at least 0 and finite; .* -1"),
-        (with_value("x", 9, None), {"weight_column": "x"}, r"row 9: weight_column 'x' has no value"),
-        (with_value("x", 9, "w"), {"weight_column": "x"}, r"row 9: weight_column 'x' must hold numbers, got 'w'"),
+        (with_value("x", 9, None), {"weight_column": "x"}, r"row 9: data\.weight_column 'x' has no value"),
+        (with_value("x", 9, "w"), {"weight_column": "x"}, r"row 9: data\.weight_column 'x' must hold numbers, got 'w'"),
         (good()[:0], {}, r"rows\.csv holds no rows"),
         (good()[["y"]], {}, r"rows\.csv has no column left that could be a feature"),
         (

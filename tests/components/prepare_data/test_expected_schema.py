@@ -81,7 +81,7 @@ def test_the_message_says_what_to_do(patients: pd.DataFrame, expected: Path, pre
         r"  column   expected        found\n"
         r"  patient  no such column  whole numbers\n"
         r"  visited  no such column  texts \(600 different\).*\n"
-        r"Correct the data, exclude new columns, or prepare without expected_schema to accept the change\."
+        r"Correct the data, exclude new columns, or prepare without data\.expected_schema to accept the change\."
     )
     with pytest.raises(InvalidData, match=message):
         prepare(patients, expected_schema=str(expected))

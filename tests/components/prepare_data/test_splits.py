@@ -358,11 +358,14 @@ def test_splits_of_zero_are_left_out(prepare: Prepare) -> None:
     ("settings", "message"),
     [
         ({"validation_fraction": 0.6, "test_fraction": 0.4}, "leave nothing to train on; their sum must be below 1"),
-        ({"test_fraction": 1.5}, "test_fraction must be at least 0 and below 1, got 1.5"),
-        ({"key_column": "id", "time_column": "t"}, "key_column and time_column are different ways to split"),
-        ({"split_column": "s", "test_source": "t.csv"}, "split_column and test_source are different ways to split"),
+        ({"test_fraction": 1.5}, "data.test_fraction must be below 1, got 1.5"),
+        ({"key_column": "id", "time_column": "t"}, "data.key_column and data.time_column are different ways to split"),
+        (
+            {"split_column": "s", "test_source": "t.csv"},
+            "data.test_source are different ways to split",
+        ),
         ({"label": "y", "key_column": "y"}, "'y' cannot be label or weight and also excluded or used to split"),
-        ({"task": "clasification"}, "task 'clasification' is not known; did you mean 'classification'"),
+        ({"task": "clasification"}, "got 'clasification'; did you mean 'classification'"),
         ({"label": "y", "task": "none"}, "task none has no label, but label is 'y'"),
         ({"reference_above_mb": -1}, "reference_above_mb must be at least 0, got -1"),
     ],
@@ -377,9 +380,9 @@ def test_settings_that_contradict_are_refused(settings: dict[str, object], messa
     [
         (
             ["train", "tset"],
-            r"rows\.csv, row 2: split_column 'part' must hold train, validation, test, got 'tset'; did",
+            r"rows\.csv, row 2: data\.split_column 'part' must hold train, validation, test, got 'tset'; did",
         ),
-        (["train", None], r"row 2: split_column 'part' must hold .*, got ''; fill it in"),
+        (["train", None], r"row 2: data\.split_column 'part' must hold .*, got ''; fill it in"),
         (["test", "test"], r"the train split is empty \(train: 0, validation: 0, test: 40\)"),
     ],
 )
@@ -391,9 +394,13 @@ def test_split_columns_with_other_values_are_refused(prepare: Prepare, values: l
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("key_column", [1, None], r"row 2: key_column 'k' has no value; give every row a key"),
-        ("time_column", ["2026-01-01", "1.2.2026"], r"row 2: time_column 'k' must hold numbers or ISO 8601 times"),
-        ("time_column", ["2026-01-01", None], r"row 2: time_column 'k' has no value"),
+        ("key_column", [1, None], r"row 2: data\.key_column 'k' has no value; give every row a key"),
+        (
+            "time_column",
+            ["2026-01-01", "1.2.2026"],
+            r"row 2: data\.time_column 'k' must hold numbers or ISO 8601",
+        ),
+        ("time_column", ["2026-01-01", None], r"row 2: data\.time_column 'k' has no value"),
         ("key_column", ["one", "one"], r"the validation split by key_column 'k' is empty|the train split is empty"),
         ("time_column", [5, 5], r"the train split is empty \(train: 0"),
     ],
@@ -409,7 +416,7 @@ def test_an_empty_split_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     pd.DataFrame({"x": range(2), "y": [1.5, 2.5]}).to_csv(tmp_path / "rows.csv", index=False)
     settings = PrepareSettings(label="y", validation_fraction=0.01)
     with pytest.raises(
-        InvalidData, match=r"the validation split is empty \(.*raise validation_fraction above 0\.01, or"
+        InvalidData, match=r"the validation split is empty \(.*raise data\.validation_fraction above 0\.01, or"
     ):
         prepare_data(tmp_path / "rows.csv", tmp_path / "dataset", settings)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]

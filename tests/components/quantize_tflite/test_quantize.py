@@ -15,9 +15,11 @@ from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import BudgetExceeded, InvalidModule, InvalidSetting
 from trainwright_components.quantize_tflite import measure
+from trainwright_components.quantize_tflite.budget import Budget
 from trainwright_components.quantize_tflite.convert import MODES, ConversionFailed, choose_modes, convert
 from trainwright_components.quantize_tflite.page import build_report
-from trainwright_components.quantize_tflite.quantize import Quantization, QuantizationSettings, quantize_model
+from trainwright_components.quantize_tflite.quantize import Quantization, quantize_model
+from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.quantize_tflite.source import open_source
 from trainwright_components.saved_models.outputs import Task
 
@@ -137,7 +139,8 @@ def test_a_model_that_takes_strings_itself_is_told_to_move_them_into_preprocess(
     more = {"preprocess": model.lower, "preprocessed": model.answer} if has_preprocess else {}
     tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.answer, **more})
     with pytest.raises(
-        InvalidModule, match=r"takes strings.*TextVectorization.*into the module's preprocess.*or set quantize=false"
+        InvalidModule,
+        match=r"takes strings.*TextVectorization.*module's preprocess.*or set quantization\.enabled=false",
     ):
         open_source(tmp_path / "model")
 
@@ -263,7 +266,7 @@ def test_a_mode_that_answers_nan_is_within_no_budget(fragile: Path, tmp_path: Pa
     random = np.random.default_rng(0)
     x = np.repeat(random.uniform(0.9, 1, (60, 1)), 3, axis=1)
     dataset = numbers(tmp_path / "data", np.log(9e-5) + 3 * random.normal(0, 1, 60), x)
-    settings = QuantizationSettings(modes=("float32", "float16"), budget=budget)
+    settings = QuantizationSettings(modes=("float32", "float16"), budget=Budget(**budget))
     quantization = quantize_model(fragile, dataset, tmp_path / "model", settings=settings)
     exact, half = quantization.modes
     assert exact.measured is not None
@@ -284,7 +287,7 @@ def test_a_limit_on_a_score_that_the_labels_do_not_define_is_broken(
     ascending: tuple[Path, Path], tmp_path: Path
 ) -> None:
     dataset = numbers(tmp_path / "data", np.full(40, 5.0), np.linspace(-1, 1, 40))
-    settings = QuantizationSettings(modes=("float32",), budget={"max_accuracy_drop": 0.01, "min_agreement": 1.0})
+    settings = QuantizationSettings(modes=("float32",), budget=Budget(max_accuracy_drop=0.01, min_agreement=1.0))
     quantization = quantize_model(ascending[0], dataset, tmp_path / "model", settings=settings)
     (result,) = quantization.modes
     assert result.excesses == ("has no score on these rows that could be held against max_accuracy_drop 0.01",)
@@ -304,7 +307,7 @@ def test_over_budget_writes_the_nearest_model_and_says_what_is_over(
     digits_saved_model: Path, digits_dataset: Path, tmp_path: Path
 ) -> None:
     settings = QuantizationSettings(
-        modes=("float32", "dynamic_range"), max_rows=20, budget={"max_size_bytes": 1000, "max_accuracy_drop": 0.5}
+        modes=("float32", "dynamic_range"), max_rows=20, budget=Budget(max_size_bytes=1000, max_accuracy_drop=0.5)
     )
     quantization = quantize_model(digits_saved_model, digits_dataset, tmp_path / "model", settings=settings)
     assert quantization.chosen is not None
@@ -323,7 +326,7 @@ def test_the_smallest_within_the_budget_is_chosen(
 ) -> None:
     """No quantized model answers with less than this difference from 1, so the float one has to do."""
     settings = QuantizationSettings(
-        modes=("dynamic_range", "float32"), max_rows=20, budget={"max_size_bytes": 10**6, "min_agreement": 1.0}
+        modes=("dynamic_range", "float32"), max_rows=20, budget=Budget(max_size_bytes=10**6, min_agreement=1.0)
     )
     quantization = quantize_model(digits_saved_model, digits_dataset, tmp_path / "model", settings=settings)
     assert quantization.chosen is not None
@@ -337,8 +340,9 @@ def test_the_smallest_within_the_budget_is_chosen(
     [
         ({"modes": ("int4",)}, "modes: no mode is called 'int4'; did you mean 'int8'"),
         ({"modes": ("float_16",)}, "did you mean 'float16'"),
-        ({"budget": {"max_size": 5}}, "budget: there is no limit 'max_size'; did you mean 'max_size_bytes'"),
-        ({"budget": {"max_latency_ms": "fast"}}, "budget: max_latency_ms must be a number of 0 or more, got 'fast'"),
+        ({"budget": {"max_size": 5}}, "no quantization.budget setting 'max_size'; did you mean 'max_size_bytes'"),
+        ({"budget": {"max_latency_ms": "fast"}}, "quantization.budget.max_latency_ms must be a number, got 'fast'"),
+        ({"budget": {"max_latency_ms": -1}}, "quantization.budget.max_latency_ms must be at least 0, got -1.0"),
         ({"budget": {"min_agreement": 99}}, "min_agreement is a share, at most 1, got 99"),
         ({"split": "tset"}, "did you mean 'test'"),
         ({"max_rows": 0}, "max_rows must be at least 1"),
@@ -349,7 +353,10 @@ def test_settings_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=words):
         quantize_model(
-            digits_saved_model, digits_dataset, tmp_path / "model", settings=QuantizationSettings(**settings)
+            digits_saved_model,
+            digits_dataset,
+            tmp_path / "model",
+            settings=QuantizationSettings.from_mapping(settings),
         )
 
 

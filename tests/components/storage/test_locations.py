@@ -101,5 +101,5 @@ def test_files_of_two_formats_are_refused(tmp_path: Path) -> None:
 
 def test_a_format_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "rows.dat").write_text("a;b\n1;2\n")
-    chunks = list(open_source(str(tmp_path / "rows.dat"), source_format="csv").chunks())
+    chunks = list(open_source(str(tmp_path / "rows.dat"), format_name="csv").chunks())
     assert {name: column.tolist() for name, column in chunks[0].columns.items()} == {"a": ["1"], "b": ["2"]}

@@ -45,7 +45,7 @@ def test_a_member_of_a_cluster_of_another_launcher_runs_no_pipeline(
 ) -> None:
     """Two members would both run it; a spec for elsewhere can still be compiled there."""
     monkeypatch.setenv("TF_CONFIG", build_tf_config({"worker": ["h:1", "h:2"]}, Member(role="worker", index=1)))
-    outcome = trainwright(command, "train_and_deploy", "--set", "deploy=false")
+    outcome = trainwright(command, "train_and_deploy", "--set", "serving.enabled=false")
     assert outcome.code == 2
     assert "TF_CONFIG makes this process worker-1 of a cluster (worker: 2)" in outcome.err
     assert "Traceback" not in outcome.err
@@ -146,10 +146,16 @@ def project(tmp_path: Path) -> Path:
 
 
 BAD_RUNS = [
-    (["--set", "epochs=3"], "no parameter 'epochs'; an entry of a mapping is named with it: "),
-    (["--set", "epochs=3"], "training.epochs"),
+    (["--set", "epochs=3"], "no parameter 'epochs': it is training.epochs, such as --set training.epochs=VALUE"),
+    (["--set", "units=3"], "no parameter 'units'; an entry of a mapping is named with it: params.units"),
     (["--set", "modul=x.py"], "no parameter 'modul'; did you mean 'module'?"),
-    (["--set", "quantize=perhaps"], "parameter 'quantize' must be true or false, got 'perhaps'"),
+    (["--set", "quantization.enabled=perhaps"], "quantization.enabled must be true or false, got 'perhaps'"),
+    (["--set", "data=[1]"], "parameter 'data' must be a mapping"),
+    (["--set", "data.time_colum=t"], "there is no data setting 'time_colum'; did you mean 'time_column'?"),
+    (["--set", "data.label=y"], "there is no data setting 'label'; it is the parameter 'label'"),
+    (["--set", "serving.enabld=false"], "there is no serving setting 'enabld'; did you mean 'enabled'?"),
+    (["--set", "evaluation.champion_base_path=x"], "it is the parameter 'serving.base_path'"),
+    (["--set", "data.test_source={project}/dta.csv"], "dta.csv; did you mean 'data.csv'?"),
     (["--set", "params=[1]"], "parameter 'params' must be a mapping"),
     (["--set", "training"], "--set takes NAME=VALUE, got 'training'"),
     (["--set", "training.epoch=3"], "there is no training setting 'epoch'; did you mean 'epochs'?"),
@@ -172,20 +178,38 @@ BAD_RUNS = [
     (["--set", "cluster.launcher=moon"], "cluster.launcher must be one of local, docker; got 'moon'"),
     (["--set", "cluster.worker=two"], "cluster.worker must be a whole number"),
     (["--set", "training.strategy=multi_worker_mirrored"], "multi_worker_mirrored needs a cluster"),
-    (["--set", "thresholds.acuracy=0.9"], "thresholds: no metric is called 'acuracy'; did you mean 'accuracy'?"),
-    (["--set", "thresholds.recal.cat=0.9"], "no metric is called 'recal'"),
-    (["--set", "thresholds.accuracy=high"], "min of accuracy must be a number, got 'high'"),
-    (["--set", 'thresholds={"accuracy": 0.9, "rmse": 3}'], "thresholds: no model has all of accuracy, rmse"),
-    (["--set", "task=regression", "--set", "thresholds.accuracy=0.9"], "no metric is called 'accuracy'"),
-    (["--set", "thresholds.accuracy.min_in_slices=0.9"], "accuracy has a limit in slices, but slices names no feature"),
-    (["--set", "champion_tolerance=-1"], "champion_tolerance must be 0 or more, got -1"),
-    (["--set", "task=clasification"], "task 'clasification' is not known; did you mean 'classification'?"),
-    (["--set", "key_column=a", "--set", "time_column=b"], "key_column and time_column are different ways to split"),
-    (["--set", "quantize_budget.max_size=1"], "budget: there is no limit 'max_size'; did you mean 'max_size_bytes'?"),
-    (["--set", "quantize_budget.min_agreement=2"], "min_agreement is a share, at most 1"),
-    (["--set", "quantize_modes=[int4]"], "modes: no mode is called 'int4'; did you mean 'int8'?"),
-    (["--set", "model_base_path={project}/data.csv/models"], "data.csv is no folder"),
-    (["--set", "model_base_path=/proc/models"], "model_base_path /proc/models cannot be written to"),
+    (
+        ["--set", "evaluation.thresholds.acuracy=0.9"],
+        "no metric is called 'acuracy'; did you mean 'accuracy'?",
+    ),
+    (["--set", "evaluation.thresholds.recal.cat=0.9"], "no metric is called 'recal'"),
+    (["--set", "evaluation.thresholds.accuracy=high"], "min of accuracy must be a number, got 'high'"),
+    (
+        ["--set", 'evaluation.thresholds={"accuracy": 0.9, "rmse": 3}'],
+        "no model has all of accuracy, rmse",
+    ),
+    (
+        ["--set", "data.task=regression", "--set", "evaluation.thresholds.accuracy=0.9"],
+        "no metric is called 'accuracy'",
+    ),
+    (
+        ["--set", "evaluation.thresholds.accuracy.min_in_slices=0.9"],
+        "but evaluation.slices names no feature",
+    ),
+    (["--set", "evaluation.champion_tolerance=-1"], "evaluation.champion_tolerance must be at least 0, got -1"),
+    (["--set", "data.task=clasification"], "got 'clasification'; did you mean 'classification'?"),
+    (
+        ["--set", "data.key_column=a", "--set", "data.time_column=b"],
+        "data.time_column are different ways to split",
+    ),
+    (
+        ["--set", "quantization.budget.max_size=1"],
+        "did you mean 'max_size_bytes'?",
+    ),
+    (["--set", "quantization.budget.min_agreement=2"], "min_agreement is a share, at most 1"),
+    (["--set", "quantization.modes=[int4]"], "quantization.modes: no mode is called 'int4'; did you mean 'int8'?"),
+    (["--set", "serving.base_path={project}/data.csv/models"], "data.csv is no folder"),
+    (["--set", "serving.base_path=/proc/models"], "serving.base_path /proc/models cannot be written to"),
     (["--set", "source={project}/data.csv"], "give this project's model a name, --set model_name=NAME"),
     (["--set", "module={project}/good.py"], "give this project's model a name, --set model_name=NAME"),
 ]
@@ -303,10 +327,10 @@ def test_a_home_that_cannot_be_is_told(
 
 
 ADDRESS_LINES = {
-    "run train_and_deploy --set model_base_path=gs://bucket/models": "model_base_path",
-    "run train_and_deploy --set model_base_path=gs:/bucket/models": "model_base_path",
-    "run train_and_deploy --set deploy=false --set model_base_path=gs://bucket/models": "model_base_path",
-    "run train_and_deploy --target kubeflow --set model_base_path=gs:/bucket/models": "model_base_path",
+    "run train_and_deploy --set serving.base_path=gs://bucket/models": "serving.base_path",
+    "run train_and_deploy --set serving.base_path=gs:/bucket/models": "serving.base_path",
+    "run train_and_deploy --set serving.enabled=false --set serving.base_path=gs://bucket/models": "serving.base_path",
+    "run train_and_deploy --target kubeflow --set serving.base_path=gs:/bucket/models": "serving.base_path",
     "compile batch_score --output gs://bucket/spec.yaml": "a file to write",
     "new gs://bucket/project": "a file to write",
     "drill --keep gs://bucket/drill": "--keep",

@@ -10,6 +10,8 @@ import pytest
 
 from trainwright_components.model_server.operation.control import stop_server
 
+ONE_MODE = ("--set", "quantization.modes=[dynamic_range]")
+
 
 @pytest.fixture
 def served(home: Path) -> Iterator[Path]:
@@ -19,7 +21,7 @@ def served(home: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(trainwright: Callable, served: Path) -> None:
-    outcome = trainwright("run", "train_and_deploy", "--set", "quantize_modes=[dynamic_range]")
+    outcome = trainwright("run", "train_and_deploy", *ONE_MODE)
     assert outcome.code == 0, outcome.err
     screen = outcome.out
     accuracy = re.search(r"^test accuracy +(0\.\d+)$", screen, re.MULTILINE)
@@ -38,16 +40,16 @@ def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(trainwrigh
 
     assert json.loads(trainwright("serve", "status", "--json").out)["models"][0]["versions"] == {"1": "AVAILABLE"}
 
-    again = json.loads(trainwright("run", "train_and_deploy", "--set", "quantize_modes=[dynamic_range]", "--json").out)
+    again = json.loads(trainwright("run", "train_and_deploy", *ONE_MODE, "--json").out)
     cached = {step["step"].rpartition("/")[2] for step in again["steps"] if step["is_cached"]}
     assert {"prepare-data", "train-distributed", "export-savedmodel", "quantize-tflite"} <= cached
     assert again["headlines"]["version"] == 1
 
-    third = json.loads(trainwright("run", "train_and_deploy", "--set", "quantize_modes=[dynamic_range]", "--json").out)
+    third = json.loads(trainwright("run", "train_and_deploy", *ONE_MODE, "--json").out)
     cached = {step["step"].rpartition("/")[2] for step in third["steps"] if step["is_cached"]}
     assert "evaluate" in cached  # against the version that the first run has published
 
-    assert trainwright("run", "train_and_deploy", "--set", "deploy=false", "--set", "params.units=8").code == 0
+    assert trainwright("run", "train_and_deploy", "--set", "serving.enabled=false", "--set", "params.units=8").code == 0
     example = json.loads(trainwright("predict", "digits", "--example", "--json").out)
     assert example["version"] == 1
     probabilities = [answer[0]["probabilities"] for answer in (example["predictions"], example["expected"])]

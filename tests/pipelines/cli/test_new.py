@@ -142,8 +142,8 @@ def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Calla
     (tmp_path / "table.csv").write_text(f"photo: front,size,label,null\n{rows}")
     trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "table.csv"), "--label", "label")
     params = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())
-    assert params["exclude"] == ["photo: front", "null"]
-    settings = PrepareSettings(label="label", exclude=tuple(params["exclude"]))
+    assert params["data"] == {"exclude": ["photo: front", "null"]}
+    settings = PrepareSettings(label="label", exclude=tuple(params["data"]["exclude"]))
     prepare_data(tmp_path / "table.csv", tmp_path / "dataset", settings)
     assert Schema.load(tmp_path / "dataset").feature_names == ("size",)
 

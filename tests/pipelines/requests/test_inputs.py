@@ -21,7 +21,7 @@ DECLARED = {
         ("params", "STRUCT", {}),
         ("training", "STRUCT", {}),
         ("model_name", "STRING", "digits"),
-        ("model_base_path", "STRING", ""),
+        ("serving", "STRUCT", {}),
         ("options", "STRUCT", {}),
     )
 }
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "model.py").write_text("DEFAULT_PARAMS = {'units': 8}\n\n\ndef build_model(context): ...\n")
     (folder / "data.csv").write_text("a\n1\n")
     (folder / "params.yaml").write_text(
-        "source: data.csv\nmodule: model.py\nmodel_name: mine\nmodel_base_path: served\n"
+        "source: data.csv\nmodule: model.py\nmodel_name: mine\nserving: {base_path: served}\n"
         "params: {units: 16}\noptions: {schema_file: data.csv}\n"
     )
     return folder
@@ -44,7 +44,7 @@ def test_paths_of_a_file_start_at_its_folder_and_those_of_settings_here(project:
     values = gather_values(
         SHIPPED,
         DECLARED,
-        settings=[("model_base_path", "elsewhere"), ("params.units", "32")],
+        settings=[("serving.base_path", "elsewhere"), ("params.units", "32")],
         params_file=project / "params.yaml",
         folder=tmp_path,
     )
@@ -52,7 +52,7 @@ def test_paths_of_a_file_start_at_its_folder_and_those_of_settings_here(project:
         "source": str(project / "data.csv"),
         "module": str(project / "model.py"),
         "model_name": "mine",
-        "model_base_path": str(tmp_path / "elsewhere"),
+        "serving": {"base_path": str(tmp_path / "elsewhere")},
         "params": {"units": 32},
         "options": {"schema_file": str(project / "data.csv")},
     }
@@ -90,9 +90,9 @@ def test_a_pipeline_of_the_users_own_may_mean_something_else_by_source(tmp_path:
 
 
 def test_models_are_served_from_the_home_unless_told(tmp_path: Path) -> None:
-    assert fill_local_paths({}, DECLARED, tmp_path)["model_base_path"] == str(tmp_path / "digits")
-    assert fill_local_paths({"model_name": "m"}, DECLARED, tmp_path)["model_base_path"] == str(tmp_path / "m")
-    assert fill_local_paths({"model_base_path": "/x"}, DECLARED, tmp_path) == {"model_base_path": "/x"}
+    assert fill_local_paths({}, DECLARED, tmp_path)["serving"] == {"base_path": str(tmp_path / "digits")}
+    assert fill_local_paths({"model_name": "m"}, DECLARED, tmp_path)["serving"] == {"base_path": str(tmp_path / "m")}
+    assert fill_local_paths({"serving": {"base_path": "/x"}}, DECLARED, tmp_path) == {"serving": {"base_path": "/x"}}
     assert fill_local_paths({}, {}, tmp_path) == {}
 
 

@@ -77,7 +77,7 @@ def remote(request: pytest.FixtureRequest) -> tuple[Any, list[str]]:
 @pytest.mark.parametrize("command", ["submit", "run"])
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [([], "set deploy=false"), (["deploy=false", "cluster.worker=2"], "set cluster={}")],
+    [([], "set serving.enabled=false"), (["serving.enabled=false", "cluster.worker=2"], "set cluster={}")],
 )
 def test_a_run_that_would_serve_or_spread_inside_one_pod_is_not_sent(
     trainwright: Any, remote: Any, storage: Any, command: str, settings: list[str], message: str
@@ -91,7 +91,7 @@ def test_a_run_that_would_serve_or_spread_inside_one_pod_is_not_sent(
 
 def test_a_run_without_deployment_is_sent(trainwright: Any, remote: Any, storage: Any) -> None:
     server, words = remote
-    assert trainwright("submit", "train_and_deploy", *words, "--set", "deploy=false").exit_code == 0
+    assert trainwright("submit", "train_and_deploy", *words, "--set", "serving.enabled=false").exit_code == 0
     assert len(server.of("POST", "/(runs|pipelineJobs)$")) == 1
 
 

@@ -233,5 +233,5 @@ def test_the_shipped_pipelines_name_both_settings(name: str, tmp_path: Path) -> 
     assert training.startswith('train-distributed would start the 2 members of its cluster {"worker": 2} as processes')
     assert "set cluster={}" in training
     assert serving.startswith("deploy-serving would serve the model from inside its own pod")
-    assert "set deploy=false, and serve what export-savedmodel gives" in serving
-    assert find_remote_limits(pipeline, {"deploy": False}) == []
+    assert "set serving.enabled=false, and serve what export-savedmodel gives" in serving
+    assert find_remote_limits(pipeline, {"serving": {"enabled": False}}) == []

@@ -64,6 +64,15 @@ def test_only_what_stood_against_the_model_is_why_it_is_not_served(tasks: list[T
     assert (found.reasons, found.advice) == (("too bad",), ("do better",))
 
 
+@pytest.mark.parametrize("deploys", [True, False, None])
+def test_it_is_told_whether_a_good_model_was_to_be_served(tasks: list[Task], deploys: bool | None) -> None:
+    """An evaluation in a pipeline compiled by an earlier release does not say it."""
+    outputs = Values(parameters={"is_blessed": True} | ({} if deploys is None else {"deploy": deploys}))
+    evaluate = replace(next(task for task in tasks if task.name == "evaluate"), outputs=outputs)
+    found = find_headlines([evaluate])
+    assert (found.is_blessed, found.deploys) == (True, deploys)
+
+
 def test_predictions_are_told_with_their_file(tasks: list[Task]) -> None:
     predictions = replace(_artifact("system.Dataset", file="predictions.jsonl", rows=360), uri="/out")
     step = replace(tasks[0], component="comp-batch-predict", outputs=Values(artifacts={"predictions": (predictions,)}))

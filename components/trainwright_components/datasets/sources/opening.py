@@ -40,19 +40,20 @@ _READERS: Mapping[str, Callable[[Sequence[str]], Source]] = {
 FORMATS = (*_PATTERNS, "images")
 
 
-def open_source(location: str, *, source_format: str = "") -> Source:
+def open_source(location: str, *, format_name: str = "", setting: str = "data.format") -> Source:
     """The rows at `location`.
 
     Args:
         location: A bundled set's name, a file, a pattern such as `data/*.csv`, or a folder of files or of images.
-        source_format: One of `FORMATS`; found from the names of the files when empty.
+        format_name: One of `FORMATS`; found from the names of the files when empty.
+        setting: Where a person says the format, for messages.
 
     Raises:
         InvalidSetting: Nothing is there, or its format is not known.
         InvalidData: It is not what its name says.
     """
-    if source_format and source_format not in FORMATS:
-        raise InvalidSetting(f"source_format {source_format!r} is not known{suggest(source_format, FORMATS)}")
+    if format_name and format_name not in FORMATS:
+        raise InvalidSetting(f"{setting} {format_name!r} is not known{suggest(format_name, FORMATS)}")
     if location in BUNDLED_NAMES:
         return BundledSet(location)
     if not location:
@@ -61,12 +62,12 @@ def open_source(location: str, *, source_format: str = "") -> Source:
     _check_bundled_typo(location)
     files = expand(location)
     if files == [location] and is_folder(location):
-        if source_format == "images" or (not source_format and not _data_files(location)):
+        if format_name == "images" or (not format_name and not _data_files(location)):
             return ImageFolder(location)
-        files = _files_of_folder(location, source_format)
-    elif source_format == "images":
-        raise InvalidSetting(f"source_format images needs a folder, but {location!r} is a file")
-    return _open_files(files, source_format or _common_format(files))
+        files = _files_of_folder(location, format_name)
+    elif format_name == "images":
+        raise InvalidSetting(f"{setting} images needs a folder, but {location!r} is a file")
+    return _open_files(files, format_name or _common_format(files, setting))
 
 
 def _open_files(files: Sequence[str], name: str) -> Source:
@@ -97,19 +98,17 @@ def _format_of(path: str) -> str:
     return next((known for known, pattern in _PATTERNS.items() if pattern.fullmatch(name)), "")
 
 
-def _common_format(files: Sequence[str]) -> str:
+def _common_format(files: Sequence[str], setting: str) -> str:
     names = {_format_of(path) for path in files}
     if len(names) > 1:
         raise InvalidSetting(
-            f"{files[0]!r} and the {len(files) - 1} files with it are of different formats; say source_format"
+            f"{files[0]!r} and the {len(files) - 1} files with it are of different formats; say {setting}"
         )
     if name := names.pop():
         return name
     if files[0].lower().endswith(IMAGE_SUFFIXES):
         raise InvalidSetting(f"{files[0]!r} is one image; give the folder that holds a folder per class")
-    raise InvalidSetting(
-        f"the format of {files[0]!r} is not known from its name; say source_format: {', '.join(FORMATS)}"
-    )
+    raise InvalidSetting(f"the format of {files[0]!r} is not known from its name; say {setting}: {', '.join(FORMATS)}")
 
 
 def _check_bundled_typo(location: str) -> None:

@@ -49,8 +49,8 @@ class CommunicationSettings:
     """How replicas add up their gradients; changes sums in nothing but rounding.
 
     Args:
-        all_reduce: Between the devices of one process, under `mirrored`.
-        implementation: Between the members of a cluster, under `multi_worker_mirrored`.
+        all_reduce: Between the devices of one process: auto, nccl, hierarchical_copy or reduction_to_one_device.
+        implementation: Between the members of a cluster: auto, ring or nccl.
         bytes_per_pack: Gradients of at least so many bytes are sent together in a cluster; 0 leaves it to TensorFlow.
         timeout_s: Seconds after which an operation over a cluster fails; 0 waits as long as the members live.
     """

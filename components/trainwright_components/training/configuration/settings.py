@@ -47,7 +47,8 @@ class TrainingSettings:
         tpu: Name or address of the TPU; `local` is that of this machine.
         devices: Which devices, their memory, threads and placement.
         communication: How replicas add up their gradients.
-        precision: The dtype policy that the model is built with; the module's own when empty.
+        precision: The dtype policy that the model is built with: float32, mixed_float16 or mixed_bfloat16; the module's
+            own when empty.
         jit_compile: Whether XLA compiles the step; None leaves it to the model's `compile`.
         early_stopping_patience: Epochs without a better `monitor` before training stops; None never stops early.
         monitor: The metric that early stopping and the choice of weights look at.
@@ -55,9 +56,11 @@ class TrainingSettings:
         shuffle: Whether the training rows come in another order each epoch.
         shuffle_buffer: Rows that are shuffled together when a split is too large to hold in memory.
         drop_remainder: Leave out the last partial batch of an epoch instead of training on it.
-        class_weights: What a row of a class counts in the training loss, by the class's name; 1 for those not named.
+        class_weights: What a row of a class counts in the training loss, by the class's name, such as
+            `{"malignant": 2.0}`; 1 for those not named.
         steps_per_epoch: Steps that count as an epoch; 0 is one pass over the data.
-        steps_per_call: Steps in one call into TensorFlow; 0 chooses for about two calls per second.
+        steps_per_call: Steps in one call into TensorFlow; 0 chooses for about two calls per second, and one where a
+            callback looks at batches.
         checkpoint_every_steps: Steps between checkpoints; 0 leaves it to `checkpoint_every_s`.
         checkpoint_every_s: Seconds between checkpoints; 0 leaves it to `checkpoint_every_steps`.
         keep_checkpoints: How many of the newest checkpoints stay.
@@ -66,7 +69,8 @@ class TrainingSettings:
         max_roll_backs: Roll backs before the training fails all the same.
         equivalence_steps: After so many steps, say how far the weights are from those of one device; 0 does not.
         deterministic: Use only operations that give the same bits each time; slower.
-        threads: Threads within one operation; 0 leaves it to TensorFlow.
+        threads: Threads within one operation; 0 leaves it to TensorFlow, in a local cluster an equal share of
+            the cores.
         progress_every_s: Seconds between progress lines.
     """
 

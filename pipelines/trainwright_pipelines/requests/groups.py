@@ -1,0 +1,64 @@
+"""The groups among the parameters of the shipped pipelines and components, and what became of older flat names."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from trainwright_components.settings import Setting, list_settings
+
+if TYPE_CHECKING:
+    from trainwright_pipelines.requests.parameters import Parameter
+
+GROUPS = {
+    "data": "trainwright_components.prepare_data.settings:PrepareSettings",
+    "training": "trainwright_components.training.configuration.settings:TrainingSettings",
+    "cluster": "trainwright_components.cluster.spec:ClusterSpec",
+    "tuning": "trainwright_components.tuning.study:TuningSettings",
+    "evaluation": "trainwright_components.evaluate.settings:EvaluationSettings",
+    "quantization": "trainwright_components.quantize_tflite.settings:QuantizationSettings",
+    "serving": "trainwright_components.saved_models.serving:ServingSettings",
+}
+# Flat parameters of earlier releases that are not called in their group as they were.
+_RENAMED = {
+    "source_format": "data.format",
+    "model_base_path": "serving.base_path",
+    "champion_base_path": "serving.base_path",
+    "deploy": "serving.enabled",
+    "quantize": "quantization.enabled",
+    "quantize_modes": "quantization.modes",
+    "quantize_budget": "quantization.budget",
+}
+
+
+def settings_class(group: str) -> type[Any]:
+    """The class that reads the group, with its `from_mapping`."""
+    module, _, name = GROUPS[group].partition(":")
+    found: type[Any] = getattr(import_module(module), name)
+    return found
+
+
+def settings_of(group: str) -> tuple[Setting, ...]:
+    """The settings of a group, under dotted names that start with the group's."""
+    return list_settings(settings_class(group), prefix=f"{group}.")
+
+
+def is_group(name: str, type_name: str) -> bool:
+    """Whether a parameter of this name and KFP type is one of the groups."""
+    return name in GROUPS and type_name == "STRUCT"
+
+
+def text_settings(declared: Mapping[str, "Parameter"]) -> frozenset[str]:
+    """Dotted names of settings that are text: what is written for them on a command line is not read as YAML."""
+    groups = [name for name, each in declared.items() if is_group(name, each.type)]
+    return frozenset(each.name for group in groups for each in settings_of(group) if each.type == "text")
+
+
+def place_in_groups(name: str, declared: Mapping[str, "Parameter"]) -> str:
+    """The dotted name of what is called `name` in a group of `declared`, empty where there is none."""
+    groups = [each for each in declared if is_group(each, declared[each].type)]
+    if (renamed := _RENAMED.get(name, "")).partition(".")[0] in groups:
+        return renamed
+    for parts in (each.name.split(".") for group in groups for each in settings_of(group)):
+        if name in parts[1:]:
+            return ".".join(parts[: parts.index(name, 1) + 1])
+    return ""
