@@ -8,6 +8,7 @@ from google.cloud.aiplatform_v1.types import StudySpec
 from google.protobuf import json_format
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.tuning.algorithms import ALGORITHMS
 from trainwright_components.tuning.space import ScaleType
 from trainwright_components.tuning.space_parsing import parse_space
 from trainwright_components.tuning.study import Study, TuningSettings
@@ -173,7 +174,7 @@ def test_positions_run_from_zero_to_one_on_every_scale() -> None:
     [
         ({"metric": "val_accuracy"}, "tuning.goal is missing: say MAXIMIZE or MINIMIZE for 'val_accuracy'"),
         ({"goal": "UP"}, "tuning.goal must be one of MAXIMIZE, MINIMIZE; got 'UP'"),
-        ({"algorithm": "GENETIC"}, "tuning.algorithm must be one of TPE, RANDOM_SEARCH, GRID_SEARCH; got 'GENETIC'"),
+        ({"algorithm": "GENETIC"}, f"tuning.algorithm must be one of {', '.join(ALGORITHMS)}; got 'GENETIC'"),
         ({"max_trials": 3}, "there is no tuning setting 'max_trials'; did you mean 'max_trial_count'?"),
         ({"max_trial_count": 0}, "tuning.max_trial_count must be at least 1, got 0"),
         ({"max_trial_count": "many"}, "tuning.max_trial_count must be a whole number, got 'many'"),

@@ -14,7 +14,7 @@ class GridSearch:
 
     takes_starting_point: ClassVar[bool] = False  # it is a point of the grid, and would be tried twice
 
-    def __init__(self, space: SearchSpace, settings: TuningSettings, trials: Iterable[Trial] = ()) -> None:  # noqa: ARG002  nothing is learned
+    def __init__(self, space: SearchSpace, settings: TuningSettings, trials: Iterable[Trial] = ()) -> None:
         self._space = space
 
     def suggest(self, trial_id: int) -> dict[str, Value] | None:

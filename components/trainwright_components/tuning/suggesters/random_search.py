@@ -14,7 +14,7 @@ class RandomSearch:
 
     takes_starting_point: ClassVar[bool] = True
 
-    def __init__(self, space: SearchSpace, settings: TuningSettings, trials: Iterable[Trial] = ()) -> None:  # noqa: ARG002  nothing is learned
+    def __init__(self, space: SearchSpace, settings: TuningSettings, trials: Iterable[Trial] = ()) -> None:
         self._space = space
         self._seed = settings.seed
 

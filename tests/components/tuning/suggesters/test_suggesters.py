@@ -3,10 +3,12 @@
 import itertools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from trainwright_components import hyperparameter_tune
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.tuning.algorithms import ALGORITHMS, ALIASES, DEFAULT_ALGORITHM
 from trainwright_components.tuning.space import Value
@@ -135,6 +137,8 @@ class TestGridSearch(SuggesterContract):
         assert widths == [None, 16, 32, 64, 16, 32, 64]
 
 
-def test_each_algorithm_passes_the_contract() -> None:
+def test_each_algorithm_passes_the_contract_and_is_documented() -> None:
     assert {contract.algorithm for contract in SuggesterContract.__subclasses__()} == set(ALGORITHMS)
     assert {DEFAULT_ALGORITHM, *ALIASES.values()} <= set(ALGORITHMS)
+    readme = (Path(hyperparameter_tune.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert [name for name in ALGORITHMS if f"`{name}`" not in readme] == []
