@@ -213,7 +213,8 @@ def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Any
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 log.seek(0)
-                raise SystemExit(f"{process.args} did not start:\n{log.read().decode()[-2000:]}") from None
+                end = bytes(log.read())[-2000:].decode(errors="replace")
+                raise SystemExit(f"{process.args!r} did not start:\n{end}") from None
             time.sleep(0.2)
         else:
             return

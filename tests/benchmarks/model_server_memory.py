@@ -79,7 +79,11 @@ def measure(process: "subprocess.Popen[bytes]", address: str, model: Path, base:
         shutil.copytree(model, base / "staged")
         (base / "staged").rename(base / str(cycle + 1))
         expected = {cycle + 1: ("AVAILABLE", ""), cycle: ("END", "")}
-        wait_for(lambda expected=expected: expected.items() <= (version_states(address, "default") or {}).items())
+
+        def is_there(expected: dict[int, tuple[str, str]] = expected) -> bool:
+            return expected.items() <= (version_states(address, "default") or {}).items()
+
+        wait_for(is_there)
         predict(address, "default", instances=rows)
         shutil.rmtree(base / str(cycle))
         resident.append(psutil.Process(process.pid).memory_info().rss)

@@ -174,11 +174,11 @@ def swap(swaps: int, models: dict[float, Path], base: Path, rest_port: int) -> N
     for version in range(2, swaps + 2):
         publish(models, base, version)
         expected = {version: ("AVAILABLE", ""), version - 1: ("END", "")}
-        wait_for(
-            lambda expected=expected: (
-                expected.items() <= (version_states(f"http://127.0.0.1:{rest_port}", MODEL) or {}).items()
-            )
-        )
+
+        def is_there(expected: dict[int, tuple[str, str]] = expected) -> bool:
+            return expected.items() <= (version_states(f"http://127.0.0.1:{rest_port}", MODEL) or {}).items()
+
+        wait_for(is_there)
         shutil.rmtree(base / str(version - 1))
 
 

@@ -30,7 +30,7 @@ def deploy(home: str = "home", base_path: str | Path = "") -> None:
     deploy_model(Path("absent"), Path("absent"), model_name="m", home=Path(home), base_path=base_path)
 
 
-def train(**paths: Path) -> None:
+def train(**paths: Any) -> None:
     train_model(Path("absent"), "absent.py", **{"output": Path("out"), **paths})
 
 

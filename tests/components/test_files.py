@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_where_folders_cannot_be_renamed_they_are_copied_and_nothing_is_left_bes
 def test_a_copied_program_stays_one_where_there_are_modes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_modes: bool
 ) -> None:
-    def refuse(path: Path, *_: object, **__: object) -> None:
+    def refuse(path: Path, *_: object, **__: Any) -> None:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(path))
 
     with whole_folder(tmp_path / "folder", marker="run") as beside:

@@ -8,7 +8,8 @@ from trainwright_components.short_floats import plain_list
 
 
 def test_numbers_are_those_that_were_meant() -> None:
-    assert plain_list(np.float32([125.4, 0.1, -3.3, 16777216, 0, 1e-6])) == [125.4, 0.1, -3.3, 16777216, 0, 1e-6]
+    numbers = [125.4, 0.1, -3.3, 16777216, 0, 1e-6]
+    assert plain_list(np.array(numbers, np.float32)) == numbers
 
 
 def test_digits_are_those_of_numpys_shortest_text() -> None:
@@ -19,8 +20,8 @@ def test_digits_are_those_of_numpys_shortest_text() -> None:
 
 
 def test_nothing_changes_but_the_digits() -> None:
-    extremes = np.float32([1e-45, 1e-30, 3.4028235e38, np.inf, -np.inf, np.nan, -0.0])
-    assert np.array_equal(np.float32(plain_list(extremes)), extremes, equal_nan=True)
+    extremes = np.array([1e-45, 1e-30, 3.4028235e38, np.inf, -np.inf, np.nan, -0.0], np.float32)
+    assert np.array_equal(np.array(plain_list(extremes), np.float32), extremes, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_shapes_and_other_types_stay(values: np.ndarray, wanted: object) -> None
 
 
 def test_requests_carry_short_numbers() -> None:
-    assert jsonable({"x": np.float32([0.1]), "y": np.float32(125.4), "z": [b"a"]}) == {
+    assert jsonable({"x": np.array([0.1], np.float32), "y": np.float32(125.4), "z": [b"a"]}) == {
         "x": [0.1],
         "y": 125.4,
         "z": [{"b64": "YQ=="}],

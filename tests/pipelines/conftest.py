@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOSTILE = "</pre><script>alert('x')</script>"
 
 
-def step_spec(name: str, *, after: tuple[str, ...] = (), **more: object) -> dict[str, object]:
+def step_spec(name: str, *, after: tuple[str, ...] = (), **more: Any) -> dict[str, object]:
     return {
         "componentRef": {"name": f"comp-{name}"},
         "taskInfo": {"name": name},
@@ -151,7 +152,7 @@ def tasks(tmp_path: Path) -> list[Task]:
     ]
 
 
-def make_task(path: str, start_s: float, end_s: float, *, kind: TaskKind = TaskKind.PYTHON, **more: object) -> Task:
+def make_task(path: str, start_s: float, end_s: float, *, kind: TaskKind = TaskKind.PYTHON, **more: Any) -> Task:
     parent, _, name = path.rpartition("/")
     attempts = () if kind != TaskKind.PYTHON else (Attempt(number=1, state=State.SUCCEEDED, started=START),)
     defaults = {"state": State.SUCCEEDED, "attempts": attempts}

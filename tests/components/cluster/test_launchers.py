@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -104,7 +105,7 @@ with DockerContainers(mounts=tuple(map(Path, json.loads(mounts))), env=json.load
 TWO = ClusterSpec.from_mapping({"worker": 2})
 
 
-def job(folder: Path, target: str = "show", spec: ClusterSpec = TWO, **arguments: object) -> ClusterJob:
+def job(folder: Path, target: str = "show", spec: ClusterSpec = TWO, **arguments: Any) -> ClusterJob:
     folder.mkdir(exist_ok=True)
     return ClusterJob(
         spec=spec,

@@ -4,6 +4,7 @@ import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -187,7 +188,7 @@ def test_a_damaged_npz_is_named(tmp_path: Path) -> None:
         read_all(open_source(str(path)))
 
 
-def example(**features: object) -> bytes:
+def example(**features: Any) -> bytes:
     record = tf.train.Example()
     for name, value in features.items():
         values = value if isinstance(value, list) else [value]

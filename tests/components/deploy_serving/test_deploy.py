@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,8 +191,7 @@ def test_a_version_that_only_the_serving_process_cannot_load_is_withdrawn(
     home: Path, half: Path, half_golden: Path, first: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainwright_components.deploy_serving import deploy
-
-    publish = deploy.publish
+    from trainwright_components.saved_models.versions import publish
 
     def publish_damaged(stage: Path, base_path: Path, version: int) -> Path:
         (stage / str(version) / "saved_model.pb").write_bytes(b"damaged on the way")
@@ -228,7 +228,7 @@ def test_of_two_models_that_were_compared_with_the_same_version_one_is_published
     home: Path, half: Path, half_golden: Path, triple: Path, triple_golden: Path, first: Deployment
 ) -> None:
     candidates = {"run-a": (half, half_golden), "run-b": (triple, triple_golden)}
-    options = {"model_name": "raced", "home": home}
+    options: dict[str, Any] = {"model_name": "raced", "home": home}
     with ThreadPoolExecutor(2) as pool:
         futures = {
             run: pool.submit(deploy_model, *files, **options, compared_with="none", run=run)
@@ -306,8 +306,8 @@ def test_a_version_that_brings_the_serving_process_down_is_withdrawn(
     home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainwright_components.deploy_serving import deploy
+    from trainwright_components.saved_models.versions import publish
 
-    publish = deploy.publish
     killers: list[threading.Thread] = []
 
     def kill_while_published(folder: Path) -> None:

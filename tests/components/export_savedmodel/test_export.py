@@ -177,7 +177,7 @@ def test_missing_values_may_be_left_out_of_examples_only_where_training_saw_some
         example = tf.train.Example()
         for name, value in values.items():
             example.features.feature[name].float_list.value.append(value)
-        return loaded.signatures["serving_examples"](examples=tf.constant([example.SerializeToString()]))
+        return dict(loaded.signatures["serving_examples"](examples=tf.constant([example.SerializeToString()])))
 
     dense = {name: tf.constant([value]) for name, value in (numbers | {"ash": np.nan}).items()}
     wanted = loaded.signatures["serving_default"](strength=tf.constant([""]), **dense)

@@ -68,7 +68,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, weights: np
     for low in np.arange(10) / 10:
         inside = (confidence >= low) & (confidence < low + 0.1)
         gaps += abs((weights * (confidence - right))[inside].sum())
-    return gaps / weights.sum()
+    return float(gaps / weights.sum())
 
 
 def test_two_classes_report_the_second_as_positive() -> None:

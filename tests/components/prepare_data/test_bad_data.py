@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ def good(rows: int = 40) -> pd.DataFrame:
     )
 
 
-def with_value(column: str, row: int, value: object) -> pd.DataFrame:
+def with_value(column: str, row: int, value: Any) -> pd.DataFrame:
     table = good().astype({column: object})
     table.loc[row - 1, column] = value
     return table

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ def paint(path: Path, number: int, mode: str = "RGB") -> np.ndarray:
     pixels = np.random.default_rng(number).integers(0, 255, (6, 5, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(pixels).convert(mode)
-    image.save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
+    image.save(path, **dict[str, Any]({"lossless": True} if path.suffix == ".webp" else {}))
     return np.asarray(image.convert("RGB"))
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ def ids(prepared: PreparedData, column: str = "id") -> dict[str, set[int]]:
     }
 
 
-def numbered(rows: int, **columns: object) -> pd.DataFrame:
+def numbered(rows: int, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"id": range(rows), "y": ["a", "b"] * (rows // 2), **columns})
 
 
@@ -133,7 +134,7 @@ def test_rows_that_repeat_are_split_by_position_with_class_shares(
     assert caplog.messages == [f"rows.csv: {prepared.how}"]
 
 
-def one_frequent_row(rows: int, copies: int, seed: int, **columns: object) -> pd.DataFrame:
+def one_frequent_row(rows: int, copies: int, seed: int, **columns: Any) -> pd.DataFrame:
     """`copies` rows with the features (0), and others with features of their own."""
     labels = np.random.default_rng(seed).choice(["p", "q"], rows)
     return pd.DataFrame({"id": np.r_[np.zeros(copies), np.arange(1, rows - copies + 1)], "y": labels, **columns})

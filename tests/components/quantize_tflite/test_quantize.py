@@ -18,7 +18,7 @@ from trainwright_components.quantize_tflite import measure
 from trainwright_components.quantize_tflite.budget import Budget
 from trainwright_components.quantize_tflite.convert import MODES, ConversionFailed, choose_modes, convert
 from trainwright_components.quantize_tflite.page import build_report
-from trainwright_components.quantize_tflite.quantize import Quantization, quantize_model
+from trainwright_components.quantize_tflite.quantize import ModeResult, Quantization, quantize_model
 from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.quantize_tflite.source import open_source
 from trainwright_components.saved_models.outputs import Task
@@ -41,14 +41,25 @@ def digits_tflite(
 def ask(file: Path, **inputs: Any) -> np.ndarray:
     runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
     (answer,) = runner(**inputs).values()
-    return answer
+    return np.asarray(answer)
+
+
+def size_of(result: ModeResult) -> int:
+    assert result.size_bytes is not None
+    return result.size_bytes
+
+
+def error_of(measured: measure.Measurement | None) -> float:
+    assert measured is not None
+    assert measured.max_abs_error is not None
+    return measured.max_abs_error
 
 
 def test_every_mode_is_measured(digits_tflite: tuple[Quantization, Path]) -> None:
     quantization, _ = digits_tflite
     results = {result.mode: result for result in quantization.modes}
     assert set(results) == set(MODES)
-    sizes = {mode: result.size_bytes for mode, result in results.items()}
+    sizes = {mode: size_of(result) for mode, result in results.items()}
     assert max(sizes["int8"], sizes["dynamic_range"]) < sizes["float16"] < sizes["float32"]
     for result in results.values():
         assert result.measured is not None
@@ -61,7 +72,7 @@ def test_the_float_mode_gives_the_saved_models_answers(digits_tflite: tuple[Quan
     quantization, _ = digits_tflite
     (exact,) = (result.measured for result in quantization.modes if result.mode == "float32")
     assert exact is not None
-    assert exact.max_abs_error < 1e-5
+    assert error_of(exact) < 1e-5
     assert (exact.agreement, exact.score_drop, exact.score) == (1.0, 0.0, quantization.float_score)
 
 
@@ -72,7 +83,7 @@ def test_the_file_holds_what_was_chosen_and_measured(
     chosen = quantization.chosen
     assert chosen is not None
     assert chosen.measured is not None
-    assert file.stat().st_size == chosen.size_bytes == min(result.size_bytes for result in quantization.modes)
+    assert file.stat().st_size == chosen.size_bytes == min(map(size_of, quantization.modes))
     features, labels = next(iter(sample_split(digits_dataset, "test", ROWS).batch(ROWS)))
     answers = np.concatenate([ask(file, image=row[None]) for row in features["image"].numpy()])
     model = tf.saved_model.load(str(digits_saved_model))
@@ -110,7 +121,7 @@ def test_strings_leave_preprocessing_to_the_caller(
     assert quantization.input_names == ("numbers", "strength")
     exact = quantization.modes[0].measured
     assert exact is not None
-    assert exact.max_abs_error < 1e-5
+    assert error_of(exact) < 1e-5
     assert quantization.modes[1].measured is not None
     assert quantization.modes[1].measured.agreement > 0.9
     assert "calibration" in quantization.modes[2].failure  # int16x8 has no 64-bit inputs
@@ -164,7 +175,7 @@ def test_any_number_of_rows_at_a_time(digits_saved_model: Path, digits_dataset: 
     quantization = quantize_model(digits_saved_model, digits_dataset, tmp_path / "model", settings=settings)
     assert quantization.modes[0].measured is not None
     assert quantization.modes[0].measured.rows == 40
-    assert quantization.modes[0].measured.max_abs_error < 1e-5
+    assert error_of(quantization.modes[0].measured) < 1e-5
     interpreter = Interpreter(model_path=str(tmp_path / "model"))
     assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, 8, 8]
 
@@ -212,7 +223,7 @@ def test_rows_for_calibration_and_comparison_are_drawn_from_all_of_a_sorted_spli
     measured = quantization.modes[0].measured
     assert measured is not None
     assert measured.rows == 100
-    assert measured.max_abs_error < 0.1
+    assert error_of(measured) < 0.1
     runner = Interpreter(model_path=str(tmp_path / "model")).get_signature_runner("serving_default")
     ends = [float(runner(x=np.array([x], np.float32))["predictions"][0]) for x in (-1.0, 0.0, 1.0)]
     assert ends == pytest.approx([-1, 1, 3], abs=0.1)

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def product_image() -> Iterator[str]:
     subprocess.run(["docker", "rmi", "--force", image], capture_output=True, check=True)
 
 
-def train_in(image: str, dataset: Path, folder: Path, **params: object) -> TrainingResult:
+def train_in(image: str, dataset: Path, folder: Path, **params: Any) -> TrainingResult:
     cluster = {"launcher": "docker", "worker": {"replicas": 2, "image": image}}
     return train_model(dataset, NET, folder / "model", training=TRAINING, cluster=cluster, params=params)
 

@@ -1,5 +1,6 @@
 """Modules written for tf_keras train as tf_keras' own fit trains them, and go through the same components."""
 
+import importlib
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule, UserCodeError
-from trainwright_components.evaluate.evaluate import EvaluationSettings, evaluate_model
+from trainwright_components.evaluate.evaluate import evaluate_model
+from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.export_savedmodel.export import export_model
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.user_module.keras_process import call_beside_its_keras
@@ -31,7 +33,7 @@ def _found_by_name() -> Any:
 
 @pytest.fixture(scope="module")
 def compared(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    from tf_keras_fit import compare
+    compare = importlib.import_module("tf_keras_fit").compare
 
     folder = tmp_path_factory.mktemp("tf_keras")
     found = call_beside_its_keras(NET, compare, NET, KINDS, small_dataset, TRAINING, folder)
@@ -57,7 +59,7 @@ def test_what_is_exported_answers_as_tf_keras_does(
 ) -> None:
     import tensorflow as tf
 
-    files = {"golden": tmp_path / "golden.jsonl", "card": tmp_path / "card.md"}
+    files: dict[str, Any] = {"golden": tmp_path / "golden.jsonl", "card": tmp_path / "card.md"}
     exported = export_model(compared["subclassed"]["folder"], small_dataset, tmp_path / "exported", **files)
     assert exported.verified.largest_difference < 1e-6
     features, *_ = next(read_split(small_dataset, "validation").batch(1000).as_numpy_iterator())
@@ -80,7 +82,7 @@ def test_it_is_evaluated_on_every_row(compared: dict[str, Any], small_dataset: P
 def test_replicas_give_what_one_device_gives(
     kind: str, compared: dict[str, Any], small_dataset: Path, tmp_path: Path
 ) -> None:
-    from tf_keras_fit import weights_of
+    weights_of = importlib.import_module("tf_keras_fit").weights_of
 
     training = {**TRAINING, "strategy": "mirrored", "logical_devices": 2}
     result = train_model(small_dataset, NET, tmp_path / "model", params={"kind": kind}, training=training)
@@ -93,7 +95,7 @@ def test_replicas_give_what_one_device_gives(
 
 @pytest.mark.slow
 def test_two_workers_give_what_one_process_gives(compared: dict[str, Any], small_dataset: Path, tmp_path: Path) -> None:
-    from tf_keras_fit import weights_of
+    weights_of = importlib.import_module("tf_keras_fit").weights_of
 
     options: dict[str, Any] = {"params": {"kind": "convolution"}, "training": TRAINING, "cluster": {"worker": 2}}
     result = train_model(small_dataset, NET, tmp_path / "model", **options)

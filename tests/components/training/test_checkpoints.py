@@ -124,8 +124,9 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     folder.save(checkpoint(1))
     pid = os.fork()
     if pid == 0:
-        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # what was written so far has no name yet
-        folder.save(checkpoint(2))
+        with pytest.MonkeyPatch.context() as patch:  # what was written so far has no name yet
+            patch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            folder.save(checkpoint(2))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
     found = folder.newest()

@@ -161,7 +161,9 @@ def assert_like_on(
         assert one == pytest.approx(other, abs=0.05)
 
 
-MIRRORED, WORKERS = ({"chief": 1}, {"strategy": "mirrored", "logical_devices": 2}), ({"worker": 2}, {})
+Cluster = tuple[dict[str, int], dict[str, Any]]
+MIRRORED: Cluster = ({"chief": 1}, {"strategy": "mirrored", "logical_devices": 2})
+WORKERS: Cluster = ({"worker": 2}, {})
 CENTRAL = ({"chief": 1}, {"strategy": "central_storage", "logical_devices": 2})
 ADAM = "every/adam varying/adam repeated/adam masked/adam words/adam tied/adam eager/adam"
 ADAPTING = "amsgrad rmsprop adagrad adam_clipnorm clipnorm global_clipnorm clipvalue ftrl lion ema accumulation"

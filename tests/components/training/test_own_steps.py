@@ -12,7 +12,7 @@ from trainwright_components.train_distributed.train import train_model
 from trainwright_components.training.drivers.graph_ancestry import is_computed_from
 
 ZOO = Path(__file__).parent / "modules" / "zoo.py"
-TWO_DEVICES = ({"chief": 1}, {"logical_devices": 2})
+TWO_DEVICES: tuple[dict[str, int], dict[str, Any]] = ({"chief": 1}, {"logical_devices": 2})
 TWO_WORKERS: tuple[dict[str, int], dict[str, Any]] = ({"worker": 2}, {})
 
 OWN = """

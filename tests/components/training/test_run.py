@@ -529,9 +529,10 @@ def test_a_monitor_that_is_no_metric_is_refused(
 ) -> None:
     """Before the first step, where no code of the user's could bring further metrics."""
     settings = replace(FAST, early_stopping_patience=patience, monitor="val_acc")
-    module, steps = load_module(write_module(MODULE + added)), []
+    module = load_module(write_module(MODULE + added))
+    steps: list[int] = []
 
-    def say(_: str, step: int = 0) -> None:
+    def say(doing: str = "", step: int = 0) -> None:
         steps.append(step)
 
     with pytest.raises(InvalidSetting, match="'val_acc' is no metric of this training; there are: loss, accuracy"):

@@ -89,7 +89,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused(
 ) -> None:
     """The last label is that of a later batch: it is found while the batch is read."""
     with pytest.raises(error, match=message.replace("SPLIT", split)):
-        train(write_module(MODULE), tiny_dataset, tmp_path / "model", **{split: made})
+        train(write_module(MODULE), tiny_dataset, tmp_path / "model", **dict[str, Any]({split: made}))
     assert not (tmp_path / "model" / "training.json").exists()
 
 

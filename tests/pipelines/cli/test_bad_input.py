@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize(("line", "message"), BAD_LINES, ids=_shown)
-def test_bad_input_is_told_in_one_message(trainwright: Callable, line: list[str], message: str) -> None:
+def test_bad_input_is_told_in_one_message(trainwright: Callable[..., Any], line: list[str], message: str) -> None:
     outcome = trainwright(*line)
     assert outcome.code == 2
     assert message in outcome.err
@@ -41,7 +42,7 @@ def test_bad_input_is_told_in_one_message(trainwright: Callable, line: list[str]
 
 @pytest.mark.parametrize("command", ["run", "submit"])
 def test_a_member_of_a_cluster_of_another_launcher_runs_no_pipeline(
-    trainwright: Callable, home: Path, command: str, monkeypatch: pytest.MonkeyPatch
+    trainwright: Callable[..., Any], home: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two members would both run it; a spec for elsewhere can still be compiled there."""
     monkeypatch.setenv("TF_CONFIG", build_tf_config({"worker": ["h:1", "h:2"]}, Member(role="worker", index=1)))
@@ -86,25 +87,25 @@ WRONG_LINES = [
 
 
 @pytest.mark.parametrize("line", WRONG_LINES)
-def test_a_wrong_command_or_setting_ends_with_2(trainwright: Callable, line: str) -> None:
+def test_a_wrong_command_or_setting_ends_with_2(trainwright: Callable[..., Any], line: str) -> None:
     outcome = trainwright(*line.split())
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
 
 
-def test_what_ran_and_failed_ends_with_1(trainwright: Callable) -> None:
+def test_what_ran_and_failed_ends_with_1(trainwright: Callable[..., Any]) -> None:
     assert trainwright("predict", "m", "{}", "--address", "localhost:1").code == 1
 
 
-def test_an_interrupted_command_ends_with_130(trainwright: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(**_: object) -> None:
+def test_an_interrupted_command_ends_with_130(trainwright: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main_module.cli, "main", interrupt)
     assert trainwright("runs", "list").code == 130
 
 
-def test_the_help_says_what_exit_codes_mean(trainwright: Callable) -> None:
+def test_the_help_says_what_exit_codes_mean(trainwright: Callable[..., Any]) -> None:
     text = trainwright("--help").out
     assert text.index("Exit codes:") > text.index("Examples:")
     for code in (1, 2, 3, main_module.UNEXPECTED, main_module.INTERRUPTED):
@@ -112,13 +113,13 @@ def test_the_help_says_what_exit_codes_mean(trainwright: Callable) -> None:
 
 
 @pytest.mark.parametrize("line", [[], ["runs"], ["serve"]], ids=_shown)
-def test_a_command_of_commands_shows_its_help(trainwright: Callable, line: list[str]) -> None:
+def test_a_command_of_commands_shows_its_help(trainwright: Callable[..., Any], line: list[str]) -> None:
     outcome = trainwright(*line)
     assert outcome.code == 2
     assert outcome.err.startswith("Usage: trainwright")
 
 
-def test_a_file_that_cannot_be_written_is_told(trainwright: Callable, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     outcome = trainwright("compile", "batch_score", "--output", str(tmp_path / "file" / "pipeline.yaml"))
     assert outcome.code == 2
@@ -230,7 +231,7 @@ BAD_TUNING = [
     ("options", "message"), BAD_RUNS, ids=lambda each: " ".join(each) if isinstance(each, list) else ""
 )
 def test_a_bad_setting_is_refused_before_anything_starts(
-    trainwright: Callable, home: Path, project: Path, options: list[str], message: str
+    trainwright: Callable[..., Any], home: Path, project: Path, options: list[str], message: str
 ) -> None:
     _assert_refused(trainwright, home, project, "train_and_deploy", options, message)
 
@@ -239,13 +240,13 @@ def test_a_bad_setting_is_refused_before_anything_starts(
     ("options", "message"), BAD_TUNING, ids=lambda each: " ".join(each) if isinstance(each, list) else ""
 )
 def test_a_bad_setting_of_the_tuning_is_refused_before_anything_starts(
-    trainwright: Callable, home: Path, project: Path, options: list[str], message: str
+    trainwright: Callable[..., Any], home: Path, project: Path, options: list[str], message: str
 ) -> None:
     _assert_refused(trainwright, home, project, "tune_train_deploy", options, message)
 
 
 def test_a_name_that_is_served_from_another_folder_is_refused_before_anything_starts(
-    trainwright: Callable, home: Path, project: Path
+    trainwright: Callable[..., Any], home: Path, project: Path
 ) -> None:
     (home / "serving").mkdir(parents=True)
     add_model(home, "digits", project / "folder")
@@ -253,7 +254,7 @@ def test_a_name_that_is_served_from_another_folder_is_refused_before_anything_st
 
 
 def _assert_refused(
-    trainwright: Callable, home: Path, project: Path, pipeline: str, options: list[str], message: str
+    trainwright: Callable[..., Any], home: Path, project: Path, pipeline: str, options: list[str], message: str
 ) -> None:
     outcome = trainwright("run", pipeline, *(each.replace("{project}", str(project)) for each in options))
     assert outcome.code == 2
@@ -273,7 +274,9 @@ def _assert_refused(
         ("broken.py:build_model", "broken.py, line 1: expected ':'"),
     ],
 )
-def test_what_is_no_pipeline_is_refused(trainwright: Callable, project: Path, pipeline: str, message: str) -> None:
+def test_what_is_no_pipeline_is_refused(
+    trainwright: Callable[..., Any], project: Path, pipeline: str, message: str
+) -> None:
     outcome = trainwright("run", str(project / pipeline))
     assert outcome.code == 2
     assert message in outcome.err
@@ -281,7 +284,7 @@ def test_what_is_no_pipeline_is_refused(trainwright: Callable, project: Path, pi
 
 
 def test_an_exception_in_the_users_pipeline_file_shows_the_users_lines_alone(
-    trainwright: Callable, project: Path
+    trainwright: Callable[..., Any], project: Path
 ) -> None:
     outcome = trainwright("run", str(project / "raises.py"))
     assert outcome.code == 2
@@ -290,7 +293,7 @@ def test_an_exception_in_the_users_pipeline_file_shows_the_users_lines_alone(
     assert "trainwright_pipelines" not in outcome.err
 
 
-def test_an_error_is_a_document_when_json_is_asked_for(trainwright: Callable) -> None:
+def test_an_error_is_a_document_when_json_is_asked_for(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("pipelines", "nonsense-name", "--json")
     document = json.loads(outcome.out)
     assert document["error"]["kind"] == "InvalidPipeline"
@@ -298,9 +301,9 @@ def test_an_error_is_a_document_when_json_is_asked_for(trainwright: Callable) ->
 
 
 def test_an_unexpected_error_is_short_and_names_the_file_with_its_traceback(
-    trainwright: Callable, home: Path, monkeypatch: pytest.MonkeyPatch
+    trainwright: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(**_: object) -> None:
+    def fail(**_: Any) -> None:
         raise ZeroDivisionError("a bug of ours")
 
     monkeypatch.setattr(main_module.cli, "main", fail)
@@ -316,7 +319,7 @@ def test_an_unexpected_error_is_short_and_names_the_file_with_its_traceback(
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nothing"])
 @pytest.mark.parametrize("line", ["run train_and_deploy", "runs list", "serve status", "predict m {}"])
 def test_a_home_that_cannot_be_is_told(
-    trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, line: str
+    trainwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, line: str
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / place))
@@ -339,7 +342,7 @@ ADDRESS_LINES = {
 
 @pytest.mark.parametrize(("line", "name"), ADDRESS_LINES.items())
 def test_an_address_does_not_become_a_folder(
-    trainwright: Callable, line: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainwright: Callable[..., Any], line: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = trainwright(*line.split())
@@ -348,7 +351,9 @@ def test_an_address_does_not_become_a_folder(
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
-def test_a_home_in_storage_is_refused(trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_in_storage_is_refused(
+    trainwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRAINWRIGHT_HOME", "gs://bucket/home")
     outcome = trainwright("runs", "list")
@@ -357,7 +362,7 @@ def test_a_home_in_storage_is_refused(trainwright: Callable, tmp_path: Path, mon
 
 
 def test_a_home_that_is_not_utf8_is_refused(
-    trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINWRIGHT_HOME", f"{tmp_path}/h\udce9")
     outcome = trainwright("runs", "list")
@@ -365,7 +370,7 @@ def test_a_home_that_is_not_utf8_is_refused(
     assert "h\\udce9 is not UTF-8 text; set TRAINWRIGHT_HOME to a folder of yours" in outcome.err
 
 
-def test_a_pipeline_file_whose_name_is_not_utf8_compiles(trainwright: Callable, tmp_path: Path) -> None:
+def test_a_pipeline_file_whose_name_is_not_utf8_compiles(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "p\udce9.py"
     file.write_text(
         "from kfp import dsl\n"

@@ -7,6 +7,7 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from trainwright_pipelines.cli import health
 from trainwright_pipelines.cli.health import ERROR, OK, WARNING
 
 
-def test_every_finding_is_told_and_nothing_is_wrong_here(trainwright: Callable) -> None:
+def test_every_finding_is_told_and_nothing_is_wrong_here(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("doctor", "--quick", "--json")
     findings = {each["subject"]: each for each in json.loads(outcome.out)}
     assert set(findings) == {
@@ -69,7 +70,7 @@ def test_a_broken_record_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_home_that_cannot_be_is_a_finding(
-    trainwright: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / "file"))
@@ -112,7 +113,7 @@ def test_devices_shows_what_a_training_would_use_with_settings() -> None:
     }
 
 
-def test_devices_in_words(trainwright: Callable) -> None:
+def test_devices_in_words(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("devices", "--set", "cluster.worker=2")
     assert "A training would use: multi_worker_mirrored (the cluster has 2 training members)" in outcome.out
     assert "on CPU:0 in each of 2 processes, of CPU:0" in outcome.out
@@ -127,7 +128,7 @@ def test_devices_in_words(trainwright: Callable) -> None:
     ],
 )
 def test_devices_refuses_settings_that_a_training_would_refuse(
-    trainwright: Callable, setting: str, message: str
+    trainwright: Callable[..., Any], setting: str, message: str
 ) -> None:
     outcome = trainwright("devices", "--set", setting)
     assert outcome.code == 2

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
-def test_a_member_that_the_cluster_lacks_is_refused_before_any_work(trainwright: Callable) -> None:
+def test_a_member_that_the_cluster_lacks_is_refused_before_any_work(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("drill", "--role", "evaluator", "--set", "cluster.worker=2", "--json")
     assert outcome.code == 2
     assert "the cluster has no evaluator-0; it has worker-0, worker-1" in json.loads(outcome.out)["error"]["message"]
@@ -27,14 +28,14 @@ def test_a_step_too_far_is_refused_without_a_word_of_tensorflow(home: Path) -> N
 
 
 @pytest.mark.slow
-def test_servers_are_drilled_with_one_step_at_a_time_which_is_said(trainwright: Callable) -> None:
+def test_servers_are_drilled_with_one_step_at_a_time_which_is_said(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("drill", "--no-compare", "--at-step", "5", "--role", "ps", "--set", "training.epochs=1")
     assert outcome.code == 0
     assert "with one step handed out at a time; training.steps_per_call=N hands out N" in outcome.out
 
 
 @pytest.mark.slow
-def test_the_drill_tells_what_a_loss_cost(trainwright: Callable, tmp_path: Path) -> None:
+def test_the_drill_tells_what_a_loss_cost(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     outcome = trainwright("drill", "--how", "terminate", "--at-step", "15", "--keep", str(tmp_path), "--json")
     result = json.loads(outcome.out)
     assert (outcome.code, result["has_survived"], result["member"], result["step"]) == (0, True, "worker-1", 15)
@@ -43,7 +44,7 @@ def test_the_drill_tells_what_a_loss_cost(trainwright: Callable, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_training_that_does_not_survive_is_an_exit_code(trainwright: Callable) -> None:
+def test_a_training_that_does_not_survive_is_an_exit_code(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright(
         "drill",
         "--no-compare",

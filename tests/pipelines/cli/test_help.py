@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 from trainwright_pipelines.cli.lazy import LazyGroup
@@ -15,7 +16,7 @@ def _all_commands() -> list[list[str]]:
     found: list[list[str]] = [[]]
     for name in COMMANDS:
         found.append([name])
-        command = cli.get_command(None, name)
+        command = cli.get_command(click.Context(cli), name)
         if isinstance(command, LazyGroup):
             found += [[name, each] for each in command.table]
     return found
@@ -39,7 +40,7 @@ def test_help_loads_no_heavy_library_and_shows_examples(command: list[str]) -> N
 
 def test_the_table_of_commands_is_the_grammar() -> None:
     for name, (_, help_line) in COMMANDS.items():
-        command = cli.get_command(None, name)
+        command = cli.get_command(click.Context(cli), name)
         assert command is not None
         assert command.name == name
         assert help_line.endswith(".")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -34,12 +35,12 @@ def meeting(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def failed_run(trainwright: Callable) -> str:
+def failed_run(trainwright: Callable[..., Any]) -> str:
     outcome = trainwright("run", SUMS, "--set", "x=2", "--set", "fail=true", "--json")
-    return json.loads(outcome.out)["id"]
+    return str(json.loads(outcome.out)["id"])
 
 
-def test_a_run_prints_steps_with_state_and_where_its_page_is(trainwright: Callable) -> None:
+def test_a_run_prints_steps_with_state_and_where_its_page_is(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("run", SUMS, "--set", "x=2")
     assert outcome.code == 0, outcome.err
     lines = [line.split() for line in outcome.out.splitlines() if line]
@@ -55,7 +56,7 @@ def test_a_run_prints_steps_with_state_and_where_its_page_is(trainwright: Callab
     assert "add-2: succeeded" in outcome.err
 
 
-def test_a_second_run_takes_over_what_has_not_changed(trainwright: Callable) -> None:
+def test_a_second_run_takes_over_what_has_not_changed(trainwright: Callable[..., Any]) -> None:
     trainwright("run", SUMS, "--set", "x=2")
     cached = trainwright("run", SUMS, "--set", "x=2")
     assert cached.out.count("CACHED") == 2
@@ -63,7 +64,7 @@ def test_a_second_run_takes_over_what_has_not_changed(trainwright: Callable) -> 
     assert "CACHED" not in again.out
 
 
-def test_json_is_one_document_and_nothing_else(trainwright: Callable) -> None:
+def test_json_is_one_document_and_nothing_else(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("run", SUMS, "--set", "x=2", "--json")
     document = json.loads(outcome.out)
     assert document["state"] == "SUCCEEDED"
@@ -71,7 +72,7 @@ def test_json_is_one_document_and_nothing_else(trainwright: Callable) -> None:
     assert [step["outputs"]["parameters"] for step in document["steps"][:2]] == [{"Output": 3.0}, {"Output": 5.0}]
 
 
-def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(trainwright: Callable) -> None:
+def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("run", SUMS, "--set", "x=2", "--set", "fail=true")
     assert outcome.code == 1
     assert "step refuse failed: ValueError: no way to take 5.0" in outcome.err
@@ -84,7 +85,7 @@ def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(t
     assert Path(folder).is_dir()
 
 
-def test_after_a_setting_that_cannot_be_used_another_one_is_asked_for(trainwright: Callable) -> None:
+def test_after_a_setting_that_cannot_be_used_another_one_is_asked_for(trainwright: Callable[..., Any]) -> None:
     outcome = trainwright("run", SUMS.replace(":sums", ":complaining"))
     assert outcome.code == 1
     assert "step complain failed: units must be at least 1, got 0" in outcome.err
@@ -123,7 +124,7 @@ def test_an_error_is_not_repeated_as_the_end_of_the_log(tmp_path: Path, capsys: 
     assert "runs rerun r --step train\n" in said
 
 
-def test_runs_are_listed_shown_and_deleted(trainwright: Callable, failed_run: str) -> None:
+def test_runs_are_listed_shown_and_deleted(trainwright: Callable[..., Any], failed_run: str) -> None:
     assert failed_run in trainwright("runs", "list", "--state", "failed").out
     assert trainwright("runs", "list", "--state", "succeeded").out == "no such run\n"
     assert json.loads(trainwright("runs", "list", "--limit", "1", "--json").out)[0]["live_state"] == "FAILED"
@@ -136,7 +137,7 @@ def test_runs_are_listed_shown_and_deleted(trainwright: Callable, failed_run: st
     assert trainwright("runs", "show", failed_run).code == 2
 
 
-def test_a_run_is_listed_with_its_name_and_shown_by_it(trainwright: Callable, failed_run: str) -> None:
+def test_a_run_is_listed_with_its_name_and_shown_by_it(trainwright: Callable[..., Any], failed_run: str) -> None:
     assert "NAME" not in trainwright("runs", "list").out
     trainwright("run", SUMS, "--set", "x=2", "--name", "mine")
     assert "mine" in trainwright("runs", "list").out
@@ -144,7 +145,7 @@ def test_a_run_is_listed_with_its_name_and_shown_by_it(trainwright: Callable, fa
     assert failed_run in trainwright("runs", "list").out
 
 
-def test_logs_are_printed_by_step(trainwright: Callable, failed_run: str) -> None:
+def test_logs_are_printed_by_step(trainwright: Callable[..., Any], failed_run: str) -> None:
     assert "adding 3.0 and 2.0" in trainwright("runs", "logs", failed_run).out
     one = trainwright("runs", "logs", failed_run, "--step", "add")
     assert one.out == "adding 2.0 and 1.0\n"
@@ -152,7 +153,7 @@ def test_logs_are_printed_by_step(trainwright: Callable, failed_run: str) -> Non
     assert "add-2 | adding 3.0 and 2.0" in followed.out
 
 
-def test_one_step_is_run_again_with_its_inputs(trainwright: Callable, failed_run: str) -> None:
+def test_one_step_is_run_again_with_its_inputs(trainwright: Callable[..., Any], failed_run: str) -> None:
     again = trainwright("runs", "rerun", failed_run, "--step", "add-2", "--json")
     assert json.loads(again.out)["outputs"] == {"Output": 5.0}
     failing = trainwright("runs", "rerun", failed_run, "--step", "refuse")
@@ -160,13 +161,13 @@ def test_one_step_is_run_again_with_its_inputs(trainwright: Callable, failed_run
     assert "step refuse failed: ValueError" in failing.err
 
 
-def test_a_whole_run_is_repeated(trainwright: Callable, failed_run: str) -> None:
+def test_a_whole_run_is_repeated(trainwright: Callable[..., Any], failed_run: str) -> None:
     again = json.loads(trainwright("runs", "rerun", failed_run, "--json").out)
     assert again["id"] != failed_run
     assert again["parameters"]["fail"] is True
 
 
-def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home: Path, meeting: Path) -> None:
+def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable[..., Any], home: Path, meeting: Path) -> None:
     with _waiting_process(meeting) as process:
         _kill_tree(process.pid)
         process.wait(TIMEOUT_S)
@@ -189,7 +190,7 @@ def test_a_run_goes_on_after_its_process_was_killed(trainwright: Callable, home:
     assert "no run can go on" in trainwright("runs", "resume").err
 
 
-def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable, meeting: Path) -> None:
+def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Callable[..., Any], meeting: Path) -> None:
     submitted = json.loads(trainwright("submit", WAITING, "--name", "bg", "--set", f"folder={meeting}", "--json").out)
     assert json.loads(trainwright("runs", "show", "bg", "--json").out)["id"] == submitted["run_id"]
     while not (meeting / "begun").exists():
@@ -205,7 +206,7 @@ def test_a_run_in_the_background_can_be_followed_and_canceled(trainwright: Calla
 
 
 def test_a_run_that_was_canceled_before_it_began_does_not_begin(
-    trainwright: Callable, meeting: Path, monkeypatch: pytest.MonkeyPatch
+    trainwright: Callable[..., Any], meeting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Run] = []
     monkeypatch.setattr(target, "start_in_background", started.append)
@@ -227,7 +228,7 @@ def test_ctrl_c_stops_the_run_and_says_how_to_go_on(home: Path, meeting: Path) -
 
 @pytest.mark.parametrize("number", [None, signal.SIGTERM])
 def test_a_run_that_can_write_no_more_ends_and_says_so(
-    trainwright: Callable, home: Path, meeting: Path, number: signal.Signals | None
+    trainwright: Callable[..., Any], home: Path, meeting: Path, number: signal.Signals | None
 ) -> None:
     with _waiting_process(meeting) as process:
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
@@ -249,7 +250,7 @@ def test_a_run_that_can_write_no_more_ends_and_says_so(
     assert json.loads(trainwright("runs", "resume", "--json").out)["state"] == "SUCCEEDED"
 
 
-def test_a_disk_that_takes_no_more_is_no_fault_of_the_program(trainwright: Callable, home: Path) -> None:
+def test_a_disk_that_takes_no_more_is_no_fault_of_the_program(trainwright: Callable[..., Any], home: Path) -> None:
     trainwright("run", SUMS, "--set", "x=2")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,9 @@ def served(home: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(trainwright: Callable, served: Path) -> None:
+def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(
+    trainwright: Callable[..., Any], served: Path
+) -> None:
     outcome = trainwright("run", "train_and_deploy", *ONE_MODE)
     assert outcome.code == 0, outcome.err
     screen = outcome.out

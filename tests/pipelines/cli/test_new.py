@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ import yaml
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES
 from trainwright_components.datasets.statistics import Statistics
-from trainwright_components.prepare_data.prepare import PrepareSettings, prepare_data
+from trainwright_components.prepare_data.prepare import prepare_data
+from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.training.module_check import check_module
 from trainwright_components.user_module.module import Context, load_module, resolve_params
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES
@@ -34,7 +36,7 @@ def table(tmp_path: Path) -> Path:
             "size": np.where(random.random(120) < 0.1, np.nan, size),
             "rooms": random.integers(1, 6, 120),
             'odd "name"/x': random.normal(size=120),
-            "city": random.choice(["Bern", "Genève", None], 120),
+            "city": random.choice(np.array(["Bern", "Genève", None], object), 120),
             "kind": np.where(size > 10, "large", "small"),
             "price": size * 100 + random.normal(size=120),
         }
@@ -46,7 +48,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("label", ["kind", "price"])
 def test_the_written_module_fits_the_table_and_builds(
-    trainwright: Callable, table: Path, tmp_path: Path, label: str
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path, label: str
 ) -> None:
     folder = tmp_path / "my project"
     outcome = trainwright("new", str(folder), "--source", str(table), "--label", label)
@@ -73,7 +75,7 @@ def test_the_written_module_fits_the_table_and_builds(
 
 
 def test_the_written_module_takes_what_is_left_when_columns_are_kept_out(
-    trainwright: Callable, table: Path, tmp_path: Path
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path
 ) -> None:
     folder, dataset = tmp_path / "project", tmp_path / "dataset"
     assert trainwright("new", str(folder), "--source", str(table), "--label", "kind").code == 0
@@ -85,7 +87,7 @@ def test_the_written_module_takes_what_is_left_when_columns_are_kept_out(
     assert module.build_model(context).input_shape == (None, 2 * len(schema.features))
 
 
-def test_a_project_without_data_starts_from_the_digits(trainwright: Callable, tmp_path: Path) -> None:
+def test_a_project_without_data_starts_from_the_digits(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "first_steps"
     assert trainwright("new", str(folder)).code == 0
     assert yaml.safe_load((folder / "params.yaml").read_text())["source"] == "digits"
@@ -93,14 +95,14 @@ def test_a_project_without_data_starts_from_the_digits(trainwright: Callable, tm
     assert "handwritten digits" in (folder / "README.md").read_text()
 
 
-def test_a_bundled_table_knows_its_label(trainwright: Callable, tmp_path: Path) -> None:
+def test_a_bundled_table_knows_its_label(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "wines"
     assert trainwright("new", str(folder), "--source", "wine").code == 0
     params = yaml.safe_load((folder / "params.yaml").read_text())
     assert (params["source"], params["label"]) == ("wine", "cultivar")
 
 
-def test_nothing_is_overwritten(trainwright: Callable, tmp_path: Path) -> None:
+def test_nothing_is_overwritten(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
     (folder / "model.py").write_text("mine")
@@ -119,7 +121,7 @@ def test_nothing_is_overwritten(trainwright: Callable, tmp_path: Path) -> None:
     ],
 )
 def test_a_column_or_file_that_is_not_there_is_refused(
-    trainwright: Callable, table: Path, tmp_path: Path, options: list[str], message: str
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     outcome = trainwright("new", str(tmp_path / "p"), *(each.format(table=table, folder=tmp_path) for each in options))
     assert outcome.code in {1, 2}
@@ -127,7 +129,7 @@ def test_a_column_or_file_that_is_not_there_is_refused(
     assert not (tmp_path / "p").exists()
 
 
-def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable, tmp_path: Path) -> None:
+def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     rows = "".join(f"a.png,{number},{number % 2}\n" for number in range(20))
     (tmp_path / "table.csv").write_text(f"path,size,label\n{rows}")
@@ -136,7 +138,7 @@ def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable, t
     assert "Not used by `model.py`" in (tmp_path / "p" / "README.md").read_text()
 
 
-def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Callable, tmp_path: Path) -> None:
+def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     rows = "".join(f"a.png,{number},{number % 2},a.png\n" for number in range(20))
     (tmp_path / "table.csv").write_text(f"photo: front,size,label,null\n{rows}")
@@ -148,7 +150,7 @@ def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Calla
     assert Schema.load(tmp_path / "dataset").feature_names == ("size",)
 
 
-def test_images_alone_are_refused_with_what_to_do(trainwright: Callable, tmp_path: Path) -> None:
+def test_images_alone_are_refused_with_what_to_do(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
         file = tmp_path / "pictures" / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,13 +54,13 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_row_is_sent_and_the_answer_printed(trainwright: Callable, address: str) -> None:
+def test_a_row_is_sent_and_the_answer_printed(trainwright: Callable[..., Any], address: str) -> None:
     assert trainwright("predict", "known", '{"a": 1, "b": 2}', "--address", address).out == "2\n"
     document = json.loads(trainwright("predict", "known", "[[1, 2, 3], [4]]", "--address", address, "--json").out)
     assert document["predictions"] == [3, 1]
 
 
-def test_rows_of_a_file_are_sent(trainwright: Callable, address: str, tmp_path: Path) -> None:
+def test_rows_of_a_file_are_sent(trainwright: Callable[..., Any], address: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"a": 1}\n{"a": 1, "b": 2}\n')
     assert trainwright("predict", "known", "--file", str(file), "--address", address).out == "1\n2\n"
@@ -79,7 +80,7 @@ def test_rows_of_a_file_are_sent(trainwright: Callable, address: str, tmp_path: 
         (["knwon", "--example"], "no model 'knwon' was deployed here; did you mean 'known'?"),
     ],
 )
-def test_bad_rows_are_refused(trainwright: Callable, home: Path, arguments: list[str], message: str) -> None:
+def test_bad_rows_are_refused(trainwright: Callable[..., Any], home: Path, arguments: list[str], message: str) -> None:
     (home / "models" / "known" / "1").mkdir(parents=True)
     add_model(home, "known", home / "models" / "known")
     outcome = trainwright("predict", *arguments)
@@ -87,17 +88,17 @@ def test_bad_rows_are_refused(trainwright: Callable, home: Path, arguments: list
     assert message in outcome.err
 
 
-def test_an_example_is_of_this_machines_models(trainwright: Callable, address: str) -> None:
+def test_an_example_is_of_this_machines_models(trainwright: Callable[..., Any], address: str) -> None:
     assert "with --address give a row" in trainwright("predict", "known", "--example", "--address", address).err
 
 
-def test_what_the_server_says_is_passed_on(trainwright: Callable, address: str) -> None:
+def test_what_the_server_says_is_passed_on(trainwright: Callable[..., Any], address: str) -> None:
     outcome = trainwright("predict", "unknown", "{}", "--address", address)
     assert outcome.code == 2
     assert "no such model" in outcome.err
 
 
-def test_the_status_of_a_server_that_never_ran(trainwright: Callable) -> None:
+def test_the_status_of_a_server_that_never_ran(trainwright: Callable[..., Any]) -> None:
     assert trainwright("serve", "status").code == 3
     assert json.loads(trainwright("serve", "status", "--json").out)["is_running"] is False
     assert trainwright("serve", "stop").out == "no server was running\n"

@@ -4,6 +4,7 @@ import io
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,7 +15,7 @@ from trainwright_pipelines.views.logs import last_lines
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-def _event(path: str, state: State, **more: object) -> Event:
+def _event(path: str, state: State, **more: Any) -> Event:
     parent, _, name = path.rpartition("/")
     defaults = {"kind": TaskKind.PYTHON, "started": START}
     task = Task(

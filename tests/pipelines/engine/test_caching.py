@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -21,7 +21,7 @@ from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Component, TaskSpec
 
 if TYPE_CHECKING:
-    from conftest import Execute, Finished
+    from tests.pipelines.engine.conftest import Execute, Finished
 
 
 def cached(finished: Finished) -> set[str]:
@@ -297,7 +297,7 @@ def test_a_deleted_run_leaves_what_others_use(execute: Execute, store: Store) ->
     assert not third.run.folder.exists()
 
 
-def key(specs: Path, task: str, code: str = "1", **parameters: object) -> str | None:
+def key(specs: Path, task: str, code: str = "1", **parameters: Any) -> str | None:
     pipeline = parse_pipeline((specs / "ours.yaml").read_text())
     assert pipeline.root.dag is not None
     spec = pipeline.root.dag.tasks[task]

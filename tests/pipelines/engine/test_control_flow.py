@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainwright_pipelines.engine.records import State, TaskKind
+from trainwright_pipelines.engine.records import State, Task, TaskKind
 
 if TYPE_CHECKING:
-    from conftest import Execute, Executed
+    from tests.pipelines.engine.conftest import Execute, Executed
 
 
 def test_a_chain_passes_parameters_on(execute: Execute) -> None:
@@ -77,10 +79,17 @@ def test_loops_over_constants_results_and_structs_and_nested(executed: Executed)
     assert finished.tasks["for-loop-3/0"].kind == TaskKind.ITERATION
 
 
+def span(task: Task) -> tuple[datetime, datetime]:
+    """When it started and when it ended."""
+    assert task.started is not None
+    assert task.finished is not None
+    return task.started, task.finished
+
+
 def test_a_loop_keeps_to_its_parallelism(executed: Executed) -> None:
     finished = executed("loops")
-    iterations = sorted((finished.tasks[f"for-loop-2/{index}"] for index in range(3)), key=lambda task: task.started)
-    assert all(one.finished <= other.started for one, other in pairwise(iterations))
+    times = sorted(span(finished.tasks[f"for-loop-2/{index}"]) for index in range(3))
+    assert all(one_finished <= started for (_, one_finished), (started, _) in pairwise(times))
 
 
 def test_a_loop_over_nothing_gives_empty_lists(execute: Execute) -> None:
@@ -128,13 +137,11 @@ def test_placeholders_are_filled_in_constants(execute: Execute) -> None:
 def test_independent_steps_run_at_the_same_time(executed: Executed) -> None:
     finished = executed("after_failure")
     one, other = finished.tasks["fail"], finished.tasks["say-3"]
-    assert one.started is not None
-    assert other.started is not None
-    assert one.started < other.finished
-    assert other.started < one.finished
+    assert span(one)[0] < span(other)[1]
+    assert span(other)[0] < span(one)[1]
 
 
-def test_an_import_takes_a_local_path_as_it_is(execute: Execute, tmp_path) -> None:
+def test_an_import_takes_a_local_path_as_it_is(execute: Execute, tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("imported")
     finished = execute("imported", path=str(tmp_path / "data.txt"))
     assert finished.run.outputs.parameters == {"Output": "imported"}
@@ -144,7 +151,7 @@ def test_an_import_takes_a_local_path_as_it_is(execute: Execute, tmp_path) -> No
     assert artifact.type == "system.Dataset"
 
 
-def test_an_import_of_nothing_fails(execute: Execute, tmp_path) -> None:
+def test_an_import_of_nothing_fails(execute: Execute, tmp_path: Path) -> None:
     finished = execute("imported", path=str(tmp_path / "nowhere"))
     assert finished.run.state == State.FAILED
     assert "nothing to import" in finished.tasks["importer"].error

@@ -25,7 +25,7 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.pages.run_page import write_run_page
 
 if TYPE_CHECKING:
-    from conftest import Execute, Fifo, Finished
+    from tests.pipelines.engine.conftest import Execute, Fifo, Finished
 
 EXECUTE = """
     import sys
@@ -103,10 +103,11 @@ def test_the_last_attempt_and_its_task_end_in_one_transaction(
     text = (specs / ("one_sleeper.yaml" if deadline_s else "retried.yaml")).read_text()
     platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": deadline_s}}}}
     parameters = {} if deadline_s else {"counter": str(tmp_path / "count"), "needed": needed}
-    with WatchedStore(tmp_path / "home") as store:
+    watched = WatchedStore(tmp_path / "home")
+    with watched as store:
         created = runs.create_run(f"{text}\n---\n{yaml.safe_dump(platform)}", parameters, store=store)
         runs.execute(created.id, store=store)
-    saved = [task for task in store.saved if task.attempts]
+    saved = [task for task in watched.saved if task.attempts]
     assert saved[-1].state == saved[-1].attempts[-1].state == last
     assert all(task.attempts[-1].state == State.FAILED for task in saved if task.state == State.FAILED)
     under_way = [task.attempts[-1].state for task in saved if task.state == State.RUNNING]

@@ -16,7 +16,7 @@ from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.ir.spec import Retry
 
 if TYPE_CHECKING:
-    from conftest import Execute
+    from tests.pipelines.engine.conftest import Execute
 
 
 def spec(**changes: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -20,13 +20,13 @@ from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.attempts import describe_end
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.launch import Launch, Processes
-from trainwright_pipelines.engine.records import State, TaskKind
+from trainwright_pipelines.engine.records import Event, State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.pages.run_page import render_run_page
 
 if TYPE_CHECKING:
-    from conftest import Execute, Executed
+    from tests.pipelines.engine.conftest import Execute, Executed
 
 
 def test_a_program_gets_its_arguments_whole_and_gives_parameters_and_artifacts(executed: Executed) -> None:
@@ -208,7 +208,7 @@ def test_what_a_task_could_not_say_to_its_end_is_not_needed(tmp_path: Path, left
     assert describe_end(1, folder, folder.log(1)).error == "exit code 1: No space left on device"
 
 
-def with_platform(specs: Path, pipeline: str, executors: dict[str, dict[str, object]]) -> str:
+def with_platform(specs: Path, pipeline: str, executors: dict[str, Any]) -> str:
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
     return (specs / f"{pipeline}.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
 
@@ -228,7 +228,7 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
     assert "needs the secret 'keys' with the key 'colour'" in run.error
     (store.home / "secrets.yaml").write_text("secrets: {keys: {colour: very-secret-blue}}")
-    events = []
+    events: list[Event] = []
     run = runs.resume(run.id, store=store, listener=events.append)
     (data,) = store.task(run.id, "shell").outputs.artifacts["data"]
     assert data.path.read_text() == "very-secret-blue\n"
@@ -281,6 +281,7 @@ def test_packages_that_cannot_be_had_fail_the_step_and_change_nothing_here(execu
 def test_a_step_keeps_its_inputs_in_kfps_form(executed: Executed) -> None:
     finished = executed("chain")
     folder = finished.tasks["add"].folder
+    assert folder is not None
     assert json.loads((folder / "executor_input.json").read_text())["inputs"]["parameterValues"] == {"a": 3, "b": 2}
     assert not (folder / "tmp").exists()
 

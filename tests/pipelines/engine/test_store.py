@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -19,7 +20,7 @@ from trainwright_pipelines.engine.tables import LEASES
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def make_run(store: Store, run_id: str = "run-1", **changes: object) -> Run:
+def make_run(store: Store, run_id: str = "run-1", **changes: Any) -> Run:
     run = Run(
         id=run_id,
         name=run_id,
@@ -34,7 +35,7 @@ def make_run(store: Store, run_id: str = "run-1", **changes: object) -> Run:
     return run
 
 
-def make_task(run: Run, path: str, **changes: object) -> Task:
+def make_task(run: Run, path: str, **changes: Any) -> Task:
     task = Task(
         id=f"{run.id}:{path}",
         run_id=run.id,

@@ -1,7 +1,9 @@
 """Pipelines are found by what a person calls them, and compiled once."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -54,7 +56,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def counting(source: PipelineSource) -> tuple[CompiledPipeline, list[Path]]:
         names.append(source.name)
         for name in ("helper", "user"):  # a later command is another process
-            compiling.sys.modules.pop(name, None)
+            sys.modules.pop(name, None)
         return real(source)
 
     monkeypatch.setattr(compiling, "compile_source", counting)
@@ -103,7 +105,7 @@ def test_a_damaged_entry_is_compiled_again(user_file: Path, tmp_path: Path, comp
 
 def test_a_compiled_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
     spec = {"pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {}}}}
-    platform = {"platforms": {"kubernetes": {}}}
+    platform: dict[str, Any] = {"platforms": {"kubernetes": {}}}
     for pipeline in (
         CompiledPipeline(name="p", spec=spec),
         CompiledPipeline(name="p", spec=spec, platform=platform),

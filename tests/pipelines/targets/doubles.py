@@ -84,8 +84,8 @@ class FakeKubeflow(Double):
                 return 200, {"run_id": "run-1", **request.json}
             case "GET", "/runs/run-1":
                 state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-                [created] = self.of("POST", "/runs$") or [None]
-                return 200, {"run_id": "run-1", **(created.json if created else {}), **state}
+                created = [request.json for request in self.of("POST", "/runs$")][:1] or [{}]
+                return 200, {"run_id": "run-1", **created[0], **state}
         return 404, {"message": f"no {request.path}"}
 
 

@@ -22,9 +22,11 @@ def score(n: int = 1) -> bool:
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def count_versions(base_path: str) -> int:
+    from pathlib import Path
+
     from trainwright_components.saved_models.versions import list_versions
 
-    return len(list_versions(base_path))
+    return len(list_versions(Path(base_path)))
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)

@@ -1,6 +1,7 @@
 """The first things to know about a run, from what its steps gave."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from trainwright_pipelines.views.headlines import find_headlines, in_time_order,
 from trainwright_pipelines.views.wording import short_seconds, short_size
 
 
-def _artifact(kind: str, **metadata: object) -> Artifact:
+def _artifact(kind: str, **metadata: Any) -> Artifact:
     return Artifact(id="a", name="a", type=kind, uri="a", metadata=metadata)
 
 

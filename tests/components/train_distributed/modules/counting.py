@@ -136,7 +136,9 @@ def _process_at(member: str) -> int:
         return os.getpid()
     port = int(json.loads(os.environ["TF_CONFIG"])["cluster"][role][int(index)].rpartition(":")[2])
     listening = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]
-    return int(listening[0].pid)
+    pid = listening[0].pid
+    assert pid is not None
+    return pid
 
 
 def callbacks(context: Context) -> list[keras.callbacks.Callback]:

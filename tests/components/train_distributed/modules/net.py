@@ -85,6 +85,7 @@ def ask_to_end(pid: int) -> None:
 
     def note(number: int, frame: Any) -> None:
         is_asked.set()
+        assert callable(answer)
         answer(number, frame)
 
     signal.signal(signal.SIGTERM, note)

@@ -91,7 +91,13 @@ class SuggesterContract:
         assert suggester.suggest(9) is not None
 
     def test_a_trial_whose_parameters_it_did_not_choose_is_taken_in(self) -> None:
-        start = {"optimizer": "sgd", "nesterov": True, "layers": 3, "width": 64, "of_another_space": 1.0}
+        start: dict[str, Value] = {
+            "optimizer": "sgd",
+            "nesterov": True,
+            "layers": 3,
+            "width": 64,
+            "of_another_space": 1.0,
+        }
         suggester = self.make(SPACE, (ended(1, start),))
         params = suggester.suggest(2)
         assert params is not None

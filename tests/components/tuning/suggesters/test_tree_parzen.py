@@ -38,19 +38,20 @@ BRANCHES = {
 FLAT = {"x": double(-5.0, 10.0), "y": double(0.0, 15.0)}
 
 
-def optimizer_loss(point: Point) -> float:
+def optimizer_loss(point: Mapping[str, Any]) -> float:
     """0 with sgd, where learning rate and momentum must both be right; 0.5 is easy to find in the other branches."""
     best_rate = {"adam": -3.0, "sgd": -1.0, "rmsprop": -3.5}[point["optimizer"]]
     beside = 4 * (point["momentum"] - 0.9) ** 2 if point["optimizer"] == "sgd" else 0.5
-    return (math.log10(point["learning_rate"]) - best_rate) ** 2 + beside + 0.1 * abs(point["layers"] - 3)
+    rate = (math.log10(point["learning_rate"]) - best_rate) ** 2
+    return float(rate + beside + 0.1 * abs(point["layers"] - 3))
 
 
-def branch_loss(point: Point) -> float:
+def branch_loss(point: Mapping[str, Any]) -> float:
     """0.1 at best in one branch, 0.4 in the other."""
     loss = 0.3 * (math.log10(point["learning_rate"]) + 2.5) ** 2
     if point["kind"] == "cnn":
-        return loss + 0.1 + ((point["filters"] - 40) / 30) ** 2 + ((point["kernel"] - 5) / 4) ** 2
-    return loss + 0.4 + ((point["units"] - 300) / 250) ** 2 + 4 * (point["dropout"] - 0.3) ** 2
+        return float(loss + 0.1 + ((point["filters"] - 40) / 30) ** 2 + ((point["kernel"] - 5) / 4) ** 2)
+    return float(loss + 0.4 + ((point["units"] - 300) / 250) ** 2 + 4 * (point["dropout"] - 0.3) ** 2)
 
 
 def branin(point: Point) -> float:
