@@ -21,7 +21,7 @@ from trainwright_components.model_server.http.server import serve_http
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HUGE_ANSWER, LARGE_ANSWER = b"x" * (32 << 20), b"y" * (1 << 20)
-PATIENT = ConnectionLimits(head_s=600, body_s=600, unread_s=600, idle_s=600, linger_s=600)
+PATIENT = ConnectionLimits(head_s=600, body_s=600, unread_s=600, idle_s=600, linger_s=600, sweep_s=0.05)
 
 
 class Echo:
@@ -117,21 +117,21 @@ def read_answer(connection: socket.socket) -> tuple[int, bytes]:
         head += connection.recv(1) or pytest.fail(f"the connection was closed after {head!r}")
     lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines[1:-2])
-    body = b""
+    body = bytearray()  # bytes would be copied with each piece that comes
     while len(body) < int(headers["Content-Length"]):
         body += connection.recv(int(headers["Content-Length"]) - len(body))
-    return int(lines[0].split()[1]), body
+    return int(lines[0].split()[1]), bytes(body)
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    answer = b""
+    answer = bytearray()
     try:
         while chunk := connection.recv(1 << 16):
             answer += chunk
     except ConnectionResetError:
         pass
     connection.close()
-    return answer
+    return bytes(answer)
 
 
 @pytest.mark.parametrize("start", [b"GET /" + b"a" * 200_000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 40_000])
@@ -191,13 +191,13 @@ def test_a_connection_without_requests_is_closed(listen: Callable[..., int]) -> 
 
 
 def test_an_answer_that_nobody_reads_is_given_up(listen: Callable[..., int]) -> None:
-    port = listen(replace(PATIENT, unread_s=0.5))
+    port = listen(replace(PATIENT, unread_s=0.3))
     lazy = socket.socket()
     lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     lazy.settimeout(60)
     lazy.connect(("127.0.0.1", port))
     lazy.sendall(GET.replace(b"/ ", b"/huge "))
-    threading.Event().wait(4)  # what is measured is that time passes without a byte being taken
+    threading.Event().wait(1.5)  # what is measured is that time passes without a byte being taken
     assert len(read_to_end(lazy)) < len(HUGE_ANSWER)
 
 
@@ -396,11 +396,11 @@ def test_a_body_is_asked_for_once_its_turn_has_come(listen: Callable[..., int], 
 
 def test_who_reads_all_the_time_is_not_cut_off(listen: Callable[..., int]) -> None:
     """However much is still to go: what counts is that some of it is taken, for much longer than the limit."""
-    port = listen(replace(PATIENT, unread_s=1.5))
+    port = listen(replace(PATIENT, unread_s=0.75))
     with connect(port) as client:
         began = time.monotonic()
         asked = read = 0
-        while time.monotonic() - began < 6:
+        while time.monotonic() - began < 3:
             while asked - read < 40:  # there is always more than sockets hold
                 client.sendall(GET.replace(b"/ ", b"/large "))
                 asked += 1
@@ -451,9 +451,9 @@ def test_keys_that_do_not_come_are_not_waited_for(echo: Echo, certificates: ssl.
 
 
 def test_an_answer_over_https_that_nobody_reads_is_given_up(echo: Echo, certificates: ssl.SSLContext) -> None:
-    with serving(echo, replace(PATIENT, unread_s=0.5), certificates) as port, encrypted(connect(port)) as lazy:
+    with serving(echo, replace(PATIENT, unread_s=0.3), certificates) as port, encrypted(connect(port)) as lazy:
         lazy.sendall(GET.replace(b"/ ", b"/huge "))
-        threading.Event().wait(4)  # what is measured is that time passes without a byte being taken
+        threading.Event().wait(1.5)  # what is measured is that time passes without a byte being taken
         got = 0
         with suppress(OSError):
             while chunk := lazy.recv(1 << 16):
@@ -463,13 +463,14 @@ def test_an_answer_over_https_that_nobody_reads_is_given_up(echo: Echo, certific
 
 def test_a_slow_reader_over_https_gets_all_of_the_answer(echo: Echo, certificates: ssl.SSLContext) -> None:
     """Longer than a connection may be idle, and than it may take to say goodbye."""
-    with serving(echo, replace(PATIENT, idle_s=0.1, linger_s=2), certificates) as port:
+    with serving(echo, replace(PATIENT, idle_s=0.1, linger_s=0.5), certificates) as port:
         with encrypted(connect(port)) as slow:
             slow.sendall(GET.replace(b"/ ", b"/huge "))
-            got = b""
+            began, got = time.monotonic(), bytearray()
             while len(got) < len(HUGE_ANSWER):
                 got += slow.recv(1 << 16) or pytest.fail(f"cut off after {len(got)} bytes")
-                threading.Event().wait(0.002)
+                threading.Event().wait(0.0005)
+        assert time.monotonic() - began > 2 * 0.5
         assert got.endswith(HUGE_ANSWER[:1000])
 
 

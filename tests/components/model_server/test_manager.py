@@ -249,7 +249,7 @@ def test_a_version_wanted_again_while_it_leaves_is_loaded_anew(
 def test_versions_that_ended_long_ago_are_forgotten(manager: Manager, eventually: Callable[..., None]) -> None:
     for version in range(1, MAX_ENDED_VERSIONS + 5):
         aspire(manager, version)
-        eventually(lambda version=version: states(manager)[version] is State.AVAILABLE)
+        assert manager.wait_until_settled("m", timeout_s=60)[0].state is State.AVAILABLE
     eventually(lambda: list(states(manager).values()).count(State.AVAILABLE) == 1)
     aspire(manager)
     assert len(states(manager)) <= MAX_ENDED_VERSIONS + 1

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
 
-_SWEEP_S = 1.0
 _RESERVED_FILES = 256  # of models, logs and gRPC
 _MOST_CONNECTIONS = 10_000
 
@@ -32,6 +31,7 @@ class ConnectionLimits:
         idle_s: Seconds that a connection is kept without a request.
         linger_s: Seconds in which a client must read its last response and stop sending.
         connections: Connections at once; the one that has been waiting longest makes room for a new one.
+        sweep_s: Seconds between two looks at all connections, by which any of them may overstay.
     """
 
     head_bytes: int = 64 << 10
@@ -43,6 +43,7 @@ class ConnectionLimits:
     idle_s: float = 75.0
     linger_s: float = 10.0
     connections: int = _MOST_CONNECTIONS
+    sweep_s: float = 1.0
 
 
 def connections_that_files_allow() -> int:
@@ -99,7 +100,7 @@ class GuardedConnection(asyncio.Protocol, ABC):
 
 
 class ConnectionGuard:
-    """Looks at all connections once a second, and makes room for new ones."""
+    """Looks at all connections again and again, and makes room for new ones."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.is_draining = False
@@ -115,7 +116,7 @@ class ConnectionGuard:
             return False
         self._connections[connection] = None
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_at_all)
+            self._sweep = asyncio.get_running_loop().call_later(self._limits.sweep_s, self._look_at_all)
         return True
 
     def remove(self, connection: GuardedConnection) -> None:
@@ -165,7 +166,11 @@ class ConnectionGuard:
         now = time.monotonic()
         for connection in list(self._connections):
             self._look_at(connection, now)
-        again = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_at_all) if self._connections else None
+        again = (
+            asyncio.get_running_loop().call_later(self._limits.sweep_s, self._look_at_all)
+            if self._connections
+            else None
+        )
         self._sweep = again
 
     def _look_at(self, connection: GuardedConnection, now: float) -> None:
