@@ -29,8 +29,14 @@ def check_local(location: str | Path, *, name: str) -> None:
         raise InvalidSetting(f"{name} must be a path on this machine, without a scheme; got {shown}")
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` beside `path` and rename it into place, so that readers see all of it or none."""
+def write_whole(path: Path, content: str | bytes, *, is_durable: bool = True) -> None:
+    """Write `content` beside `path` and rename it into place, so that readers see all of it or none.
+
+    Args:
+        path: The file to make or to replace.
+        content: All that it is to hold.
+        is_durable: Whether to wait until the disk has it; False for what is worth nothing once the machine went down.
+    """
     check_local(path, name="a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -38,13 +44,28 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes 0600; other users' servers read these files  # noqa: PTH101
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`, with its suffix, whose file takes the place of `path` if the block ends well.
+
+    For what a library writes; the name is always the same, so that one left behind by SIGKILL is written over.
+    """
+    partial = path.with_name(f".partial.{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -94,9 +115,8 @@ def _copy_folder(source: Path, target: Path, marker: str) -> None:
 
     shutil.copytree(source, target, ignore=leave_for_last, copy_function=_copy_file)
     if marker:
-        partial = target / f".{marker}.partial"
-        _copy_file(source / marker, partial)
-        partial.replace(target / marker)
+        with whole_file(target / marker) as partial:
+            _copy_file(source / marker, partial)
 
 
 def _copy_file(source: str | Path, target: str | Path) -> None:

@@ -1,36 +1,15 @@
-"""Keep what libraries say about themselves out of a step's log. Imports no TensorFlow at the top."""
+"""Keep what libraries say about themselves out of a step's log. Imports no TensorFlow."""
 
 import logging
 import os
-import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 LEVEL_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
 WARNINGS_AND_LESS = "2"  # what TensorFlow's C++ then leaves out
 
 _CHATTY = ("absl", "tensorflow")
-_NVIDIA_DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/dxg"))
-_SAID_EVERYWHERE = re.compile(r"failed call to cuInit|before absl::InitializeLog\(\)|^[IW]\d{4} ")
-
-
-def find_devices_quietly() -> None:
-    """Let TensorFlow look for devices now, and keep to itself that a machine without an NVIDIA driver has no GPU.
-
-    TensorFlow calls that an error, so no log level but the one that hides all errors leaves it out, and some of what it
-    says on import heeds no level. Nothing happens where there is a driver, or where `TF_CPP_MIN_LOG_LEVEL` is 0.
-    """
-    if any(path.exists() for path in _NVIDIA_DRIVERS) or os.environ.get(LEVEL_VARIABLE) == "0":
-        return
-    with quiet_stderr() as said:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-        lines = said().splitlines(keepends=True)
-    sys.stderr.write("".join(line for line in lines if not _SAID_EVERYWHERE.search(line)))
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def list_runs(*, limit: int = 20, pipeline: str = "", state: str = "", home: Pat
 
 
 def get_run(run_id: str = "latest", *, home: Path | None = None) -> PipelineRun:
-    """A run on this machine as it is now; its page is written anew.
+    """A run on this machine as it is now; its page is written again.
 
     Args:
         run_id: An id, the beginning of one, a name, or `latest`.

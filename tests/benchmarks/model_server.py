@@ -176,10 +176,11 @@ class Running:
 @contextmanager
 def running(name: str, base: Path, arguments: argparse.Namespace, own_flags: Sequence[str] = ()) -> Iterator[Running]:
     """Start a server and end it after the block; `own_flags` are for ours."""
-    from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
+    from trainwright_components.model_server.operation.process import end_process, server_environment
+    from trainwright_components.processes.ports import HeldPorts
 
-    rest = choose_port()
-    grpc = choose_port(taken=rest)
+    held = HeldPorts.take(2)
+    rest, grpc = held.numbers
     script = [sys.executable, __file__]
     environment = server_environment()
     if name == "kserve":
@@ -200,6 +201,7 @@ def running(name: str, base: Path, arguments: argparse.Namespace, own_flags: Seq
             yield Running(name=name, process=process, ports={REST: rest, GRPC: grpc})
         finally:
             end_process(process, timeout_s=20)
+            held.close()
 
 
 def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Any) -> None:

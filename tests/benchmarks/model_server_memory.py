@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from trainwright_components.model_server.operation.client import is_answering, predict, version_states
 from trainwright_components.model_server.operation.process import (
-    choose_port,
     end_process,
     server_command,
     server_environment,
 )
+from trainwright_components.processes.ports import HeldPorts
 
 
 def save_deep_model(folder: Path, *, megabytes: int) -> None:
@@ -54,9 +54,10 @@ def main() -> None:
         base.mkdir()
         save_deep_model(model, megabytes=arguments.megabytes)
         shutil.copytree(model, base / "1")
-        rest_port = choose_port()
+        held = HeldPorts.take(2)
+        rest_port, grpc_port = held.numbers
         flags = {
-            "port": choose_port(taken=rest_port),
+            "port": grpc_port,
             "rest_api_port": rest_port,
             "model_base_path": base,
             "file_system_poll_wait_seconds": 0.05,
@@ -66,6 +67,7 @@ def main() -> None:
             measure(process, f"http://127.0.0.1:{rest_port}", model, base, arguments.cycles)
         finally:
             end_process(process, timeout_s=30)
+            held.close()
 
 
 def measure(process: "subprocess.Popen[bytes]", address: str, model: Path, base: Path, cycles: int) -> None:

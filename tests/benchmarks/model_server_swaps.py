@@ -27,11 +27,11 @@ from tensorflow_serving.apis import (
 
 from trainwright_components.model_server.operation.client import is_answering, version_states
 from trainwright_components.model_server.operation.process import (
-    choose_port,
     end_process,
     server_command,
     server_environment,
 )
+from trainwright_components.processes.ports import HeldPorts
 
 MODEL = "swapped"
 
@@ -136,8 +136,8 @@ def main() -> None:
             save_constant_model(path, number)
         publish(models, base, 1)
         config.write_text(config_text(base, has_other=False))
-        rest_port = choose_port()
-        grpc_port = choose_port(taken=rest_port)
+        held = HeldPorts.take(2)
+        rest_port, grpc_port = held.numbers
         flags = {
             "port": grpc_port,
             "rest_api_port": rest_port,
@@ -152,6 +152,7 @@ def main() -> None:
             measure("reloads", rest_port, grpc_port, lambda: reload(arguments.reloads, base, grpc_port))
         finally:
             end_process(process, timeout_s=30)
+            held.close()
 
 
 def measure(what: str, rest_port: int, grpc_port: int, act: Callable[[], Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainwright_components.files import STORE_NAME, content_digest, whole_folder, write_whole
+from trainwright_components.files import STORE_NAME, content_digest, whole_file, whole_folder, write_whole
 
 
 def test_digest_follows_names_and_bytes(tmp_path: Path) -> None:
@@ -43,6 +43,18 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail_half_way()
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old.txt"]
+
+
+def test_a_file_that_a_library_writes_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "model.keras"
+    with whole_file(file) as partial:
+        assert (partial.parent, partial.suffix) == (tmp_path, ".keras")
+        partial.write_text("first")
+        assert not file.exists()
+    with pytest.raises(FileNotFoundError), whole_file(file):
+        (tmp_path / "missing").read_text()
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_whole_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

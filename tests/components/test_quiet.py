@@ -6,7 +6,7 @@ import sys
 
 SCRIPT = """
 import sys
-from trainwright_components.quiet import find_devices_quietly
+from trainwright_components.processes.quiet_devices import find_devices_quietly
 find_devices_quietly()
 import tensorflow as tf
 print(tf.reduce_sum([1.0, 2.0]).numpy())

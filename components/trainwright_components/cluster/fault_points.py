@@ -9,6 +9,7 @@ from typing import Self
 
 from trainwright_components.cluster.heartbeats import SaySign
 from trainwright_components.cluster.spec import Member
+from trainwright_components.files import write_whole
 
 VARIABLE = "TRAINWRIGHT_HOLD"
 _POLL_S = 0.02
@@ -48,9 +49,7 @@ class Hold:
         def say_and_stop(doing: str = "", step: int = 0) -> None:
             say(doing, step)
             if doing == self.doing and step >= self.step and not self._reached.exists():
-                self._reached.parent.mkdir(parents=True, exist_ok=True)
-                self._reached.with_suffix(".partial").write_text(str(step))
-                self._reached.with_suffix(".partial").replace(self._reached)
+                write_whole(self._reached, str(step), is_durable=False)
                 while not self._released.exists():
                     time.sleep(_POLL_S)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainwright_components.cluster.spec import ClusterSpec, Member
+from trainwright_components.files import write_whole
 
 SIGNS_FOLDER = "signs"
 JOINING, JOINED, TRAINING, SAVING, FINISHING = "joining", "joined", "training", "saving", "finishing"
@@ -55,11 +56,8 @@ class SignOfLife:
             return
         self._said, self._last = doing, time.monotonic()
         file = self.folder / SIGNS_FOLDER / str(self.member)
-        partial = file.with_suffix(".partial")
         with contextlib.suppress(OSError):  # on a full disk the checkpoint says what is wrong
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps({"doing": doing, "step": step}))
-            partial.replace(file)
+            write_whole(file, json.dumps({"doing": doing, "step": step}), is_durable=False)
 
 
 def read_signs(folder: Path, spec: ClusterSpec) -> Mapping[Member, Sign]:

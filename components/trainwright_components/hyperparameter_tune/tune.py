@@ -65,7 +65,7 @@ def tune_model(
 ) -> TuningResult:
     """Search for the best parameters of `module` on `dataset`.
 
-    A folder that already holds a part of the same study is gone on with: its finished trials count.
+    A study that the folder already holds a part of is resumed: its finished trials count.
 
     Args:
         module: A model module, as `load_module` takes it.

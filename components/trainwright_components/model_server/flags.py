@@ -11,9 +11,6 @@ from trainwright_components.errors import InvalidSetting
 
 logger = logging.getLogger(__name__)
 
-EXIT_USAGE = 2
-EXIT_START_FAILED = 255  # TensorFlow Serving leaves with -1
-EXIT_PORT_TAKEN = 98  # EADDRINUSE; the supervisor takes another port
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_THREADS = 4 * (os.cpu_count() or 1)

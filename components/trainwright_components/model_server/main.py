@@ -4,24 +4,17 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.flags import (
-    EXIT_PORT_TAKEN,
-    EXIT_START_FAILED,
-    EXIT_USAGE,
-    Flags,
-    describe_unknown,
-    parse_flags,
-    usage,
-)
+from trainwright_components.model_server.flags import Flags, describe_unknown, parse_flags, usage
 from trainwright_components.model_server.models.memory import prepare_memory
 from trainwright_components.model_server.operation.workers import Workers
+from trainwright_components.processes.die_with_parent import STDIN, watch_pipe
+from trainwright_components.processes.exit_codes import INVALID, PORT_TAKEN, START_FAILED
 
 if TYPE_CHECKING:
     from trainwright_components.model_server.server import ModelServer
@@ -41,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command_line = parse_flags(arguments)
     except InvalidSetting as error:
         print(f"trainwright-model-server: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return INVALID
     if command_line.flags.version:
         print(f"TensorFlow ModelServer: trainwright {version('trainwright')}")
         print(f"TensorFlow Library: {version('tensorflow')}")
@@ -57,7 +50,7 @@ def serve(flags: Flags, arguments: Sequence[str]) -> NoReturn:
     """Load the models, open the ports and answer until SIGTERM or SIGINT; then drain and leave the process."""
     _leave_on_signal()
     if flags.exit_when_stdin_closes:
-        _when_stdin_closes(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        watch_pipe(STDIN, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         code = _serve(flags) if flags.workers == 1 else _have_workers_serve(flags, arguments)
     except SystemExit:  # of the signal
@@ -73,7 +66,7 @@ def _have_workers_serve(flags: Flags, arguments: Sequence[str]) -> int:
     port = workers.taken_port()
     if port:
         print(f"cannot listen on {flags.bind_address}:{port}: it is in use", file=sys.stderr)
-        return EXIT_PORT_TAKEN
+        return PORT_TAKEN
     try:
         return workers.run()
     finally:
@@ -106,18 +99,20 @@ def _run(server: "ModelServer") -> int:
         return _say_why_not(error)
     except OSError as error:
         print(error, file=sys.stderr)
-        return EXIT_PORT_TAKEN
+        return PORT_TAKEN
     server.run()
     return 0
 
 
 def _say_why_not(error: "StatusError") -> int:
     print(f"Failed to start server. Error: {error}", file=sys.stderr)
-    return EXIT_START_FAILED
+    return START_FAILED
 
 
 def _import_tensorflow_alone() -> None:
     """Import TensorFlow 2.21 without Keras, which it looks up and thereby imports: a third of the time, 170 MB."""
+    if "tensorflow" in sys.modules:
+        return  # forked from a process that has imported it, with Keras
     sys.modules["keras"] = None  # type: ignore[assignment]  # the documented way to make an import fail
     import tensorflow  # noqa: F401  # for its effect
 
@@ -130,15 +125,6 @@ def _leave_on_signal() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-
-
-def _when_stdin_closes(action: Callable[[], None]) -> None:
-    def wait() -> None:
-        while os.read(0, 4096):
-            pass
-        action()
-
-    threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""What the exit code of a member says: done, a person has to act, or worth another try."""
+"""The exit codes of our processes, and what one says: done, a person has to act, or worth another try."""
 
 import signal
 
 DONE = 0
 FAILED = 1
 INVALID = 2
+PORT_TAKEN = 98  # EADDRINUSE, of a model server; its supervisor takes another port
 PEER_LOST = 138  # above 127, which TFJob and Job policies read as worth a retry
 TERMINATED = 143
+START_FAILED = 255  # of a model server; TensorFlow Serving leaves with -1
 _BY_SIGNAL = tuple(
     128 + number for number in (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)
 )

@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
@@ -13,20 +12,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainwright_components.quiet import find_devices_quietly
-
-_PR_SET_PDEATHSIG = 1
+from trainwright_components.processes.die_with_parent import ask_kernel, watch_pipe
+from trainwright_components.processes.quiet_devices import find_devices_quietly
 
 
 def be_child(
-    request: Mapping[str, Any], *, lifeline: int, parent_end: int, forget_parent: Callable[[], None]
+    request: Mapping[str, Any], *, child_end: int, parent_end: int, forget_parent: Callable[[], None]
 ) -> NoReturn:
     """Run what was asked for and end the process, once the parent's handlers and descriptors are gone.
 
     Args:
         request: `target`, `arguments`, `env`, `cwd` and `log` of the child.
-        lifeline: The child's end of a pipe; at its end of file the child's process group is killed.
-        parent_end: The parent's end of that pipe.
+        child_end: The child's end of the die-with-parent pipe; at its end of file the process group is killed.
+        parent_end: The parent's end of it.
         forget_parent: Closes what the parent holds open.
     """
     code = 1
@@ -39,7 +37,8 @@ def be_child(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _redirect(Path(request["log"]))
-        _die_with_parent(lifeline)
+        ask_kernel(signal.SIGKILL)
+        watch_pipe(child_end, lambda: os.killpg(0, signal.SIGKILL))  # the group too, which the kernel leaves alone
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
@@ -70,17 +69,6 @@ def _redirect(log: Path) -> None:
     os.close(output)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the interpreter's own text stream
     sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the same
-
-
-def _die_with_parent(lifeline: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        os.read(lifeline, 1)  # ends when the parent's end of the pipe closes
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="lifeline").start()
 
 
 def _call(target: str, arguments: Mapping[str, Any]) -> int:

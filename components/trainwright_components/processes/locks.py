@@ -1,5 +1,12 @@
-"""Locks between processes: advisory locks on files, given back by the kernel when their holder dies."""
+"""Locks between processes: advisory locks on files.
 
+The kernel gives a lock back when its holder ends, even by SIGKILL, so that no stale one is left. The first process has
+it; a second one waits, without an order among those who wait, or gives up after `timeout_s`. On NFS Linux turns such
+a lock into one of the whole file's bytes on the server (flock(2)), so that other machines heed it too, unless the mount
+says `nolock` or `local_lock=flock`.
+"""
+
+import errno
 import fcntl
 import os
 import time
@@ -7,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainwright_components.errors import InvalidSetting
+
 _RETRY_S = 0.05
+_HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 class LockTaken(Exception):
@@ -20,6 +30,7 @@ def locked(path: Path, *, timeout_s: float | None = None) -> Iterator[None]:
 
     Raises:
         LockTaken: It could not be had within `timeout_s` seconds; without a limit the call waits.
+        InvalidSetting: The file system has no locks.
     """
     handle = acquire(path, timeout_s=timeout_s)
     try:
@@ -41,6 +52,12 @@ def acquire(path: Path, *, timeout_s: float | None = None) -> int:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise LockTaken(str(path)) from None
                 time.sleep(_RETRY_S)
+            except OSError as error:
+                if error.errno not in _HAS_NO_LOCKS:
+                    raise
+                raise InvalidSetting(
+                    f"{path} cannot be locked ({error.strerror}): use a folder on a file system with file locks"
+                ) from error
             else:
                 return handle
     except BaseException:

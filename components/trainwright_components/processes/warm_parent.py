@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from trainwright_components.errors import TrainwrightError
-from trainwright_components.processes import warm_server
 from trainwright_components.processes.child import WarmChild
 from trainwright_components.processes.messages import connect, encode_message, read_message
 from trainwright_components.processes.socket_folder import SOCKET_NAME, make_private_folder
@@ -26,6 +25,7 @@ from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 SOCKET_VARIABLE = "TRAINWRIGHT_WARM_SOCKET"
 DEFAULT_PRELOAD = ("tensorflow", "keras", "kfp.dsl.executor_main")
 
+_SERVER_MODULE = "trainwright_components.processes.warm_server"
 _BACKLOG = 128
 _STOP_GRACE_S = 5.0
 
@@ -56,7 +56,7 @@ class WarmParent:
                 sys.executable,
                 "-P",
                 "-m",
-                warm_server.__name__,
+                _SERVER_MODULE,
                 "--listener",
                 str(listener.fileno()),
                 "--folder",
@@ -80,11 +80,16 @@ class WarmParent:
     @classmethod
     def connect_or_start(cls, preload: Sequence[str] = DEFAULT_PRELOAD) -> Self:
         """The warm process that this process itself came from if it lives, else a new one."""
+        return cls.at_hand() or cls.start(preload)
+
+    @classmethod
+    def at_hand(cls) -> Self | None:
+        """The warm process that this process itself came from; None if it came from none, or that one is gone."""
         address = os.environ.get(SOCKET_VARIABLE)
         if address:
             with contextlib.suppress(OSError), connect(Path(address)):
                 return cls(Path(address))
-        return cls.start(preload)
+        return None
 
     def spawn(
         self,
@@ -93,6 +98,7 @@ class WarmParent:
         *,
         log: Path,
         env: Mapping[str, str] | None = None,
+        inherits_env: bool = True,
         cwd: Path | None = None,
     ) -> WarmChild:
         """Fork a child that calls `package.module:function` with keyword arguments.
@@ -102,12 +108,14 @@ class WarmParent:
             arguments: Keyword arguments, as JSON.
             log: File that the child's output is appended to.
             env: Added to this process's environment to make the child's. Too late for what libraries read on import.
+            inherits_env: False if `env` is all of the child's environment.
             cwd: The child's working folder; by default this process's.
         """
+        inherited = {**os.environ, SOCKET_VARIABLE: str(self.address)} if inherits_env else {}
         request = {
             "target": target,
             "arguments": dict(arguments or {}),
-            "env": {**os.environ, SOCKET_VARIABLE: str(self.address), **(env or {})},
+            "env": {**inherited, **(env or {})},
             "cwd": str(cwd or Path.cwd()),
             "log": str(log.absolute()),
         }

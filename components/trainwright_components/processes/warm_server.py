@@ -32,7 +32,7 @@ class _Client:
     connection: socket.socket
     received: bytes = b""
     pid: int | None = None
-    lifeline: int | None = None
+    pipe: int | None = None  # this end of the child's die-with-parent pipe
 
 
 @dataclass(kw_only=True)
@@ -105,9 +105,9 @@ class _Server:
         child_end, parent_end = os.pipe()
         pid = os.fork()
         if pid == 0:
-            be_child(request, lifeline=child_end, parent_end=parent_end, forget_parent=self.forget)
+            be_child(request, child_end=child_end, parent_end=parent_end, forget_parent=self.forget)
         os.close(child_end)
-        client.pid, client.lifeline = pid, parent_end
+        client.pid, client.pipe = pid, parent_end
         self._send(client, {"pid": pid})
 
     def _send(self, client: _Client, message: Mapping[str, Any]) -> None:
@@ -135,17 +135,17 @@ class _Server:
         if client.pid is not None:
             _kill_tree(client.pid)
             os.waitpid(client.pid, 0)
-        if client.lifeline is not None:
-            os.close(client.lifeline)
+        if client.pipe is not None:
+            os.close(client.pipe)
 
     def forget(self) -> None:
-        """Close everything of the parent's in a child, or connections and lifelines of others stay open."""
+        """Close everything of the parent's in a child, or connections and pipes of others stay open."""
         self.selector.close()
         self.listener.close()
         for client in self.clients.values():
             client.connection.close()
-            if client.lifeline is not None:
-                os.close(client.lifeline)
+            if client.pipe is not None:
+                os.close(client.pipe)
 
 
 def _kill_tree(pid: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, TrainingFailed
-from trainwright_components.files import write_whole
+from trainwright_components.files import whole_file, write_whole
 from trainwright_components.training.drivers.tf_keras_steps import rows_like
 from trainwright_components.user_module.keras_kind import is_tf_keras, keras_for
 from trainwright_components.user_module.model_inputs import TakenInput
@@ -138,12 +138,8 @@ def save_trained(
 
 
 def _save_model(model: "keras.Model", folder: Path) -> None:
-    partial = folder / f".partial.{MODEL_FILE}"
-    try:
+    with whole_file(folder / MODEL_FILE) as partial:
         model.save(partial)
-        partial.replace(folder / MODEL_FILE)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _specs(structure: Any) -> Any:

@@ -48,11 +48,11 @@ def run_study(
     fingerprint: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Study:
-    """Run trials until the limits of `settings` are reached; goes on with what `folder` already holds.
+    """Run trials until the limits of `settings` are reached; a study that `folder` already holds is resumed.
 
     With a `starting_point` the first trial has these parameters; otherwise the algorithm chooses them. A study that had
-    failed runs its failed trials again. `fingerprint` stands for what all trials share: results with another one are
-    not gone on with. The limits of time go by `clock`.
+    failed runs its failed trials again. `fingerprint` stands for what all trials share: a study with another
+    one is not resumed. The limits of time go by `clock`.
 
     Raises:
         TrainingFailed: Too many trials failed, or the study's time was over before one succeeded; the message has the
@@ -98,7 +98,7 @@ class _Controller:
         return Study(settings=self.settings, space=self.space, trials=trials, fingerprint=self.fingerprint)
 
     def run(self, starting_point: Mapping[str, Value] | None) -> Study:
-        self._go_on()
+        self._resume()
         try:
             while True:
                 if self._has_failed():
@@ -124,7 +124,7 @@ class _Controller:
             raise self._failure()
         return self.study
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Take over what an earlier process left: results count, and trials that were cut short run again."""
         self.trials = {trial.id: trial for trial in self.store.trials()}
         for trial in list(self.trials.values()):
@@ -146,7 +146,7 @@ class _Controller:
         self.store.save_study(self.study)
         if self.trials:
             finished = len(self.trials) - len(self.retries)
-            logger.info("going on with %d finished trials; %d run again", finished, len(self.retries))
+            logger.info("resuming with %d finished trials; %d are retried", finished, len(self.retries))
 
     def _has_work(self) -> bool:
         return bool(self.running or self.retries or len(self.trials) < self.settings.max_trial_count)
@@ -208,7 +208,7 @@ class _Controller:
         if outcome is None:
             if exit_code < 0 and trial.id not in self.killed:
                 self.killed.add(trial.id)  # one more chance, which a trial that raised an error does not get
-                logger.warning("trial %d was ended by %s; it runs once more", trial.id, _signal_name(exit_code))
+                logger.warning("trial %d was ended by %s; it is retried", trial.id, _signal_name(exit_code))
                 self.retries.append(trial)
                 return
             outcome = {"reason": _how_it_ended(exit_code)}
@@ -222,7 +222,7 @@ class _Controller:
         self._tell(ended)
 
     def _cut_short(self) -> None:
-        """End what runs, since the study's time is over; with more time these trials go on from where they were."""
+        """End what runs, since the study's time is over; with more time these trials are resumed."""
         for running in self.running.values():
             running.process.kill()
         deadline = time.monotonic() + END_S
@@ -250,7 +250,7 @@ class _Controller:
         return (
             f"The study's time is over: it ran {self.limits.study_s:.1f} s (tuning.max_duration_s is "
             f"{self.settings.max_duration_s:g}); {finished} of {self.settings.max_trial_count} trials have ended, "
-            f"{len(self.retries)} cut short. With a larger limit the study goes on where it is"
+            f"{len(self.retries)} cut short. With a larger limit the study is resumed where it is"
         )
 
     def _judged(self, trial: Trial, outcome: Mapping[str, Any]) -> Trial:

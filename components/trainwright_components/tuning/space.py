@@ -109,18 +109,18 @@ class DoubleSpec(ParameterSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerSpec(ParameterSpec):
-    """A whole number between two bounds, both included."""
+    """An integer between two bounds, both included."""
 
     min_value: int
     max_value: int
     scale_type: ScaleType = ScaleType.UNIT_LINEAR_SCALE
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` is a whole number within the bounds."""
+        """Whether `value` is an integer within the bounds."""
         return is_number(value) and float(value).is_integer() and self.min_value <= float(value) <= self.max_value
 
     def points(self) -> tuple[Value, ...]:
-        """Each whole number of the range."""
+        """Each integer of the range."""
         return tuple(range(self.min_value, self.max_value + 1))
 
     def position(self, value: Value) -> float:

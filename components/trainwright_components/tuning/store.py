@@ -6,8 +6,8 @@ trials/3/trial.json     what the controller knows of the trial; the truth that a
 trials/3/...            what the trial itself leaves: log.txt, measurements.jsonl, outcome.json, model/
 """
 
-import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
+from trainwright_components.processes.locks import LockTaken, acquire
 from trainwright_components.tuning.objective import MEASUREMENTS_FILE, OUTCOME_FILE, STOP_FILE
 from trainwright_components.tuning.study import Study, Trial, TrialState
 from trainwright_components.tuning.vertex_records import FORMAT, read_trial, study_record, trial_record
@@ -95,7 +96,7 @@ class TrialStore:
         if (written := found["trainwright"].get("format", 1)) > FORMAT:
             raise InvalidSetting(
                 f"{self.folder} holds a study that a newer release of trainwright wrote (format {written}; this "
-                f"release knows {FORMAT}): go on with that release, or name a new folder"
+                f"release knows {FORMAT}): use that release, or name a new folder"
             )
         differences = _differences(study_record(study), found)
         if not differences:
@@ -103,7 +104,7 @@ class TrialStore:
         if any(trial.state is TrialState.SUCCEEDED for trial in self.trials()):
             raise InvalidSetting(
                 f"{self.folder} holds the results of a study with other {', other '.join(differences)}: "
-                "go on with the same, or name a new folder"
+                "use the same, or name a new folder"
             )
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
         (self.folder / _DURATIONS_FILE).unlink(missing_ok=True)
@@ -115,13 +116,14 @@ class TrialStore:
         Raises:
             InvalidSetting: Another process runs this study.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK_FILE).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InvalidSetting(f"another process is running the study in {self.folder}") from error
+        try:
+            lock = acquire(self.folder / _LOCK_FILE, timeout_s=0)
+        except LockTaken as error:
+            raise InvalidSetting(f"another process is running the study in {self.folder}") from error
+        try:
             yield
+        finally:
+            os.close(lock)
 
 
 def _differences(mine: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -64,7 +64,7 @@ class TuningSettings:
         metric: Name of the training's metric, as in its history.
         goal: MAXIMIZE or MINIMIZE; may be left out only for losses, which are minimized.
         algorithm: TPE learns from finished trials; RANDOM_SEARCH does not; GRID_SEARCH tries every point.
-        max_trial_count: Trials in all, failed ones included; raise it to go on with a finished study.
+        max_trial_count: Trials in all, failed ones included; raise it to resume a finished study.
         parallel_trial_count: Trials that run at the same time, each in its own process; they share the cores.
         max_failed_trial_count: The study fails once so many trials failed; 0 lets it go on as long as one has
             succeeded, and gives up when the first five all fail.

@@ -1,7 +1,7 @@
 """How long a study and its trials have run, counted over every process that ran them, and when that is too long.
 
-Only time in which a controller ran counts: a study that was killed and goes on a day later has its whole rest. A kill
-loses at most the last second.
+Only time in which a controller ran counts: a study that was killed and resumed a day later has the rest of its time. A
+kill loses at most the last second.
 """
 
 import time
@@ -44,12 +44,12 @@ class TimeLimits:
             self.save()
 
     def save(self) -> None:
-        """Keep the count for a process that goes on with the study."""
+        """Keep the count for a process that resumes the study."""
         self._saved_at = self._ticked_at
         self.store.save_durations(self.study_s, self.trials_s)
 
     def forget(self, trial_id: int) -> None:
-        """A trial that has ended needs no clock; one that starts anew begins at zero."""
+        """A trial that has ended needs no clock; one that starts again begins at zero."""
         self.trials_s.pop(trial_id, None)
 
     def is_study_over(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from trainwright_components.errors import TrainingFailed, TrainwrightError
 from trainwright_components.files import write_whole
+from trainwright_components.processes.die_with_parent import STDIN, watch_pipe
 from trainwright_components.processes.exit_codes import DONE, FAILED, in_words
 from trainwright_components.processes.warm_parent import SOCKET_VARIABLE
 from trainwright_components.user_module.keras_kind import LEGACY_VARIABLE, uses_tf_keras
@@ -78,7 +79,7 @@ def _passing_on_sigterm(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _main(folder: Path) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    watch_pipe(STDIN, lambda: os._exit(FAILED))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     code = DONE
     try:
@@ -105,11 +106,6 @@ def _portable(error: Exception) -> Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(f"in the process for tf_keras:\n{trace}")
     return error
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(FAILED)
 
 
 if __name__ == "__main__":

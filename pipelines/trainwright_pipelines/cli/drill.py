@@ -11,7 +11,8 @@ import click
 
 from trainwright_components.files import check_local
 from trainwright_components.home import find_home
-from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS, find_devices_quietly, quiet_loggers
+from trainwright_components.processes.quiet_devices import find_devices_quietly
+from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS, quiet_loggers
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option, parameter_options
 

@@ -40,7 +40,8 @@ def follow_logs(store: Store, run_id: str, step: str | None) -> None:
         if run.state.is_final or (step and tasks[0].state.is_final):
             return
         if is_abandoned(run, store=store):
-            raise RunFailed(f"the process of run {run.id} is gone; go on with: trainwright runs resume {run.id}")
+            advice = f"; resume it: trainwright runs resume {run.id}" if run.is_repeatable else ""
+            raise RunFailed(f"the process of run {run.id} is gone{advice}")
         time.sleep(_POLL_S)
 
 

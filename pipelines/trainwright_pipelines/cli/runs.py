@@ -230,7 +230,8 @@ def cancel(run: str) -> None:
         store.request_cancel(before.id)  # a process that is about to begin with it sees this
         after = cancel_run(before.id, store=store)
     how = "canceled" if after.state.is_final else "asked to stop"
-    click.echo(f"run {after.id} {how}; go on with it later: trainwright runs resume {after.id}")
+    advice = f"; resume it later: trainwright runs resume {after.id}" if after.is_repeatable else ""
+    click.echo(f"run {after.id} {how}{advice}")
 
 
 @click.command(

@@ -2,6 +2,9 @@
 
 A new database gets the tables of `tables.py` at once; one that exists gets the numbered steps between its version and
 this one. Version 1 had no table that says so.
+
+To change the schema, change `tables.py` and append a step: a test compares a home brought up to date with a new one. A
+step that changes `leases` has to see to `_refuse_live_runs`, which reads them as they are now.
 """
 
 from pathlib import Path

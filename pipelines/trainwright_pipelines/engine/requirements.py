@@ -3,7 +3,6 @@
 The user's own environment is never changed. An environment sees this one's packages and adds what is missing.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -23,6 +22,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from trainwright_components.errors import RunFailed
+from trainwright_components.processes.locks import locked
 
 _INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\n|$))")
 _KFP = re.compile(r"(kfp|kfp-pipeline-spec|typing-extensions)(?![\w.-])")
@@ -86,9 +86,7 @@ def interpreter_for(container: Mapping[str, Any], environments: Path, *, log: Pa
         return Path(sys.executable)
     identity = json.dumps([sys.version, sys.prefix, wanted.requirements, wanted.options])
     folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    environments.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file, however this process ends
+    with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
         if not (folder / _COMPLETE).exists():
             shutil.rmtree(folder, ignore_errors=True)
             _make_environment(folder, missing, wanted.options, log)

@@ -91,9 +91,9 @@ class Store:
             found = connection.execute(query.where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(5)).mappings()
             matches = [run_of_row(row) for row in found] if run_id else []
         if not matches:
-            raise RunNotFound(f"there is no run {run_id!r}; `trainwright runs list` shows those there are")
+            raise RunNotFound(f"there is no run {run_id!r}; `trainwright runs list` lists all runs")
         if len(matches) > 1:
-            raise RunNotFound(f"{run_id!r} is the start of several runs: {', '.join(run.id for run in matches)}")
+            raise RunNotFound(f"{run_id!r} is the beginning of several run ids: {', '.join(run.id for run in matches)}")
         return matches[0]
 
     def runs(

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from trainwright_components.errors import TrainwrightError, UserCodeError
-from trainwright_components.quiet import find_devices_quietly
+from trainwright_components.processes.quiet_devices import find_devices_quietly
 
 PDB_VARIABLE = "TRAINWRIGHT_PDB"
 QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from trainwright_components.model_server.operation.control import stop_server
+from trainwright_components.processes.warm_parent import WarmParent
 
 
 class Line(tf.Module):
@@ -80,8 +81,8 @@ def triple_golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of its own; its server is stopped at the end."""
+def home(tmp_path_factory: pytest.TempPathFactory, warm_parent: WarmParent) -> Iterator[Path]:
+    """A home of its own, and a warm process at hand as in a run; the home's server is stopped at the end."""
     home = tmp_path_factory.mktemp("home")
     yield home
     stop_server(home)

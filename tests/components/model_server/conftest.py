@@ -4,7 +4,6 @@ import datetime
 import json
 import shutil
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -25,11 +24,15 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from trainwright_components.model_server.batching.scheduler import BatchScheduler
 from trainwright_components.model_server.operation.process import (
-    choose_port,
+    ServerProcess,
+    end_process,
     flag_arguments,
+    fork_server,
     server_command,
-    server_environment,
+    start_process,
 )
+from trainwright_components.processes.ports import HeldPorts
+from trainwright_components.processes.warm_parent import WarmParent
 
 Eventually = Callable[..., None]
 
@@ -105,7 +108,7 @@ def triple(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Server:
     """A server process and its clients."""
 
-    process: "subprocess.Popen[bytes]"
+    process: ServerProcess
     rest_port: int
     grpc_port: int
     log: Path
@@ -195,18 +198,26 @@ def eventually() -> Eventually:
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory, eventually: Eventually) -> Iterator[Callable[..., Server]]:
-    """Start server processes with given flags, of ours or of another program; all are ended after the session."""
-    started: list[Server] = []
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory, warm_parent: WarmParent, eventually: Eventually
+) -> Iterator[Callable[..., Server]]:
+    """Start servers with given flags; all are ended after the session.
 
-    def start(program: str | None = None, **flags: object) -> Server:
+    They are forked from the warm process, but for another `program`, and for what `imports_tensorflow` itself.
+    """
+    started: list[Server] = []
+    held: list[HeldPorts] = []
+
+    def start(program: str | None = None, *, imports_tensorflow: bool = False, **flags: object) -> Server:
         log = tmp_path_factory.mktemp("server") / "log"
-        rest_port = choose_port()
-        grpc_port = choose_port(taken=rest_port)
+        held.append(HeldPorts.take(2))
+        rest_port, grpc_port = held[-1].numbers
         flags = {"port": grpc_port, "rest_api_port": rest_port, **flags}
-        command = server_command(flags) if program is None else [program, *flag_arguments(flags)]
-        with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=server_environment())
+        process: ServerProcess
+        if program is None and not imports_tensorflow:
+            process = fork_server(warm_parent, flags, log)
+        else:
+            process = start_process([program, *flag_arguments(flags)] if program else server_command(flags), log)
         server = Server(process=process, rest_port=rest_port, grpc_port=grpc_port, log=log)
         started.append(server)
 
@@ -226,7 +237,9 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, eventually: Eventuall
         server.channel.close()
         server.process.terminate()
     for server in started:
-        server.process.wait(30)
+        end_process(server.process, timeout_s=30)
+    for ports in held:
+        ports.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.model_server.operation.client import is_answering, predict, version_states
-from trainwright_components.model_server.operation.process import choose_port
+from trainwright_components.processes.ports import HeldPorts
 
 
 def test_rows_and_columns_are_asked(server: Any) -> None:
@@ -42,15 +43,23 @@ def test_versions_have_states(server: Any) -> None:
     assert version_states(server.address, "none") is None
 
 
-def test_nobody_answers() -> None:
-    address = f"http://127.0.0.1:{choose_port()}"
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address where nobody listens."""
+    held = HeldPorts.take(1)
+    yield held.addresses[0]
+    held.close()
+
+
+def test_nobody_answers(nobody: str) -> None:
+    address = f"http://{nobody}"
     assert not is_answering(address)
     with pytest.raises(ServingUnavailable, match="no answer from"):
         predict(address, "linear", instances=[1.0])
 
 
-def test_a_proxy_of_the_environment_is_not_asked(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{choose_port()}")
+def test_a_proxy_of_the_environment_is_not_asked(server: Any, nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{nobody}")
     assert is_answering(server.address)
 
 

@@ -22,9 +22,9 @@ from trainwright_components.model_server.core.server_core import ServerCore
 from trainwright_components.model_server.grpc_api.server import GrpcServer, GrpcSettings, read_channel_arguments
 from trainwright_components.model_server.manager.manager import Manager
 from trainwright_components.model_server.metrics import ServingMetrics
-from trainwright_components.model_server.operation.process import choose_port
 from trainwright_components.model_server.servable import Loader, OutputOf, Servable, ServableId, Tensors
 from trainwright_components.model_server.status import StatusError
+from trainwright_components.processes.ports import HeldPorts
 
 Eventually = Callable[..., None]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -79,9 +79,11 @@ def core(tmp_path: Path) -> Iterator[ServerCore]:
 def listen(core: ServerCore) -> Iterator[Callable[..., str]]:
     """Start a server with given settings and return its address."""
     servers: list[GrpcServer] = []
+    held: list[HeldPorts] = []
 
     def start(**settings: Any) -> str:
-        address = f"localhost:{choose_port()}"
+        held.append(HeldPorts.take(1))
+        (address,) = held[-1].addresses
         servers.append(GrpcServer(Predictor(core), GrpcSettings(address=address, threads=2, **settings)))
         servers[-1].start()
         return address
@@ -89,6 +91,8 @@ def listen(core: ServerCore) -> Iterator[Callable[..., str]]:
     yield start
     for server in servers:
         server.stop(1)
+    for ports in held:
+        ports.close()
 
 
 def available_versions(channel: grpc.Channel) -> list[int]:
@@ -219,7 +223,8 @@ def test_health_tells_whether_every_model_answers(
 
 def test_calls_are_counted_and_timed(core: ServerCore) -> None:
     metrics = ServingMetrics()
-    address = f"localhost:{choose_port()}"
+    held = HeldPorts.take(1)
+    (address,) = held.addresses
     server = GrpcServer(Predictor(core, metrics=metrics), GrpcSettings(address=address, threads=1))
     server.start()
     with grpc.insecure_channel(address) as channel:
@@ -230,6 +235,7 @@ def test_calls_are_counted_and_timed(core: ServerCore) -> None:
         with pytest.raises(grpc.RpcError):
             stub.Predict(predict_pb2.PredictRequest(model_spec=metadata.model_spec), timeout=20)
     server.stop(1)
+    held.close()
     lines = metrics.text().splitlines()
     assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 1' in lines
     assert ':tensorflow:serving:request_count{model_name="m",status="FAILED_PRECONDITION"} 1' in lines

@@ -36,7 +36,7 @@ def test_an_unloaded_version_holds_no_memory(
         )
         + " }"
     )
-    server = start_server(model_config_file=config, file_system_poll_wait_seconds=0.1)
+    server = start_server(imports_tensorflow=True, model_config_file=config, file_system_poll_wait_seconds=0.1)
 
     def resident_megabytes() -> float:
         return float(psutil.Process(server.process.pid).memory_info().rss) / (1 << 20)

@@ -92,7 +92,7 @@ def test_one_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytes
         program_command("other")
 
 
-def test_a_tethered_program_whose_parent_is_gone_does_not_start() -> None:
+def test_a_program_that_dies_with_its_parent_does_not_start_without_it() -> None:
     command = [sys.executable, "-m", "trainwright_components.processes.die_with_parent", "0", "echo", "started"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")

@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
-from trainwright_components.model_server.flags import EXIT_PORT_TAKEN
 from trainwright_components.model_server.operation.client import predict, version_states
 from trainwright_components.model_server.operation.control import (
     add_model,
@@ -25,9 +24,10 @@ from trainwright_components.model_server.operation.control import (
     start_server,
     stop_server,
 )
-from trainwright_components.model_server.operation.process import choose_port
 from trainwright_components.model_server.operation.serving_home import ModelEntry, ServerInfo, ServingHome, config_text
 from trainwright_components.model_server.operation.supervisor import MAX_FAILURES, PortWish, Supervisor
+from trainwright_components.processes.exit_codes import PORT_TAKEN
+from trainwright_components.processes.ports import HeldPorts
 
 Eventually = Callable[..., None]
 
@@ -228,13 +228,15 @@ def test_flags_that_are_refused_are_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(tmp_path: Path) -> None:
-    port = choose_port()
-    supervisor, serving = supervise(tmp_path, f"raise SystemExit({EXIT_PORT_TAKEN})", PortWish(rest=port))
+    held = HeldPorts.take(1)
+    (port,) = held.numbers
+    supervisor, serving = supervise(tmp_path, f"raise SystemExit({PORT_TAKEN})", PortWish(rest=port))
     supervisor.run()
     info = serving.read_info()
     assert info is not None
     assert info.state == "failed"
     assert f"port {port} is in use by another program" in info.message
+    held.close()
 
 
 def test_a_stop_ends_the_wait_for_a_restart(tmp_path: Path, eventually: Eventually) -> None:

@@ -13,8 +13,9 @@ import pytest
 from tensorflow_serving.apis import model_management_pb2
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.model_server.flags import EXIT_PORT_TAKEN, parse_flags
+from trainwright_components.model_server.flags import parse_flags
 from trainwright_components.model_server.operation.process import server_command, server_environment
+from trainwright_components.processes.exit_codes import PORT_TAKEN
 
 
 def worker_pids(server: Any) -> set[int]:
@@ -26,7 +27,7 @@ def worker_pids(server: Any) -> set[int]:
 def test_workers_answer_are_replaced_and_end_together(
     start_server: Callable[..., Any], base_path: Path, eventually: Callable[..., None]
 ) -> None:
-    server = start_server(model_name="linear", model_base_path=base_path, workers=2)
+    server = start_server(imports_tensorflow=True, model_name="linear", model_base_path=base_path, workers=2)
     eventually(lambda: len(worker_pids(server)) == 2)
     for value in range(8):  # connections of their own each, which the kernel spreads
         asked = server.json("/v1/models/linear:predict", {"instances": [value]})
@@ -49,7 +50,7 @@ def test_workers_answer_are_replaced_and_end_together(
 def test_workers_do_not_share_a_port_with_another_program(server: Any, base_path: Path) -> None:
     flags = {"port": server.grpc_port, "model_base_path": base_path, "workers": 2}
     done = subprocess.run(server_command(flags), capture_output=True, env=server_environment(), timeout=120)
-    assert done.returncode == EXIT_PORT_TAKEN
+    assert done.returncode == PORT_TAKEN
     assert b"it is in use" in done.stderr
 
 

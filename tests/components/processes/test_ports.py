@@ -32,3 +32,26 @@ def test_nobody_else_is_given_a_held_port() -> None:
     held.close()
     assert len(taken) == 20
     assert not taken & given
+
+
+def test_the_first_preferred_port_on_which_nobody_listens_is_held() -> None:
+    free = HeldPorts.take(2)
+    first, second = free.numbers
+    free.close()
+    with listen(("127.0.0.1", first)):
+        held = HeldPorts.take_preferred([first, second], [0, second], [])
+    assert held.numbers[0] == second
+    assert not {first, second} & set(held.numbers[1:])
+    assert len(set(held.numbers)) == 3
+    held.close()
+
+
+def test_a_server_comes_back_to_its_held_port() -> None:
+    held = HeldPorts.take(1)
+    for _ in range(3):
+        with (
+            listen(("127.0.0.1", held.numbers[0])) as server,
+            socket.create_connection(server.getsockname(), timeout=5),
+        ):
+            pass
+    held.close()

@@ -25,6 +25,9 @@ def say(text, code=0):
 def raise_error():
     raise ValueError("wrong number")
 
+def has_variable(name):
+    return int(name in os.environ)
+
 def leave(code):
     raise SystemExit(code)
 
@@ -117,6 +120,19 @@ def test_how_a_child_ended_is_told_truly(
     with parent.spawn(target, arguments, log=tmp_path / "log") as child:
         assert child.wait(30) == code
     assert text in (tmp_path / "log").read_text()
+
+
+def test_a_child_may_have_an_environment_of_its_own(
+    parent: WarmParent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLOUR", "red")
+    cases = {("COLOUR", True): 1, ("COLOUR", False): 0, ("SHAPE", False): 1, (SOCKET_VARIABLE, False): 0}
+    for (name, inherits_env), has_it in cases.items():
+        asked = {"name": name}
+        env = {"SHAPE": "round"}
+        log = tmp_path / "log"
+        child = parent.spawn("targets:has_variable", asked, env=env, inherits_env=inherits_env, log=log)
+        assert child.wait(30) == has_it
 
 
 def test_many_children_run_at_once_and_leave_no_zombies(parent: WarmParent, tmp_path: Path) -> None:

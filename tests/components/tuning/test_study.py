@@ -167,7 +167,7 @@ def test_a_finished_study_is_not_run_again_and_a_larger_one_goes_on(tune: RunStu
 
 def test_a_folder_with_another_study_is_refused(tune: RunStudy) -> None:
     tune("as_told", REAL, max_trial_count=1)
-    with pytest.raises(InvalidSetting, match="holds the results of a study with other parameters: go on"):
+    with pytest.raises(InvalidSetting, match="holds the results of a study with other parameters: use the same"):
         tune("as_told", ONE_TO_FOUR, max_trial_count=1)
 
 
@@ -302,6 +302,6 @@ def test_a_study_of_the_first_release_goes_on_and_another_algorithm_does_not(tun
     for name in ("format", "algorithm"):  # what it did not write
         del record["trainwright"][name]
     file.write_text(json.dumps(record))
-    with pytest.raises(InvalidSetting, match="holds the results of a study with other algorithm: go on"):
+    with pytest.raises(InvalidSetting, match="holds the results of a study with other algorithm: use the same"):
         tune("as_told", REAL, max_trial_count=2, algorithm="RANDOM_SEARCH")
     assert len(tune("as_told", REAL, max_trial_count=2).trials) == 2

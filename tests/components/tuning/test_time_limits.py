@@ -107,7 +107,7 @@ def test_the_limit_of_the_study_ends_it_with_the_best_so_far_and_a_larger_one_go
 def test_a_study_whose_time_is_over_before_any_trial_has_a_result_says_so(tune: RunStudy, tmp_path: Path) -> None:
     expected = (
         r"no trial has a result\. The study's time is over: it ran 12\.0 s \(tuning.max_duration_s is 10\); "
-        r"0 of 4 trials have ended, 1 cut short\. With a larger limit the study goes on where it is"
+        r"0 of 4 trials have ended, 1 cut short\. With a larger limit the study is resumed where it is"
     )
     limits: dict[str, Any] = {"max_duration_s": 10, "parallel_trial_count": 1, **GRID}
     clock = Leaps(12.0, only_hangs(1, tmp_path))

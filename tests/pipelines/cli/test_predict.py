@@ -156,3 +156,13 @@ def test_a_file_of_another_format_is_told_which_there_are(tmp_path: Path, name: 
     (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(InvalidData, match=r"--file takes CSV with commas \(\.csv\), JSON and JSON lines.*batch_score"):
         read_rows_file(str(tmp_path / name), schema=SCHEMA)
+
+
+def test_from_python_the_same_rows_get_the_same_answers(trainwright: Callable, address: str) -> None:
+    import trainwright as public
+
+    assert public.predict("known", [{"a": 1, "b": 2}, {"a": 1}], address=address) == [2, 1]
+    with pytest.raises(public.ServingUnavailable, match="no such model"):
+        public.predict("other", [{"a": 1}], address=address)
+    with pytest.raises(public.InvalidSetting, match="no model 'known' was deployed here"):
+        public.predict("known", [{"a": 1}])

@@ -177,7 +177,9 @@ def test_resume_without_a_name_passes_older_runs_over(trainwright: Command) -> N
 
 
 def test_older_runs_are_canceled_and_deleted(trainwright: Command, home: Path) -> None:
-    assert trainwright("runs", "cancel", KILLED)[0] == 0
+    code, _, err = trainwright("runs", "logs", KILLED, "--follow")
+    assert (code, err.splitlines()[-1]) == (1, f"error: the process of run {KILLED} is gone")
+    assert trainwright("runs", "cancel", KILLED)[:2] == (0, f"run {KILLED} canceled\n")
     code, out, _ = trainwright("runs", "delete", "--yes", *RUNS)
     assert code == 0
     assert out.splitlines() == [f"deleted {run}" for run in RUNS]

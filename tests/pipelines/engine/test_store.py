@@ -107,7 +107,7 @@ def test_runs_are_found_by_id_start_name_and_latest(store: Store) -> None:
     assert store.run("latest").id == "alpha-2"
     assert store.run("mine").id == "alpha-2"
     assert store.run("alpha-1").id == "alpha-1"
-    with pytest.raises(RunNotFound, match="several runs: alpha-2, alpha-1"):
+    with pytest.raises(RunNotFound, match="several run ids: alpha-2, alpha-1"):
         store.run("alpha")
     for nothing in ("beta", "", "%"):
         with pytest.raises(RunNotFound, match="no run"):

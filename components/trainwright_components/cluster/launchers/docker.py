@@ -26,7 +26,7 @@ from trainwright_components.cluster.launchers.docker_command import (
     remove_containers,
     remove_stale,
 )
-from trainwright_components.cluster.launchers.entry import LIFELINE_VARIABLE, VERSION_VARIABLE
+from trainwright_components.cluster.launchers.entry import PIPE_VARIABLE, VERSION_VARIABLE
 from trainwright_components.cluster.launchers.member_logs import MemberLogs
 from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.spec import Member
@@ -137,7 +137,7 @@ class ContainerGang:
         return {
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             "HOME": "/tmp",  # noqa: S108  # inside the container, where the user of this process has no home
-            LIFELINE_VARIABLE: "stdin",
+            PIPE_VARIABLE: "stdin",
             VERSION_VARIABLE: version("trainwright"),
             VARIABLE: build_tf_config(addresses, member),
             THREADS_VARIABLE: str(self.job.threads),

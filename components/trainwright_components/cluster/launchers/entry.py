@@ -9,22 +9,22 @@ import json
 import os
 import signal
 import sys
-import threading
 from importlib.metadata import version
 from types import FrameType
 
 from trainwright_components.cluster.tf_config import complete_tf_config
+from trainwright_components.processes.die_with_parent import STDIN, watch_pipe
 from trainwright_components.processes.exit_codes import INVALID, TERMINATED
 
 VERSION_VARIABLE = "TRAINWRIGHT_VERSION"  # of whoever started this, which has to be the image's too
-LIFELINE_VARIABLE = "TRAINWRIGHT_LIFELINE"  # "stdin": the end of standard input says that whoever started this is gone
+PIPE_VARIABLE = "TRAINWRIGHT_DIE_WITH_PARENT"  # "stdin": standard input is a pipe of whoever started this
 
 
 def main() -> None:
     """Call the target and leave with its exit code; SIGTERM ends what has not yet learnt to save."""
     signal.signal(signal.SIGTERM, _leave)  # as first process of a container it would not even be noticed
-    if os.environ.get(LIFELINE_VARIABLE) == "stdin":
-        threading.Thread(target=_watch_stdin, daemon=True, name="lifeline").start()
+    if os.environ.get(PIPE_VARIABLE) == "stdin":
+        watch_pipe(STDIN, lambda: os.kill(os.getpid(), signal.SIGKILL))
     wanted, own = os.environ.get(VERSION_VARIABLE), version("trainwright")
     if wanted and wanted != own:
         print(
@@ -40,12 +40,6 @@ def main() -> None:
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
-
-
-def _watch_stdin() -> None:
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.model_server.operation.client import is_answering, version_states
-from trainwright_components.model_server.operation.process import is_port_free, server_environment
+from trainwright_components.model_server.operation.process import server_environment
 from trainwright_components.model_server.operation.programs import OURS, program_command
 from trainwright_components.model_server.operation.serving_home import ModelEntry, ServerInfo, ServingHome, check_model
 from trainwright_components.processes.locks import LockTaken, locked
+from trainwright_components.processes.ports import is_port_free
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 40.0

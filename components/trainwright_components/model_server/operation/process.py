@@ -1,22 +1,41 @@
-"""The command, environment and ports of a serving process that another process of ours starts."""
+"""The command and environment of a serving process that another process of ours starts, and its start and end."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
 
-from trainwright_components.errors import ServingUnavailable
-from trainwright_components.model_server.flags import LOOPBACK
+from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent
 
+_MODULE = "trainwright_components.model_server.main"
 # What belongs to the task that asks for a server must not shape the server.
-_TASK_VARIABLES = ("TF_CONFIG", "_KFP_RUNTIME", "TRAINWRIGHT_WARM_SOCKET")
+_TASK_VARIABLES = ("TF_CONFIG", "_KFP_RUNTIME", SOCKET_VARIABLE)
 _TASK_PREFIXES = ("KFP_",)
+
+
+class ServerProcess(Protocol):
+    """A serving process that ends with the one that started it: a program of its own, or a fork of a warm process."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+
+    def wait(self, timeout_s: float | None = ..., /) -> int:
+        """Wait for its end; a `TimeoutError` or `subprocess.TimeoutExpired` after `timeout_s` seconds."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 def server_command(flags: Mapping[str, object]) -> list[str]:
     """The command line that starts a server with `flags`."""
-    return [sys.executable, "-m", "trainwright_components.model_server.main", *flag_arguments(flags)]
+    return [sys.executable, "-m", _MODULE, *flag_arguments(flags)]
 
 
 def flag_arguments(flags: Mapping[str, object]) -> list[str]:
@@ -30,41 +49,41 @@ def server_environment() -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def end_process(process: "subprocess.Popen[bytes]", *, timeout_s: float) -> None:
+def start_process(
+    command: list[str], log: Path, *, cwd: Path | None = None, new_session: bool = False
+) -> "subprocess.Popen[bytes]":
+    """Start a server's command line, with a pipe of this process as its standard input and `log` for its output."""
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            cwd=cwd,
+            env=server_environment(),
+            start_new_session=new_session,
+        )
+
+
+def fork_server(parent: WarmParent, flags: Mapping[str, object], log: Path) -> ServerProcess:
+    """Start our server as a child of a warm process, which spares it the seconds that importing TensorFlow takes.
+
+    It ends with this process, and with the warm one: nothing for a server that has to outlive them.
+    """
+    arguments = {"arguments": flag_arguments(flags)}
+    return parent.spawn(f"{_MODULE}:main", arguments, env=server_environment(), inherits_env=False, log=log)
+
+
+def end_process(process: ServerProcess, *, timeout_s: float) -> None:
     """Ask `process` to end, kill it after `timeout_s`, and let go of its standard input; one that has ended is fine."""
     process.terminate()
     try:
         process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, TimeoutError):
         process.kill()
         process.wait()
-    if process.stdin is not None:
+    if isinstance(process, subprocess.Popen) and process.stdin is not None:
         process.stdin.close()
-
-
-def is_port_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen on `port` now."""
-    try:
-        socket.create_server((host, port)).close()
-    except OSError:
-        return False
-    return True
-
-
-def choose_port(*preferred: int, host: str = LOOPBACK, taken: int = 0) -> int:
-    """The first of `preferred` that is free, else any free port; never `taken`.
-
-    Raises:
-        ServingUnavailable: The machine has no free port.
-    """
-    for port in preferred:
-        if port and port != taken and is_port_free(port, host):
-            return port
-    try:
-        with socket.create_server((host, 0)) as listening:
-            return int(listening.getsockname()[1])
-    except OSError as error:
-        raise ServingUnavailable(f"no free port on {host}: {error}") from error
 
 
 def _text(value: object) -> str:

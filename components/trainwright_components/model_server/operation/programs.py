@@ -1,15 +1,14 @@
 """The programs that can serve: this package's own server, and TensorFlow Serving's where it is installed."""
 
 import math
-import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.model_server.flags import Flags
 from trainwright_components.model_server.operation.process import flag_arguments, server_command
+from trainwright_components.processes.die_with_parent import command_with_parent
 
 OURS = "trainwright"
 TENSORFLOW_SERVING = "tensorflow_model_server"
@@ -33,14 +32,10 @@ def program_command(program: str) -> Command:
     found = shutil.which(program)
     if found is None:
         raise InvalidSetting(f"{program} is not on the PATH: install it, or serve with {OURS}")
-    return lambda flags: _tethered([found, *flag_arguments(_their_flags(flags))])
+    return lambda flags: command_with_parent([found, *flag_arguments(_their_flags(flags))])
 
 
 def _their_flags(flags: Mapping[str, object]) -> dict[str, object]:
     """`flags` without ours, and with waits in whole seconds, which is all that TensorFlow Serving can read."""
     theirs = {name: value for name, value in flags.items() if name not in _OUR_FLAGS}
     return {name: math.ceil(value) if isinstance(value, float) else value for name, value in theirs.items()}
-
-
-def _tethered(command: list[str]) -> list[str]:
-    return [sys.executable, "-m", "trainwright_components.processes.die_with_parent", str(os.getpid()), *command]

@@ -8,21 +8,22 @@ none is left behind.
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from trainwright_components.model_server.flags import EXIT_PORT_TAKEN, EXIT_USAGE, LOOPBACK
 from trainwright_components.model_server.operation.client import is_answering
-from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
+from trainwright_components.model_server.operation.process import ServerProcess, end_process, start_process
 from trainwright_components.model_server.operation.programs import OURS, Command, program_command
 from trainwright_components.model_server.operation.serving_home import ServerInfo, ServingHome
+from trainwright_components.processes.exit_codes import INVALID, PORT_TAKEN
 from trainwright_components.processes.locks import LockTaken, acquire
+from trainwright_components.processes.ports import LOOPBACK, HeldPorts
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Supervisor:
         self._command = command or program_command(program)
         self._backoff_s = backoff_s
         self._stop = threading.Event()
+        self._ports = HeldPorts()
         self._info = self._first_info()
         self._models_written: object = None
 
@@ -89,10 +91,12 @@ class Supervisor:
             failures = 1 if time.monotonic() - started > _STABLE_S else failures + 1
             reason = self._reason_to_give_up(code, failures)
             if reason:
+                self._ports.close()
                 self._update(state="failed", server_pid=None, message=f"{reason}; see {self._home.log_file}")
                 return
             self._prepare_restart(code)
             self._stop.wait(min(_MAX_BACKOFF_S, self._backoff_s * 2.0 ** (failures - 1)))
+        self._ports.close()
         self._update(state="stopped", server_pid=None, message="")
 
     def stop(self) -> None:
@@ -100,9 +104,9 @@ class Supervisor:
         self._stop.set()
 
     def _reason_to_give_up(self, code: int, failures: int) -> str:
-        if code == EXIT_USAGE:
+        if code == INVALID:
             return "the server refused its flags"
-        if code == EXIT_PORT_TAKEN and (self._wish.rest or self._wish.grpc):
+        if code == PORT_TAKEN and (self._wish.rest or self._wish.grpc):
             return _port_message(self._wish)
         if failures > MAX_FAILURES:
             return f"the server ended {failures} times in a row, last with {_code_text(code)}"
@@ -111,29 +115,32 @@ class Supervisor:
     def _prepare_restart(self, code: int) -> None:
         message = f"the server ended with {_code_text(code)}"
         logger.warning("%s; starting it again", message)
-        rest = self._wish.rest or choose_port(self._info.rest_port)
+        rest, grpc = self._hold_ports([self._info.rest_port], [self._info.grpc_port])
         self._update(
             state="restarting",
             server_pid=None,
             restarts=self._info.restarts + 1,
             message=message,
             rest_port=rest,
-            grpc_port=self._wish.grpc or choose_port(self._info.grpc_port, taken=rest),
+            grpc_port=grpc,
         )
+
+    def _hold_ports(self, rest: Sequence[int], grpc: Sequence[int]) -> tuple[int, int]:
+        """Two ports: those asked for, else the first free ones of these; nobody gets them while the server is down."""
+        self._ports.close()
+        self._ports = HeldPorts.take_preferred([self._wish.rest, *rest], [self._wish.grpc, *grpc])
+        held_rest, held_grpc = self._ports.numbers
+        return self._wish.rest or held_rest, self._wish.grpc or held_grpc
 
     def _serve_once(self) -> int:
         self._home.write_config()
         _rotate(self._home.log_file)
-        with self._home.log_file.open("ab") as log:
-            process = subprocess.Popen(
-                self._command(self._flags()),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=self._home.folder,
-                env=server_environment(),
-                start_new_session=True,  # a stop from a terminal reaches the supervisor alone, which drains first
-            )
+        process = start_process(
+            self._command(self._flags()),
+            self._home.log_file,
+            cwd=self._home.folder,
+            new_session=True,  # a stop from a terminal reaches the supervisor alone, which drains first
+        )
         self._update(server_pid=process.pid)
         try:
             self._watch(process)
@@ -141,7 +148,7 @@ class Supervisor:
             end_process(process, timeout_s=_STOP_S)
         return process.returncode
 
-    def _watch(self, process: "subprocess.Popen[bytes]") -> None:
+    def _watch(self, process: ServerProcess) -> None:
         while process.poll() is None and not self._stop.wait(self._tick_s()):
             if self._info.state != "running" and is_answering(self._info.rest_address):
                 self._update(state="running", message="")
@@ -167,8 +174,9 @@ class Supervisor:
 
     def _first_info(self) -> ServerInfo:
         last = self._home.read_info()
-        rest = self._wish.rest or choose_port(last.rest_port if last else 0, PREFERRED_REST_PORT)
-        grpc = self._wish.grpc or choose_port(last.grpc_port if last else 0, PREFERRED_GRPC_PORT, taken=rest)
+        rest, grpc = self._hold_ports(
+            [last.rest_port if last else 0, PREFERRED_REST_PORT], [last.grpc_port if last else 0, PREFERRED_GRPC_PORT]
+        )
         return ServerInfo(
             state="starting",
             supervisor_pid=os.getpid(),

@@ -1,6 +1,5 @@
 """A server for one base path on ports of its own, alive as long as a block of code; for trying a version out."""
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -9,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.errors import ServingUnavailable
-from trainwright_components.model_server.flags import EXIT_PORT_TAKEN, LOOPBACK
 from trainwright_components.model_server.operation.client import is_answering
 from trainwright_components.model_server.operation.control import log_tail
-from trainwright_components.model_server.operation.process import choose_port, end_process, server_environment
+from trainwright_components.model_server.operation.process import ServerProcess, end_process, fork_server, start_process
 from trainwright_components.model_server.operation.programs import OURS, program_command
+from trainwright_components.processes.ports import LOOPBACK, HeldPorts
+from trainwright_components.processes.warm_parent import WarmParent
 
 START_TIMEOUT_S = 180.0
-_ATTEMPTS = 3
-_POLL_S = 0.1
+_POLL_S = 0.05
 _STOP_S = 15
 
 
@@ -35,32 +34,39 @@ def temporary_server(
 ) -> Iterator[TemporaryServer]:
     """Serve the versions under `base_path` until the block ends; a version that cannot be loaded is one that ended.
 
-    TensorFlow Serving's own server ends altogether when it can load none.
+    In a process that came from a warm one, our own server comes from it too and starts without importing TensorFlow.
+    TensorFlow Serving's own server ends altogether when it can load no version.
 
     Raises:
         ServingUnavailable: The process ended, or does not answer within `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
-    with tempfile.TemporaryDirectory(prefix="trainwright-server-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trainwright-server-") as folder, _held_ports() as ports:
         log = Path(folder, "server.log")
-        for attempt in range(_ATTEMPTS):
-            rest_port = choose_port()
-            grpc_port = choose_port(taken=rest_port)
-            process = _start(program, model_name, base_path, rest_port, grpc_port, log)
-            try:
-                server = TemporaryServer(
-                    rest_address=f"http://{LOOPBACK}:{rest_port}", grpc_address=f"{LOOPBACK}:{grpc_port}"
-                )
-                if _is_up(process, server, log, deadline, is_last=attempt == _ATTEMPTS - 1):
-                    yield server
-                    return
-            finally:
-                end_process(process, timeout_s=_STOP_S)
+        rest, grpc = ports.addresses
+        process = _start(program, model_name, base_path, ports.numbers, log)
+        try:
+            server = TemporaryServer(rest_address=f"http://{rest}", grpc_address=grpc)
+            _wait_until_up(process, server, log, deadline)
+            yield server
+        finally:
+            end_process(process, timeout_s=_STOP_S)
 
 
-def _start(
-    program: str, model_name: str, base_path: Path, rest_port: int, grpc_port: int, log: Path
-) -> "subprocess.Popen[bytes]":
+@contextmanager
+def _held_ports() -> Iterator[HeldPorts]:
+    try:
+        ports = HeldPorts.take(2)
+    except OSError as error:
+        raise ServingUnavailable(f"no free port on {LOOPBACK}: {error}") from error
+    try:
+        yield ports
+    finally:
+        ports.close()
+
+
+def _start(program: str, model_name: str, base_path: Path, ports: list[int], log: Path) -> ServerProcess:
+    rest_port, grpc_port = ports
     flags = {
         "bind_address": LOOPBACK,
         "port": grpc_port,
@@ -69,28 +75,18 @@ def _start(
         "model_base_path": base_path,
         "max_num_load_retries": 0,
         "require_models": False,
-        "exit_when_stdin_closes": True,
     }
-    with log.open("ab") as stream:
-        return subprocess.Popen(
-            program_command(program)(flags),
-            stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=stream,
-            env=server_environment(),
-        )
+    parent = WarmParent.at_hand() if program == OURS else None
+    if parent is not None:
+        return fork_server(parent, flags, log)
+    return start_process(program_command(program)(flags | {"exit_when_stdin_closes": True}), log)
 
 
-def _is_up(
-    process: "subprocess.Popen[bytes]", server: TemporaryServer, log: Path, deadline: float, *, is_last: bool
-) -> bool:
-    """Wait for the server; False if another program took one of its ports, so that others should be tried."""
+def _wait_until_up(process: ServerProcess, server: TemporaryServer, log: Path, deadline: float) -> None:
     while not is_answering(server.rest_address):
-        if process.poll() == EXIT_PORT_TAKEN and not is_last:
-            return False
-        if process.poll() is not None:
-            raise ServingUnavailable(f"the server ended with code {process.returncode}:\n{log_tail(log)}")
+        code = process.poll()
+        if code is not None:
+            raise ServingUnavailable(f"the server ended with code {code}:\n{log_tail(log)}")
         if time.monotonic() > deadline:
             raise ServingUnavailable(f"the server did not answer in time:\n{log_tail(log)}")
         time.sleep(_POLL_S)
-    return True

@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 
 from trainwright_components.model_server.flags import Flags
-from trainwright_components.model_server.operation.process import end_process, is_port_free
+from trainwright_components.model_server.operation.process import end_process
+from trainwright_components.processes.ports import is_port_free
 
 logger = logging.getLogger(__name__)
 
