@@ -158,7 +158,7 @@ def test_a_file_of_another_format_is_told_which_there_are(tmp_path: Path, name: 
         read_rows_file(str(tmp_path / name), schema=SCHEMA)
 
 
-def test_from_python_the_same_rows_get_the_same_answers(trainwright: Callable, address: str) -> None:
+def test_from_python_the_same_rows_get_the_same_answers(trainwright: Callable[..., Any], address: str) -> None:
     import trainwright as public
 
     assert public.predict("known", [{"a": 1, "b": 2}, {"a": 1}], address=address) == [2, 1]
