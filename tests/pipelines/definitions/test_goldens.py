@@ -24,28 +24,29 @@ def pipeline(request: pytest.FixtureRequest) -> Any:
     return getattr(module, request.param)
 
 
-def compiled(pipeline: Any, path: Path) -> str:
+@pytest.fixture(scope="module")
+def compiled(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     from kfp import compiler
 
+    path = tmp_path_factory.mktemp("compiled") / "spec.yaml"
     compiler.Compiler().compile(pipeline, str(path))
     return re.sub(r"^sdkVersion: .*\n", "", path.read_text(), flags=re.MULTILINE)
 
 
-def test_compiles_to_the_golden_file(pipeline: Any, tmp_path: Path) -> None:
+def test_compiles_to_the_golden_file(pipeline: Any, compiled: str) -> None:
     name = pipeline.pipeline_func.__name__
-    actual = compiled(pipeline, tmp_path / "spec.yaml")
     golden = GOLDEN / f"{name}.yaml"
     if os.environ.get("UPDATE_GOLDENS") == "1":
-        golden.write_text(actual)
-    assert actual == golden.read_text(), f"{golden.name} differs; UPDATE_GOLDENS=1 rewrites it"
+        golden.write_text(compiled)
+    assert compiled == golden.read_text(), f"{golden.name} differs; UPDATE_GOLDENS=1 rewrites it"
 
 
 def test_every_golden_file_has_a_pipeline() -> None:
     assert {path.stem for path in GOLDEN.glob("*.yaml")} == set(NAMES)
 
 
-def test_file_name_is_the_pipeline_name(pipeline: Any, tmp_path: Path) -> None:
-    spec = yaml.safe_load(compiled(pipeline, tmp_path / "spec.yaml"))
+def test_file_name_is_the_pipeline_name(pipeline: Any, compiled: str) -> None:
+    spec = yaml.safe_load(compiled)
     assert spec["pipelineInfo"]["name"].replace("-", "_") == pipeline.pipeline_func.__name__
 
 
