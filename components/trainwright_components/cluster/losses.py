@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from trainwright_components.cluster.heartbeats import Sign
 from trainwright_components.cluster.rules import CHIEF, EVALUATOR, servers, trainers
 from trainwright_components.cluster.spec import ClusterSpec, Member
-from trainwright_components.processes.exit_codes import PEER_LOST, in_words, is_worth_retry
+from trainwright_components.processes.exit_codes import PEER_LOST, describe_exit_code, is_worth_retry
 
 _SILENT_S = 15.0  # servers say every second that they are alive
 
@@ -40,7 +40,7 @@ def loss_by_end(codes: Mapping[Member, int], running: Collection[Member] = ()) -
     causes = sorted(codes, key=lambda member: _rank(codes[member]))
     first = causes[0]
     same = [member for member in causes if is_worth_retry(codes[first]) and _rank(codes[member]) == _rank(codes[first])]
-    reason = ", ".join(f"{member} ended: {in_words(codes[member])}" for member in same or [first])
+    reason = ", ".join(f"{member} ended: {describe_exit_code(codes[member])}" for member in same or [first])
     if running and codes[first] == PEER_LOST:
         reason += f"; still there, perhaps hanging: {', '.join(sorted(map(str, running)))}"
     return Loss(members=set(codes), reason=reason, exit_code=codes[first], member=first)

@@ -1,4 +1,4 @@
-"""Put a SavedModel into service: rehearse it, publish it as the next version, see it answer, or withdraw it."""
+"""Put a SavedModel into service: smoke-test it, publish it as the next version, see it answer, or withdraw it."""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from trainwright_components.deploy_serving.proving import (
     Candidate,
     Unfit,
     prove_live,
-    rehearse,
+    smoke_test,
     versions_known,
     wait_until_live,
 )
@@ -90,7 +90,7 @@ def deploy_model(
     """Serve `saved_model` as the next version of `model_name`, after it has answered its golden requests.
 
     The candidate answers them first on a server of its own, then, published, on the one that serves. Until then and
-    whenever it fails, the previous version goes on. Content that is live already is only verified again.
+    whenever it fails, the previous version stays in service. Content that is live already is only verified again.
 
     Args:
         saved_model: Folder with `saved_model.pb`.
@@ -157,13 +157,13 @@ def _verify_again(candidate: Candidate, live: int) -> Deployment:
 
 def _deploy_next(candidate: Candidate, live: int | None) -> Deployment:
     version = _next_version(candidate)
-    logger.info("rehearsing version %d of %s", version, candidate.model_name)
+    logger.info("smoke test of version %d of %s", version, candidate.model_name)
     with (
         staged_copy(candidate.saved_model, candidate.base_path, version) as stage,
         _starting_server(candidate.home) as starting,
     ):
         try:
-            rehearse(candidate, stage, version)
+            smoke_test(candidate, stage, version)
         except Unfit as error:
             raise _rejection(candidate, version, live, error) from error
         server = starting.result()
@@ -199,7 +199,7 @@ def _rejection(candidate: Candidate, version: int, live: int | None, reason: Unf
         run=candidate.run,
     )
     append_history(candidate.base_path, entry)
-    rest = f"version {live} goes on serving" if live is not None else "no version of it is served"
+    rest = f"version {live} keeps serving" if live is not None else "no version of it is served"
     return DeploymentRejected(
         f"version {version} of {candidate.model_name!r} was withdrawn: {reason}. {rest[0].upper()}{rest[1:]}"
     )
@@ -234,7 +234,7 @@ def _deployment(
 
 @contextmanager
 def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
-    """Start the server beside the rehearsal: each spends seconds on importing TensorFlow."""
+    """Start the server during the smoke test: it spends seconds on importing TensorFlow."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(start_server, home)
 
@@ -242,7 +242,7 @@ def _starting_server(home: Path) -> Iterator["Future[ServerInfo]"]:
 def _next_version(candidate: Candidate) -> int:
     """A number above all that were ever given out, so that a number means one content for good.
 
-    One that the server knows is passed over: it may tell of a folder that is gone until it looks again.
+    One that the server knows is passed over: it may list a folder that is gone until it looks again.
     """
     given = [entry.version for entry in read_history(candidate.base_path)]
     known = versions_known(candidate)
@@ -266,7 +266,7 @@ def _check_still_live(candidate: Candidate) -> None:
     what = "no version is" if live is None else f"version {live}{_publisher(candidate.base_path, live)} is"
     raise ComparisonOutdated(
         f"{candidate.model_name!r} was not deployed: this model was evaluated {was}, but {what} live now. Nothing was "
-        "published. To compare it anew, resume the run (trainwright runs resume), or evaluate it again",
+        "published. To compare it again, resume the run (trainwright runs resume), or run evaluate again",
         stale_input="compared_with",
     )
 

@@ -1,4 +1,4 @@
-"""What was deployed under a base path and what became of it; kept beside the versions, hidden from servers."""
+"""The history of deployments under a base path; kept next to the versions, hidden from servers."""
 
 import json
 from collections.abc import Mapping

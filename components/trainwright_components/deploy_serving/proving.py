@@ -26,7 +26,7 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is to be deployed, where and by which run; `requests` are those of the file `golden_requests`."""
+    """A SavedModel to deploy, where and by which run; `requests` are those of the file `golden_requests`."""
 
     saved_model: Path
     golden_requests: Path
@@ -40,7 +40,7 @@ class Candidate:
     run: str
 
 
-def rehearse(candidate: Candidate, stage: Path, version: int) -> None:
+def smoke_test(candidate: Candidate, stage: Path, version: int) -> None:
     """Serve the staged version where nobody else asks, and replay the golden requests.
 
     Raises:
@@ -48,10 +48,10 @@ def rehearse(candidate: Candidate, stage: Path, version: int) -> None:
     """
     try:
         program = serving_program(candidate.home)
-        with temporary_server(candidate.model_name, stage, program=program, timeout_s=candidate.timeout_s) as rehearsal:
+        with temporary_server(candidate.model_name, stage, program=program, timeout_s=candidate.timeout_s) as temporary:
             server = Server(
-                rest_address=rehearsal.rest_address,
-                grpc_address=rehearsal.grpc_address,
+                rest_address=temporary.rest_address,
+                grpc_address=temporary.grpc_address,
                 model_name=candidate.model_name,
                 version=version,
             )
@@ -63,14 +63,14 @@ def rehearse(candidate: Candidate, stage: Path, version: int) -> None:
 
 
 def versions_known(candidate: Candidate) -> Collection[int]:
-    """The versions of the model that the server tells of, also those that failed or ended; none without a server."""
+    """The versions that the server lists for the model, also those that failed or ended; none without a server."""
     status = server_status(candidate.home)
     if status is None or not status.is_running:
         return ()
     try:
         return version_states(status.info.rest_address, candidate.model_name) or ()
     except ServingUnavailable:
-        return ()  # what starts anew remembers nothing
+        return ()  # a server that restarts forgets the versions that ended
 
 
 def prove_live(candidate: Candidate, info: ServerInfo, version: int) -> GoldenResult:

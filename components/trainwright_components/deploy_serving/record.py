@@ -29,7 +29,7 @@ def record_of(deployment: Deployment) -> dict[str, Any]:
 
 
 def metadata_of(deployment: Deployment) -> dict[str, Any]:
-    """What pages and the command line show."""
+    """The values that pages and the command line show."""
     return {
         "rest_url": deployment.rest_url,
         "grpc_address": deployment.server.grpc_address,
@@ -47,7 +47,7 @@ def write_record(deployment: Deployment, path: Path) -> None:
 def curl_line(deployment: Deployment) -> str:
     """A command that asks the model for one prediction and works when pasted into a shell.
 
-    A long request goes into a file beside the versions.
+    A long request goes into a file next to the versions.
     """
     body = json.dumps(_first_row(deployment.example), separators=(",", ":"))
     url = shlex.quote(f"{deployment.rest_url}:predict")

@@ -24,7 +24,7 @@ def from_shell(code: int) -> int:
     return 128 - code if code in _BY_SIGNAL else code
 
 
-def in_words(code: int) -> str:
+def describe_exit_code(code: int) -> str:
     """The exit code as a person reads it."""
     if code < 0:
         return f"killed by signal {-code}"

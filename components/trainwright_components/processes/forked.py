@@ -16,7 +16,7 @@ from trainwright_components.processes.die_with_parent import ask_kernel, watch_p
 from trainwright_components.processes.quiet_devices import find_devices_quietly
 
 
-def be_child(
+def run_child(
     request: Mapping[str, Any], *, child_end: int, parent_end: int, forget_parent: Callable[[], None]
 ) -> NoReturn:
     """Run what was asked for and end the process, once the parent's handlers and descriptors are gone.

@@ -1,4 +1,4 @@
-"""What a warm process and its clients say to each other: one JSON object in a line, over a Unix socket."""
+"""The messages between a warm process and its clients: one JSON object in a line, over a Unix socket."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The warm process itself: one thread with a selector, which forks on request and tells how each child ended."""
+"""The warm process itself: one thread with a selector, which forks on request and reports how each child ended."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.processes.forked import be_child
+from trainwright_components.processes.forked import run_child
 from trainwright_components.processes.messages import CHUNK_BYTES, encode_message
 
 
@@ -105,7 +105,7 @@ class _Server:
         child_end, parent_end = os.pipe()
         pid = os.fork()
         if pid == 0:
-            be_child(request, child_end=child_end, parent_end=parent_end, forget_parent=self.forget)
+            run_child(request, child_end=child_end, parent_end=parent_end, forget_parent=self.forget)
         os.close(child_end)
         client.pid, client.pipe = pid, parent_end
         self._send(client, {"pid": pid})

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from trainwright_components.errors import TrainingFailed, TrainwrightError
 from trainwright_components.files import write_whole
 from trainwright_components.processes.die_with_parent import STDIN, watch_pipe
-from trainwright_components.processes.exit_codes import DONE, FAILED, in_words
+from trainwright_components.processes.exit_codes import DONE, FAILED, describe_exit_code
 from trainwright_components.processes.warm_parent import SOCKET_VARIABLE
 from trainwright_components.user_module.keras_kind import LEGACY_VARIABLE, uses_tf_keras
 
@@ -52,7 +52,7 @@ def call_beside_its_keras(location: str | Path, function: Callable[..., _Result]
             return result
     if code > 0:
         raise SystemExit(code)
-    raise TrainingFailed(f"the process for tf_keras ended: {in_words(code)}; its log is above")
+    raise TrainingFailed(f"the process for tf_keras ended: {describe_exit_code(code)}; its log is above")
 
 
 def _run(folder: Path) -> int:

@@ -99,7 +99,7 @@ def plan_launch(
     in_warm_process: bool = True,
     mounts: Mapping[str, Path] | None = None,
 ) -> Launch:
-    """What to start for a container.
+    """The process to start for a container.
 
     `extra_env` are variables that the platform settings give, `mounts` folders in place of mount paths; `python` is an
     interpreter with the packages that the component asks for, by default this one. Without `in_warm_process` our own

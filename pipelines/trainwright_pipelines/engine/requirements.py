@@ -32,14 +32,14 @@ _COMPLETE = ".complete"
 
 @dataclass(frozen=True, kw_only=True)
 class PipInstall:
-    """What one component wants installed."""
+    """The packages that one component asks for, and pip's options."""
 
     requirements: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
 
 def wanted_packages(container: Mapping[str, Any]) -> PipInstall:
-    """What the pip lines at the start of a lightweight component's command ask for; kfp itself is always here."""
+    """The packages of the pip lines at the start of a lightweight component's command; kfp itself is always here."""
     requirements: list[str] = []
     options: list[str] = []
     for part in list(container.get("command") or [])[:-2]:

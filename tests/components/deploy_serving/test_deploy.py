@@ -134,7 +134,7 @@ def test_a_version_that_fails_its_golden_requests_is_never_reached(
     assert "version 2 of 'line' was withdrawn" in message
     assert "golden request 3 (serving_default)" in message
     assert "output 'y' differs by 20, more than the tolerance 1e-05; 6 of 8 answers are not as they must be" in message
-    assert "Version 1 goes on serving" in message
+    assert "Version 1 keeps serving" in message
     assert not failures
     assert set(answers) == {4.0}
     assert list_versions(first.base_path) == [1]
@@ -148,7 +148,7 @@ def test_a_version_that_cannot_be_loaded_is_withdrawn(
     broken = shutil.copytree(half, tmp_path / "broken")
     for file in (broken / "variables").iterdir():
         file.unlink()
-    with pytest.raises(DeploymentRejected, match=r"it cannot be loaded: .*Version 1 goes on serving"):
+    with pytest.raises(DeploymentRejected, match=r"it cannot be loaded: .*Version 1 keeps serving"):
         deploy_model(broken, half_golden, model_name=NAME, home=home)
     assert predict(first.server.rest_address, NAME, instances=[4.0]) == [4.0]
 
@@ -291,12 +291,12 @@ def test_nothing_is_published_where_another_version_is_live_than_the_model_was_c
     assert server_status(tmp_path / "home") is None
 
 
-def test_a_version_that_another_program_publishes_during_the_rehearsal_is_not_replaced(
+def test_a_version_that_another_program_publishes_during_the_smoke_test_is_not_replaced(
     home: Path, half: Path, half_golden: Path, first: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainwright_components.deploy_serving import deploy
 
-    monkeypatch.setattr(deploy, "rehearse", lambda candidate, *_: versions_at(candidate.base_path, half, "7"))
+    monkeypatch.setattr(deploy, "smoke_test", lambda candidate, *_: versions_at(candidate.base_path, half, "7"))
     with pytest.raises(ComparisonOutdated, match=r"no version was served, but version 7 is live now"):
         deploy_model(half, half_golden, model_name="m", home=home, base_path=tmp_path / "base", compared_with="none")
     assert list_versions(tmp_path / "base") == [7]
@@ -414,7 +414,7 @@ def test_the_server_survives_the_process_that_deployed(home: Path, first: Deploy
 
 
 @pytest.mark.slow
-def test_the_server_that_the_home_was_told_to_use_rehearses_and_serves(
+def test_the_server_that_the_home_was_told_to_use_smoke_tests_and_serves(
     tmp_path: Path, half: Path, half_golden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, program, record = tmp_path / "home", tmp_path / "bin" / TENSORFLOW_SERVING, tmp_path / "starts"

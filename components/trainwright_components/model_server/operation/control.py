@@ -199,9 +199,9 @@ def _spawn_supervisor(home: Path, serving: ServingHome, rest_port: int, grpc_por
         )
     assert process.stdout is not None
     with process.stdout:
-        said = process.stdout.readline()
+        line = process.stdout.readline()
     process.wait()
-    if said != b"ready\n":
+    if line != b"ready\n":
         raise ServingUnavailable(f"the server's supervisor did not start:\n{log_tail(serving.log_file)}")
 
 

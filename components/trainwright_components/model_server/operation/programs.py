@@ -20,7 +20,7 @@ Command = Callable[[Mapping[str, object]], list[str]]
 
 
 def program_command(program: str) -> Command:
-    """What makes a command line of flags for `program`.
+    """The function that makes a command line of flags for `program`.
 
     Raises:
         InvalidSetting: There is no such program, or it is not on the PATH.

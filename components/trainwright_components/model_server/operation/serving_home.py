@@ -1,4 +1,4 @@
-"""What is kept under `<home>/serving`: the state of the server, the models it serves, its log and its locks."""
+"""The files under `<home>/serving`: the state of the server, the models it serves, its log and its locks."""
 
 import json
 from collections.abc import Iterable

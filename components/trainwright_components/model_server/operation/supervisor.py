@@ -32,7 +32,7 @@ DEFAULT_BACKOFF_S = 0.5
 PREFERRED_REST_PORT, PREFERRED_GRPC_PORT = 8501, 8500
 _LOCK_WAIT_S = 2
 _TICK_S, _STARTING_TICK_S = 0.5, 0.1
-_STABLE_S = 60  # a process that lived this long starts the count of failures anew
+_STABLE_S = 60  # a process that lived this long resets the count of failures
 _MAX_BACKOFF_S = 30
 _STOP_S = 20
 _MAX_LOG_BYTES = 20 << 20
@@ -54,7 +54,7 @@ class Supervisor:
         ports: Ports asked for by the person who starts it.
         program: What serves.
         command: Command line of the serving process with given flags; that of `program` by default.
-        backoff_s: Seconds before the first start anew; each further one in a row waits twice as long.
+        backoff_s: Seconds before the first restart; each further one in a row waits twice as long.
     """
 
     def __init__(
