@@ -1,31 +1,15 @@
 """Compiled pipelines with what targets differ about, and doubles of the services that they are sent to."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from kfp import compiler, dsl
+from tests.pipelines.targets import doubles
+from tests.pipelines.targets.published import KfpApi, kfp_api_file
 
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.finding import read_compiled
-
-
-def _load_doubles() -> ModuleType:
-    """Tests are no package: load the file beside this one."""
-    spec = importlib.util.spec_from_file_location("target_doubles", Path(__file__).with_name("doubles.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-doubles = _load_doubles()
 
 
 @dsl.component(base_image="trainwright/cpu", install_kfp_package=False)
@@ -76,30 +60,33 @@ def module_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[doubles.FakeStorage]:
     with doubles.FakeStorage().serving() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
         yield server
 
 
 @pytest.fixture
-def kubeflow() -> Iterator[Any]:
-    with doubles.FakeKubeflow().serving() as server:
+def kubeflow() -> Iterator[doubles.FakeKubeflow]:
+    file = kfp_api_file()
+    api = None if file is None else KfpApi(file)
+    with doubles.FakeKubeflow(api=api).serving() as server:
         yield server
+    assert server.violations == []
 
 
 @pytest.fixture
-def vertex() -> Iterator[Any]:
+def vertex() -> Iterator[doubles.FakeVertex]:
     with doubles.FakeVertex().serving() as server:
         yield server
+    assert server.violations == []
 
 
 @pytest.fixture
 def closed_address() -> str:
     """An address that nobody listens on."""
     with doubles.FakeKubeflow().serving() as server:
-        address: str = server.address
-    return address
+        return server.address
 
 
 @dsl.pipeline(name="named-below")

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.pipelines.targets.published import KfpApi, faults_of_vertex_message
+
 
 @dataclass(kw_only=True)
 class Request:
@@ -34,11 +36,17 @@ class Double:
     """A server whose subclasses answer by method and path; `faults` are answered first."""
 
     requests: list[Request] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    """What of requests and of answers the service's published interface does not know."""
     faults: list[Answer] = field(default_factory=list)
     address: str = ""
 
     def answer(self, request: Request) -> Answer:
         raise NotImplementedError
+
+    def violations_of(self, request: Request, answer: Answer) -> Iterator[str]:
+        """What the published interface does not know."""
+        yield from ()
 
     def of(self, method: str, pattern: str) -> list[Request]:
         """The requests so far with this method and a path that matches."""
@@ -59,7 +67,11 @@ class Double:
 
     def _handle(self, request: Request) -> Answer:
         self.requests.append(request)
-        return self.faults.pop(0) if self.faults and self.takes_fault(request) else self.answer(request)
+        if self.faults and self.takes_fault(request):
+            return self.faults.pop(0)
+        answer = self.answer(request)
+        self.violations += self.violations_of(request, answer)
+        return answer
 
     def takes_fault(self, request: Request) -> bool:
         """Whether the next fault is for this request."""
@@ -71,6 +83,12 @@ class FakeKubeflow(Double):
     """KFP's v2beta1 API: health, experiments, runs. A run goes through `states`, one for each time it is asked for."""
 
     states: list[dict[str, Any]] = field(default_factory=lambda: [{"state": "SUCCEEDED"}])
+    api: KfpApi | None = None
+
+    def violations_of(self, request: Request, answer: Answer) -> Iterator[str]:
+        if self.api is not None:
+            yield from self.api.faults_of_request(request.method, request.path, request.query, request.body)
+            yield from self.api.faults_of_response(request.method, request.path, *answer)
 
     def answer(self, request: Request) -> Answer:
         match request.method, request.path.removeprefix("/apis/v2beta1"):
@@ -94,6 +112,13 @@ class FakeVertex(Double):
     """Vertex' PipelineService over REST, with a job that goes through `states`."""
 
     states: list[dict[str, Any]] = field(default_factory=lambda: [{"state": "PIPELINE_STATE_SUCCEEDED"}])
+
+    def violations_of(self, request: Request, answer: Answer) -> Iterator[str]:
+        if request.method == "POST":
+            yield from faults_of_vertex_message("PipelineJob", request.json)
+        status, content = answer
+        if status == 200:
+            yield from faults_of_vertex_message("PipelineJob", content)
 
     def answer(self, request: Request) -> Answer:
         if request.method == "POST" and request.path.endswith("/pipelineJobs"):
