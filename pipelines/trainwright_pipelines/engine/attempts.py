@@ -1,14 +1,11 @@
-"""One attempt of a step: a process that can be stopped while it is waited for, and what its end means."""
+"""What the end of an attempt means: its exit code, what the task itself said, the end of its log."""
 
 import json
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.files import legible
-from trainwright_components.processes.child import WarmChild
 from trainwright_pipelines.engine.contract import StepFolder
-from trainwright_pipelines.engine.launch import Launch, Processes
 
 _LOG_END_CHARS = 4000
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
@@ -32,56 +29,6 @@ class AttemptEnd:
         """Records, pages and terminals hold UTF-8, and messages quote whatever a step has met."""
         for name in ("error", "kind", "detail"):
             object.__setattr__(self, name, legible(getattr(self, name)))
-
-
-@dataclass(kw_only=True)
-class Attempting:
-    """A process that another thread waits for, and that can be stopped meanwhile."""
-
-    processes: Processes
-    launch: Launch
-    log: Path
-    timeout_s: float | None
-    child: WarmChild | None = None
-    _is_stopped: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def start(self) -> int | None:
-        """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
-        child = self.processes.start(self.launch, log=self.log)
-        with self._lock:
-            self.child = child
-            if not self._is_stopped:
-                return child.pid
-        child.close()
-        return None
-
-    def wait(self) -> int:
-        """The exit code.
-
-        Raises:
-            TimeoutError: It took too long, and was killed.
-        """
-        if self.child is None:
-            return -15
-        try:
-            return self.child.wait(self.timeout_s)
-        finally:
-            self.child.close()
-
-    def abandon(self) -> None:
-        """End a process that nobody waits for, also one that is only just starting."""
-        with self._lock:
-            self._is_stopped = True
-            if self.child is not None:
-                self.child.close()
-
-    def stop(self, *, at_once: bool) -> None:
-        """Ask the process to end, or kill it."""
-        with self._lock:
-            self._is_stopped = True
-            if self.child is not None:
-                self.child.kill() if at_once else self.child.terminate()
 
 
 def describe_end(code: int, folder: StepFolder, log: Path) -> AttemptEnd:

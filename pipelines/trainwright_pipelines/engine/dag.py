@@ -32,8 +32,8 @@ from trainwright_pipelines.ir.spec import Component, Dag, TaskSpec
 _SHOWN_FAILURES = 5
 
 
-class Scheduler:
-    """Executes one run."""
+class DagRunner:
+    """Executes the tasks of one run."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution

@@ -1,4 +1,4 @@
-"""One process executing one run: what its scheduler and its steps share."""
+"""One process executing one run: what the walk through its DAG and its steps share."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ def now() -> datetime:
 
 @dataclass(kw_only=True)
 class Execution:
-    """The run being executed. Used from the scheduler's thread only, but for `processes`."""
+    """The run being executed. Used from the worker's thread only, but for `processes`."""
 
     store: Store
     run: Run

@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ from trainwright_components.processes.warm_parent import (
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.contract import StepFolder
-from trainwright_pipelines.engine.records import Values
-from trainwright_pipelines.engine.volumes import mounted_values, place_values, replace_mounts
+from trainwright_pipelines.engine.volumes import replace_mounts
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component
 
@@ -77,16 +76,6 @@ def goes_on(component: Component, container: Mapping[str, Any]) -> bool:
 def is_python(container: Mapping[str, Any]) -> bool:
     """Whether a container runs a Python component, lightweight or with its code in the image."""
     return any(_EXECUTOR_MODULE.search(str(part)) for part in container.get("command") or [])
-
-
-def place_inputs(inputs: Values, mounts: Mapping[str, Path]) -> Values:
-    """Inputs whose paths below mount paths are those of the folders."""
-    return replace(inputs, parameters=place_values(inputs.parameters, mounts))
-
-
-def mounted_outputs(outputs: Values, mounts: Mapping[str, Path]) -> Values:
-    """Outputs whose paths below mounted folders are those of the mount paths, as later steps know them."""
-    return replace(outputs, parameters=mounted_values(outputs.parameters, mounts))
 
 
 def plan_launch(
@@ -222,3 +211,53 @@ class Processes:
             for parent in self._parents.values():
                 parent.close()
             self._parents.clear()
+
+
+@dataclass(kw_only=True)
+class StepProcess:
+    """The process of one attempt, that another thread waits for, and that can be stopped meanwhile."""
+
+    processes: Processes
+    launch: Launch
+    log: Path
+    timeout_s: float | None
+    child: WarmChild | None = None
+    _is_stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> int | None:
+        """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
+        child = self.processes.start(self.launch, log=self.log)
+        with self._lock:
+            self.child = child
+            if not self._is_stopped:
+                return child.pid
+        child.close()
+        return None
+
+    def wait(self) -> int:
+        """The exit code.
+
+        Raises:
+            TimeoutError: It took too long, and was killed.
+        """
+        if self.child is None:
+            return -15
+        try:
+            return self.child.wait(self.timeout_s)
+        finally:
+            self.child.close()
+
+    def abandon(self) -> None:
+        """End a process that nobody waits for, also one that is only just starting."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.close()
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask the process to end, or kill it."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.kill() if at_once else self.child.terminate()

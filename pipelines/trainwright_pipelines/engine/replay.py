@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
-from trainwright_components.images import is_logical
 from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.attempts import said_end
-from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
-from trainwright_pipelines.engine.execution import run_constants
-from trainwright_pipelines.engine.launch import Launch, mounted_outputs, place_inputs, plan_launch, python_source
+from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.launch import Launch, python_source
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
+from trainwright_pipelines.engine.preparing import prepare_step
 from trainwright_pipelines.engine.records import TaskKind, Values
-from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.runs import check_repeatable
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
-from trainwright_pipelines.ir.placeholders import Placeholders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +59,11 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     component = pipeline.root if task.component == "root" else pipeline.components[task.component]
     container = pipeline.executors[component.executor].container
     assert container is not None  # the step has run as a process or in a container
+    if pdb and python_source(container) is None:
+        raise InvalidSetting(f"{task.label} is a command, not a Python component; only those run under a debugger")
     reruns = run.folder / "reruns"
     reruns.mkdir(exist_ok=True)
     folder = StepFolder(Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=reruns)))
-    folder.make()
     settings = read_settings(
         pipeline.platform_settings.get(component.executor) or {},
         step=task.name,
@@ -73,29 +71,23 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         local=LocalSecrets.load(store.home / "secrets.yaml"),
         resolve=lambda raw: parse_source(raw).constant,
     )
-    mounts = settings.volumes.make(store.home / "volumes", folder.scratch / "volumes")
-    inputs = place_inputs(task.inputs, mounts)
-    executor_input = build_executor_input(component, inputs, folder, folder.artifacts)
-    write_executor_input(executor_input, folder)
-    constants = run_constants(run) | {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
-    is_ours = is_logical(task.image)
-    launch = plan_launch(
+    prepared = prepare_step(
         container,
-        Placeholders(executor_input, constants),
-        folder,
-        extra_env={"TRAINWRIGHT_HOME": str(store.home), "TRAINWRIGHT_RUN": run.id, **settings.env},
-        python=None if is_ours else interpreter_for(container, store.home / "environments", log=folder.log(1)),
+        task.inputs,
+        run=run,
+        task=task,
+        component=component,
+        folder=folder,
+        settings=settings,
+        home=store.home,
+        log=folder.log(1),
         in_warm_process=False,
-        mounts=mounts,
     )
-    if pdb and python_source(container) is None:
-        raise InvalidSetting(f"{task.label} is a command, not a Python component; only those run under a debugger")
-    code = _in_foreground(launch, pdb=pdb)
+    code = _in_foreground(prepared.launch, pdb=pdb)
     outputs, error, detail = Values(), "", ""
     if code == 0:
         try:
-            found = read_outputs(component, executor_input, folder, task_id=task.id)
-            outputs = mounted_outputs(found, mounts)
+            outputs = prepared.read_outputs()
         except RunFailed as missing:
             error = str(missing)
     elif (said := said_end(code, folder)) is not None:

@@ -10,31 +10,16 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
-from trainwright_components.images import is_logical
-from trainwright_pipelines.engine.attempts import AttemptEnd, Attempting, describe_end, end_of
+from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, end_of
 from trainwright_pipelines.engine.cache import cache_key, find_cached, is_unchanged
-from trainwright_pipelines.engine.contract import (
-    StepFolder,
-    build_executor_input,
-    import_artifact,
-    read_outputs,
-    write_executor_input,
-)
+from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import (
-    Launch,
-    goes_on,
-    mounted_outputs,
-    place_inputs,
-    plan_launch,
-    python_source,
-)
+from trainwright_pipelines.engine.launch import Launch, StepProcess
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
+from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
-from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.volumes import change_claim
-from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
 from trainwright_pipelines.ir.values import to_text
 
@@ -56,15 +41,6 @@ class Step:
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
         self.executor = self.execution.pipeline.executors[self.component.executor]
-        self.mounts: Mapping[str, Path] = {}
-        self._take(self.inputs)
-
-    def _take(self, inputs: Values) -> None:
-        self.executor_input = build_executor_input(self.component, inputs, self.folder, self.folder.artifacts)
-        self.placeholders = Placeholders(
-            self.executor_input,
-            self.execution.constants | {"pipeline_task_name": self.record.name, "pipeline_task_uuid": self.record.id},
-        )
 
     async def run(self) -> Outcome:
         """Do the step, again if its policy says so, and record how it went."""
@@ -122,9 +98,11 @@ class Step:
     async def _import(self, importer: Importer) -> Outcome:
         uri = importer.uri
         given = uri.constant if uri.input is None else self.inputs.parameters.get(uri.input)
-        metadata = self.placeholders.anywhere(importer.metadata)
+        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
+        placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
+        metadata = placeholders.anywhere(importer.metadata)
         slot_name, slot = next(iter(self.component.output_artifacts.items()))
-        address = self.placeholders.text(to_text(given))
+        address = placeholders.text(to_text(given))
         artifact = await self.execution.in_thread(
             lambda: import_artifact(slot, address, metadata, task_id=self.record.id, name=slot_name)
         )
@@ -151,10 +129,10 @@ class Step:
         self._save_attempt(Attempt(number=number, state=State.RUNNING, started=now(), log=log))
         outputs = None
         try:
-            launch = await self.execution.in_thread(lambda: self._prepare(container, log))
-            end = await self._process(launch, log)
+            prepared = await self.execution.in_thread(lambda: self._prepare(container, log))
+            end = await self._process(prepared.launch, log)
             if not end.error:
-                outputs = await self.execution.in_thread(self._read_outputs)
+                outputs = await self.execution.in_thread(prepared.read_outputs)
         except (TrainwrightError, OSError) as error:
             reason = self.execution.why_unwritable(error) or str(error)
             end = AttemptEnd(exit_code=None, error=reason, detail=end_of(log))
@@ -167,44 +145,35 @@ class Step:
         self._end_attempt(State.FAILED if end.error else State.SUCCEEDED, end)
         return end, outputs
 
-    def _prepare(self, container: Mapping[str, Any], log: Path) -> Launch:
-        self.folder.make(keeps_artifacts=goes_on(self.component, container))
-        home = self.execution.store.home
-        self.mounts = self.settings.volumes.make(home / "volumes", self.folder.scratch / "volumes")
-        self._take(place_inputs(self.inputs, self.mounts))
-        write_executor_input(self.executor_input, self.folder)
-        python = None
-        if python_source(container) and not is_logical(str(container.get("image") or "")):
-            python = interpreter_for(container, home / "environments", log=log)
-        return plan_launch(
+    def _prepare(self, container: Mapping[str, Any], log: Path) -> PreparedStep:
+        return prepare_step(
             container,
-            self.placeholders,
-            self.folder,
-            extra_env={"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": self.execution.run.id, **self.settings.env},
-            python=python,
-            mounts=self.mounts,
+            self.inputs,
+            run=self.execution.run,
+            task=self.record,
+            component=self.component,
+            folder=self.folder,
+            settings=self.settings,
+            home=self.execution.store.home,
+            log=log,
         )
-
-    def _read_outputs(self) -> Values:
-        outputs = read_outputs(self.component, self.executor_input, self.folder, task_id=self.record.id)
-        return mounted_outputs(outputs, self.mounts)
 
     async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
         timeout_s = self.settings.timeout_s
-        attempting = Attempting(processes=self.execution.processes, launch=launch, log=log, timeout_s=timeout_s)
+        process = StepProcess(processes=self.execution.processes, launch=launch, log=log, timeout_s=timeout_s)
         try:
-            self._remember_process(await self.execution.in_thread(attempting.start))
+            self._remember_process(await self.execution.in_thread(process.start))
         except BaseException:  # canceled, or the process cannot be recorded
-            attempting.abandon()
+            process.abandon()
             raise
-        waiting = asyncio.ensure_future(self.execution.in_thread(attempting.wait))
+        waiting = asyncio.ensure_future(self.execution.in_thread(process.wait))
         try:
             code = await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            attempting.stop(at_once=False)
+            process.stop(at_once=False)
             _, running = await asyncio.wait({waiting}, timeout=STOP_GRACE_S)
             if running:
-                attempting.stop(at_once=True)
+                process.stop(at_once=True)
                 await asyncio.wait({waiting})
             raise
         except TimeoutError:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import psutil
 
-from trainwright_pipelines.engine.dag import Scheduler
+from trainwright_pipelines.engine.dag import DagRunner
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.leases import Lease, is_same_process
 from trainwright_pipelines.engine.records import State
@@ -101,7 +101,7 @@ class Worker(threading.Thread):
         if await self._execution.in_thread(self._is_cancel_requested):
             return None
         heartbeat = asyncio.create_task(self._beat())
-        self._main = asyncio.create_task(Scheduler(self._execution).run())
+        self._main = asyncio.create_task(DagRunner(self._execution).run())
         if self._is_canceled:
             self._main.cancel()
         deadline_s = self._execution.pipeline.deadline_s

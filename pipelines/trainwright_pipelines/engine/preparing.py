@@ -1,0 +1,98 @@
+"""What comes before and after the process of a step: its folder, mounts, inputs and interpreter, then its outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
+from trainwright_pipelines.engine.execution import run_constants
+from trainwright_pipelines.engine.launch import Launch, goes_on, plan_launch, python_source
+from trainwright_pipelines.engine.platform_settings import PlatformSettings
+from trainwright_pipelines.engine.records import Run, Task, Values
+from trainwright_pipelines.engine.requirements import interpreter_for
+from trainwright_pipelines.engine.volumes import mounted_values, place_values
+from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.spec import Component
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedStep:
+    """A step whose process can start: its files are written."""
+
+    launch: Launch
+    task: Task
+    component: Component
+    folder: StepFolder
+    executor_input: Mapping[str, Any]
+    mounts: Mapping[str, Path]
+
+    def read_outputs(self) -> Values:
+        """What the process gave; paths below mounted folders as later steps know them, by the mount paths.
+
+        Raises:
+            RunFailed: An output is missing or of another type than declared.
+        """
+        outputs = read_outputs(self.component, self.executor_input, self.folder, task_id=self.task.id)
+        return replace(outputs, parameters=mounted_values(outputs.parameters, self.mounts))
+
+
+def fill_placeholders(executor_input: Mapping[str, Any], *, run: Run, task: Task) -> Placeholders:
+    """KFP's placeholders with the values that they have in a step."""
+    names = {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
+    return Placeholders(executor_input, run_constants(run) | names)
+
+
+def prepare_step(
+    container: Mapping[str, Any],
+    inputs: Values,
+    *,
+    run: Run,
+    task: Task,
+    component: Component,
+    folder: StepFolder,
+    settings: PlatformSettings,
+    home: Path,
+    log: Path,
+    in_warm_process: bool = True,
+) -> PreparedStep:
+    """Make what the process of a step finds when it starts.
+
+    Args:
+        container: As KFP's PipelineContainerSpec has it.
+        inputs: With paths as the steps before gave them.
+        run: The run of the step.
+        task: The record of the step.
+        component: What the step runs.
+        folder: Its files.
+        settings: What the platform document asks for it.
+        home: The home of the store, which holds claims and environments.
+        log: Where the installation of packages is told.
+        in_warm_process: Whether our own components run in warm children.
+
+    Raises:
+        InvalidPipeline: It cannot be run without its image.
+        OSError: The folder cannot be written.
+        RunFailed: Its program or its packages cannot be had on this machine.
+    """
+    folder.make(keeps_artifacts=goes_on(component, container))
+    mounts = settings.volumes.make(home / "volumes", folder.scratch / "volumes")
+    placed = replace(inputs, parameters=place_values(inputs.parameters, mounts))
+    executor_input = build_executor_input(component, placed, folder, folder.artifacts)
+    write_executor_input(executor_input, folder)
+    python = None
+    if python_source(container) and not is_logical(str(container.get("image") or "")):
+        python = interpreter_for(container, home / "environments", log=log)
+    launch = plan_launch(
+        container,
+        fill_placeholders(executor_input, run=run, task=task),
+        folder,
+        extra_env={"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env},
+        python=python,
+        in_warm_process=in_warm_process,
+        mounts=mounts,
+    )
+    return PreparedStep(
+        launch=launch, task=task, component=component, folder=folder, executor_input=executor_input, mounts=mounts
+    )
