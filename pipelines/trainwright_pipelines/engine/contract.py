@@ -16,6 +16,8 @@ from trainwright_pipelines.engine.records import Artifact, Values
 from trainwright_pipelines.ir.spec import ArtifactSlot, Component
 from trainwright_pipelines.ir.values import coerce
 
+WARNING_MARK = "warning: "
+"""Begins what a task warns of, after the time, in its log."""
 _WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
 
 

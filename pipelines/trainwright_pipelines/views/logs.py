@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainwright_pipelines.engine.task_entry import WARNING_MARK
+from trainwright_pipelines.engine.contract import WARNING_MARK
 
 LIMIT_BYTES = 200_000
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
