@@ -73,3 +73,19 @@ def test_names_that_senders_make_up_do_not_fill_the_memory() -> None:
         counter.add(f"made up {number}")
     assert len(counter.lines()) <= 2_002
     assert counter.total() == 5_000
+
+
+def test_the_page_is_byte_for_byte_what_dashboards_were_built_on() -> None:
+    """TensorFlow Serving's names and limits: no HELP lines, no `_total` or `_created`, whole numbers without `.0`."""
+    metrics = ServingMetrics()
+    metrics.request_done("m", "Predict", "REST", "OK", 0.001)
+    metrics.request_done('qu"ote\\', "Predict", "GRPC", "NOT_FOUND", 0.001)
+    metrics.runtime_latency.add("m", "Predict", "TF1", value=1234567.0)
+    metrics.example_counts.add("m", value=3)
+    metrics.example_count_total.add("m", count=3)
+    metrics.warmup_latency.add("/models/m/1", "OK", value=25.5)
+    metrics.queuing_latency.add("batch_threads", value=1e9)
+    metrics.request_log_count.add("m", "OK")
+    metrics.load_attempt_count.add("/models/m/1", "success")
+    metrics.graph_runs.add()
+    assert metrics.text() == Path(__file__).with_name("metrics.txt").read_text()

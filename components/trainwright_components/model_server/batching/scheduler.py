@@ -28,7 +28,7 @@ class BatchTask:
     done: "Future[list[Any]]" = field(default_factory=Future)
 
 
-class _Batch:
+class _QueuedBatch:
     def __init__(self) -> None:
         self.tasks: list[BatchTask] = []
         self.size = 0
@@ -52,7 +52,7 @@ class BatchQueue:
         self.is_closed = False
         self.running = 0
         self._changed = changed
-        self._batches: deque[_Batch] = deque([_Batch()])
+        self._batches: deque[_QueuedBatch] = deque([_QueuedBatch()])
 
     def submit(self, tasks: Sequence[BatchTask]) -> None:
         """Queue one request, in as many tasks as `part_sizes` said.
@@ -65,7 +65,7 @@ class BatchQueue:
             self._check(size)
             for task in tasks:
                 if self._batches[-1].size + task.size > self.parameters.execution_size:
-                    self._batches.append(_Batch())
+                    self._batches.append(_QueuedBatch())
                 self._batches[-1].add(task)
             self._changed.notify()
 
@@ -88,7 +88,7 @@ class BatchQueue:
             return None
         batch = self._batches.popleft()
         if not self._batches:
-            self._batches.append(_Batch())
+            self._batches.append(_QueuedBatch())
         self.running += 1
         return batch.tasks
 
