@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trainwright_components.quantize_tflite.budget import Budget
     from trainwright_components.quantize_tflite.quantize import quantize_model as quantize
     from trainwright_components.quantize_tflite.settings import QuantizationSettings
+    from trainwright_components.saved_models.serving import ServingSettings
     from trainwright_components.train_distributed.train import train_model as train
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.tuning.study import TuningSettings
@@ -68,6 +69,7 @@ __all__ = [
     "QuantizationSettings",
     "RunFailed",
     "RunNotFound",
+    "ServingSettings",
     "ServingUnavailable",
     "Submission",
     "TargetUnavailable",
@@ -106,6 +108,7 @@ _WHERE = {
     "PredictSettings": "trainwright_components.batch_predict.predict:PredictSettings",
     "PrepareSettings": "trainwright_components.prepare_data.settings:PrepareSettings",
     "QuantizationSettings": "trainwright_components.quantize_tflite.settings:QuantizationSettings",
+    "ServingSettings": "trainwright_components.saved_models.serving:ServingSettings",
     "Submission": "trainwright_pipelines.targets.protocol:Submission",
     "TrainingSettings": "trainwright_components.training.configuration.settings:TrainingSettings",
     "TuningSettings": "trainwright_components.tuning.study:TuningSettings",

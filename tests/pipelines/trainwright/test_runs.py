@@ -102,6 +102,14 @@ def test_a_pipeline_of_ones_own_is_made_of_the_public_components(
     assert "In a pipeline: from trainwright.components import evaluate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_first_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(_python_blocks()[0])
+    state, is_blessed, page = capsys.readouterr().out.split()[-3:]
+    assert (state, is_blessed) == ("SUCCEEDED", "True")
+    assert Path(page).is_file()
+
+
 def _python_blocks() -> list[str]:
     text = (Path(__file__).parents[3] / "pipelines" / "README.md").read_text(encoding="utf-8")
     return [part.partition("```")[0] for part in text.split("```python\n")[1:]]
