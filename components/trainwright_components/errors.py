@@ -17,6 +17,11 @@ TrainwrightError
 """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in one line, for a sentence of ours; libraries put stacks and advice behind it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class TrainwrightError(Exception):
     """Base of all errors that a person can act on; the command line prints them without a traceback.
 

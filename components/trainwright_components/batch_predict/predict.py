@@ -14,13 +14,14 @@ from trainwright_components.batch_predict.rows import batches, check_needed, ope
 from trainwright_components.datasets.chunks import Chunk, Column, Source, is_missing
 from trainwright_components.datasets.encode import encode_features
 from trainwright_components.datasets.progress import ProgressLog
-from trainwright_components.datasets.schema import suggest
+from trainwright_components.datasets.schema import Schema, suggest
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
-from trainwright_components.saved_models.loaded import ServedModel
+from trainwright_components.saved_models.layout import SAVED_MODEL_FILE, written_schema
+from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
 DEFAULT_BATCH_SIZE = 256
-DEFAULT_SIGNATURE = "serving_default"
 ROW = "row"
 _REASON_CHARACTERS = 300
 
@@ -42,7 +43,7 @@ class PredictSettings:
     output_format: str = "jsonl"
     batch_size: int = DEFAULT_BATCH_SIZE
     keep_columns: tuple[str, ...] = ()
-    signature: str = DEFAULT_SIGNATURE
+    signature: str = SERVING_DEFAULT
 
     def __post_init__(self) -> None:
         if self.output_format not in WRITERS:
@@ -50,6 +51,12 @@ class PredictSettings:
             raise InvalidSetting(f"output_format {self.output_format!r} is not known{hint}")
         if self.batch_size < 1:
             raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    signature: LoadedSignature
+    schema: Schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +86,7 @@ def predict_rows(
     """
     settings = settings or PredictSettings()
     rows = open_rows(str(source), source_format=settings.source_format, split=settings.split)
-    model = ServedModel.load(saved_model, signature=settings.signature)
+    model = _load(saved_model, settings.signature)
     summary = PredictionSummary(str(source))
     started_s = time.monotonic()
     name = f"predictions.{settings.output_format}"
@@ -95,7 +102,7 @@ def predict_rows(
 
 def _score(
     rows: Source,
-    model: ServedModel,
+    model: _Model,
     writer: PredictionWriter,
     summary: PredictionSummary,
     settings: PredictSettings,
@@ -115,12 +122,24 @@ def _score(
     return count
 
 
-def _answer(model: ServedModel, batch: Chunk) -> dict[str, Column]:
+def _load(folder: Path, name: str) -> _Model:
+    if not (folder / SAVED_MODEL_FILE).is_file():
+        raise InvalidSetting(f"{folder} holds no SavedModel; give the folder with {SAVED_MODEL_FILE}")
+    try:
+        signatures = LoadedModel.load(folder).signatures
+    except LoadingFailed as error:
+        raise InvalidSetting(f"the SavedModel in {folder} cannot be loaded: {error}") from error
+    if name not in signatures:
+        raise InvalidSetting(f"the SavedModel in {folder} has no signature {name!r}{suggest(name, tuple(signatures))}")
+    return _Model(signature=signatures[name], schema=signatures[name].schema(written_schema(folder)))
+
+
+def _answer(model: _Model, batch: Chunk) -> dict[str, Column]:
     import tensorflow as tf
 
     columns = encode_features(batch, model.schema)
     try:
-        return model.answer(columns)
+        return model.signature.answer(columns)
     except (tf.errors.OpError, ValueError) as error:
         last = batch.first_row + batch.rows - 1
         raise InvalidData(f"{batch.place(0)} to {last}: the model cannot score these rows: {_reason(error)}") from error

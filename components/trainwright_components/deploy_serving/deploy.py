@@ -30,6 +30,7 @@ from trainwright_components.model_server.operation.serving_home import ServerInf
 from trainwright_components.processes.locks import locked
 from trainwright_components.saved_models.golden import GoldenRequest, GoldenResult, read_golden_requests
 from trainwright_components.saved_models.history import NO_VERSION
+from trainwright_components.saved_models.layout import SAVED_MODEL_FILE
 from trainwright_components.saved_models.versions import (
     LOCK_NAME,
     check_name,
@@ -278,8 +279,8 @@ def _publisher(base_path: Path, version: int) -> str:
 
 
 def _check_saved_model(folder: Path) -> None:
-    if not (folder / "saved_model.pb").is_file():
-        raise InvalidData(f"{folder} holds no saved_model.pb: give the folder of an exported SavedModel")
+    if not (folder / SAVED_MODEL_FILE).is_file():
+        raise InvalidData(f"{folder} holds no {SAVED_MODEL_FILE}: give the folder of an exported SavedModel")
 
 
 def _make_base_path(base_path: Path) -> None:

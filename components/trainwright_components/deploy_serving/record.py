@@ -10,6 +10,7 @@ from typing import Any
 from trainwright_components.deploy_serving.deploy import Deployment
 from trainwright_components.files import write_whole
 from trainwright_components.saved_models.golden import GoldenRequest
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
 STOP_COMMAND = "trainwright serve stop"
 _PASTE_LIMIT = 1500  # terminals cut a pasted line at 4,096 bytes
@@ -60,7 +61,7 @@ def curl_line(deployment: Deployment) -> str:
 
 def _first_row(request: GoldenRequest) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    if request.signature_name != "serving_default":
+    if request.signature_name != SERVING_DEFAULT:
         body["signature_name"] = request.signature_name
     if not all(isinstance(value, list) and value for value in request.inputs.values()):
         return body | {"inputs": request.inputs}

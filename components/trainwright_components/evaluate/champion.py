@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
-from trainwright_components.errors import InvalidData
+from trainwright_components.errors import InvalidData, InvalidSetting, first_line
 from trainwright_components.evaluate.blessing import NotComparable
-from trainwright_components.quiet import quiet_loggers
-from trainwright_components.saved_models.graph_names import call_signature, input_specs
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
+from trainwright_components.saved_models.layout import written_schema
+from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
 from trainwright_components.saved_models.outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
+from trainwright_components.saved_models.versions import newest_filled
+from trainwright_components.storage.locations import base_name
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 logger = logging.getLogger(__name__)
-
-SIGNATURE = "serving_default"
 
 
 class Unreadable(Exception):
@@ -42,9 +43,7 @@ class Champion:
     """A served SavedModel."""
 
     version: str
-    location: str
-    saved_model: Any = field(repr=False)  # the signatures die with it
-    signature: Any = field(repr=False)
+    signature: LoadedSignature
     class_names: tuple[str, ...]
     schema: Schema
 
@@ -56,24 +55,17 @@ class Champion:
             Unreadable: It cannot be loaded.
             NotComparable: It asks for something else.
         """
-        import tensorflow as tf
-
-        version = location.rstrip("/").rsplit("/", 1)[-1]
         try:
-            with quiet_loggers():
-                saved_model = tf.saved_model.load(location)
-        except Exception as error:  # a damaged file makes TensorFlow raise almost anything
-            raise Unreadable(f"it cannot be loaded: {_first_line(error)}") from error
-        signature = saved_model.signatures.get(SIGNATURE)
+            signature = LoadedModel.load(location).signatures.get(SERVING_DEFAULT)
+        except LoadingFailed as error:
+            raise Unreadable(f"it cannot be loaded: {error}") from error
         if signature is None:
-            raise NotComparable(f"it has no signature {SIGNATURE}")
+            raise NotComparable(f"it has no signature {SERVING_DEFAULT}")
         own = _own_schema(location)
         _check_same_question(own, schema)
         _check_inputs(signature, schema)
         return cls(
-            version=version,
-            location=location,
-            saved_model=saved_model,
+            version=base_name(location),
             signature=signature,
             class_names=own.class_names if own else (),
             schema=schema,
@@ -87,13 +79,10 @@ class Champion:
         """
         import tensorflow as tf
 
-        specs = input_specs(self.signature)
         try:
-            outputs = call_signature(
-                self.signature, {name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()}
-            )
+            outputs = self.signature.call(features)
         except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
-            raise NotComparable(f"it fails on these rows: {_first_line(error)}") from error
+            raise NotComparable(f"it fails on these rows: {first_line(error)}") from error
         is_classifier = task_of(self.schema) is Task.CLASSIFICATION
         answer: NDArray[np.float32] = (
             _pick(outputs, PROBABILITIES if is_classifier else PREDICTIONS).numpy().astype(np.float32)
@@ -136,7 +125,7 @@ def find_champion(base_path: str) -> Served | None:
             raise InvalidData(f"serving.base_path {base_path} is a file; give the folder of the model's versions")
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
         numbers = [name for name in names if name.isascii() and name.isdigit()]
-        versions = [name for name in sorted(numbers, key=int, reverse=True) if not _is_file(f"{base_path}/{name}")]
+        versions = [name for name in sorted(numbers, key=int) if not _is_file(f"{base_path}/{name}")]
         history = _read_text(f"{base_path}/{HISTORY_NAME}") if not versions and HISTORY_NAME in names else "[]"
         published = last_published(history)
     except tf.errors.NotFoundError as error:
@@ -145,18 +134,18 @@ def find_champion(base_path: str) -> Served | None:
         return None
     except (tf.errors.OpError, ValueError) as error:
         raise _unlisted(base_path, error) from error
-    if not versions:
+    version = newest_filled(versions, lambda name: _is_empty(f"{base_path}/{name}"))
+    if version is None:
         return None if published is None else Served(version=str(published), location="")
-    version = next((name for name in versions if not _is_empty(f"{base_path}/{name}")), versions[0])
-    if version != versions[0]:
-        logger.warning("version %s in %s is empty; the champion is version %s", versions[0], base_path, version)
+    if version != versions[-1]:
+        logger.warning("version %s in %s is empty; the champion is version %s", versions[-1], base_path, version)
     return Served(version=version, location=f"{base_path.rstrip('/')}/{version}")
 
 
 def _unlisted(base_path: str, error: Exception) -> InvalidData:
     return InvalidData(
         f"serving.base_path {base_path} cannot be read, so it is not known which version is served: "
-        f"{_first_line(error)}; make it readable, or give another model_name or base path"
+        f"{first_line(error)}; make it readable, or give another model_name or base path"
     )
 
 
@@ -187,13 +176,10 @@ def _read_text(location: str) -> str:
 
 
 def _own_schema(location: str) -> Schema | None:
-    import tensorflow as tf
-
-    path = f"{location}/assets.extra/{SCHEMA_FILE}"
     try:
-        return Schema.from_json(_read_text(path)) if tf.io.gfile.exists(path) else None
-    except (InvalidData, ValueError, tf.errors.OpError) as error:
-        raise Unreadable(f"its {SCHEMA_FILE} cannot be read: {_first_line(error)}") from error
+        return written_schema(location)
+    except (InvalidData, InvalidSetting, ValueError) as error:
+        raise Unreadable(f"its {SCHEMA_FILE} cannot be read: {first_line(error)}") from error
 
 
 def _check_same_question(own: Schema | None, schema: Schema) -> None:
@@ -205,8 +191,8 @@ def _check_same_question(own: Schema | None, schema: Schema) -> None:
         raise NotComparable("it knows none of this dataset's classes")
 
 
-def _check_inputs(signature: Any, schema: Schema) -> None:
-    for name, spec in input_specs(signature).items():
+def _check_inputs(signature: LoadedSignature, schema: Schema) -> None:
+    for name, spec in signature.inputs.items():
         if name not in schema.feature_names:
             raise NotComparable(f"it takes {name!r}, which this dataset does not have")
         feature = schema.feature(name)
@@ -225,7 +211,3 @@ def _pick(outputs: Mapping[str, Any], name: str) -> Any:
     if len(numbers) != 1:
         raise NotComparable(f"its outputs are {', '.join(sorted(outputs))}, and none of them is called {name!r}")
     return next(iter(numbers.values()))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,12 +9,12 @@ from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.signatures import METHOD_NAMES, Signature
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.saved_models.graph_names import can_be_arguments
+from trainwright_components.saved_models.layout import SAVED_MODEL_FILE
 from trainwright_components.user_module.keras_variables import tensorflow_variable
 
 if TYPE_CHECKING:
     import keras
 
-SAVED_MODEL_FILE = "saved_model.pb"
 FINGERPRINT_FILE = "fingerprint.pb"
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 

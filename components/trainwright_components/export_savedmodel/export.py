@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.export_savedmodel.archive import SAVED_MODEL_FILE, write_archive
+from trainwright_components.export_savedmodel.archive import write_archive
 from trainwright_components.export_savedmodel.model_card import write_card
 from trainwright_components.export_savedmodel.requests import make_requests, write_warmup
 from trainwright_components.export_savedmodel.signatures import SignatureBuilder
 from trainwright_components.export_savedmodel.verify import Verification, verify_export
 from trainwright_components.files import whole_folder, write_whole
+from trainwright_components.saved_models.layout import SAVED_MODEL_FILE, assets_folder
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
 from trainwright_components.user_module.keras_process import call_beside_its_keras
 
 logger = logging.getLogger(__name__)
-
-ASSETS = "assets.extra"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ def _export(
     requests = make_requests(trained, dataset)
     with whole_folder(output, marker=SAVED_MODEL_FILE) as folder:
         write_archive(trained.model, signatures, builder.tables, folder)
-        assets = folder / ASSETS
+        assets = assets_folder(folder)
         assets.mkdir()
         trained.schema.save(assets)
         write_warmup(requests, assets)

@@ -15,15 +15,15 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import encode_rows
 from trainwright_components.errors import InvalidData
-from trainwright_components.export_savedmodel.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of, spread_of
+from trainwright_components.saved_models.layout import WARMUP_FILE
 from trainwright_components.saved_models.outputs import CLASSES, OutputReader, Task
+from trainwright_components.saved_models.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
 from trainwright_components.short_floats import plain_list
 from trainwright_components.training.trained_model import TrainedModel
 
 MAX_ROWS = 8
 RELATIVE_TOLERANCE = 1e-5
-WARMUP_FILE = "tf_serving_warmup_requests"
 _LOOK_AT_ROWS = 256
 _MAX_NUMBERS = 100_000  # per request; JSON of large images would be slow to replay
 _CLEAR_MARGIN = 1e-3  # rounding must not change which class is first

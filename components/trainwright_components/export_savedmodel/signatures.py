@@ -9,19 +9,20 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
 from trainwright_components.saved_models.graph_names import graph_names
 from trainwright_components.saved_models.outputs import CLASSES, OutputReader, Task
+from trainwright_components.saved_models.signatures import (
+    CLASSIFY,
+    EXAMPLES_INPUT,
+    PREPROCESS,
+    PREPROCESSED,
+    REGRESS,
+    SERVING_DEFAULT,
+    SERVING_EXAMPLES,
+)
 from trainwright_components.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SERVING_DEFAULT = "serving_default"
-SERVING_EXAMPLES = "serving_examples"
-CLASSIFY = "classify"
-REGRESS = "regress"
-PREPROCESS = "preprocess"
-PREPROCESSED = "preprocessed"
-
-EXAMPLES_INPUT = "examples"
 METHOD_NAMES = {CLASSIFY: "tensorflow/serving/classify", REGRESS: "tensorflow/serving/regress"}
 
 Answers = dict[str, Any]

@@ -20,7 +20,8 @@ from trainwright_components.export_savedmodel.requests import (
     has_numbers,
     tolerance_of,
 )
-from trainwright_components.export_savedmodel.signatures import (
+from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature
+from trainwright_components.saved_models.signatures import (
     CLASSIFY,
     EXAMPLES_INPUT,
     PREPROCESS,
@@ -29,8 +30,6 @@ from trainwright_components.export_savedmodel.signatures import (
     SERVING_DEFAULT,
     SERVING_EXAMPLES,
 )
-from trainwright_components.quiet import quiet_loggers
-from trainwright_components.saved_models.graph_names import call_signature
 from trainwright_components.training.trained_model import TrainedModel
 
 MAX_ROWS = 1_000
@@ -59,10 +58,7 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
     Raises:
         InvalidModule: A difference is over the tolerance, or a class of a request differs.
     """
-    import tensorflow as tf
-
-    with quiet_loggers():
-        loaded = tf.saved_model.load(str(folder))
+    loaded = LoadedModel.load(folder)
     differences = [0.0]
     for request in requests:
         for name, answers in _ask_all(loaded.signatures, request):
@@ -74,7 +70,7 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
     for features, label in batches():
         wanted = answer(trained, features)
         number = next(iter(wanted))
-        got = _ask(loaded.signatures[SERVING_DEFAULT], features)
+        got = loaded.signatures[SERVING_DEFAULT].answer(features)
         request = Request(
             signature_name=SERVING_DEFAULT, inputs={}, outputs=wanted, tolerance=tolerance_of(wanted, labels)
         )
@@ -118,24 +114,17 @@ def _checked(name: str, output: str, got: NDArray[Any], request: Request) -> flo
     return difference
 
 
-def _ask_all(signatures: Any, request: Request) -> list[tuple[str, Arrays]]:
+def _ask_all(signatures: Mapping[str, LoadedSignature], request: Request) -> list[tuple[str, Arrays]]:
     """The answers of every signature that takes this request, under the names of the request's outputs."""
-    asked = [(request.signature_name, _ask(signatures[request.signature_name], request.inputs))]
+    asked = [(request.signature_name, signatures[request.signature_name].answer(request.inputs))]
     if request.signature_name == SERVING_DEFAULT and PREPROCESSED in signatures:
-        asked.append((PREPROCESSED, _ask(signatures[PREPROCESSED], _ask(signatures[PREPROCESS], request.inputs))))
+        asked.append((PREPROCESSED, signatures[PREPROCESSED].answer(signatures[PREPROCESS].answer(request.inputs))))
     if request.signature_name == SERVING_EXAMPLES:
         for name in {CLASSIFY, REGRESS} & set(signatures):
-            answers = _ask(signatures[name], {"inputs": request.inputs[EXAMPLES_INPUT]})
+            answers = signatures[name].answer({"inputs": request.inputs[EXAMPLES_INPUT]})
             number = next(iter(request.outputs))
             asked.append((name, {number: answers["scores" if name == CLASSIFY else "outputs"]}))
     return asked
-
-
-def _ask(signature: Any, inputs: Arrays) -> Arrays:
-    import tensorflow as tf
-
-    outputs = call_signature(signature, {name: tf.constant(value) for name, value in inputs.items()})
-    return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
 def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 
 from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.quantize_tflite.source import SERVING_DEFAULT, Arrays
+from trainwright_components.quantize_tflite.source import Arrays
 from trainwright_components.quiet import quiet_loggers, quiet_stderr
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
 EXACT_MODE = "float32"
 _MAX_REASON_CHARACTERS = 300

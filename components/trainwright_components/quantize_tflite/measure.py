@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.metrics.closeness import rounding_at, size_of
-from trainwright_components.quantize_tflite.source import SERVING_DEFAULT, Arrays
+from trainwright_components.quantize_tflite.source import Arrays
 from trainwright_components.quiet import quiet_stderr
 from trainwright_components.saved_models.outputs import Task
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
 WARM_UP_RUNS = 5
 TIMED_RUNS = 200

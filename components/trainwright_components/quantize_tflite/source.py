@@ -1,7 +1,7 @@
 """The part of a SavedModel that TFLite can hold: one signature with numbers in and numbers out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.quiet import quiet_loggers
-from trainwright_components.saved_models.graph_names import call_signature, graph_names, input_specs
+from trainwright_components.saved_models.graph_names import graph_names
+from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
+from trainwright_components.saved_models.signatures import PREPROCESS, PREPROCESSED, SERVING_DEFAULT
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-SERVING_DEFAULT = "serving_default"
-PREPROCESS = "preprocess"
-PREPROCESSED = "preprocessed"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -32,14 +30,14 @@ class Source:
         output_name: Of the numbers that it answers with.
     """
 
-    saved_model: Any = field(repr=False)
+    saved_model: LoadedModel
     signature_name: str
     names: Mapping[str, str]
     output_name: str
 
     @property
-    def signature(self) -> Any:
-        """The signature as a function of named tensors."""
+    def signature(self) -> LoadedSignature:
+        """What is converted."""
         return self.saved_model.signatures[self.signature_name]
 
     @property
@@ -51,28 +49,28 @@ class Source:
         """A batch of raw features as inputs of the TFLite model."""
         tensors = features
         if not self.takes_raw_features:
-            tensors = call_signature(self._signature(PREPROCESS), features)
+            tensors = self._signature(PREPROCESS).call(features)
         return {safe: tensors[name].numpy() for name, safe in self.names.items()}
 
     def answer(self, features: "Mapping[str, tf.Tensor]") -> NDArray[np.float32]:
         """What the float model itself says to a batch of raw features."""
         asked = self._signature(SERVING_DEFAULT)
-        answer: NDArray[np.float32] = call_signature(asked, features)[self.output_name].numpy()
+        answer: NDArray[np.float32] = asked.call(features)[self.output_name].numpy()
         return answer
 
     def write(self, folder: Path, *, batch_size: int | None) -> None:
         """Write the signature alone as a SavedModel whose batches have `batch_size` rows, or any number."""
         import tensorflow as tf
 
-        specs = input_specs(self.signature)
         signature, output_name, names = self.signature, self.output_name, dict(self.names)
+        specs = signature.inputs
 
         def answer(*tensors: Any) -> dict[str, Any]:
             asked = dict(zip(names, tensors, strict=True))
-            return {output_name: call_signature(signature, asked)[output_name]}
+            return {output_name: signature.call(asked)[output_name]}
 
         holder = tf.Module()
-        holder.saved_model = self.saved_model
+        holder.saved_model = signature.owner
         holder.answer = tf.function(
             answer,
             input_signature=[
@@ -83,7 +81,7 @@ class Source:
         with quiet_loggers():
             tf.saved_model.save(holder, str(folder), signatures={SERVING_DEFAULT: holder.answer})
 
-    def _signature(self, name: str) -> Any:
+    def _signature(self, name: str) -> LoadedSignature:
         return self.saved_model.signatures[name]
 
 
@@ -93,12 +91,9 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
     Raises:
         InvalidModule: There is none, since inputs are strings or the outputs are not one tensor of numbers.
     """
-    import tensorflow as tf
-
     try:
-        with quiet_loggers():
-            loaded = tf.saved_model.load(str(saved_model))
-    except (OSError, ValueError) as error:
+        loaded = LoadedModel.load(saved_model)
+    except LoadingFailed as error:
         raise InvalidModule(f"{saved_model} is no SavedModel: {error}") from error
     if SERVING_DEFAULT not in loaded.signatures:
         raise InvalidModule(f"{saved_model} has no signature {SERVING_DEFAULT}; export it with export_savedmodel")
@@ -115,8 +110,8 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def _source(loaded: Any, name: str) -> Source:
-    specs = input_specs(loaded.signatures[name])
+def _source(loaded: LoadedModel, name: str) -> Source:
+    specs = loaded.signatures[name].inputs
     return Source(
         saved_model=loaded,
         signature_name=name,
@@ -125,12 +120,12 @@ def _source(loaded: Any, name: str) -> Source:
     )
 
 
-def _takes_numbers(signature: Any) -> bool:
-    return all(spec.dtype.name != "string" for spec in input_specs(signature).values())
+def _takes_numbers(signature: LoadedSignature) -> bool:
+    return all(spec.dtype.name != "string" for spec in signature.inputs.values())
 
 
-def _number_output(signature: Any) -> str:
-    outputs: list[str] = [name for name, spec in signature.structured_outputs.items() if spec.dtype.is_floating]
+def _number_output(signature: LoadedSignature) -> str:
+    outputs: list[str] = [name for name, spec in signature.outputs.items() if spec.dtype.is_floating]
     if len(outputs) != 1:
         raise InvalidModule(f"TFLite conversion needs one output of numbers; {SERVING_DEFAULT} has {len(outputs)}")
     return outputs[0]

@@ -15,6 +15,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_p
 
 from trainwright_components.errors import InvalidData, ServingUnavailable
 from trainwright_components.model_server.operation.client import predict
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
 DEFAULT_TOLERANCE = 1e-5
 DEFAULT_TIMEOUT_S = 60.0
@@ -124,7 +125,7 @@ def _golden_request(file: Path, number: int, line: str) -> GoldenRequest:
         content = json.loads(line)
         return GoldenRequest(
             index=number,
-            signature_name=str(content.get("signature_name") or "serving_default"),
+            signature_name=str(content.get("signature_name") or SERVING_DEFAULT),
             inputs=dict(content["inputs"]),
             outputs=dict(content["outputs"]),
             tolerance=float(content.get("tolerance", DEFAULT_TOLERANCE)),

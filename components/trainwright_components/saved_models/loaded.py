@@ -1,70 +1,101 @@
-"""A SavedModel as a function from columns to answers. What it takes is in its schema, else in its signature."""
+"""A SavedModel in memory: each of its signatures as a function from columns to answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trainwright_components.datasets.chunks import Column
-from trainwright_components.datasets.schema import DTYPES, SCHEMA_FILE, Feature, Schema, suggest
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.datasets.schema import DTYPES, Feature, Schema
+from trainwright_components.errors import first_line
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.saved_models.graph_names import call_signature, input_specs
 
-ASSETS = "assets.extra"
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class LoadingFailed(Exception):
+    """Why TensorFlow cannot load a SavedModel, in one line; callers say which one, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServedModel:
-    """One signature of a loaded SavedModel.
+class LoadedSignature:
+    """One signature. Its inputs go under the names that clients use.
 
     Args:
-        schema: What the model takes: the features, and the label whose class names the answers use.
+        owner: The loaded object, whose variables TensorFlow deletes when nobody holds it.
     """
 
-    schema: Schema
-    _loaded: Any  # TensorFlow deletes the variables of an object that nobody holds
-    _function: Any
+    owner: Any = field(repr=False)
+    function: Any = field(repr=False)
 
-    @classmethod
-    def load(cls, folder: Path, *, signature: str) -> Self:
-        """The signature called `signature` of the SavedModel in `folder`.
+    @property
+    def inputs(self) -> "Mapping[str, tf.TensorSpec]":
+        """What it takes by name, sorted."""
+        return input_specs(self.function)
+
+    @property
+    def outputs(self) -> "Mapping[str, tf.TensorSpec]":
+        """What it answers with, by name."""
+        outputs: Mapping[str, tf.TensorSpec] = self.function.structured_outputs
+        return outputs
+
+    def call(self, tensors: "Mapping[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        """The answers to a batch, whose numbers become the types that the signature takes.
 
         Raises:
-            InvalidSetting: There is no SavedModel, or it has no such signature.
+            KeyError: An input is missing.
         """
         import tensorflow as tf
 
-        if not (folder / "saved_model.pb").is_file():
-            raise InvalidSetting(f"{folder} holds no SavedModel; give the folder with saved_model.pb")
-        try:
-            with quiet_loggers():
-                loaded = tf.saved_model.load(str(folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise InvalidSetting(f"the SavedModel in {folder} cannot be loaded: {error}") from error
-        if signature not in loaded.signatures:
-            hint = suggest(signature, tuple(loaded.signatures))
-            raise InvalidSetting(f"the SavedModel in {folder} has no signature {signature!r}{hint}")
-        function = loaded.signatures[signature]
-        schema_file = folder / ASSETS / SCHEMA_FILE
-        label_schema = Schema.from_json(schema_file.read_text(encoding="utf-8")) if schema_file.is_file() else None
-        schema = _schema_for(function, label_schema)
-        return cls(schema=schema, _loaded=loaded, _function=function)
+        return call_signature(
+            self.function, {name: tf.cast(tensors[name], spec.dtype) for name, spec in self.inputs.items()}
+        )
 
-    def answer(self, columns: dict[str, Column]) -> dict[str, Column]:
-        """What the model says about rows; every output as `(rows, ...)`."""
+    def answer(self, columns: Mapping[str, Column]) -> dict[str, Column]:
+        """As `call`, from and to arrays; every output is `(rows, ...)`."""
         import tensorflow as tf
 
-        specs = input_specs(self._function)
-        tensors = {name: tf.cast(tf.constant(columns[name]), spec.dtype) for name, spec in specs.items()}
-        return {name: tensor.numpy() for name, tensor in call_signature(self._function, tensors).items()}
+        outputs = self.call({name: tf.constant(columns[name]) for name in self.inputs})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def schema(self, written: Schema | None) -> Schema:
+        """What it takes: the schema `written` at export if that has its inputs, else what its specs tell.
+
+        The label is of `written`, whose class names the answers use.
+        """
+        if written and set(written.feature_names) == set(self.inputs):
+            return written
+        features = tuple(_feature_of(name, spec) for name, spec in self.inputs.items())
+        return Schema(features=features, label=written.label if written else None)
 
 
-def _schema_for(function: Any, written: Schema | None) -> Schema:
-    inputs = input_specs(function)
-    if written and set(written.feature_names) == set(inputs):
-        return written
-    features = tuple(_feature_of(name, spec) for name, spec in inputs.items())
-    return Schema(features=features, label=written.label if written else None)
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A SavedModel by its signatures."""
+
+    signatures: Mapping[str, LoadedSignature]
+
+    @classmethod
+    def load(cls, location: str | Path) -> Self:
+        """Load the SavedModel in a folder, local or where TensorFlow's file systems reach.
+
+        Raises:
+            LoadingFailed: There is none, or it is damaged.
+        """
+        import tensorflow as tf
+
+        try:
+            with quiet_loggers():
+                owner = tf.saved_model.load(str(location))
+        except Exception as error:  # a damaged file makes TensorFlow raise almost anything
+            raise LoadingFailed(first_line(error)) from error
+        return cls(
+            signatures={
+                name: LoadedSignature(owner=owner, function=function) for name, function in owner.signatures.items()
+            }
+        )
 
 
 def _feature_of(name: str, spec: Any) -> Feature:

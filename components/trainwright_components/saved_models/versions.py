@@ -4,15 +4,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from trainwright_components.errors import InvalidSetting
 
 STAGE_PREFIX = ".candidate-"
 WITHDRAWN_PREFIX = ".withdrawn-"
 LOCK_NAME = ".deploy.lock"
+_Version = TypeVar("_Version", int, str)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 
 
@@ -43,13 +45,15 @@ def list_versions(base_path: Path) -> list[int]:
 
 
 def live_version(base_path: Path) -> int | None:
-    """The highest version; an empty folder is a version that is not there yet, unless there is no other.
+    """The version that is served, or would be: see `newest_filled`."""
+    return newest_filled(
+        list_versions(base_path), lambda version: not any(version_folder(base_path, version).iterdir())
+    )
 
-    As evaluate looks for the champion.
-    """
-    versions = list_versions(base_path)
-    filled = [version for version in versions if any(version_folder(base_path, version).iterdir())]
-    return max(filled or versions, default=None)
+
+def newest_filled(versions: Sequence[_Version], is_empty: Callable[[_Version], bool]) -> _Version | None:
+    """The last of `versions`, which are in order; an empty folder is one that is not there yet, unless all are."""
+    return next((each for each in reversed(versions) if not is_empty(each)), versions[-1] if versions else None)
 
 
 def version_folder(base_path: Path, version: int) -> Path:

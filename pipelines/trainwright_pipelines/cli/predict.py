@@ -7,6 +7,7 @@ import click
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.home import find_home
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json
@@ -63,7 +64,7 @@ def predict(
     from trainwright_pipelines.requests.served_models import server_address
 
     served = None if address else _deployed(model, version)
-    schema = served.schema if served and signature in ("", "serving_default") else None
+    schema = served.schema if served and signature in ("", SERVING_DEFAULT) else None
     instances = _read(rows, file or "", schema)
     address = address or server_address(find_home().root)
     answer = ask(address, model, instances=instances, signature_name=signature, version=version)
@@ -77,11 +78,11 @@ def predict(
 def _ask_example(model: str, signature: str, version: int | None, *, as_json: bool) -> None:
     """Ask the served version itself, lest another one takes over between the choice of the row and the answer."""
     from trainwright_components.model_server.operation.client import predict as ask
-    from trainwright_pipelines.requests.served_models import DEFAULT_SIGNATURE, server_address
+    from trainwright_pipelines.requests.served_models import server_address
 
     served = _deployed(model, version)
     address = server_address(find_home().root)
-    example = served.example(signature or DEFAULT_SIGNATURE)
+    example = served.example(signature or SERVING_DEFAULT)
     answer = ask(address, model, instances=[example.row], signature_name=signature, version=served.version)
     if as_json:
         document = {"model": model, "version": served.version, "instances": [example.row], "predictions": answer}

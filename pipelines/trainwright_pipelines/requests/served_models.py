@@ -12,9 +12,9 @@ from trainwright_components.errors import InvalidSetting, ServingUnavailable
 from trainwright_components.hints import did_you_mean
 from trainwright_components.model_server.operation.control import server_status
 from trainwright_components.model_server.operation.serving_home import ServingHome
+from trainwright_components.saved_models.layout import written_schema
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_components.saved_models.versions import list_versions, version_folder
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,9 @@ class ServedModel:
     @property
     def schema(self) -> Schema | None:
         """The schema that was exported with it."""
-        assets = self.folder / "assets.extra"
-        return Schema.load(assets) if (assets / "schema.json").is_file() else None
+        return written_schema(self.folder)
 
-    def example(self, signature: str = DEFAULT_SIGNATURE) -> Example:
+    def example(self, signature: str = SERVING_DEFAULT) -> Example:
         """The first row of the golden requests that this version answered when it was deployed.
 
         Raises:
@@ -55,7 +54,7 @@ class ServedModel:
             raise InvalidSetting(f"no example is kept for version {self.version} of {self.name!r}; give a row instead")
         requests = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         for request in requests:
-            if (request.get("signature_name") or DEFAULT_SIGNATURE) == signature:
+            if (request.get("signature_name") or SERVING_DEFAULT) == signature:
                 return Example(row=_first_row(request["inputs"]), expected=_first_answer(request["outputs"]))
         raise InvalidSetting(f"no example for signature {signature!r} in {file}; give a row instead")
 
