@@ -6,8 +6,9 @@ from typing import Any
 
 from trainwright_components.home import home_folder
 from trainwright_components.model_server.operation import client
+from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_pipelines.cli.rows import fit_rows
-from trainwright_pipelines.requests.served_models import DEFAULT_SIGNATURE, find_served_model, server_address
+from trainwright_pipelines.requests.served_models import find_served_model, server_address
 
 
 def predict(
@@ -41,7 +42,7 @@ def predict(
     if not address:
         root = home or home_folder()
         schema = find_served_model(root, model, version=version).schema
-        if schema and signature in ("", DEFAULT_SIGNATURE):
+        if schema and signature in ("", SERVING_DEFAULT):
             instances = fit_rows(instances, schema)
         address = server_address(root)
     answers: list[Any] = client.predict(address, model, instances=instances, signature_name=signature, version=version)

@@ -7,45 +7,13 @@ from enum import StrEnum
 from typing import Any
 
 from trainwright_components.datasets.schema import suggest
+from trainwright_components.datasets.task import Task
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.saved_models.outputs import Task
+from trainwright_components.metrics.table import METRICS
 
 KERAS_PREFIX = "keras_"
 _ROUNDING = 1e-9  # 0.8 - 0.7 is more than 0.1 in floating point
 _BOUNDS = ("min", "max", "min_in_slices", "max_in_slices")
-
-# Whether more is better; None where neither more nor less is.
-METRICS: Mapping[Task, Mapping[str, bool | None]] = {
-    Task.CLASSIFICATION: {
-        "accuracy": True,
-        "balanced_accuracy": True,
-        "log_loss": False,
-        "auc": True,
-        "average_precision": True,
-        "macro_precision": True,
-        "macro_recall": True,
-        "macro_f1": True,
-        "weighted_f1": True,
-        "calibration_error": False,
-        "precision": True,
-        "recall": True,
-        "f1": True,
-    },
-    Task.REGRESSION: {
-        "mae": False,
-        "mse": False,
-        "rmse": False,
-        "mean_error": None,
-        "max_error": False,
-        "r2": True,
-        "explained_variance": True,
-    },
-}
-# Errors without an upper bound: of these a tolerance is a share of the champion's value.
-RELATIVE = frozenset({"log_loss", "mae", "mse", "rmse", "max_error"})
-BINARY_ONLY = ("precision", "recall", "f1")
-PER_CLASS = (*BINARY_ONLY, "auc")
-MAIN_METRIC = {Task.CLASSIFICATION: "accuracy", Task.REGRESSION: "rmse"}
 
 
 class NotComparable(Exception):
@@ -99,8 +67,9 @@ class Threshold:
 def known_metrics(task: Task, class_names: Iterable[str], keras_metrics: Iterable[str] = ()) -> tuple[str, ...]:
     """The names that a threshold can have; `recall.CLASS` is of one class."""
     classes = tuple(class_names)
-    names = [name for name in METRICS[task] if len(classes) == 2 or name not in BINARY_ONLY]
-    per_class = [f"{name}.{each}" for each in classes for name in PER_CLASS]
+    metrics = METRICS[task].values()
+    names = [each.name for each in metrics if len(classes) == 2 or not each.is_binary]
+    per_class = [f"{each.name}.{name}" for name in classes for each in metrics if each.is_per_class]
     return (*names, *per_class, *keras_metrics)
 
 
@@ -144,8 +113,8 @@ def check_before_data(
 
 def _may_have(name: str, task: Task) -> bool:
     stem, dot, _ = name.partition(".")
-    is_of_class = bool(dot) and task is Task.CLASSIFICATION and stem in PER_CLASS
-    return name in METRICS[task] or name.startswith(KERAS_PREFIX) or is_of_class
+    found = METRICS[task].get(stem)
+    return name.startswith(KERAS_PREFIX) or (found is not None and (found.is_per_class or not dot))
 
 
 def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Threshold:
@@ -168,7 +137,8 @@ def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Thr
 
 def more_is_better(metric: str, task: Task) -> bool | None:
     """Whether a larger value of `metric` is a better one; None where that is not known."""
-    return METRICS[task].get(metric.split(".")[0])
+    found = METRICS[task].get(metric.split(".")[0])
+    return found.more_is_better if found else None
 
 
 def check_thresholds(
@@ -259,7 +229,7 @@ def check_champion(
 ) -> Check:
     """The model's `value` must not be worse than the `champion`'s by more than `tolerance`.
 
-    Of a metric in `RELATIVE` the tolerance is a share of the champion's value, else it is in units of the metric. A
+    Of an unbounded error the tolerance is a share of the champion's value, else it is in units of the metric. A
     model whose `answers_alike` those of the champion but for rounding is not worse, whatever the metric says.
 
     Raises:
@@ -268,9 +238,10 @@ def check_champion(
     if value is None or champion is None or not math.isfinite(value) or not math.isfinite(champion):
         raise NotComparable(f"{metric} is not defined on these rows")
     loss = champion - value if more_is_better(metric, task) else value - champion
-    allowed = tolerance * abs(champion) if metric in RELATIVE else tolerance
+    is_share = METRICS[task][metric].is_unbounded
+    allowed = tolerance * abs(champion) if is_share else tolerance
     passed = answers_alike or loss <= allowed + _ROUNDING * max(abs(champion), abs(value))
-    slack = f"{100 * tolerance:.4g}%" if metric in RELATIVE else f"{tolerance:.4g}"
+    slack = f"{100 * tolerance:.4g}%" if is_share else f"{tolerance:.4g}"
     verdict = ("not worse" if passed else "worse") + (f" by more than {slack}" if tolerance else "")
     shown, shown_champion = _apart(value, champion)
     return Check(

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
+from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.errors import InvalidData, InvalidSetting, first_line
 from trainwright_components.evaluate.blessing import NotComparable
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
 from trainwright_components.saved_models.layout import written_schema
 from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
-from trainwright_components.saved_models.outputs import CLASSES, PREDICTIONS, PROBABILITIES, Task, task_of
+from trainwright_components.saved_models.outputs import CLASSES, PREDICTIONS, PROBABILITIES
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_components.saved_models.versions import newest_filled
 from trainwright_components.storage.locations import base_name

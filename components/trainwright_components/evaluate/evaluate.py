@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema, suggest
+from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import (
-    MAIN_METRIC,
-    METRICS,
     Check,
     NotComparable,
     check_champion,
@@ -36,8 +35,8 @@ from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTal
 from trainwright_components.metrics.classification import ClassificationScores, ClassificationTally
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of
 from trainwright_components.metrics.regression import RegressionScores, RegressionTally
+from trainwright_components.metrics.table import METRICS, main_metric
 from trainwright_components.saved_models.history import NO_VERSION
-from trainwright_components.saved_models.outputs import Task, task_of
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
 from trainwright_components.user_module.keras_process import call_beside_its_keras
 
@@ -265,8 +264,9 @@ def _make_tally(schema: Schema, **options: int) -> Tally:
 
 
 def _champion_metric(settings: EvaluationSettings, task: Task, schema: Schema) -> str:
-    metric = settings.champion_metric or MAIN_METRIC[task]
-    known = tuple(name for name in known_metrics(task, schema.class_names) if METRICS[task].get(name) is not None)
+    metric = settings.champion_metric or main_metric(task)
+    own = {name for name, each in METRICS[task].items() if each.more_is_better is not None}
+    known = tuple(name for name in known_metrics(task, schema.class_names) if name in own)
     if metric not in known:
         raise InvalidSetting(f"evaluation.champion_metric: no metric is called {metric!r}{suggest(metric, known)}")
     return metric
@@ -303,7 +303,8 @@ def _with_classes(scores: Scores) -> dict[str, float]:
     values = {
         f"{name}.{each.name}": getattr(each, name)
         for each in scores.classes
-        for name in ("precision", "recall", "f1", "auc")
+        for name, metric in METRICS[Task.CLASSIFICATION].items()
+        if metric.is_per_class
     }
     return scores.metrics | {name: value for name, value in values.items() if value is not None}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from trainwright_components.datasets.schema import Feature
 from trainwright_components.datasets.statistics import ColumnStatistics
+from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.export_savedmodel.requests import Request
 from trainwright_components.export_savedmodel.verify import Verification
-from trainwright_components.saved_models.outputs import Task, task_of
 from trainwright_components.training.trained_model import TrainedModel
 
 _MAX_NAMES = 12

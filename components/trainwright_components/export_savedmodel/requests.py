@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.reader import sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.datasets.task import Task
 from trainwright_components.datasets.writer import encode_rows
 from trainwright_components.errors import InvalidData
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of, spread_of
 from trainwright_components.saved_models.layout import WARMUP_FILE
-from trainwright_components.saved_models.outputs import CLASSES, OutputReader, Task
+from trainwright_components.saved_models.outputs import CLASSES, OutputReader
 from trainwright_components.saved_models.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
 from trainwright_components.short_floats import plain_list
 from trainwright_components.training.trained_model import TrainedModel

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.datasets.reader import feature_spec, narrow
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.task import Task
 from trainwright_components.errors import InvalidModule
 from trainwright_components.saved_models.graph_names import graph_names
-from trainwright_components.saved_models.outputs import CLASSES, OutputReader, Task
+from trainwright_components.saved_models.outputs import CLASSES, OutputReader
 from trainwright_components.saved_models.signatures import (
     CLASSIFY,
     EXAMPLES_INPUT,

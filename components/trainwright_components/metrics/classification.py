@@ -1,11 +1,14 @@
 """Numbers about predicted class probabilities, added up batch by batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
+from trainwright_components.metrics.metric import Metric, compute_all
 from trainwright_components.metrics.score_curve import DEFAULT_CAPACITY, RocCurve, ScoreCurve
 
 Floats = NDArray[np.float64]
@@ -45,6 +48,69 @@ class ClassificationScores:
     confusion: Floats
     roc: RocCurve | None
     calibration: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationSums:
+    """What a tally has added up.
+
+    Args:
+        confusion: `(classes, classes)` weights of rows: rows are labels, columns are predictions.
+        loss: Sum of weighted cross entropies.
+        calibration: `(bins, 3)`: weight, and weighted sums of confidence and of right answers.
+        curves: By index of the class; of two classes only the second has one.
+    """
+
+    confusion: Floats
+    loss: float
+    calibration: Floats
+    curves: Mapping[int, ScoreCurve]
+
+    @cached_property
+    def total(self) -> float:
+        """Weight of all rows."""
+        return float(self.confusion.sum())
+
+    @cached_property
+    def right(self) -> Floats:
+        """Weight of the rows of each class that are told right."""
+        return np.diag(self.confusion)
+
+    @cached_property
+    def support(self) -> Floats:
+        """Weight of the rows of each class."""
+        support: Floats = self.confusion.sum(axis=1)
+        return support
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which classes are a label or an answer of any row."""
+        return self.support + self._predicted > 0
+
+    @cached_property
+    def precision(self) -> Floats:
+        """Of each class against the others; so are `recall`, `f1` and `aucs`."""
+        return _ratio(self.right, self._predicted)
+
+    @cached_property
+    def recall(self) -> Floats:
+        """Share of each class's rows that are told right."""
+        return _ratio(self.right, self.support)
+
+    @cached_property
+    def f1(self) -> Floats:
+        """Harmonic means of precision and recall."""
+        return _ratio(2 * self.right, self.support + self._predicted)
+
+    @cached_property
+    def aucs(self) -> list[float | None]:
+        """None of a class without a curve, or whose rows do not define it."""
+        return [self.curves[index].auc() if index in self.curves else None for index in range(len(self.confusion))]
+
+    @property
+    def _predicted(self) -> Floats:
+        predicted: Floats = self.confusion.sum(axis=0)
+        return predicted
 
 
 class ClassificationTally:
@@ -87,37 +153,19 @@ class ClassificationTally:
 
     def result(self) -> ClassificationScores:
         """The numbers over everything added so far."""
-        matrix, total = self._confusion, self._confusion.sum()
-        right, support, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-        precision, recall = _ratio(right, predicted), _ratio(right, support)
-        f1 = _ratio(2 * right, support + predicted)
-        seen, has_rows = support + predicted > 0, support > 0
-        aucs = [self._curves[index].auc() if index in self._curves else None for index in range(len(matrix))]
-        precisions = [curve.average_precision() for curve in self._curves.values()]
-        values: dict[str, float | None] = {
-            "accuracy": _mean(right.sum(), total),
-            "balanced_accuracy": _mean(recall[has_rows].sum(), has_rows.sum()),
-            "log_loss": _mean(self._loss, total),
-            "auc": _average(aucs if len(matrix) > 2 else aucs[1:]),
-            "average_precision": _average(precisions),
-            "macro_precision": _mean(precision[seen].sum(), seen.sum()),
-            "macro_recall": _mean(recall[seen].sum(), seen.sum()),
-            "macro_f1": _mean(f1[seen].sum(), seen.sum()),
-            "weighted_f1": _mean((f1 * support).sum(), total),
-            "calibration_error": _mean(np.abs(self._calibration[:, 1] - self._calibration[:, 2]).sum(), total),
-        }
-        if len(matrix) == 2:
-            values |= {"precision": precision[1], "recall": recall[1], "f1": f1[1]}
-        table = zip(self.class_names, precision, recall, f1, support, aucs, strict=True)
+        sums = ClassificationSums(
+            confusion=self._confusion.copy(), loss=self._loss, calibration=self._calibration, curves=self._curves
+        )
+        table = zip(self.class_names, sums.precision, sums.recall, sums.f1, sums.support, sums.aucs, strict=True)
         curve = self._micro or self._curves.get(1)
         return ClassificationScores(
             rows=self.rows,
-            metrics={name: float(value) for name, value in values.items() if value is not None},
+            metrics=compute_all(CLASSIFICATION_METRICS, sums),
             classes=tuple(
                 ClassScores(name=n, precision=float(p), recall=float(r), f1=float(f), support=float(s), auc=a)
                 for n, p, r, f, s, a in table
             ),
-            confusion=matrix.copy(),
+            confusion=sums.confusion,
             roc=curve.roc() if curve else None,
             calibration=tuple((w, c / w, a / w) for w, c, a in self._calibration.tolist() if w > 0),
         )
@@ -158,3 +206,69 @@ def _mean(total: float, count: float) -> float | None:
 def _average(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _of_second(values: Floats) -> float | None:
+    return float(values[1]) if len(values) == 2 else None
+
+
+def _over_seen(sums: ClassificationSums, values: Floats) -> float | None:
+    return _mean(values[sums.seen].sum(), sums.seen.sum())
+
+
+def _accuracy(sums: ClassificationSums) -> float | None:
+    return _mean(sums.right.sum(), sums.total)
+
+
+def _balanced_accuracy(sums: ClassificationSums) -> float | None:
+    has_rows = sums.support > 0
+    return _mean(sums.recall[has_rows].sum(), has_rows.sum())
+
+
+def _log_loss(sums: ClassificationSums) -> float | None:
+    return _mean(sums.loss, sums.total)
+
+
+def _auc(sums: ClassificationSums) -> float | None:
+    return _average(sums.aucs)
+
+
+def _average_precision(sums: ClassificationSums) -> float | None:
+    return _average([curve.average_precision() for curve in sums.curves.values()])
+
+
+def _weighted_f1(sums: ClassificationSums) -> float | None:
+    return _mean((sums.f1 * sums.support).sum(), sums.total)
+
+
+def _calibration_error(sums: ClassificationSums) -> float | None:
+    return _mean(np.abs(sums.calibration[:, 1] - sums.calibration[:, 2]).sum(), sums.total)
+
+
+CLASSIFICATION_METRICS: tuple[Metric[ClassificationSums], ...] = (
+    Metric(name="accuracy", compute=_accuracy, more_is_better=True, headline=1),
+    Metric(name="balanced_accuracy", compute=_balanced_accuracy, more_is_better=True),
+    Metric(name="log_loss", compute=_log_loss, more_is_better=False, is_unbounded=True),
+    Metric(name="auc", compute=_auc, more_is_better=True, is_per_class=True, headline=2),
+    Metric(name="average_precision", compute=_average_precision, more_is_better=True),
+    Metric(name="macro_precision", compute=lambda sums: _over_seen(sums, sums.precision), more_is_better=True),
+    Metric(name="macro_recall", compute=lambda sums: _over_seen(sums, sums.recall), more_is_better=True),
+    Metric(name="macro_f1", compute=lambda sums: _over_seen(sums, sums.f1), more_is_better=True),
+    Metric(name="weighted_f1", compute=_weighted_f1, more_is_better=True),
+    Metric(name="calibration_error", compute=_calibration_error, more_is_better=False),
+    Metric(
+        name="precision",
+        compute=lambda sums: _of_second(sums.precision),
+        more_is_better=True,
+        is_binary=True,
+        is_per_class=True,
+    ),
+    Metric(
+        name="recall",
+        compute=lambda sums: _of_second(sums.recall),
+        more_is_better=True,
+        is_binary=True,
+        is_per_class=True,
+    ),
+    Metric(name="f1", compute=lambda sums: _of_second(sums.f1), more_is_better=True, is_binary=True, is_per_class=True),
+)

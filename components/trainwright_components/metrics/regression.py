@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
+from trainwright_components.metrics.metric import Metric, compute_all
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +28,24 @@ class RegressionScores:
     label_std: Floats
     sample_labels: Floats
     sample_predictions: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionSums:
+    """What a tally has added up over rows of a `weight` above 0; arrays are `(values,)`.
+
+    Args:
+        absolute: Weighted sums of absolute errors; `squared` and `error` of squared and signed ones.
+        largest: Of the absolute errors.
+        label_spread: Weighted sums of the labels' squared distances from their mean.
+    """
+
+    weight: float
+    absolute: Floats
+    squared: Floats
+    error: Floats
+    largest: float
+    label_spread: Floats
 
 
 class RegressionTally:
@@ -70,23 +89,17 @@ class RegressionTally:
 
     def result(self) -> RegressionScores:
         """The numbers over everything added so far; those of several values per row are means over the values."""
-        metrics: dict[str, float] = {}
-        if self._weight > 0:
-            squared = self._squared / self._weight
-            metrics = {
-                "mae": float((self._absolute / self._weight).mean()),
-                "mse": float(squared.mean()),
-                "rmse": float(np.sqrt(squared).mean()),
-                "mean_error": float((self._error / self._weight).mean()),
-                "max_error": self._largest,
-            }
-            if (self._label_spread > 0).all():
-                unexplained = self._squared - self._error**2 / self._weight
-                metrics["r2"] = float((1 - self._squared / self._label_spread).mean())
-                metrics["explained_variance"] = float((1 - unexplained / self._label_spread).mean())
+        sums = RegressionSums(
+            weight=self._weight,
+            absolute=self._absolute,
+            squared=self._squared,
+            error=self._error,
+            largest=self._largest,
+            label_spread=self._label_spread,
+        )
         return RegressionScores(
             rows=self.rows,
-            metrics=metrics,
+            metrics=compute_all(REGRESSION_METRICS, sums) if self._weight > 0 else {},
             label_std=np.sqrt(self._label_spread / self._weight) if self._weight > 0 else np.zeros(0),
             sample_labels=self._sample[:, 0],
             sample_predictions=self._sample[:, 1],
@@ -111,3 +124,42 @@ class RegressionTally:
         sample = np.concatenate([self._sample, np.stack([truths, guesses], axis=1)])
         keep = np.argsort(keys)[:SAMPLE_ROWS]
         self._keys, self._sample = keys[keep], sample[keep]
+
+
+def _rmse(sums: RegressionSums) -> float:
+    return float(np.sqrt(sums.squared / sums.weight).mean())
+
+
+def _r2(sums: RegressionSums) -> float | None:
+    return _explained(sums, sums.squared)
+
+
+def _explained_variance(sums: RegressionSums) -> float | None:
+    return _explained(sums, sums.squared - sums.error**2 / sums.weight)
+
+
+def _explained(sums: RegressionSums, unexplained: Floats) -> float | None:
+    has_spread = bool((sums.label_spread > 0).all())
+    return float((1 - unexplained / sums.label_spread).mean()) if has_spread else None
+
+
+REGRESSION_METRICS: tuple[Metric[RegressionSums], ...] = (
+    Metric(
+        name="mae",
+        compute=lambda sums: float((sums.absolute / sums.weight).mean()),
+        more_is_better=False,
+        is_unbounded=True,
+        headline=2,
+    ),
+    Metric(
+        name="mse",
+        compute=lambda sums: float((sums.squared / sums.weight).mean()),
+        more_is_better=False,
+        is_unbounded=True,
+    ),
+    Metric(name="rmse", compute=_rmse, more_is_better=False, is_unbounded=True, headline=1),
+    Metric(name="mean_error", compute=lambda sums: float((sums.error / sums.weight).mean()), more_is_better=None),
+    Metric(name="max_error", compute=lambda sums: sums.largest, more_is_better=False, is_unbounded=True),
+    Metric(name="r2", compute=_r2, more_is_better=True, headline=3),
+    Metric(name="explained_variance", compute=_explained_variance, more_is_better=True),
+)

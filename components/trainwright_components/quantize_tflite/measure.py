@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.task import Task
 from trainwright_components.metrics.closeness import rounding_at, size_of
+from trainwright_components.metrics.regression import RegressionTally
+from trainwright_components.metrics.table import score_metric
 from trainwright_components.quantize_tflite.source import Arrays
 from trainwright_components.quiet import quiet_stderr
-from trainwright_components.saved_models.outputs import Task
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
 WARM_UP_RUNS = 5
@@ -139,12 +141,11 @@ def score_answers(
     are_finite = _are_finite(answers)
     if task is Task.CLASSIFICATION:
         return float(np.average((answers.argmax(axis=1) == labels) & are_finite, weights=weights))
-    truths = labels.astype(np.float64)
-    spread = np.average((truths - np.average(truths, axis=0, weights=weights)) ** 2, axis=0, weights=weights).mean()
-    if not are_finite.all() or not spread > 0:
+    if not (are_finite.all() and np.isfinite(labels).all()):
         return None
-    squared = np.average((answers - truths) ** 2, axis=0, weights=weights).mean()
-    return float(1 - squared / spread)
+    tally = RegressionTally()
+    tally.add(answers, labels, weights)
+    return tally.result().metrics.get(score_metric(task))
 
 
 def _are_finite(answers: NDArray[np.float32]) -> NDArray[np.bool_]:

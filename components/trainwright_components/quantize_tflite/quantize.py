@@ -11,8 +11,10 @@ import numpy as np
 
 from trainwright_components.datasets.reader import count_rows, sample_split
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.errors import BudgetExceeded, InvalidData, InvalidModule
 from trainwright_components.files import write_whole
+from trainwright_components.metrics.table import score_metric
 from trainwright_components.quantize_tflite.budget import Budget
 from trainwright_components.quantize_tflite.convert import (
     EXACT_MODE,
@@ -25,7 +27,6 @@ from trainwright_components.quantize_tflite.convert import (
 from trainwright_components.quantize_tflite.measure import Measurement, Rows, measure, score_answers
 from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.quantize_tflite.source import Arrays, Source, open_source
-from trainwright_components.saved_models.outputs import Task, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Quantization:
     @property
     def score_name(self) -> str:
         """What `score` means here."""
-        return "accuracy" if self.task is Task.CLASSIFICATION else "r2"
+        return score_metric(self.task)
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from trainwright_components.datasets.schema import Label, Schema
-from trainwright_components.errors import InvalidData, InvalidModule
+from trainwright_components.datasets.task import Task, task_of
+from trainwright_components.errors import InvalidModule
 
 if TYPE_CHECKING:
     import keras
@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
 PREDICTIONS = "predictions"
-
-
-class Task(StrEnum):
-    """What a model predicts."""
-
-    CLASSIFICATION = "classification"
-    REGRESSION = "regression"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +101,6 @@ class OutputReader:
                 f"{tuple(output.shape)}; its last layer needs {shape[-1] if shape else 1} units"
             )
         return output
-
-
-def task_of(schema: Schema) -> Task:
-    """What a model of rows like `schema` predicts.
-
-    Raises:
-        InvalidData: The schema has no label.
-    """
-    if schema.label is None:
-        raise InvalidData("the dataset has no label; name one with `label` when it is prepared")
-    return Task.CLASSIFICATION if schema.label.kind == "class" else Task.REGRESSION
 
 
 def puts_out_logits(model: "keras.Model") -> bool:

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainwright_components.metrics.directions import is_maximized
 from trainwright_components.training.monitor import check_monitor
 from trainwright_components.training.recovery.checkpoints import Arrays
-
-_HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "dice", "similarity")
 
 
 @dataclass(kw_only=True)
@@ -28,7 +27,7 @@ class EarlyStopping:
     @property
     def is_maximized(self) -> bool:
         """Whether higher values are better."""
-        return any(word in self.monitor.lower() for word in _HIGHER_IS_BETTER)
+        return is_maximized(self.monitor)
 
     def is_better(self, metrics: Mapping[str, float]) -> bool:
         """Whether `metrics` beat the best so far.

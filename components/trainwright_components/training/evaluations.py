@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainwright_components.training.early_stopping import EarlyStopping
+from trainwright_components.metrics.directions import is_maximized
 
 EVALUATOR_FOLDER = "evaluator"
 BEST_CHECKPOINT = f"{EVALUATOR_FOLDER}/best.npz"
@@ -59,7 +59,7 @@ def best_evaluation(evaluations: Sequence[Evaluation], monitor: str) -> Evaluati
     if not evaluations:
         return None
     name = monitor if monitor in evaluations[0].metrics else OTHERWISE
-    sign = -1 if EarlyStopping(monitor=name, patience=0).is_maximized else 1
+    sign = -1 if is_maximized(name) else 1
     return min(evaluations, key=lambda one: sign * one.metrics[name])
 
 

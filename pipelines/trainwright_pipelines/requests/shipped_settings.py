@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_pipelines.requests.groups import GROUPS, settings_class
 
 if TYPE_CHECKING:
-    from trainwright_components.saved_models.outputs import Task
+    from trainwright_components.datasets.task import Task
     from trainwright_pipelines.requests.module_outline import ModuleOutline
 
 
@@ -88,7 +88,7 @@ def _check_thresholds(evaluation: Any, task: str) -> None:
 
 
 def _tasks(task: str) -> "Collection[Task]":
-    from trainwright_components.saved_models.outputs import Task
+    from trainwright_components.datasets.task import Task
 
     return [Task(task)] if task in list(Task) else list(Task)
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from trainwright_pipelines.engine.records import Artifact, Task
 
-_HEADLINE_METRICS = ("accuracy", "auc", "rmse", "mae", "r2", "loss")
-_ERRORS = ("rmse", "mae")
 _EVALUATE, _QUANTIZE, _TUNE, _PREDICT = "evaluate", "quantize-tflite", "hyperparameter-tune", "batch-predict"
 
 
@@ -71,7 +69,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
     return Headlines(
         metric_name=name,
         metric_value=value,
-        r2=_metric(tasks, "r2") if name in _ERRORS else None,
+        r2=_metric(tasks, "r2") if name != "r2" else None,
         is_blessed=blessed if isinstance(blessed, bool) else None,
         deploys=_output(tasks, _EVALUATE, "deploy"),
         reasons=_reasons(reasons, only_failed=blessed is False),
@@ -143,9 +141,10 @@ def _predictions(tasks: Sequence[Task]) -> tuple[str, int | None]:
 
 
 def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
-    return next(
-        ((name, value) for name in _HEADLINE_METRICS if (value := _metric(tasks, name)) is not None), ("", None)
-    )
+    from trainwright_components.metrics.table import METRICS, headline_metrics
+
+    names = [*(metric.name for task in METRICS for metric in headline_metrics(task)), "loss"]
+    return next(((name, value) for name in names if (value := _metric(tasks, name)) is not None), ("", None))
 
 
 def _metric(tasks: Sequence[Task], name: str) -> float | None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainwright_components.datasets.task import Task
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.evaluate.blessing import (
-    METRICS,
     Check,
     CheckKind,
     NotComparable,
@@ -21,7 +21,7 @@ from trainwright_components.evaluate.blessing import (
     parse_thresholds,
 )
 from trainwright_components.metrics.classification import ClassificationTally
-from trainwright_components.saved_models.outputs import Task
+from trainwright_components.metrics.table import METRICS
 
 
 def judge(

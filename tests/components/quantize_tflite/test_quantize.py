@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from trainwright_components.datasets.reader import read_split, sample_split
 from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.task import Task
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.errors import BudgetExceeded, InvalidModule, InvalidSetting
 from trainwright_components.quantize_tflite import measure
@@ -21,7 +22,6 @@ from trainwright_components.quantize_tflite.page import build_report
 from trainwright_components.quantize_tflite.quantize import ModeResult, Quantization, quantize_model
 from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.quantize_tflite.source import open_source
-from trainwright_components.saved_models.outputs import Task
 
 ROWS = 60
 
