@@ -1,4 +1,4 @@
-"""Signs of life: what each member last said of itself, one small file per member in a folder that all of them share."""
+"""Heartbeats: the phase and step of each member, one small file per member in a folder that all of them share."""
 
 import contextlib
 import json
@@ -11,71 +11,71 @@ from typing import TYPE_CHECKING, Protocol
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.files import write_whole
 
-SIGNS_FOLDER = "signs"
+HEARTBEATS_FOLDER = "heartbeats"
 JOINING, JOINED, TRAINING, SAVING, FINISHING = "joining", "joined", "training", "saving", "finishing"
 _LEAST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sign:
-    """What a member said last.
+class Heartbeat:
+    """The last heartbeat of a member.
 
     Args:
-        doing: `joining` while it waits for the others; anything later says that it has reached all of them.
+        phase: `joining` while it waits for the others; any later phase means that it has reached all of them.
         step: Optimizer steps taken.
     """
 
-    doing: str
+    phase: str
     step: int
     age_s: float
 
     @property
     def has_joined(self) -> bool:
         """Whether the member has reached all others."""
-        return self.doing != JOINING
+        return self.phase != JOINING
 
 
-class SaySign(Protocol):
-    """Tells whoever watches over the members what this one is doing."""
+class SendHeartbeat(Protocol):
+    """Tells whoever watches over the members what this one is phase."""
 
-    def __call__(self, doing: str = ..., step: int = ...) -> None:
-        """Say it; `doing` is one of the words above."""
+    def __call__(self, phase: str = ..., step: int = ...) -> None:
+        """Send it; `phase` is one of the constants above."""
 
 
 @dataclass(kw_only=True)
-class SignOfLife:
-    """Says that a member is at work; the same less than a second after the last time says nothing."""
+class HeartbeatFile:
+    """Writes the heartbeats of a member; one of the same phase within a second of the last is dropped."""
 
     folder: Path
     member: Member
-    _said: str = ""
-    _last: float = field(default_factory=time.monotonic)
+    _last_phase: str = ""
+    _last_s: float = field(default_factory=time.monotonic)
 
-    def __call__(self, doing: str = JOINED, step: int = 0) -> None:
-        if doing == self._said and time.monotonic() - self._last < _LEAST_S:
+    def __call__(self, phase: str = JOINED, step: int = 0) -> None:
+        if phase == self._last_phase and time.monotonic() - self._last_s < _LEAST_S:
             return
-        self._said, self._last = doing, time.monotonic()
-        file = self.folder / SIGNS_FOLDER / str(self.member)
-        with contextlib.suppress(OSError):  # on a full disk the checkpoint says what is wrong
-            write_whole(file, json.dumps({"doing": doing, "step": step}), is_durable=False)
+        self._last_phase, self._last_s = phase, time.monotonic()
+        file = self.folder / HEARTBEATS_FOLDER / str(self.member)
+        with contextlib.suppress(OSError):  # on a full disk, writing the checkpoint reports the error
+            write_whole(file, json.dumps({"phase": phase, "step": step}), is_durable=False)
 
 
-def read_signs(folder: Path, spec: ClusterSpec) -> Mapping[Member, Sign]:
-    """The last sign of each member that has given one."""
-    files = {member: folder / SIGNS_FOLDER / str(member) for member in spec.members}
+def read_heartbeats(folder: Path, spec: ClusterSpec) -> Mapping[Member, Heartbeat]:
+    """The last heartbeat of each member that has sent one."""
+    files = {member: folder / HEARTBEATS_FOLDER / str(member) for member in spec.members}
     return {member: _read(file) for member, file in files.items() if file.exists()}
 
 
-def forget_signs(folder: Path, members: Collection[Member]) -> None:
-    """Take back the signs of members that start again."""
+def remove_heartbeats(folder: Path, members: Collection[Member]) -> None:
+    """Remove the heartbeats of members that are about to restart."""
     for member in members:
-        (folder / SIGNS_FOLDER / str(member)).unlink(missing_ok=True)
+        (folder / HEARTBEATS_FOLDER / str(member)).unlink(missing_ok=True)
 
 
-def _read(file: Path) -> Sign:
+def _read(file: Path) -> Heartbeat:
     content = json.loads(file.read_text())
-    return Sign(doing=content["doing"], step=content["step"], age_s=time.time() - file.stat().st_mtime)
+    return Heartbeat(phase=content["phase"], step=content["step"], age_s=time.time() - file.stat().st_mtime)
 
 
 if TYPE_CHECKING:
-    _say: type[SaySign] = SignOfLife
+    _send: type[SendHeartbeat] = HeartbeatFile

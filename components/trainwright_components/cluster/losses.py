@@ -1,14 +1,14 @@
-"""What of a cluster is lost: members that ended, that never came, or that say nothing any more."""
+"""What of a cluster is lost: members that ended, that never came, or that send no heartbeat."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from trainwright_components.cluster.heartbeats import Sign
+from trainwright_components.cluster.heartbeats import Heartbeat
 from trainwright_components.cluster.rules import CHIEF, EVALUATOR, servers, trainers
 from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.processes.exit_codes import PEER_LOST, describe_exit_code, is_worth_retry
 
-_SILENT_S = 15.0  # servers say every second that they are alive
+_SILENT_S = 15.0  # servers send a heartbeat every second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Loss:
 
     @property
     def is_of_evaluator(self) -> bool:
-        """Whether the training itself lost nothing."""
+        """Whether the training run itself lost nothing."""
         return set(self.members) == {EVALUATOR}
 
 
@@ -57,17 +57,17 @@ def loss_by_absence(late: Collection[Member], missing: Collection[Member], spec:
     return None
 
 
-def loss_by_silence(signs: Mapping[Member, Sign], spec: ClusterSpec) -> Loss | None:
-    """Of members that have joined and say nothing, of which `signs` tell."""
+def loss_by_silence(heartbeats: Mapping[Member, Heartbeat], spec: ClusterSpec) -> Loss | None:
+    """Of members that have joined and send no heartbeat, or make no step."""
     limit = spec.stall_timeout_s
     who_steps = {CHIEF} if spec.has_parameter_servers else trainers(spec)
-    if who_steps <= set(signs) and min(signs[member].age_s for member in who_steps) > limit:
+    if who_steps <= set(heartbeats) and min(heartbeats[member].age_s for member in who_steps) > limit:
         expected_s = min(_SILENT_S, limit / 2)
-        silent = {member for member in servers(spec) & set(signs) if signs[member].age_s > expected_s}
+        silent = {member for member in servers(spec) & set(heartbeats) if heartbeats[member].age_s > expected_s}
         names = f": {', '.join(sorted(map(str, silent)))} hangs" if silent else ""
         return Loss(members=silent or trainers(spec), reason=f"no member has made a step for {limit:g} s{names}")
-    if EVALUATOR in signs and signs[EVALUATOR].age_s > limit:
-        return Loss(members={EVALUATOR}, reason=f"{EVALUATOR} has said nothing for {limit:g} s", member=EVALUATOR)
+    if EVALUATOR in heartbeats and heartbeats[EVALUATOR].age_s > limit:
+        return Loss(members={EVALUATOR}, reason=f"{EVALUATOR} has sent no heartbeat for {limit:g} s", member=EVALUATOR)
     return None
 
 

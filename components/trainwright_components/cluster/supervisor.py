@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from trainwright_components.cluster.heartbeats import Sign
+from trainwright_components.cluster.heartbeats import Heartbeat
 from trainwright_components.cluster.launchers.protocol import ClusterJob, Gang, Launcher
 from trainwright_components.cluster.losses import Loss, loss_by_absence, loss_by_end, loss_by_silence
 from trainwright_components.cluster.rules import EVALUATOR, finishers, members_to_restart, servers
@@ -102,12 +102,12 @@ class _Watch:
         """Watch until the training is done, fails for good, or is asked to end."""
         while True:
             ended = self.gang.wait(_POLL_S)
-            signs = self.gang.signs()
-            self._note_returns(signs)
+            heartbeats = self.gang.heartbeats()
+            self._note_returns(heartbeats)
             if self._is_over(ended):
                 return ClusterOutcome(restarts=self.restarts)
-            loss = self._by_end(ended) or self._by_absence(ended, signs) or self._by_silence(ended, signs)
-            outcome = self._answer(loss, signs) if loss is not None else None
+            loss = self._by_end(ended) or self._by_absence(ended, heartbeats) or self._by_silence(ended, heartbeats)
+            outcome = self._answer(loss, heartbeats) if loss is not None else None
             if outcome is not None:
                 return outcome
             if loss is None and should_stop():
@@ -119,8 +119,8 @@ class _Watch:
         deadline = self._last_start + self.job.spec.rendezvous_timeout_s
         self.join_until.update(dict.fromkeys(members, deadline))
 
-    def _note_returns(self, signs: Mapping[Member, Sign]) -> None:
-        joined = {str(member) for member, sign in signs.items() if sign.has_joined}
+    def _note_returns(self, heartbeats: Mapping[Member, Heartbeat]) -> None:
+        joined = {str(member) for member, heartbeat in heartbeats.items() if heartbeat.has_joined}
         for number, restart in enumerate(self.restarts):
             if restart.took_s is None and restart.members and joined.issuperset(restart.members):
                 took_s = time.monotonic() - self._started - restart.after_s
@@ -151,23 +151,23 @@ class _Watch:
             if member in needed & self.expected and (code != DONE or member in serving)
         }
 
-    def _by_absence(self, ended: Mapping[Member, int], signs: Mapping[Member, Sign]) -> Loss | None:
+    def _by_absence(self, ended: Mapping[Member, int], heartbeats: Mapping[Member, Heartbeat]) -> Loss | None:
         now = time.monotonic()
-        joined = {member for member, sign in signs.items() if sign.has_joined} | set(ended)
+        joined = {member for member, heartbeat in heartbeats.items() if heartbeat.has_joined} | set(ended)
         missing = self.expected - joined
         return loss_by_absence({one for one in missing if now > self.join_until[one]}, missing, self.job.spec)
 
-    def _by_silence(self, ended: Mapping[Member, int], signs: Mapping[Member, Sign]) -> Loss | None:
+    def _by_silence(self, ended: Mapping[Member, int], heartbeats: Mapping[Member, Heartbeat]) -> Loss | None:
         since_start = time.monotonic() - self._last_start
         needed = self.expected & {EVALUATOR} if self._is_trained(ended) else self.expected
         joined = {
-            member: replace(sign, age_s=min(sign.age_s, since_start))
-            for member, sign in signs.items()
-            if sign.has_joined and member in needed and not (member == EVALUATOR and member in ended)
+            member: replace(heartbeat, age_s=min(heartbeat.age_s, since_start))
+            for member, heartbeat in heartbeats.items()
+            if heartbeat.has_joined and member in needed and not (member == EVALUATOR and member in ended)
         }
         return loss_by_silence(joined, self.job.spec)
 
-    def _answer(self, loss: Loss, signs: Mapping[Member, Sign]) -> ClusterOutcome | None:
+    def _answer(self, loss: Loss, heartbeats: Mapping[Member, Heartbeat]) -> ClusterOutcome | None:
         """Start again who has to; the outcome when that is no use any more."""
         limit = self.job.spec.max_restarts
         is_worth_it = is_worth_retry(loss.exit_code)
@@ -187,7 +187,7 @@ class _Watch:
             reason=f"{loss.reason}; given up" if is_final else loss.reason,
             after_s=time.monotonic() - self._started,
             members=tuple(sorted(map(str, members))),
-            step=max((sign.step for sign in signs.values()), default=0),
+            step=max((heartbeat.step for heartbeat in heartbeats.values()), default=0),
         )
         self.restarts.append(restart)
         if is_final:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from trainwright_components.training.timeline import Course
+from trainwright_components.training.timeline import Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,30 +32,30 @@ def draw_metrics(history: Sequence[Mapping[str, float]]) -> "Figure":
     return figure
 
 
-def draw_course(course: Course) -> "Figure":
+def draw_timeline(timeline: Timeline) -> "Figure":
     """Speed and learning rate over the steps; lines mark where the training went on, triangles the checkpoints."""
     from matplotlib.figure import Figure
 
-    steps = [point.step for point in course.points]
+    steps = [point.step for point in timeline.points]
     figure = Figure(figsize=(2 * _WIDTH, _HEIGHT))
     figure.subplots_adjust(wspace=0.3)
     speed = figure.add_subplot(1, 2, 1)
-    speed.plot(steps, [point.examples_per_second for point in course.points], marker=".")
+    speed.plot(steps, [point.examples_per_second for point in timeline.points], marker=".")
     speed.set_title("examples per second")
     rate = figure.add_subplot(1, 2, 2)
-    rate.plot(steps, [point.learning_rate for point in course.points], marker=".")
+    rate.plot(steps, [point.learning_rate for point in timeline.points], marker=".")
     rate.set_title("learning rate")
     for axes in (speed, rate):
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
-        _mark(axes, course)
+        _mark(axes, timeline)
     return figure
 
 
-def _mark(axes: "Axes", course: Course) -> None:
-    for step in course.resumed_at:
+def _mark(axes: "Axes", timeline: Timeline) -> None:
+    for step in timeline.resumed_at:
         axes.axvline(step, color="tab:orange", linestyle="--", linewidth=1)
-    for one in course.roll_backs:
+    for one in timeline.roll_backs:
         axes.axvline(one.to_step, color="tab:red", linestyle=":", linewidth=1)
-    saved = [one.step for one in course.checkpoints]
+    saved = [one.step for one in timeline.checkpoints]
     axes.plot(saved, [0] * len(saved), linestyle="none", marker="^", color="gray", clip_on=False)

@@ -7,10 +7,10 @@ from typing import Any
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.files import write_whole
 from trainwright_components.reports import Cell, Report
-from trainwright_components.train_distributed.figures import draw_course, draw_metrics
+from trainwright_components.train_distributed.figures import draw_metrics, draw_timeline
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult
-from trainwright_components.training.timeline import Course
+from trainwright_components.training.timeline import Timeline
 
 _MOST_CHECKPOINTS = 50
 
@@ -33,7 +33,7 @@ def write_report(
         page.add_heading("Result" if failure is None else "Last metrics").add_mapping(dict(result.metrics))
     if result.history:
         page.add_heading("Curves").add_figure(draw_metrics(result.history), caption="Metrics after each epoch")
-    page.add_heading("Course").add_mapping(
+    page.add_heading("Timeline").add_mapping(
         _known(
             {
                 "epochs": len(result.history),
@@ -45,12 +45,12 @@ def write_report(
                 "difference to one device": _equivalence(result, settings),
                 "cluster": ", ".join(f"{role} {count}" for role, count in cluster.to_mapping().items())
                 or "this process",
-                "went on from step": ", ".join(map(str, result.course.resumed_at)) or None,
+                "went on from step": ", ".join(map(str, result.timeline.resumed_at)) or None,
                 "stopped early": result.stop_reason or None,
             }
         )
     )
-    _add_course(page, result.course)
+    _add_timeline(page, result.timeline)
     for note in result.notes:
         page.add_text(f"Note: {note}.")
     if result.restarts:
@@ -88,7 +88,7 @@ def _known(values: Mapping[str, Cell]) -> Mapping[str, Cell]:
 def _equivalence(result: TrainingResult, settings: TrainingSettings) -> str | None:
     if not settings.equivalence_steps:
         return None
-    found = result.course.equivalence
+    found = result.timeline.equivalence
     return f"{found.largest_difference:.1e} after {found.steps} steps" if found else "not measured: the log says why"
 
 
@@ -101,24 +101,24 @@ def _add_evaluations(page: Report, result: TrainingResult) -> None:
     )
 
 
-def _add_course(page: Report, course: Course) -> None:
+def _add_timeline(page: Report, timeline: Timeline) -> None:
     """Speed, checkpoints and returns to them, as far as there were any."""
-    if len(course.points) > 1:
+    if len(timeline.points) > 1:
         page.add_figure(
-            draw_course(course),
+            draw_timeline(timeline),
             caption="Triangles are checkpoints; dashed lines are steps from which the training went on after an "
             "interruption, dotted ones those it went back to.",
         )
-    if course.roll_backs:
+    if timeline.roll_backs:
         page.add_heading("Went back to a checkpoint")
         page.add_table(
-            [(one.step, one.to_step, one.learning_rate, one.reason) for one in course.roll_backs],
+            [(one.step, one.to_step, one.learning_rate, one.reason) for one in timeline.roll_backs],
             header=("from step", "to step", "learning rate", "reason"),
         )
-    if course.checkpoints:
-        shown = course.checkpoints[-_MOST_CHECKPOINTS:]
+    if timeline.checkpoints:
+        shown = timeline.checkpoints[-_MOST_CHECKPOINTS:]
         page.add_heading("Checkpoints")
-        page.add_text(f"{len(course.checkpoints)} were written" + (", the last of them:" if shown else "."))
+        page.add_text(f"{len(timeline.checkpoints)} were written" + (", the last of them:" if shown else "."))
         page.add_table(
             [(one.step, round(one.at_s, 3), one.size_bytes, one.took_s and round(one.took_s, 3)) for one in shown],
             header=("step", "after s", "bytes", "seconds to write"),

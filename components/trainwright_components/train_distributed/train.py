@@ -30,7 +30,7 @@ from trainwright_components.training.recovery.interruption import TERMINATED_EXI
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
 from trainwright_components.training.strategies.choice import choose_strategy
-from trainwright_components.training.tensorflow_errors import in_words_of_training
+from trainwright_components.training.tensorflow_errors import translate_tensorflow_errors
 from trainwright_components.training.unfinished import read_unfinished
 from trainwright_components.user_module.keras_kind import mentions
 from trainwright_components.user_module.keras_process import call_beside_its_keras
@@ -173,7 +173,7 @@ def _check(
         )
     replicas = 1 if spec.has_parameter_servers else spec.trainers
     context = make_context(module, dataset, params, settings, replicas=replicas)
-    with dtype_policy(settings.precision), in_words_of_training(settings.batch_size, dataset):
+    with dtype_policy(settings.precision), translate_tensorflow_errors(settings.batch_size, dataset):
         if module.make_dataset is None:
             for split in (TRAIN, VALIDATION):
                 if split in context.statistics.splits and context.statistics.split(split).rows:

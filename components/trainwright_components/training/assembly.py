@@ -23,7 +23,7 @@ from trainwright_components.training.recovery.interruption import Interruption
 from trainwright_components.training.roll_back import check_rate
 from trainwright_components.training.strategies.choice import Choice
 from trainwright_components.training.strategies.protocol import Spread
-from trainwright_components.training.task_context import Place
+from trainwright_components.training.task_context import TaskContext
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER
 from trainwright_components.user_module.keras_kind import set_random_seed
 from trainwright_components.user_module.module import Context, ModelModule
@@ -49,7 +49,7 @@ class Assembly:
     context: Context
     settings: TrainingSettings
     output: Path
-    place: Place
+    task: TaskContext
     choice: Choice
     distribution: "tf.distribute.Strategy"
     watch: StepWatch | None = None
@@ -68,7 +68,7 @@ class Assembly:
             if not strategy.takes_plain_batches:
                 check_kind(self.module, model)
                 check_data(self.module, model, self.context)
-            elif self.place.cluster.is_empty or strategy.needs_all_variables:
+            elif self.task.cluster.is_empty or strategy.needs_all_variables:
                 outputs = check_model(self.module, model, self.context)
             else:
                 check_kind(self.module, model)  # the rest was checked before the cluster started
@@ -86,7 +86,7 @@ class Assembly:
             self.output / CHECKPOINTS_FOLDER,
             keep=self.settings.keep_checkpoints,
             fingerprint=self.fingerprint,
-            is_writer=self.place.is_chief,
+            is_writer=self.task.is_chief,
             previous=self.output / PREVIOUS_FOLDER,
         )
 
@@ -107,10 +107,10 @@ class Assembly:
                 self.module,
                 self.context,
                 self.settings,
-                processes=self.place.processes,
-                is_chief=self.place.is_chief,
+                processes=self.task.processes,
+                is_chief=self.task.is_chief,
                 first_step=first_step,
-                workers=self.place.cluster.worker.replicas,
+                workers=self.task.cluster.worker.replicas,
                 spread=self._spread,
                 outputs=outputs,
             )
@@ -125,12 +125,12 @@ class Assembly:
                 model,
                 epochs=self.settings.epochs,
                 steps=steps,
-                is_chief=self.place.is_chief,
+                is_chief=self.task.is_chief,
             ),
             save=checkpoints.save,
             watch=self.watch,
             interruption=interruption,
-            sign_of_life=self.place.sign_of_life,
+            send_heartbeat=self.task.send_heartbeat,
             stopping=self._early_stopping(model, driver),
         )
         check_rate(model, self.settings)
@@ -138,7 +138,7 @@ class Assembly:
             loop.restore(start)
         elif self.settings.on_nan == ROLL_BACK:
             loop.save_checkpoint()  # something to go back to from the first steps
-        if self.place.is_chief:
+        if self.task.is_chief:
             loop.lines = self._progress_lines(steps, first_step)
         return driver, loop
 

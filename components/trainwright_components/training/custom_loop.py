@@ -14,7 +14,7 @@ from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.module_check import check_is_model
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.strategies.one_device import OneDevice
-from trainwright_components.training.task_context import Place
+from trainwright_components.training.task_context import TaskContext
 from trainwright_components.training.trained_model import PREVIOUS_FOLDER, save_trained
 from trainwright_components.user_module.keras_kind import is_compiled, set_random_seed
 from trainwright_components.user_module.module import Context, ModelModule
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run_own_training(
+def run_custom_loop(
     train: "Callable[[Context], keras.Model]",
     module: ModelModule,
     context: Context,
     output: Path,
     settings: TrainingSettings,
-    place: Place,
+    task: TaskContext,
 ) -> TrainingResult:
     """Call `train`, score its model on the validation split if it is compiled, and save it.
 
@@ -43,7 +43,7 @@ def run_own_training(
 
     started = time.monotonic()
     set_random_seed(module.location, context.seed)
-    place.sign_of_life(JOINED)
+    task.send_heartbeat(JOINED)
     if context.log_dir is not None:
         context.log_dir.mkdir(parents=True, exist_ok=True)  # a pipeline expects it, also when nothing is logged
     model = train(context)
@@ -56,7 +56,7 @@ def run_own_training(
     if not is_compiled(model):
         notes.append(f"train of {module.location.name} returned a model that is not compiled: it has no metrics here")
         logger.warning(notes[0])
-    elif len(place.cluster.members) <= 1:
+    elif len(task.cluster.members) <= 1:
         driver, _ = open_driver(model, OneDevice(), tf.distribute.get_strategy(), module, context, settings)
         inputs = driver.inputs
         metrics = {f"val_{name}": value for name, value in driver.evaluate().items()}
@@ -70,8 +70,8 @@ def run_own_training(
         strategy="own",
         strategy_reason=f"{module.location.name} has its own train(context)",
     )
-    if place.is_chief:
-        record = record_of(result, settings=settings.to_mapping(), cluster=place.cluster.to_mapping())
+    if task.is_chief:
+        record = record_of(result, settings=settings.to_mapping(), cluster=task.cluster.to_mapping())
         save_trained(output, model=model, module=module, context=context, training=record, inputs=inputs)
         shutil.rmtree(output / PREVIOUS_FOLDER, ignore_errors=True)  # it saves no checkpoints, but this model
     return result

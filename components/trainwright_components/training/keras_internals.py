@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.errors import TrainingFailed
-from trainwright_components.training.replaced import replaced
+from trainwright_components.training.patching import patched_attribute
 from trainwright_components.user_module.keras_kind import keras_of
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def reduced_by(reduce: Callable[[Reduce], Reduce]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for name in _SCALING:
-            stack.enter_context(replaced(loss, name, _unchanged))
-        stack.enter_context(replaced(loss, _REDUCTION, reduce(getattr(loss, _REDUCTION))))
+            stack.enter_context(patched_attribute(loss, name, _unchanged))
+        stack.enter_context(patched_attribute(loss, _REDUCTION, reduce(getattr(loss, _REDUCTION))))
         yield
 
 
@@ -152,12 +152,12 @@ def meeting(optimizers: Iterable[Any], meeting: Meeting) -> Iterator[None]:
     from keras.src.optimizers import base_optimizer
 
     with ExitStack() as stack:
-        stack.enter_context(replaced(base_optimizer, "ops", _OpsOverReplicas()))
+        stack.enter_context(patched_attribute(base_optimizer, "ops", _OpsOverReplicas()))
         for optimizer in optimizers:
-            stack.enter_context(replaced(optimizer, "apply", _combined(optimizer.apply, meeting)))
-            stack.enter_context(replaced(optimizer, "scale_loss", _weighed(optimizer.scale_loss, meeting)))
+            stack.enter_context(patched_attribute(optimizer, "apply", _combined(optimizer.apply, meeting)))
+            stack.enter_context(patched_attribute(optimizer, "scale_loss", _weighed(optimizer.scale_loss, meeting)))
             for one in inner_optimizers(optimizer):
-                stack.enter_context(replaced(one, "_all_reduce_sum_gradients", list))
+                stack.enter_context(patched_attribute(one, "_all_reduce_sum_gradients", list))
         yield
 
 
@@ -207,7 +207,7 @@ def weighing_losses(model: "keras.Model", weight: Callable[[], Any]) -> Iterator
     ]
     with ExitStack() as stack:
         for metric in means:
-            stack.enter_context(replaced(metric, "update_state", _counted(metric.update_state, weight)))
+            stack.enter_context(patched_attribute(metric, "update_state", _counted(metric.update_state, weight)))
         yield
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainwright_components.cluster.heartbeats import SAVING, TRAINING, SaySign
+from trainwright_components.cluster.heartbeats import SAVING, TRAINING, SendHeartbeat
 from trainwright_components.training.callback_state import callback_states, restore_callbacks
 from trainwright_components.training.callbacks import watch_batches
 from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, TrainingSettings
@@ -26,7 +26,7 @@ from trainwright_components.training.recovery.model_state import (
     write_weights,
 )
 from trainwright_components.training.recovery.position import Position
-from trainwright_components.training.task_context import say_nothing
+from trainwright_components.training.task_context import send_no_heartbeat
 from trainwright_components.training.timeline import Equivalence, SavedCheckpoint
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Loop:
         save: Writes a checkpoint and says what it wrote; does nothing on members that are not the chief.
         watch_epoch: Told the number of finished epochs and the metrics of the last; returns True to stop.
         watch: Looks at the model after one step; every member has to.
-        sign_of_life: Called after each call into TensorFlow, and before a checkpoint.
+        send_heartbeat: Called after each call into TensorFlow, and before a checkpoint.
     """
 
     model: "keras.Model"
@@ -81,7 +81,7 @@ class Loop:
     position: Position = field(default_factory=Position)
     stopping: EarlyStopping | None = None
     watch: StepWatch | None = None
-    sign_of_life: SaySign = say_nothing
+    send_heartbeat: SendHeartbeat = send_no_heartbeat
     _saved_at: float = field(default_factory=time.monotonic)
     _saved_epoch: int = -1
     _is_save_due: bool = False
@@ -141,7 +141,7 @@ class Loop:
         again = SavedCheckpoint(
             step=checkpoint.step, size_bytes=checkpoint.size_bytes, took_s=None, at_s=self.position.seconds
         )
-        self.position.course.checkpoints.append(again)  # a checkpoint cannot tell of itself
+        self.position.timeline.checkpoints.append(again)  # a checkpoint cannot tell of itself
         self._restored_callbacks = checkpoint.progress["callbacks"]
         if self.stopping is not None and "stopping" in checkpoint.progress:
             best = {name.removeprefix(_BEST): v for name, v in checkpoint.arrays.items() if name.startswith(_BEST)}
@@ -155,10 +155,10 @@ class Loop:
         """
         self._check_weights()
         checkpoint = self.checkpoint()
-        self.sign_of_life(SAVING, self.position.step)
+        self.send_heartbeat(SAVING, self.position.step)
         saved = self.save(checkpoint)
         if saved is not None:
-            self.position.course.add_checkpoint(replace(saved, at_s=self.position.seconds))
+            self.position.timeline.add_checkpoint(replace(saved, at_s=self.position.seconds))
         self._saved_at = time.monotonic()
         self._saved_epoch = self.position.epoch if self.position.step_in_epoch == 0 else -1
         self._is_save_due = False
@@ -224,7 +224,7 @@ class Loop:
         position.step += count
         position.step_in_epoch += count
         if self.watch is not None and position.step == self.watch.step:
-            position.course.equivalence = self.watch.look_at(self.model)
+            position.timeline.equivalence = self.watch.look_at(self.model)
         self.callbacks.on_train_batch_end(position.step_in_epoch - 1, metrics)
         every = self.settings.checkpoint_every_steps
         self._is_save_due = agreed.save or (every > 0 and position.step % every == 0)
@@ -237,7 +237,7 @@ class Loop:
         self._count = 1 if agreed.one_by_one else agreed.count
         self._adapt_count(count, time.monotonic() - started)
         self.interruption.note_call(time.monotonic() - started)
-        self.sign_of_life(TRAINING, position.step)
+        self.send_heartbeat(TRAINING, position.step)
         if self.lines is not None:
             self.lines.report(position.step, metrics)
             self._note_course()
@@ -283,7 +283,7 @@ class Loop:
         return f", at learning rate {rate:.3g}; lower it, clip gradients (clipnorm), or look for NaN in the data"
 
     def _note_course(self, *, is_last: bool = False) -> None:
-        self.position.course.note(
+        self.position.timeline.note(
             step=self.position.step,
             at_s=self._elapsed(),
             batch_size=self.settings.batch_size,
@@ -293,7 +293,7 @@ class Loop:
 
     def measurements(self) -> dict[str, float]:
         """What is no metric of the model, but belongs beside them: the learning rate, and the last known speed."""
-        points = self.position.course.points
+        points = self.position.timeline.points
         speed = {"examples_per_second": points[-1].examples_per_second} if points else {}
         return {"learning_rate": read_rate(self.model), **speed}
 

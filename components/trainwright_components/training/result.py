@@ -7,7 +7,7 @@ from typing import Any
 
 from trainwright_components.cluster.supervisor import Restart
 from trainwright_components.training.evaluations import Evaluation, best_evaluation, read_evaluations
-from trainwright_components.training.timeline import Course
+from trainwright_components.training.timeline import Timeline, with_read_timeline, with_stored_timeline
 from trainwright_components.training.trained_model import TRAINING_FILE
 
 _NOT_STORED = ("model_folder", "restarts", "evaluations", "best_checkpoint")
@@ -26,7 +26,7 @@ class TrainingResult:
         seconds: Spent in the loop, by this process and those it went on from.
         stop_reason: Why it ended before its last epoch; empty otherwise.
         resumed_at: The step that this process began with.
-        course: What happened along the way.
+        timeline: What happened along the way.
         evaluations: What the evaluator found, where there was one.
         best_checkpoint: The step and the metrics of the checkpoint that it found best, as `best_checkpoint_NAME`.
         notes: What is worth saying about the settings, such as those without effect.
@@ -44,7 +44,7 @@ class TrainingResult:
     replicas: int = 1
     stop_reason: str = ""
     resumed_at: int = 0
-    course: Course = field(default_factory=Course)
+    timeline: Timeline = field(default_factory=Timeline)
     notes: list[str] = field(default_factory=list)
     restarts: tuple[Restart, ...] = ()
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -53,14 +53,14 @@ class TrainingResult:
     @property
     def numbers(self) -> dict[str, float]:
         """The metrics, and how far the weights were from those of one device if that was measured."""
-        found = self.course.equivalence
+        found = self.timeline.equivalence
         return self.metrics if found is None else {**self.metrics, "difference_to_one_device": found.largest_difference}
 
 
 def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:
     """What training.json holds."""
     values = {name: value for name, value in asdict(result).items() if name not in _NOT_STORED}
-    return {**values, "settings": settings, "cluster": cluster}
+    return {**with_stored_timeline(values, values["timeline"]), "settings": settings, "cluster": cluster}
 
 
 def read_result(model_folder: Path, file: str = TRAINING_FILE) -> TrainingResult:
@@ -70,7 +70,7 @@ def read_result(model_folder: Path, file: str = TRAINING_FILE) -> TrainingResult
     evaluations = read_evaluations(model_folder)
     best = best_evaluation(evaluations, record["settings"]["monitor"])
     return TrainingResult(
-        **{**values, "course": Course.from_json(values["course"])},
+        **with_read_timeline(values),
         model_folder=model_folder,
         evaluations=evaluations,
         best_checkpoint=_as_metrics(best) if best is not None else {},

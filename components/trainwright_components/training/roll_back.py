@@ -42,7 +42,7 @@ def find_way_back(error: NotFinite, loop: Loop, checkpoints: CheckpointFolder, *
     Raises:
         TrainingFailed: The settings say to stop, it was tried often enough, or a lower rate would not help.
     """
-    settings, done = loop.settings, len(loop.position.course.roll_backs)
+    settings, done = loop.settings, len(loop.position.timeline.roll_backs)
     if nan_inputs:
         error = NotFinite(f"{nan_inputs}; {error}")
     if settings.on_nan != ROLL_BACK:
@@ -59,11 +59,11 @@ def find_way_back(error: NotFinite, loop: Loop, checkpoints: CheckpointFolder, *
 
 def roll_back(error: NotFinite, failed: Loop, loop: Loop) -> None:
     """Lower the rate of `loop`, which stands at the checkpoint, record why, and keep that as the new checkpoint."""
-    course = loop.position.course
-    if len(course.roll_backs) == len(failed.position.course.roll_backs):  # else the chief's new checkpoint was read
+    timeline = loop.position.timeline
+    if len(timeline.roll_backs) == len(failed.position.timeline.roll_backs):  # else the chief's new checkpoint was read
         rate = read_rate(loop.model) * loop.settings.roll_back_factor
         loop.model.optimizer.learning_rate = rate
-        course.roll_backs.append(
+        timeline.roll_backs.append(
             RollBack(
                 step=failed.position.step,
                 to_step=loop.position.step,
@@ -71,6 +71,6 @@ def roll_back(error: NotFinite, failed: Loop, loop: Loop) -> None:
                 learning_rate=rate,
             )
         )
-    last = course.roll_backs[-1]
+    last = timeline.roll_backs[-1]
     logger.warning("%s. Going back to step %d with learning rate %.3g", error, last.to_step, last.learning_rate)
     loop.save_checkpoint()

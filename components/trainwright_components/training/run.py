@@ -17,7 +17,7 @@ from trainwright_components.training.configuration.devices import configure_devi
 from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
-from trainwright_components.training.custom_loop import run_own_training
+from trainwright_components.training.custom_loop import run_custom_loop
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
 from trainwright_components.training.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.keras_internals import check_keras
@@ -26,8 +26,8 @@ from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.strategies.choice import check_replicas, check_tf_keras, choose_strategy
 from trainwright_components.training.strategies.protocol import Proof
-from trainwright_components.training.task_context import Place
-from trainwright_components.training.tensorflow_errors import in_words_of_training
+from trainwright_components.training.task_context import TaskContext
+from trainwright_components.training.tensorflow_errors import translate_tensorflow_errors
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
 from trainwright_components.user_module.keras_kind import uses_tf_keras
@@ -45,7 +45,7 @@ def run_training(
     settings: TrainingSettings | None = None,
     log_dir: Path | None = None,
     on_epoch_end: OnEpochEnd | None = None,
-    place: Place | None = None,
+    task: TaskContext | None = None,
     watch: StepWatch | None = None,
 ) -> TrainingResult:
     """Train on the `train` split, validate on `validation`, and write the folder of the trained model to `output`.
@@ -60,7 +60,7 @@ def run_training(
         settings: How to train.
         log_dir: Where TensorBoard logs go; none are written when absent.
         on_epoch_end: Called with the number of epochs done and their last metrics; returns True to stop.
-        place: Which member of a cluster this process is.
+        task: Which member of a cluster this process is.
         watch: Looks at the model after a step; by default what `equivalence_steps` asks for.
 
     Raises:
@@ -70,9 +70,9 @@ def run_training(
         TrainingFailed: The loss is not a number any more.
         SystemExit: SIGTERM came; a checkpoint is saved and the code is 143.
     """
-    settings, place = settings or TrainingSettings(), place or Place()
-    choose_strategy(settings, place.cluster)  # refuses before anything is done; chosen again once GPUs are
-    if place.cluster.is_empty:
+    settings, task = settings or TrainingSettings(), task or TaskContext()
+    choose_strategy(settings, task.cluster)  # refuses before anything is done; chosen again once GPUs are
+    if task.cluster.is_empty:
         refuse_foreign_cluster(os.environ)
         prepare_output(output)
     context = make_context(
@@ -80,41 +80,41 @@ def run_training(
         dataset,
         params or {},
         settings,
-        role=place.role,
-        role_index=place.member.index,
+        role=task.role,
+        role_index=task.member.index,
         log_dir=log_dir,
     )
-    configure = configure_without_gpus if place.cluster.has_parameter_servers else configure_devices
+    configure = configure_without_gpus if task.cluster.has_parameter_servers else configure_devices
     notes = configure(settings)
-    for note in notes if place.is_chief else ():
+    for note in notes if task.is_chief else ():
         logger.warning(note)
-    choice = choose_strategy(settings, place.cluster)
+    choice = choose_strategy(settings, task.cluster)
     if uses_tf_keras(module.location):
         check_tf_keras(choice.strategy, settings)
     else:
         check_keras()
     if module.train is None and (proof := choice.strategy.proof(settings)) is not None:
-        watch = _comparison(proof, module, dataset, params or {}, settings, place)
+        watch = _comparison(proof, module, dataset, params or {}, settings, task)
     with dtype_policy(settings.precision):
         if module.train is not None:
-            return run_own_training(module.train, module, context, output, settings, place)
+            return run_custom_loop(module.train, module, context, output, settings, task)
         with (
             quiet_loggers(),
-            in_words_of_training(settings.batch_size, dataset),
+            translate_tensorflow_errors(settings.batch_size, dataset),
         ):  # TensorFlow tells of each collective
             distribution = choice.strategy.make(settings)
             replicas = distribution.num_replicas_in_sync
             check_replicas(choice.strategy.name, replicas, settings)
-            place.sign_of_life(JOINED)
-            if place.is_chief:
-                who = place.cluster.who_trains(replicas)
+            task.send_heartbeat(JOINED)
+            if task.is_chief:
+                who = task.cluster.who_trains(replicas)
                 logger.info("strategy %s, %s: %s", choice.strategy.name, who, choice.reason)
             parts = Assembly(
                 module=module,
                 context=context.with_replicas(replicas),
                 settings=settings,
                 output=output,
-                place=place,
+                task=task,
                 choice=choice,
                 distribution=distribution,
                 watch=watch,
@@ -128,9 +128,9 @@ def _comparison(
     dataset: Path,
     params: Mapping[str, Any],
     settings: TrainingSettings,
-    place: Place,
+    task: TaskContext,
 ) -> Comparison:
-    if not place.is_chief:
+    if not task.is_chief:
         return Comparison(step=proof.steps)
     proven = replace(settings, equivalence_steps=proof.steps)
     limit = math.inf if proof.limit is None else proof.limit

@@ -14,7 +14,7 @@ from trainwright_components.training.loop import Interrupted, Loop, NotFinite
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.roll_back import find_way_back, roll_back
-from trainwright_components.training.shutdown import leave_together
+from trainwright_components.training.shutdown import shut_down_together
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
@@ -45,7 +45,7 @@ class Session:
 
     def run(self) -> TrainingResult:
         """Train from the newest checkpoint on, and save the model."""
-        alone = self.parts.place.cluster.is_empty  # else whoever started the members ends those that do not
+        alone = self.parts.task.cluster.is_empty  # else whoever started the members ends those that do not
         # from the start: TensorFlow took the signal when it made the strategy
         with catch_sigterm(self.parts.module.location if alone else None) as interruption:
             return self._run(interruption)
@@ -58,8 +58,8 @@ class Session:
         driver, loop = self.parts.assemble(model, outputs, checkpoints, start, interruption)
         first_step = start.step if start is not None else 0
         if start is not None:
-            loop.position.course.resumed_at.append(start.step)
-        logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.parts.place.is_chief else None
+            loop.position.timeline.resumed_at.append(start.step)
+        logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.parts.task.is_chief else None
         watch = _watcher(logs, self.on_epoch_end, lambda: loop.measurements())
         try:
             while error := self._train(loop, watch):
@@ -68,28 +68,28 @@ class Session:
                 driver, loop = self.parts.assemble(model, outputs, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
         except Exception:
-            if self.parts.place.is_chief:
+            if self.parts.task.is_chief:
                 so_far = self._result(loop, resumed_at=first_step)
-                settings, cluster = self.parts.settings.to_mapping(), self.parts.place.cluster.to_mapping()
+                settings, cluster = self.parts.settings.to_mapping(), self.parts.task.cluster.to_mapping()
                 write_unfinished(so_far, self.parts.fingerprint, settings=settings, cluster=cluster)
             raise
         finally:
             if logs is not None:
                 logs.close()
         result = self._result(loop, resumed_at=first_step)
-        if self.parts.place.is_chief:
-            self.parts.place.sign_of_life(FINISHING, result.steps)
+        if self.parts.task.is_chief:
+            self.parts.task.send_heartbeat(FINISHING, result.steps)
             self._save(model, result, driver.inputs)
         elif is_tf_keras(model):
             save_with_the_chief(model)
-        if self.parts.place.processes > 1:
+        if self.parts.task.processes > 1:
             self._leave()
         return result
 
     def _leave(self) -> None:
-        place = self.parts.place
-        others = [str(member) for member in place.cluster.members if not place.cluster.is_chief(member)]
-        leave_together(others, name=str(place.member), is_chief=place.is_chief)
+        task = self.parts.task
+        others = [str(member) for member in task.cluster.members if not task.cluster.is_chief(member)]
+        shut_down_together(others, name=str(task.member), is_chief=task.is_chief)
 
     def _train(self, loop: Loop, watch: OnEpochEnd) -> NotFinite | None:
         """Train to the end, or to the step where the loss was NaN or infinite."""
@@ -121,13 +121,13 @@ class Session:
             replicas=self.parts.context.replicas,
             stop_reason=position.stop_reason,
             resumed_at=resumed_at,
-            course=position.course,
+            timeline=position.timeline,
             notes=list(self.notes),
         )
 
     def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:
         record = record_of(
-            result, settings=self.parts.settings.to_mapping(), cluster=self.parts.place.cluster.to_mapping()
+            result, settings=self.parts.settings.to_mapping(), cluster=self.parts.task.cluster.to_mapping()
         )
         save_trained(
             self.parts.output,

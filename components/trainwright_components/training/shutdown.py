@@ -11,7 +11,7 @@ _SAVING_MS = 24 * 3600 * 1000
 _LEAVING_MS = 10_000
 
 
-def leave_together(others: Sequence[str], *, name: str, is_chief: bool) -> None:
+def shut_down_together(others: Sequence[str], *, name: str, is_chief: bool) -> None:
     """Wait for all members, and as the chief for all `others` to be on their way out.
 
     Args:

@@ -2,25 +2,25 @@
 
 from dataclasses import dataclass, field
 
-from trainwright_components.cluster.heartbeats import SaySign
+from trainwright_components.cluster.heartbeats import SendHeartbeat
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
 
-def say_nothing(*_: object, **__: object) -> None:
-    """For a process that nobody watches over."""
+def send_no_heartbeat(*_: object, **__: object) -> None:
+    """For a process without a supervisor."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TaskContext:
     """A process among those that train; alone by default.
 
     Args:
-        sign_of_life: Called before this member waits for the others, when it has reached them, and while it trains.
+        send_heartbeat: Called before this member waits for the others, when it has reached them, and while it trains.
     """
 
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     member: Member = field(default_factory=lambda: Member(role="chief", index=0))
-    sign_of_life: SaySign = say_nothing
+    send_heartbeat: SendHeartbeat = send_no_heartbeat
 
     @property
     def is_chief(self) -> bool:

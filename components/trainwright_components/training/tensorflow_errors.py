@@ -19,7 +19,7 @@ _IN_A_DATASET = re.compile(r"^Error in user-defined function passed to \S+ trans
 
 
 @contextmanager
-def in_words_of_training(batch_size: int, dataset: Path) -> Iterator[None]:
+def translate_tensorflow_errors(batch_size: int, dataset: Path) -> Iterator[None]:
     """Translate errors that a person can act on; let those about lost peers pass, since the supervisor answers them.
 
     `dataset` is searched for the file that could not be read.

@@ -1,15 +1,17 @@
-"""What happened along the way of a training: speed, rate, checkpoints, returns to one. Survives restarts."""
+"""The timeline of a training run: speed, learning rate, checkpoints, roll backs. Survives restarts."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 _MOST_POINTS = 400
 _LEAST_S = 1.0
+_STORED_AS = "course"  # the key in checkpoints and training.json of every release: both stay readable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A look at a training.
+    """A point of the timeline.
 
     Args:
         at_s: Seconds of training, over all processes that took part in it one after another.
@@ -39,7 +41,7 @@ class SavedCheckpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class RollBack:
-    """A return to a checkpoint, because something was no number any more.
+    """A return to a checkpoint, because the loss or a weight was NaN or infinite.
 
     Args:
         step: Where it was found.
@@ -62,8 +64,8 @@ class Equivalence:
 
 
 @dataclass(kw_only=True)
-class Course:
-    """The account of one training; plain JSON by `to_json`."""
+class Timeline:
+    """The timeline of one training run; plain JSON by `to_json`."""
 
     points: list[Point] = field(default_factory=list)
     checkpoints: list[SavedCheckpoint] = field(default_factory=list)
@@ -102,3 +104,14 @@ class Course:
             resumed_at=list(content["resumed_at"]),
             equivalence=Equivalence(**content["equivalence"]) if content["equivalence"] else None,
         )
+
+
+def with_stored_timeline(record: Mapping[str, Any], timeline: Mapping[str, Any]) -> dict[str, Any]:
+    """`record`, which has a field `timeline`, as files hold it."""
+    return {**{name: value for name, value in record.items() if name != "timeline"}, _STORED_AS: timeline}
+
+
+def with_read_timeline(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `with_stored_timeline` gave, with a `Timeline` again."""
+    timeline = Timeline.from_json(stored[_STORED_AS])
+    return {**{name: value for name, value in stored.items() if name != _STORED_AS}, "timeline": timeline}

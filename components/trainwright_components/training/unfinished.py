@@ -86,6 +86,6 @@ def _of_checkpoint(model_folder: Path, checkpoint: Checkpoint | None) -> Trainin
         steps=position.step,
         seconds=position.seconds,
         model_folder=model_folder,
-        course=position.course,
+        timeline=position.timeline,
         evaluations=read_evaluations(model_folder) if checkpoint is not None else [],
     )

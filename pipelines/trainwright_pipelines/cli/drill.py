@@ -1,4 +1,4 @@
-"""`trainwright drill`: lose a member of a training on purpose, and see what that costs."""
+"""`trainwright drill`: inject a fault into a member of a training run, and measure the recovery."""
 
 import os
 import tempfile
@@ -35,8 +35,14 @@ trainwright drill --role worker --while saving --json
 trainwright drill --params my_project/params.yaml --set cluster.worker=3 --index 2
 """,
 )
-@click.option("--role", type=click.Choice(_ROLES), default="worker", show_default=True, help="Whom to disturb.")
-@click.option("--index", type=click.IntRange(min=0), help="Which of the role; the last if not said.")
+@click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    default="worker",
+    show_default=True,
+    help="Role of the member to hit.",
+)
+@click.option("--index", type=click.IntRange(min=0), help="Index within the role; the last by default.")
 @click.option("--at-step", type=click.IntRange(min=0), help=f"The step from which on; {_DEFAULT_STEP} while training.")
 @click.option(
     "--how",
@@ -53,8 +59,8 @@ trainwright drill --params my_project/params.yaml --set cluster.worker=3 --index
     show_default=True,
     help="Between two steps, before a checkpoint, before the members met, or before the model is saved.",
 )
-@click.option("--compare/--no-compare", default=True, help="Train undisturbed too, and compare the weights.")
-@click.option("--keep", metavar="DIR", type=click.Path(path_type=Path), help="Keep both trainings in DIR.")
+@click.option("--compare/--no-compare", default=True, help="Train without the fault too, and compare the weights.")
+@click.option("--keep", metavar="DIR", type=click.Path(path_type=Path), help="Keep both training runs in DIR.")
 @click.option("--logs", is_flag=True, help="Show what the members write.")
 @parameter_options
 @json_option
@@ -71,17 +77,17 @@ def drill(
     params_file: str | None,
     as_json: bool,
 ) -> None:
-    """Disturb one member of a training; tell the steps lost, the times, and how far the weights are off.
+    """Inject a fault into one member of a training run; report the steps lost, the times, and the weight difference.
 
-    Trains the digits, or what the parameters of train_and_deploy say, on a cluster of this machine: first undisturbed,
-    then disturbed. Exit code 0 when the disturbed training ended with a model, 1 when it did not.
+    Trains the digits, or what the parameters of train_and_deploy say, on a cluster of this machine: first without
+    the fault, then with it. Exit code 0 when the run with the fault ended with a model, 1 when it did not.
     """
-    from trainwright_components.train_distributed.drill import plan_disturbance, run_drill
+    from trainwright_components.train_distributed.drill import plan_fault, run_drill
 
     values = _values(settings, params_file)
     cluster = values["cluster"] or None
     step = at_step if at_step is not None else _DEFAULT_STEP if moment == "training" else 0
-    disturbance = plan_disturbance(role, index, how=how, moment=moment, step=step, cluster=cluster)
+    fault = plan_fault(role, index, how=how, moment=moment, step=step, cluster=cluster)
     if logs:
         _show_logs()
     else:
@@ -92,7 +98,7 @@ def drill(
             _prepare(values, folder / "dataset"),
             values["module"],
             folder,
-            disturbance,
+            fault,
             params=values["params"],
             training=values["training"] or _SMALL,
             cluster=cluster,
@@ -151,19 +157,19 @@ def _show(result: "DrillResult", *, as_json: bool) -> None:
         print_json(result)
         return
     rows = [
-        ("disturbed", f"{result.member}: {result.how} while {result.moment}, at step {result.step}"),
+        ("fault", f"{result.member}: {result.how} while {result.moment}, at step {result.step}"),
         ("survived", "yes" if result.has_survived else f"no: {result.error}"),
         ("noticed after", _seconds(result.noticed_s)),
         ("training again after", _seconds(result.back_s)),
         ("past the step after", _seconds(result.caught_up_s)),
-        ("went on from step", "-" if result.resumed_at is None else result.resumed_at),
+        ("resumed at step", "-" if result.resumed_at is None else result.resumed_at),
         ("steps lost", "-" if result.steps_lost is None else result.steps_lost),
         ("restarts", "; ".join(result.reasons) or "none"),
         ("largest weight difference", _difference(result.largest_difference)),
-        ("whole training", f"{_seconds(result.disturbed_s)}, undisturbed {_seconds(result.undisturbed_s)}"),
+        ("whole training run", f"{_seconds(result.disturbed_s)}, without a fault {_seconds(result.undisturbed_s)}"),
     ]
     if result.note:
-        rows.append(("drilled", result.note))
+        rows.append(("note", result.note))
     print_table(rows, header=("DRILL", ""))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from trainwright_components.cluster.heartbeats import SignOfLife
+from trainwright_components.cluster.heartbeats import HeartbeatFile
 from trainwright_components.cluster.launchers.docker import DockerContainers
 from trainwright_components.cluster.launchers.docker_command import OWNER_LABEL, docker, remove_stale
 from trainwright_components.cluster.launchers.local import LocalProcesses
@@ -24,7 +24,7 @@ from trainwright_components.processes.warm_parent import WarmParent
 TARGETS = """
 import json, os, signal, sys, time
 from pathlib import Path
-from trainwright_components.cluster.heartbeats import SignOfLife
+from trainwright_components.cluster.heartbeats import HeartbeatFile
 from trainwright_components.cluster.tf_config import read_tf_config
 
 def show(folder, codes=None, hang=()):
@@ -32,14 +32,14 @@ def show(folder, codes=None, hang=()):
     config = {"tf_config": json.loads(os.environ["TF_CONFIG"]), "threads": os.environ["TRAINWRIGHT_THREADS"]}
     (Path(folder) / f"{member}.json").write_text(json.dumps({**config, "pid": os.getpid()}))
     print("hello from", member, flush=True)
-    SignOfLife(folder=Path(folder), member=member)()
+    HeartbeatFile(folder=Path(folder), member=member)()
     if str(member) in hang:
         signal.pause()
     return (codes or {}).get(str(member), 0)
 
 def fail_once(folder, member_to_fail):
     _, member = read_tf_config(os.environ)
-    SignOfLife(folder=Path(folder), member=member)()
+    HeartbeatFile(folder=Path(folder), member=member)()
     tries = Path(folder) / "tries"
     if str(member) == member_to_fail:
         with tries.open("a") as file:
@@ -51,7 +51,7 @@ def fail_once(folder, member_to_fail):
 def start_again(folder, victims, wanted):
     # Notes each start; victims die once all have started; done when every member started as often as wanted.
     spec, member = read_tf_config(os.environ)
-    SignOfLife(folder=Path(folder), member=member)()
+    HeartbeatFile(folder=Path(folder), member=member)()
     def starts(name):
         file = Path(folder) / f"{name}.starts"
         return file.read_text().splitlines() if file.exists() else []
@@ -76,7 +76,7 @@ def save_on_sigterm(folder):
         (Path(folder) / f"{member}.saved").touch()
         raise SystemExit(143)
     signal.signal(signal.SIGTERM, save)
-    SignOfLife(folder=Path(folder), member=member)()
+    HeartbeatFile(folder=Path(folder), member=member)()
     while True:
         signal.pause()
 """
@@ -97,7 +97,7 @@ job = ClusterJob(
 )
 with DockerContainers(mounts=tuple(map(Path, json.loads(mounts))), env=json.loads(env), image=image) as launcher:
     gang = launcher.start(job)
-    while len(gang.signs()) < 2:
+    while len(gang.heartbeats()) < 2:
         gang.wait(0.1)
     print("started", flush=True)
     signal.pause()
@@ -159,7 +159,7 @@ class LauncherContract:
 
     def test_closing_ends_all_members(self, launcher: Launcher, tmp_path: Path) -> None:
         gang = launcher.start(job(tmp_path / "job", hang=["worker-0", "worker-1"]))
-        while len(gang.signs()) < 2:
+        while len(gang.heartbeats()) < 2:
             gang.wait(0.1)
         pids = [json.loads((tmp_path / "job" / f"worker-{index}.json").read_text())["pid"] for index in (0, 1)]
         gang.close()
@@ -230,7 +230,7 @@ class LauncherContract:
         the_job = job(tmp_path / "job", "save_on_sigterm")
 
         def have_all_joined() -> bool:
-            return len(list((the_job.folder / "signs").glob("*"))) == 2
+            return len(list((the_job.folder / "heartbeats").glob("*"))) == 2
 
         outcome = run_cluster(launcher, the_job, should_stop=have_all_joined)
         assert (outcome.was_stopped, outcome.is_success, outcome.exit_code) == (True, False, 143)
@@ -320,8 +320,8 @@ class TestDockerContainers(LauncherContract):
 
 
 def test_what_a_member_says_about_joining_is_per_attempt(parent: WarmParent, tmp_path: Path) -> None:
-    SignOfLife(folder=tmp_path, member=Member(role="worker", index=0))()
+    HeartbeatFile(folder=tmp_path, member=Member(role="worker", index=0))()
     with LocalProcesses(parent=parent) as launcher:
         gang = launcher.start(job(tmp_path, "never_join"))
-        assert gang.signs() == {}
+        assert gang.heartbeats() == {}
         gang.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainwright_components.cluster.heartbeats import Sign
+from trainwright_components.cluster.heartbeats import Heartbeat
 from trainwright_components.cluster.losses import loss_by_absence, loss_by_end, loss_by_silence
 from trainwright_components.cluster.rules import finishers, members_to_restart, servers
 from trainwright_components.cluster.spec import ClusterSpec, Member
@@ -77,14 +77,14 @@ def test_members_that_never_join_are_named() -> None:
     [
         ("chief-0 worker-1", "worker-1", "no member has made a step for 100 s: worker-1 hangs"),
         ("chief-0", "chief-0 worker-0 worker-1 ps-0 ps-1", "no member has made a step for 100 s"),
-        ("evaluator-0", "evaluator-0", "evaluator-0 has said nothing for 100 s"),
+        ("evaluator-0", "evaluator-0", "evaluator-0 has sent no heartbeat for 100 s"),
         ("worker-1 ps-0", "", ""),
     ],
 )
 def test_those_who_say_nothing_are_lost_once_no_step_is_made(silent: str, lost: str, reason: str) -> None:
-    signs = {
-        member: Sign(doing="training", step=7, age_s=200 if str(member) in silent.split() else 0.5)
+    heartbeats = {
+        member: Heartbeat(phase="training", step=7, age_s=200 if str(member) in silent.split() else 0.5)
         for member in SERVED.members
     }
-    loss = loss_by_silence(signs, SERVED)
+    loss = loss_by_silence(heartbeats, SERVED)
     assert (set(loss.members) if loss else set(), loss.reason if loss else "") == (members(lost), reason)

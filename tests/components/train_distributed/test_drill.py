@@ -7,8 +7,8 @@ import pytest
 
 from trainwright_components.cluster.spec import Member
 from trainwright_components.errors import InvalidSetting, RunFailed
-from trainwright_components.train_distributed.drill import DrillResult, plan_disturbance, run_drill
-from trainwright_components.train_distributed.fault_injection import MOMENTS, Disturbance
+from trainwright_components.train_distributed.drill import DrillResult, plan_fault, run_drill
+from trainwright_components.train_distributed.fault_injection import MOMENTS, Fault
 from trainwright_components.training.result import read_result
 
 NET = Path(__file__).parent / "modules" / "net.py"
@@ -17,13 +17,13 @@ TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 
 CHIEF, WORKER = Member(role="worker", index=0), Member(role="worker", index=1)
 
 
-def drill(dataset: Path, folder: Path, disturbance: Disturbance, *, module: Path = NET, **options: Any) -> DrillResult:
-    return run_drill(dataset, module, folder, disturbance, **{"training": TRAINING, "compare": False, **options})
+def drill(dataset: Path, folder: Path, fault: Fault, *, module: Path = NET, **options: Any) -> DrillResult:
+    return run_drill(dataset, module, folder, fault, **{"training": TRAINING, "compare": False, **options})
 
 
 def test_a_killed_worker_costs_the_steps_since_the_checkpoint(small_dataset: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=10), compare=True, tell=said.append)
+    result = drill(small_dataset, tmp_path, Fault(member=WORKER, step=10), compare=True, tell=said.append)
     assert (result.has_survived, result.step, result.resumed_at, result.steps_lost) == (True, 10, 8, 2)
     assert result.reasons == ("worker-1 ended: killed by signal 9",)
     assert result.largest_difference == 0.0
@@ -36,7 +36,7 @@ def test_a_killed_worker_costs_the_steps_since_the_checkpoint(small_dataset: Pat
 
 @pytest.mark.slow
 def test_a_worker_that_is_asked_to_end_costs_no_step(small_dataset: Path, tmp_path: Path) -> None:
-    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, how="terminate", step=10))
+    result = drill(small_dataset, tmp_path, Fault(member=WORKER, how="terminate", step=10))
     assert (result.has_survived, result.resumed_at, result.steps_lost) == (True, 11, 0)
     assert "terminated (143)" in result.reasons[0]
 
@@ -52,7 +52,7 @@ def test_a_worker_that_is_asked_to_end_costs_no_step(small_dataset: Path, tmp_pa
     ],
 )
 def test_no_moment_is_too_bad(small_dataset: Path, tmp_path: Path, member: Member, moment: str, how: str) -> None:
-    result = drill(small_dataset, tmp_path, Disturbance(member=member, how=how, moment=moment))
+    result = drill(small_dataset, tmp_path, Fault(member=member, how=how, moment=moment))
     assert result.has_survived
     assert len(result.reasons) == 1
     assert read_result(tmp_path / "disturbed").steps == 24
@@ -71,8 +71,8 @@ def test_members_beside_the_chief_cost_what_they_hold(
     small_dataset: Path, tmp_path: Path, role: str, cluster: dict[str, int], resumed_at: int | None
 ) -> None:
     """A parameter server costs the steps since the checkpoint, a worker that serves and an evaluator cost none."""
-    disturbance = plan_disturbance(role, step=10, cluster=cluster)
-    result = drill(small_dataset, tmp_path, disturbance, cluster=cluster, module=PLAIN)
+    fault = plan_fault(role, step=10, cluster=cluster)
+    result = drill(small_dataset, tmp_path, fault, cluster=cluster, module=PLAIN)
     assert (result.has_survived, result.step, result.resumed_at) == (True, 10, resumed_at)
     assert result.reasons == (f"{role}-0 ended: killed by signal 9",)
     assert result.note == ""
@@ -86,7 +86,7 @@ def test_one_process_that_is_watched_over_survives_too(small_dataset: Path, tmp_
     result = drill(
         small_dataset,
         tmp_path,
-        Disturbance(member=chief, step=7),
+        Fault(member=chief, step=7),
         cluster={"chief": 1},
         training=training,
         compare=True,
@@ -95,7 +95,7 @@ def test_one_process_that_is_watched_over_survives_too(small_dataset: Path, tmp_
 
 
 def test_what_does_not_survive_says_why(small_dataset: Path, tmp_path: Path) -> None:
-    result = drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=6), cluster={"max_restarts": 0})
+    result = drill(small_dataset, tmp_path, Fault(member=WORKER, step=6), cluster={"max_restarts": 0})
     assert not result.has_survived
     assert "worker-1 ended: killed by signal 9" in result.error
     assert result.noticed_s is None
@@ -105,28 +105,31 @@ def test_what_does_not_survive_says_why(small_dataset: Path, tmp_path: Path) -> 
 def test_a_worker_that_is_lost_while_ten_steps_are_handed_out_costs_none(small_dataset: Path, tmp_path: Path) -> None:
     cluster = {"worker": 2, "ps": 1}
     training = {**TRAINING, "checkpoint_every_steps": 0, "steps_per_call": 10}
-    disturbance = plan_disturbance("worker", step=10, cluster=cluster)
-    result = drill(small_dataset, tmp_path, disturbance, cluster=cluster, module=PLAIN, training=training)
+    fault = plan_fault("worker", step=10, cluster=cluster)
+    result = drill(small_dataset, tmp_path, fault, cluster=cluster, module=PLAIN, training=training)
     assert (result.has_survived, result.steps_lost, result.note) == (True, 0, "")
     assert result.reasons == ("worker-1 ended: killed by signal 9",)
     assert read_result(tmp_path / "disturbed").steps == 24
 
 
 def test_a_step_that_the_training_does_not_have_is_refused_before_it(small_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match="step 25 never comes: this training has 24 steps, 6 in each of 4 epochs"):
-        drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=25))
+    expected = "step 25 never comes: this training run has 24 steps, 6 in each of 4 epochs"
+    with pytest.raises(InvalidSetting, match=expected):
+        drill(small_dataset, tmp_path, Fault(member=WORKER, step=25))
     training = {**TRAINING, "steps_per_epoch": 2}
-    with pytest.raises(InvalidSetting, match="this training has 8 steps, 2 in each of 4 epochs"):
-        drill(small_dataset, tmp_path, Disturbance(member=WORKER, step=9), training=training)
+    with pytest.raises(InvalidSetting, match="this training run has 8 steps, 2 in each of 4 epochs"):
+        drill(small_dataset, tmp_path, Fault(member=WORKER, step=9), training=training)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_moment_that_never_came_is_a_failure(small_dataset: Path, tmp_path: Path) -> None:
+def test_a_fault_point_that_is_never_reached_is_a_failure(small_dataset: Path, tmp_path: Path) -> None:
     chief = Member(role="chief", index=0)
     module = tmp_path / "own.py"
     module.write_text(f"{NET.read_text()}\n\ndef train(context):\n    return build_model(context)\n")
-    with pytest.raises(RunFailed, match="the training ended before chief-0 was training at step 99"):
-        drill(small_dataset, tmp_path, Disturbance(member=chief, step=99), cluster={"chief": 1}, module=module)
+    with pytest.raises(
+        RunFailed, match="no fault was injected: training finished before chief-0 was training at step 99"
+    ):
+        drill(small_dataset, tmp_path, Fault(member=chief, step=99), cluster={"chief": 1}, module=module)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +143,12 @@ def test_a_moment_that_never_came_is_a_failure(small_dataset: Path, tmp_path: Pa
         ("ps", None, {"stall_timeout_s": 5}, "ps-0"),
     ],
 )
-def test_the_last_of_a_role_is_disturbed_unless_another_is_named(
+def test_the_last_of_a_role_gets_the_fault_unless_another_is_named(
     role: str, index: int | None, cluster: dict[str, Any] | None, member: str
 ) -> None:
-    assert str(plan_disturbance(role, index, cluster=cluster).member) == member
+    assert str(plan_fault(role, index, cluster=cluster).member) == member
 
 
 def test_a_member_that_the_cluster_lacks_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="the cluster has no ps-0; it has worker-0, worker-1"):
-        plan_disturbance("ps", cluster={"worker": 2})
+        plan_fault("ps", cluster={"worker": 2})

@@ -231,12 +231,12 @@ def test_no_server_outlives_a_parent_that_is_killed(small_dataset: Path, tmp_pat
     )
     environ = {name: value for name, value in os.environ.items() if name != "TRAINWRIGHT_WARM_SOCKET"}
     with subprocess.Popen([sys.executable, str(script)], env=environ) as parent:
-        signs = tmp_path / "model" / "cluster" / "signs"
+        heartbeats = tmp_path / "model" / "cluster" / "heartbeats"
         deadline = time.monotonic() + 200
         while not (tmp_path / "model" / "evaluator" / "best.npz").exists() and time.monotonic() < deadline:
             assert parent.poll() is None
             time.sleep(0.1)
-        assert len(list(signs.glob("*-*"))) >= 5
+        assert len(list(heartbeats.glob("*-*"))) >= 5
         family = psutil.Process(parent.pid).children(recursive=True)
         assert len(family) >= 6
         parent.kill()

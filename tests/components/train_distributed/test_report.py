@@ -5,13 +5,13 @@ from pathlib import Path
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.cluster.supervisor import Restart
-from trainwright_components.train_distributed.figures import draw_course
+from trainwright_components.train_distributed.figures import draw_timeline
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult
-from trainwright_components.training.timeline import Course, Point, RollBack, SavedCheckpoint
+from trainwright_components.training.timeline import Point, RollBack, SavedCheckpoint, Timeline
 
-COURSE = Course(
+TIMELINE = Timeline(
     points=[
         Point(step=10, at_s=1.0, examples_per_second=640.0, learning_rate=0.1),
         Point(step=30, at_s=2.0, examples_per_second=1280.0, learning_rate=0.05),
@@ -32,7 +32,7 @@ def test_the_page_tells_speed_checkpoints_returns_and_restarts(tmp_path: Path) -
         strategy="multi_worker_mirrored",
         strategy_reason="the cluster has 2 training members",
         replicas=2,
-        course=COURSE,
+        timeline=TIMELINE,
         restarts=(Restart(reason="worker-1 ended: killed by signal 9", after_s=1.25, step=12, took_s=3.5),),
     )
     cluster = ClusterSpec.from_mapping({"worker": 2})
@@ -59,16 +59,16 @@ def test_parameter_servers_are_not_counted_as_replicas(tmp_path: Path) -> None:
 
 
 def test_speed_and_rate_are_drawn_over_the_steps() -> None:
-    speed, rate = draw_course(COURSE).axes
+    speed, rate = draw_timeline(TIMELINE).axes
     assert speed.lines[0].get_xydata().tolist() == [[10, 640], [30, 1280]]
     assert rate.lines[0].get_xydata().tolist() == [[10, 0.1], [30, 0.05]]
 
 
-def test_a_course_keeps_a_bounded_number_of_points_with_the_speed_between_them() -> None:
-    course = Course()
+def test_a_timeline_keeps_a_bounded_number_of_points_with_the_speed_between_them() -> None:
+    timeline = Timeline()
     for second in range(1, 2000):
-        course.note(step=10 * second, at_s=float(second), batch_size=32, learning_rate=0.1)
-        course.note(step=10 * second + 1, at_s=second + 0.5, batch_size=32, learning_rate=0.1)
-    assert 200 <= len(course.points) <= 400
-    assert {point.examples_per_second for point in course.points} == {320.0}
-    assert Course.from_json(course.to_json()) == course
+        timeline.note(step=10 * second, at_s=float(second), batch_size=32, learning_rate=0.1)
+        timeline.note(step=10 * second + 1, at_s=second + 0.5, batch_size=32, learning_rate=0.1)
+    assert 200 <= len(timeline.points) <= 400
+    assert {point.examples_per_second for point in timeline.points} == {320.0}
+    assert Timeline.from_json(timeline.to_json()) == timeline

@@ -74,7 +74,7 @@ def test_the_difference_to_one_device_is_measured_on_request(
     assert 0 < found <= 1e-6
     assert found == pytest.approx(difference(result, on_one_device), rel=1e-6)
     assert f"{found:.1e} after 42 steps" in report.read_text()
-    assert read_result(tmp_path / "model").course.equivalence == result.course.equivalence
+    assert read_result(tmp_path / "model").timeline.equivalence == result.timeline.equivalence
 
 
 SUBCLASS = """
@@ -164,7 +164,7 @@ def test_a_difference_that_cannot_be_measured_is_said_so(
     report = tmp_path / "report.html"
     training = {**TRAINING, "equivalence_steps": 43}
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=training, report=report)
-    assert result.course.equivalence is None
+    assert result.timeline.equivalence is None
     assert "equivalence cannot be measured: on one device, the training ended before step 43" in caplog.text
     assert "not measured: the log says why" in report.read_text()
 

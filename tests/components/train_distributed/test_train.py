@@ -238,7 +238,7 @@ def test_all_members_go_back_together_when_the_loss_is_no_number(
     options: dict[str, Any] = {"params": {"nan_above": 0.006, "nan_from": 6}, "training": training}
     cluster = train_model(small_dataset, NET, tmp_path / "two", cluster=TWO_WORKERS, **options)
     alone = train_model(small_dataset, NET, tmp_path / "one", **options)
-    (back,) = cluster.course.roll_backs
+    (back,) = cluster.timeline.roll_backs
     assert (back.step, back.to_step, back.learning_rate) == (6, 4, pytest.approx(0.005))
     assert_same(cluster, alone, difference)
 

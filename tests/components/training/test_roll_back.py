@@ -50,11 +50,11 @@ def test_it_goes_back_at_a_lower_rate_until_the_loss_is_a_number(
 ) -> None:
     module = load_module(write_module(MODULE))
     result = run_training(module, tiny_dataset, tmp_path / "model", settings=SETTINGS)
-    backs = [(one.step, one.to_step, one.learning_rate) for one in result.course.roll_backs]
+    backs = [(one.step, one.to_step, one.learning_rate) for one in result.timeline.roll_backs]
     assert backs == [(7, 4, pytest.approx(0.05)), (7, 4, pytest.approx(0.025))]
     assert (result.steps, len(result.history)) == (12, 2)
     assert all(np.isfinite(list(epoch.values())).all() for epoch in result.history)
-    assert read_result(tmp_path / "model").course == result.course
+    assert read_result(tmp_path / "model").timeline == result.timeline
     assert float(TrainedModel.load(tmp_path / "model").model.optimizer.learning_rate) == pytest.approx(0.025)
 
 
@@ -64,7 +64,7 @@ def test_before_the_first_checkpoint_it_goes_back_to_the_beginning(
     module = load_module(write_module(MODULE))
     settings = replace(SETTINGS, roll_back_factor=0.1)
     result = run_training(module, tiny_dataset, tmp_path / "model", params={"from": 1}, settings=settings)
-    assert [(one.step, one.to_step) for one in result.course.roll_backs] == [(1, 0)]
+    assert [(one.step, one.to_step) for one in result.timeline.roll_backs] == [(1, 0)]
     assert result.steps == 12
 
 

@@ -25,7 +25,7 @@ from trainwright_components.training.recovery.fingerprint import (
 )
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
-from trainwright_components.training.task_context import Place
+from trainwright_components.training.task_context import TaskContext
 from trainwright_components.training.trained_model import TrainedModel
 from trainwright_components.user_module.module import load_module
 
@@ -77,14 +77,14 @@ def callbacks(context):
     settings = TrainingSettings(
         epochs=4, batch_size=10, seed=1, checkpoint_every_steps=4, early_stopping_patience=9, deterministic=True
     )
-    undisturbed = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
+    uninterrupted = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
     (module.location.parent / "cut").touch()
     with pytest.raises(KeyboardInterrupt):
         run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
     resumed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
-    assert (resumed.resumed_at, resumed.steps, undisturbed.steps) == (8, 24, 24)
-    assert resumed.history == undisturbed.history
-    for one, other in zip(weights_of(resumed), weights_of(undisturbed), strict=True):
+    assert (resumed.resumed_at, resumed.steps, uninterrupted.steps) == (8, 24, 24)
+    assert resumed.history == uninterrupted.history
+    for one, other in zip(weights_of(resumed), weights_of(uninterrupted), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -188,7 +188,7 @@ def test_a_checkpoint_at_the_end_of_an_epoch_is_written_once_and_holds_that_end(
     module, params = load_module(write_module(MODULE)), {"rate": 0.0} if patience else {}
     result = run_training(module, tiny_dataset, tmp_path / "model", params=params, settings=settings)
     steps = [6, 12] if patience else [6, 12, 18]
-    assert [one.step for one in result.course.checkpoints] == steps
+    assert [one.step for one in result.timeline.checkpoints] == steps
     for number, path in enumerate(reversed(checkpoint_files(tmp_path / "model" / "checkpoints")), start=1):
         position = read_checkpoint(path.read_bytes())[0].progress["position"]
         assert (position["epoch"], position["step_in_epoch"]) == (number, 0)
@@ -201,7 +201,7 @@ def test_a_training_that_is_cut_off_after_an_epoch_goes_on_with_the_next(
 ) -> None:
     module = load_module(write_module(MODULE))
     settings = replace(FAST, checkpoint_every_steps=6, deterministic=True, early_stopping_patience=9)
-    undisturbed = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
+    uninterrupted = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
 
     def cut_off(epoch: int, metrics: Mapping[str, float]) -> bool:
         if epoch == 2:
@@ -211,8 +211,8 @@ def test_a_training_that_is_cut_off_after_an_epoch_goes_on_with_the_next(
     with pytest.raises(KeyboardInterrupt):
         run_training(module, tiny_dataset, tmp_path / "two", settings=settings, on_epoch_end=cut_off)
     resumed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
-    assert (resumed.resumed_at, resumed.history) == (6, undisturbed.history)
-    for one, other in zip(weights_of(resumed), weights_of(undisturbed), strict=True):
+    assert (resumed.resumed_at, resumed.history) == (6, uninterrupted.history)
+    for one, other in zip(weights_of(resumed), weights_of(uninterrupted), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -532,11 +532,11 @@ def test_a_monitor_that_is_no_metric_is_refused(
     module = load_module(write_module(MODULE + added))
     steps: list[int] = []
 
-    def say(doing: str = "", step: int = 0) -> None:
+    def say(phase: str = "", step: int = 0) -> None:
         steps.append(step)
 
     with pytest.raises(InvalidSetting, match="'val_acc' is no metric of this training; there are: loss, accuracy"):
-        run_training(module, tiny_dataset, tmp_path / "model", settings=settings, place=Place(sign_of_life=say))
+        run_training(module, tiny_dataset, tmp_path / "model", settings=settings, task=TaskContext(send_heartbeat=say))
     assert max(steps) == epochs * 6
 
 

@@ -23,7 +23,7 @@ def test_a_step_too_far_is_refused_without_a_word_of_tensorflow(home: Path) -> N
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "preparing digits",
-        "error: step 500 never comes: this training has 60 steps, 20 in each of 3 epochs",
+        "error: step 500 never comes: this training run has 60 steps, 20 in each of 3 epochs",
     ]
 
 

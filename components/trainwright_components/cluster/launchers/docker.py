@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from trainwright_components.cluster.heartbeats import Sign, forget_signs, read_signs
+from trainwright_components.cluster.heartbeats import Heartbeat, read_heartbeats, remove_heartbeats
 from trainwright_components.cluster.launchers.docker_command import (
     OWNER_LABEL,
     docker,
@@ -104,7 +104,7 @@ class ContainerGang:
     def restart(self, members: Collection[Member]) -> None:
         """Start members; what still runs of them is removed."""
         self._remove([member for member in members if member in self.containers])
-        forget_signs(self.job.folder, members)
+        remove_heartbeats(self.job.folder, members)
         for member in members:
             self._ended.pop(member, None)
             log = self.logs.files.setdefault(member, self.job.log_of(member))
@@ -161,9 +161,9 @@ class ContainerGang:
                 return dict(self._ended)
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
 
-    def signs(self) -> Mapping[Member, Sign]:
-        """The last sign of life of each member that has given one."""
-        return read_signs(self.job.folder, self.job.spec)
+    def heartbeats(self) -> Mapping[Member, Heartbeat]:
+        """The last heartbeat of life of each member that has given one."""
+        return read_heartbeats(self.job.folder, self.job.spec)
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from trainwright_components.cluster.heartbeats import Sign, forget_signs, read_signs
+from trainwright_components.cluster.heartbeats import Heartbeat, read_heartbeats, remove_heartbeats
 from trainwright_components.cluster.launchers.member_logs import MemberLogs
 from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.spec import Member
@@ -68,7 +68,7 @@ class LocalGang:
         """Start members under their addresses; each one's log goes on in its file."""
         for member in members:
             self._kill(member)
-        forget_signs(self.job.folder, members)
+        remove_heartbeats(self.job.folder, members)
         for member in members:
             log = self.logs.files.setdefault(member, self.job.log_of(member))
             self.children[member] = self.parent.spawn(
@@ -98,9 +98,9 @@ class LocalGang:
             self.logs.forward()
         return dict(self._ended)
 
-    def signs(self) -> Mapping[Member, Sign]:
-        """The last sign of life of each member that has given one."""
-        return read_signs(self.job.folder, self.job.spec)
+    def heartbeats(self) -> Mapping[Member, Heartbeat]:
+        """The last heartbeat of life of each member that has given one."""
+        return read_heartbeats(self.job.folder, self.job.spec)
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""

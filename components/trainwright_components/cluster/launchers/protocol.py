@@ -1,4 +1,4 @@
-"""What a launcher of clusters does: start members, say how they are. Deadlines and restarts are the supervisor's."""
+"""What a launcher of clusters does: start members, report how they are. Deadlines and restarts are the supervisor's."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from trainwright_components.cluster.heartbeats import Sign
+from trainwright_components.cluster.heartbeats import Heartbeat
 from trainwright_components.cluster.spec import ClusterSpec, Member
 
 THREADS_VARIABLE = "TRAINWRIGHT_THREADS"  # the share of the machine's cores that a member is given
@@ -15,12 +15,12 @@ THREADS_VARIABLE = "TRAINWRIGHT_THREADS"  # the share of the machine's cores tha
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterJob:
-    """What every member of a cluster runs; its place it learns from `TF_CONFIG`.
+    """What every member of a cluster runs; each learns its role from `TF_CONFIG`.
 
     Args:
         target: `package.module:function`; its integer result is the exit code.
         arguments: Keyword arguments as JSON, the same for all members; URIs where members share no file system.
-        folder: Where members leave signs of life, and where logs go.
+        folder: Where heartbeats and logs go.
         paths: What members read and write beside `folder`, by the paths that their arguments name.
         env: Added to the environment of each member.
     """
@@ -44,12 +44,12 @@ class ClusterJob:
         return max(1, (os.cpu_count() or 1) // len(self.spec.members))
 
     def arguments_as_json(self) -> str:
-        """The arguments as one text, for a command line."""
+        """The arguments as one string, for a command line."""
         return json.dumps(dict(self.arguments))
 
 
 class Gang(Protocol):
-    """The members of a cluster, each in its place from the start to `close`."""
+    """The members of a cluster, from the start to `close`."""
 
     def wait(self, timeout_s: float) -> Mapping[Member, int]:
         """Wait until another member ends, at most `timeout_s` seconds.
@@ -59,10 +59,10 @@ class Gang(Protocol):
         """
 
     def restart(self, members: Collection[Member]) -> None:
-        """Start members again under the same addresses, without their old signs; what still runs of them is killed."""
+        """Restart members under the same addresses, without their old heartbeats; what still runs of them is killed."""
 
-    def signs(self) -> Mapping[Member, Sign]:
-        """The last sign of life of each member that has given one."""
+    def heartbeats(self) -> Mapping[Member, Heartbeat]:
+        """The last heartbeat of each member that has sent one."""
 
     def end_of_log(self, member: Member) -> str:
         """The last lines that a member wrote."""

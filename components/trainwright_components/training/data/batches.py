@@ -2,7 +2,7 @@
 
 Every pass over a split has one global order, a function of the seed and the number of the pass alone. Global batch k is
 rows `k * size` to `(k + 1) * size` of it, however many replicas share it, so that any number of replicas takes the same
-steps as one, and a resumed training sees what an undisturbed one would have seen.
+steps as one, and a resumed training sees what an uninterrupted one would have seen.
 """
 
 from collections.abc import Callable

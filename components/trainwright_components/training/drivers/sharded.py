@@ -61,13 +61,13 @@ class ShardedDriver:
         logs: dict[str, Any] = {}
         for _ in range(count):
             batch = tf.nest.map_structure(self._sharding.replicate, next(batches))
-            with dtensor.default_mesh(self._sharding.mesh), _in_words():
+            with dtensor.default_mesh(self._sharding.mesh), _translate_unknown_errors():
                 logs = step(batch)
         return {name: float(value) for name, value in flatten_logs(logs).items()}
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _translate_unknown_errors() -> Iterator[None]:
     import tensorflow as tf
 
     try:

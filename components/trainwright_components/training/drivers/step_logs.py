@@ -9,7 +9,7 @@ from trainwright_components.errors import InvalidModule
 from trainwright_components.training.drivers.driver import flatten_logs
 from trainwright_components.training.drivers.graph_ancestry import is_computed_from, unwrapped
 from trainwright_components.training.keras_internals import each_metric
-from trainwright_components.training.replaced import replaced
+from trainwright_components.training.patching import patched_attribute
 from trainwright_components.user_module.keras_variables import tensorflow_variable
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def watching_results(model: "keras.Model") -> Iterator[None]:
     """Within it the results of metrics are remembered, to be known when a step returns them."""
     with ExitStack() as stack:
         for metric in each_metric(model.metrics):
-            stack.enter_context(replaced(metric, "result", _remembering(metric, metric.result)))
+            stack.enter_context(patched_attribute(metric, "result", _remembering(metric, metric.result)))
         yield
 
 

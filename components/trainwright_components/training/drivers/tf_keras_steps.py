@@ -14,7 +14,7 @@ from trainwright_components.errors import InvalidModule
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
 from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
 from trainwright_components.training.keras_internals import optimizers_of
-from trainwright_components.training.replaced import replaced
+from trainwright_components.training.patching import patched_attribute
 from trainwright_components.user_module.keras_variables import metric_variables, value_of
 
 if TYPE_CHECKING:
@@ -85,15 +85,17 @@ class TfKerasSteps:
 
         with ExitStack() as stack:
             stack.enter_context(watching_results(self._model))
-            stack.enter_context(replaced(losses_utils, "scale_loss_for_distribution", _unchanged))
+            stack.enter_context(patched_attribute(losses_utils, "scale_loss_for_distribution", _unchanged))
             stack.enter_context(
-                replaced(losses_utils, "compute_weighted_loss", _refusing_sums(losses_utils.compute_weighted_loss))
+                patched_attribute(
+                    losses_utils, "compute_weighted_loss", _refusing_sums(losses_utils.compute_weighted_loss)
+                )
             )
             for optimizer in optimizers_of(self._model):
                 sees_gradients = getattr(optimizer, "inner_optimizer", optimizer)
-                stack.enter_context(replaced(sees_gradients, "aggregate_gradients", _summing(self.sums)))
+                stack.enter_context(patched_attribute(sees_gradients, "aggregate_gradients", _summing(self.sums)))
                 stack.enter_context(
-                    replaced(sees_gradients, "compute_gradients", _weighing(sees_gradients.compute_gradients))
+                    patched_attribute(sees_gradients, "compute_gradients", _weighing(sees_gradients.compute_gradients))
                 )
             yield
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.cluster.heartbeats import JOINED, SaySign
+from trainwright_components.cluster.heartbeats import JOINED, SendHeartbeat
 from trainwright_components.cluster.rules import EVALUATOR
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import write_whole
@@ -43,8 +43,8 @@ from trainwright_components.training.recovery.checkpoints import (
 from trainwright_components.training.recovery.fingerprint import fingerprint_of, is_of_same_training
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
 from trainwright_components.training.strategies.one_device import OneDevice
-from trainwright_components.training.task_context import say_nothing
-from trainwright_components.training.tensorflow_errors import in_words_of_training
+from trainwright_components.training.task_context import send_no_heartbeat
+from trainwright_components.training.tensorflow_errors import translate_tensorflow_errors
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 from trainwright_components.user_module.module import Context, ModelModule
 
@@ -64,7 +64,7 @@ def run_evaluator(
     params: Mapping[str, Any],
     settings: TrainingSettings,
     log_dir: Path | None,
-    sign_of_life: SaySign,
+    send_heartbeat: SendHeartbeat,
 ) -> None:
     """Evaluate the training that other members do with the same arguments, until it is done.
 
@@ -76,7 +76,7 @@ def run_evaluator(
     check_keras()
     configure_devices(settings)
     context = make_context(module, dataset, params, settings, role=EVALUATOR.role)
-    in_words = in_words_of_training(settings.batch_size, dataset)
+    in_words = translate_tensorflow_errors(settings.batch_size, dataset)
     with dtype_policy(settings.precision), quiet_loggers(), in_words, module.user_code("evaluating checkpoints"):
         Evaluator(
             module=module,
@@ -84,7 +84,7 @@ def run_evaluator(
             settings=settings,
             output=output,
             log_dir=log_dir,
-            sign_of_life=sign_of_life,
+            send_heartbeat=send_heartbeat,
         ).run()
 
 
@@ -95,14 +95,14 @@ class Evaluator:
     Args:
         output: The folder of the trained model, which the chief writes.
         log_dir: Where TensorBoard logs go, as a run of their own; none are written when absent.
-        sign_of_life: Called while it waits and after each score.
+        send_heartbeat: Called while it waits and after each score.
     """
 
     module: ModelModule
     context: Context
     settings: TrainingSettings
     output: Path
-    sign_of_life: SaySign = say_nothing
+    send_heartbeat: SendHeartbeat = send_no_heartbeat
     log_dir: Path | None = None
     _known_before: list[Evaluation] = field(default_factory=list)
     _known: list[Evaluation] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Evaluator:
                     for name, value in evaluation.metrics.items():
                         tf.summary.scalar(name.removeprefix("val_"), value)
                 logs.flush()
-            self.sign_of_life(JOINED, evaluation.step)
+            self.send_heartbeat(JOINED, evaluation.step)
 
     def _checkpoints(self, fingerprint: str) -> Iterator[tuple[bytes, Checkpoint]]:
         """New checkpoints of this training, each with its file's content, as they come."""
@@ -147,7 +147,7 @@ class Evaluator:
             if content is None and is_done:
                 return
             if content is None:
-                self.sign_of_life(JOINED)
+                self.send_heartbeat(JOINED)
                 time.sleep(_POLL_S)
                 continue
             try:

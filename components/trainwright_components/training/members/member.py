@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components import errors
-from trainwright_components.cluster.fault_points import Hold
-from trainwright_components.cluster.heartbeats import JOINING, SaySign, SignOfLife
+from trainwright_components.cluster.fault_points import FaultPoint
+from trainwright_components.cluster.heartbeats import JOINING, HeartbeatFile, SendHeartbeat
 from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE
 from trainwright_components.cluster.rules import EVALUATOR, servers
 from trainwright_components.cluster.spec import Member
@@ -26,7 +26,7 @@ from trainwright_components.training.configuration.settings import TrainingSetti
 from trainwright_components.training.members.evaluator import run_evaluator
 from trainwright_components.training.members.servers import serve
 from trainwright_components.training.run import run_training
-from trainwright_components.training.task_context import Place
+from trainwright_components.training.task_context import TaskContext
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.module import load_module
 
@@ -53,13 +53,13 @@ def main(
         raise InvalidSetting("a member of a cluster needs TF_CONFIG, or the parts that it is built from")
     cluster, member = found
     threads = int(training.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
-    sign_of_life = SignOfLife(folder=Path(folder), member=member)
-    hold = Hold.from_env(os.environ, member)
-    say: SaySign = sign_of_life if hold is None else hold.around(sign_of_life)
+    send_heartbeat: SendHeartbeat = HeartbeatFile(folder=Path(folder), member=member)
+    if (point := FaultPoint.from_env(os.environ, member)) is not None:
+        send_heartbeat = point.wrap(send_heartbeat)
 
     settings = partial(TrainingSettings.from_mapping, {**training, "threads": threads})
 
-    def run(work: Callable[..., Any], **place: Any) -> None:
+    def run(work: Callable[..., Any], **task: Any) -> None:
         loaded = load_module(module)
         work(
             replace(loaded, taken_input=TakenInput(name="", is_alone=True)) if takes_alone else loaded,
@@ -68,16 +68,18 @@ def main(
             params=params,
             settings=settings(),
             log_dir=Path(log_dir) if log_dir else None,
-            **place,
+            **task,
         )
 
-    say(JOINING)
+    send_heartbeat(JOINING)
     if member in servers(cluster):
-        work = lambda: serve(settings(), is_worker=member.role == "worker", sign_of_life=say)  # noqa: E731
+        work = lambda: serve(settings(), is_worker=member.role == "worker", send_heartbeat=send_heartbeat)  # noqa: E731
     elif member == EVALUATOR:
-        work = partial(run, run_evaluator, sign_of_life=say)
+        work = partial(run, run_evaluator, send_heartbeat=send_heartbeat)
     else:
-        work = partial(run, run_training, place=Place(cluster=cluster, member=member, sign_of_life=say))
+        work = partial(
+            run, run_training, task=TaskContext(cluster=cluster, member=member, send_heartbeat=send_heartbeat)
+        )
     code = _guarded(work, folder=Path(folder), member=member)
     with contextlib.suppress(OSError):  # a full disk must not change the exit code
         sys.stdout.flush()

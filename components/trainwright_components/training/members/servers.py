@@ -6,7 +6,7 @@ import threading
 import time
 from types import FrameType
 
-from trainwright_components.cluster.heartbeats import JOINED, SaySign
+from trainwright_components.cluster.heartbeats import JOINED, SendHeartbeat
 from trainwright_components.processes.exit_codes import TERMINATED
 from trainwright_components.training.configuration.devices import (
     configuration_of_server,
@@ -23,13 +23,13 @@ _GRACE_S = 20.0  # the chief still needs the variables to save them
 _LEAST_THREADS = 4  # with fewer, TensorFlow's server can wait for itself
 
 
-def serve(settings: TrainingSettings, *, is_worker: bool, sign_of_life: SaySign) -> None:
+def serve(settings: TrainingSettings, *, is_worker: bool, send_heartbeat: SendHeartbeat) -> None:
     """Serve as the member that `TF_CONFIG` names, until SIGTERM and the seconds in which the chief saves are over.
 
     Args:
         settings: Of them, those of devices and threads.
         is_worker: It computes, on the GPUs that the settings leave it; a parameter server sees none.
-        sign_of_life: Says that it is there.
+        send_heartbeat: Says that it is there.
 
     Raises:
         InvalidSetting: A setting of devices cannot be used here.
@@ -58,7 +58,7 @@ def serve(settings: TrainingSettings, *, is_worker: bool, sign_of_life: SaySign)
 
     signal.signal(signal.SIGTERM, note)
     while not asked.is_set():
-        sign_of_life(JOINED)
+        send_heartbeat(JOINED)
         asked.wait(_BEAT_S)
     until = time.monotonic() + _GRACE_S
     while time.monotonic() < until:

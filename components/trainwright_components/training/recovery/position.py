@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from trainwright_components.training.timeline import Course
+from trainwright_components.training.timeline import Timeline, with_read_timeline, with_stored_timeline
 
 
 @dataclass(kw_only=True)
@@ -17,7 +17,7 @@ class Position:
         history: Metrics of each finished epoch.
         seconds: Spent training by this and earlier processes.
         stop_reason: Why it ended before its last epoch; empty while it has not.
-        course: What happened along the way.
+        timeline: Speed, checkpoints, roll backs.
     """
 
     step: int = 0
@@ -26,13 +26,13 @@ class Position:
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     stop_reason: str = ""
-    course: Course = field(default_factory=Course)
+    timeline: Timeline = field(default_factory=Timeline)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain JSON."""
-        return {**vars(self), "course": self.course.to_json()}
+        return with_stored_timeline(vars(self), self.timeline.to_json())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """What `to_json` gave."""
-        return cls(**{**content, "course": Course.from_json(content["course"])})
+        return cls(**with_read_timeline(content))

@@ -1,4 +1,4 @@
-"""A small model, and a callback that disturbs its training on request."""
+"""A small model, and a callback that injects a fault into its training run on request."""
 
 import os
 import resource
@@ -53,7 +53,7 @@ def build_model(context: Context) -> keras.Model:
     return model
 
 
-class Disturb(keras.callbacks.Callback):
+class InjectFault(keras.callbacks.Callback):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
@@ -95,4 +95,4 @@ def ask_to_end(pid: int) -> None:
 
 def callbacks(context: Context) -> list[keras.callbacks.Callback]:
     member = f"{context.role}-{context.role_index}"
-    return [Disturb(context)] if member == context.params["member"] else []
+    return [InjectFault(context)] if member == context.params["member"] else []

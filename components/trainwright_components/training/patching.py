@@ -1,4 +1,4 @@
-"""Put something in the place of an attribute for a while."""
+"""Patch an attribute of an object or a module for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 
 @contextmanager
-def replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+def patched_attribute(holder: Any, name: str, value: Any) -> Iterator[None]:
     """`holder.name` is `value` for a while; what an instance has of its class it has again afterwards."""
     was_own = name in vars(holder)
     before = getattr(holder, name)
