@@ -121,15 +121,11 @@ def _values(settings: tuple[str, ...], params_file: str | None) -> dict[str, Any
 
 
 def _prepare(values: dict[str, Any], dataset: Path) -> Path:
-    from dataclasses import fields
-
     from trainwright_components.prepare_data.prepare import prepare_data
     from trainwright_components.prepare_data.settings import PrepareSettings
 
     click.echo(f"preparing {values['source']}", err=True)
-    known = {field.name for field in fields(PrepareSettings)}
-    chosen = {name: value for name, value in values.items() if name in known}
-    prepare_data(values["source"], dataset, PrepareSettings(**{**chosen, "exclude": tuple(values["exclude"])}))
+    prepare_data(values["source"], dataset, PrepareSettings.from_mapping(values["data"], label=values["label"]))
     return dataset
 
 
