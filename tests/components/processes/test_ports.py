@@ -55,3 +55,18 @@ def test_a_server_comes_back_to_its_held_port() -> None:
         ):
             pass
     held.close()
+
+
+def test_two_who_prefer_the_same_port_get_different_ones() -> None:
+    free = HeldPorts.take(1)
+    preferred = free.numbers
+    free.close()
+    first = HeldPorts.take_preferred(preferred)
+    second = HeldPorts.take_preferred(preferred)
+    assert first.numbers == preferred
+    assert second.numbers != preferred
+    first.close()
+    third = HeldPorts.take_preferred(preferred)
+    assert third.numbers == preferred
+    for held in (second, third):
+        held.close()
