@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from trainwright_components.images import CPU_IMAGE
+from trainwright_components.reuse import NEVER_REUSED
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
@@ -58,3 +59,7 @@ def deploy_serving(
         version: int
 
     return Outputs(endpoint=result.rest_url, version=result.version)
+
+
+# Its effect is the server's state, which may have changed since; its outputs only tell of it.
+deploy_serving.component_spec.implementation.container.env = NEVER_REUSED

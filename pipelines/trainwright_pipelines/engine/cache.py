@@ -17,14 +17,13 @@ from typing import Any
 import trainwright_components
 from trainwright_components.files import STORE_NAME, content_digest
 from trainwright_components.images import is_logical
+from trainwright_components.reuse import NEVER_REUSED
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
-from trainwright_pipelines.engine.launch import function_name
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
 from trainwright_pipelines.ir.spec import Component, TaskSpec
 
-_ALWAYS_RUN = {"deploy_serving"}  # its effect is the server's state, not its outputs
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
 _MAX_FILES = 100_000
 _MAX_BYTES = 200 << 30
@@ -53,7 +52,7 @@ def cache_key(
     below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered. `given` are
     variables from secrets and config maps: only this digest is recorded of them.
     """
-    if not task.enables_cache or _must_run(component, container):
+    if not task.enables_cache or _is_never_reused(container):
         return None
     try:
         content: dict[str, Any] = {
@@ -162,8 +161,9 @@ def _content(path: Path, status: os.stat_result) -> str:
     return content_digest(path)
 
 
-def _must_run(component: Component, container: Mapping[str, Any]) -> bool:
-    return function_name(component, container) in _ALWAYS_RUN
+def _is_never_reused(container: Mapping[str, Any]) -> bool:
+    variables = {each.get("name"): each.get("value") for each in container.get("env") or []}
+    return variables.items() >= NEVER_REUSED.items()
 
 
 def _parameter(value: Any, volumes: Volumes) -> Any:

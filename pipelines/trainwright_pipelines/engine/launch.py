@@ -62,7 +62,7 @@ def python_source(container: Mapping[str, Any]) -> PythonSource | None:
     return PythonSource(source=command[-1], function=args[args.index(_FUNCTION_FLAG) + 1])
 
 
-def function_name(component: Component, container: Mapping[str, Any]) -> str:
+def _function_name(component: Component, container: Mapping[str, Any]) -> str:
     """The Python name of what a container runs: its function's, else that of its component."""
     source = python_source(container)
     return source.function if source else re.sub(r"-\d+$", "", component.name.removeprefix("comp-")).replace("-", "_")
@@ -70,7 +70,7 @@ def function_name(component: Component, container: Mapping[str, Any]) -> str:
 
 def goes_on(component: Component, container: Mapping[str, Any]) -> bool:
     """Whether a step goes on from what its earlier attempt left in its outputs, and checks by itself what holds."""
-    return is_logical(str(container.get("image") or "")) and function_name(component, container) in _GOES_ON
+    return is_logical(str(container.get("image") or "")) and _function_name(component, container) in _GOES_ON
 
 
 def is_python(container: Mapping[str, Any]) -> bool:

@@ -20,6 +20,8 @@ from trainwright_pipelines.engine.volumes import Volumes
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Component, TaskSpec
 
+GOLDEN = Path(__file__).parent.parent / "golden"
+
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute, Finished
 
@@ -317,15 +319,24 @@ def test_the_installed_code_has_one_digest() -> None:
     assert cache.installed_code() == cache.installed_code()
 
 
-def test_a_deployment_is_never_reused(specs: Path) -> None:
-    text = (specs / "ours.yaml").read_text().replace("- warm\n", "- deploy_serving\n")
-    pipeline = parse_pipeline(text)
-    assert pipeline.root.dag is not None
-    spec = pipeline.root.dag.tasks["warm"]
-    component = pipeline.component_of(spec)
+@pytest.mark.parametrize(("name", "is_reused"), [("deploy-serving", False), ("evaluate", True)])
+def test_a_deployment_is_never_reused_even_if_the_author_of_the_pipeline_forgot_to_say_so(
+    name: str, is_reused: bool
+) -> None:
+    pipeline = parse_pipeline((GOLDEN / "train_and_deploy.yaml").read_text())
+    component = pipeline.components[f"comp-{name}"]
     container = pipeline.executors[component.executor].container
     assert container is not None
-    assert cache.cache_key(spec, component, container, Values(), code_digest="") is None
+    task = TaskSpec(
+        name=name,
+        display_name=name,
+        component=component.name,
+        parameters={},
+        artifacts={},
+        depends_on=(),
+        enables_cache=True,
+    )
+    assert (cache.cache_key(task, component, container, Values(), code_digest="") is not None) == is_reused
 
 
 def test_a_named_pipe_makes_a_step_run_rather_than_hang(specs: Path, tmp_path: Path) -> None:
