@@ -14,9 +14,10 @@ from trainwright_components.batch_predict.rows import batches, check_needed, ope
 from trainwright_components.datasets.chunks import Chunk, Column, Source, is_missing
 from trainwright_components.datasets.encode import encode_features
 from trainwright_components.datasets.progress import ProgressLog
-from trainwright_components.datasets.schema import Schema, suggest
+from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
+from trainwright_components.hints import did_you_mean
 from trainwright_components.saved_models.layout import SAVED_MODEL_FILE, written_schema
 from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
@@ -47,7 +48,7 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         if self.output_format not in WRITERS:
-            hint = suggest(self.output_format, tuple(WRITERS))
+            hint = did_you_mean(self.output_format, tuple(WRITERS))
             raise InvalidSetting(f"output_format {self.output_format!r} is not known{hint}")
         if self.batch_size < 1:
             raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
@@ -130,7 +131,7 @@ def _load(folder: Path, name: str) -> _Model:
     except LoadingFailed as error:
         raise InvalidSetting(f"the SavedModel in {folder} cannot be loaded: {error}") from error
     if name not in signatures:
-        raise InvalidSetting(f"the SavedModel in {folder} has no signature {name!r}{suggest(name, tuple(signatures))}")
+        raise InvalidSetting(f"the SavedModel in {folder} has no signature {name!r}{did_you_mean(name, signatures)}")
     return _Model(signature=signatures[name], schema=signatures[name].schema(written_schema(folder)))
 
 

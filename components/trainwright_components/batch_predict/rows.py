@@ -8,10 +8,11 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema, suggest
+from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.hints import did_you_mean
 
 _CHUNK_ROWS = 1_024
 
@@ -80,11 +81,11 @@ def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> No
     """
     there = list(chunk.columns)
     if absent := [name for name in needed if name not in chunk.columns]:
-        hint = suggest(absent[0], there)
+        hint = did_you_mean(absent[0], there)
         raise InvalidData(f"{chunk.origin} lacks columns that the model takes: {', '.join(absent)}{hint}")
     for name in kept:
         if name not in chunk.columns:
-            raise InvalidSetting(f"keep_columns names {name!r}, which {chunk.origin} lacks{suggest(name, there)}")
+            raise InvalidSetting(f"keep_columns names {name!r}, which {chunk.origin} lacks{did_you_mean(name, there)}")
 
 
 def batches(chunk: Chunk, size: int) -> Iterator[Chunk]:

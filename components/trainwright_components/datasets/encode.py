@@ -14,8 +14,9 @@ from trainwright_components.datasets.chunks import (
     is_missing,
 )
 from trainwright_components.datasets.infer import class_text
-from trainwright_components.datasets.schema import Feature, Label, Schema, suggest
+from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.hints import did_you_mean
 from trainwright_components.storage.locations import join, parent, read_bytes
 
 _TENSORFLOW_DECODES = ("JPEG", "MPO", "PNG", "GIF", "BMP")
@@ -143,7 +144,7 @@ def _encode_label(chunk: Chunk, label: Label) -> Column:
         row = int((encoded < 0).argmax())
         raise InvalidData(
             f"{chunk.place(row)}: label {label.name!r} is {texts[row]!r}, which is no class"
-            f"{suggest(texts[row], label.class_names)}"
+            f"{did_you_mean(texts[row], label.class_names)}"
         )
     return encoded
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import MISSING_TEXTS, number_text
 from trainwright_components.datasets.profile import DISTINCT_LIMIT, ColumnProfile, TableProfile
-from trainwright_components.datasets.schema import FEATURE_KINDS, WHOLE_DTYPES, Feature, Label, Schema, suggest
+from trainwright_components.datasets.schema import FEATURE_KINDS, WHOLE_DTYPES, Feature, Label, Schema
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.hints import did_you_mean
 
 MAX_NUMBERED_CLASSES = 20
 _FREE_TEXT_DISTINCT = 50
@@ -77,11 +78,11 @@ def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
     for setting, name in named:
         if name and name not in columns:
             raise InvalidSetting(
-                f"{setting} names the column {name!r}, which {source} lacks{suggest(name, list(columns))}"
+                f"{setting} names the column {name!r}, which {source} lacks{did_you_mean(name, list(columns))}"
             )
     for name, kind in roles.kinds.items():
         if kind not in FEATURE_KINDS:
-            raise InvalidSetting(f"data.kinds: {name!r} cannot be {kind!r}{suggest(kind, FEATURE_KINDS)}")
+            raise InvalidSetting(f"data.kinds: {name!r} cannot be {kind!r}{did_you_mean(kind, FEATURE_KINDS)}")
 
 
 def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -> Feature | None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.schema import SPLITS, WHOLE_DTYPES, Schema, suggest
+from trainwright_components.datasets.schema import SPLITS, WHOLE_DTYPES, Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.writer import FILES_FILE
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.hints import did_you_mean
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -42,7 +43,7 @@ def _split_locations(dataset: Path, split: str) -> list[str]:
     if not dataset.is_dir():
         raise InvalidData(f"there is no dataset at {dataset}; make one with prepare_data")
     there = [name for name in SPLITS if name in references or (dataset / name).is_dir()]
-    raise InvalidSetting(f"the dataset {dataset} has no split {split!r}{suggest(split, there)}")
+    raise InvalidSetting(f"the dataset {dataset} has no split {split!r}{did_you_mean(split, there)}")
 
 
 def _check_numbers(files: Sequence[Path]) -> None:

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import write_whole
+from trainwright_components.hints import did_you_mean
 
 SCHEMA_FILE = "schema.json"
 SPLITS = ("train", "validation", "test")
@@ -113,7 +113,7 @@ class Schema:
         for feature in self.features:
             if feature.name == name:
                 return feature
-        raise InvalidSetting(f"no feature is called {name!r}{suggest(name, self.feature_names)}")
+        raise InvalidSetting(f"no feature is called {name!r}{did_you_mean(name, self.feature_names)}")
 
     def to_json(self) -> str:
         """The schema as the text of a schema.json."""
@@ -145,16 +145,6 @@ class Schema:
     def save(self, dataset: Path) -> None:
         """Write schema.json into the folder `dataset`."""
         write_whole(dataset / SCHEMA_FILE, self.to_json())
-
-
-def suggest(name: str, known: tuple[str, ...] | list[str], *, limit: int = 20) -> str:
-    """The end of an error message: the name that was probably meant, else the names there are."""
-    if close := get_close_matches(name, known, n=1):
-        return f"; did you mean {close[0]!r}?"
-    if not known:
-        return "; there is none"
-    more = f" and {len(known) - limit} more" if len(known) > limit else ""
-    return f"; there is {', '.join(known[:limit])}{more}"
 
 
 def read_dataset_file(dataset: Path, name: str) -> str:

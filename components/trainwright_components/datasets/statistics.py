@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.datasets.schema import FORMAT_VERSION, read_dataset_file, suggest
+from trainwright_components.datasets.schema import FORMAT_VERSION, read_dataset_file
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import write_whole
+from trainwright_components.hints import did_you_mean
 
 STATISTICS_FILE = "statistics.json"
 
@@ -49,7 +50,7 @@ class SplitStatistics:
     def column(self, name: str) -> ColumnStatistics:
         """The numbers of the column `name`."""
         if name not in self.columns:
-            raise InvalidSetting(f"no column is called {name!r}{suggest(name, tuple(self.columns))}")
+            raise InvalidSetting(f"no column is called {name!r}{did_you_mean(name, tuple(self.columns))}")
         return self.columns[name]
 
 
@@ -62,7 +63,7 @@ class Statistics:
     def split(self, name: str) -> SplitStatistics:
         """The numbers of the split `name`."""
         if name not in self.splits:
-            raise InvalidSetting(f"the dataset has no split {name!r}{suggest(name, tuple(self.splits))}")
+            raise InvalidSetting(f"the dataset has no split {name!r}{did_you_mean(name, tuple(self.splits))}")
         return self.splits[name]
 
     def to_json(self) -> str:

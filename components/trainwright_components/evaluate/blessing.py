@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from trainwright_components.datasets.schema import suggest
 from trainwright_components.datasets.task import Task
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
 from trainwright_components.metrics.table import METRICS
 
 KERAS_PREFIX = "keras_"
@@ -119,7 +119,7 @@ def _may_have(name: str, task: Task) -> bool:
 
 def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Threshold:
     if name not in known:
-        raise InvalidSetting(f"evaluation.thresholds: no metric is called {name!r}{suggest(name, known)}")
+        raise InvalidSetting(f"evaluation.thresholds: no metric is called {name!r}{did_you_mean(name, known)}")
     if not isinstance(limits, Mapping):
         better = more_is_better(name, task)
         if better is None:
@@ -129,7 +129,7 @@ def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Thr
         limits = {"min" if better else "max": limits}
     for bound, limit in limits.items():
         if bound not in _BOUNDS:
-            raise InvalidSetting(f"evaluation.thresholds: {name} has no bound {bound!r}{suggest(bound, _BOUNDS)}")
+            raise InvalidSetting(f"evaluation.thresholds: {name} has no bound {bound!r}{did_you_mean(bound, _BOUNDS)}")
         if isinstance(limit, bool) or not isinstance(limit, int | float) or math.isnan(limit):
             raise InvalidSetting(f"evaluation.thresholds: {bound} of {name} must be a number, got {limit!r}")
     return Threshold(metric=name, **{bound: float(limit) for bound, limit in limits.items()})

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.reader import check_count, count_rows
-from trainwright_components.datasets.schema import Schema, suggest
+from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.evaluate.blessing import (
@@ -32,6 +32,7 @@ from trainwright_components.evaluate.champion import Champion, Unreadable, find_
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally, check_slices
+from trainwright_components.hints import did_you_mean
 from trainwright_components.metrics.classification import ClassificationScores, ClassificationTally
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of
 from trainwright_components.metrics.regression import RegressionScores, RegressionTally
@@ -268,7 +269,7 @@ def _champion_metric(settings: EvaluationSettings, task: Task, schema: Schema) -
     own = {name for name, each in METRICS[task].items() if each.more_is_better is not None}
     known = tuple(name for name in known_metrics(task, schema.class_names) if name in own)
     if metric not in known:
-        raise InvalidSetting(f"evaluation.champion_metric: no metric is called {metric!r}{suggest(metric, known)}")
+        raise InvalidSetting(f"evaluation.champion_metric: no metric is called {metric!r}{did_you_mean(metric, known)}")
     return metric
 
 

@@ -1,6 +1,5 @@
 """The command line of `trainwright-model-server`: flags (all of TensorFlow Serving's and a few of ours), exit codes."""
 
-import difflib
 import logging
 import os
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +143,8 @@ def describe_unknown(argument: str) -> str:
     name = argument.removeprefix("--").partition("=")[0]
     if name in _KNOWN:
         return f"unknown argument: {argument} (flags are written --{name}=VALUE)"
-    close = difflib.get_close_matches(name, _KNOWN, 1)
-    return f"unknown argument: {argument}" + (f" (did you mean --{close[0]}?)" if close else "")
+    near = nearest(name, _KNOWN)
+    return f"unknown argument: {argument}" + (f" (did you mean --{near}?)" if near else "")
 
 
 def usage() -> str:

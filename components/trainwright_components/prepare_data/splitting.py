@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.accumulate import NumberCounts
 from trainwright_components.datasets.chunks import Chunk, SourceTraits, as_text
 from trainwright_components.datasets.infer import Roles
-from trainwright_components.datasets.schema import SPLITS, suggest
+from trainwright_components.datasets.schema import SPLITS
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.hints import did_you_mean
 from trainwright_components.prepare_data.hashing import PositionFractions, key_fractions, row_fractions
 from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.prepare_data.splitters import (
@@ -132,7 +133,7 @@ def check_split_columns(settings: PrepareSettings, columns: Sequence[str], *, so
     for setting in ("key_column", "time_column", "split_column"):
         name = getattr(settings, setting)
         if name and name not in columns:
-            hint = suggest(name, list(columns))
+            hint = did_you_mean(name, list(columns))
             raise InvalidSetting(f"data.{setting} names the column {name!r}, which {source} lacks{hint}")
 
 
@@ -161,7 +162,7 @@ def _named_splits(chunk: Chunk, column: str) -> Names:
     names = np.array([_SPLIT_OF_NAME.get(text.lower()) for text in texts], dtype=object)
     if None in names:
         row = names.tolist().index(None)
-        hint = suggest(texts[row], tuple(_SPLIT_OF_NAME)) if texts[row] else "; fill it in"
+        hint = did_you_mean(texts[row], tuple(_SPLIT_OF_NAME)) if texts[row] else "; fill it in"
         raise InvalidData(
             f"{chunk.place(row)}: data.split_column {column!r} must hold {', '.join(SPLITS)}, got {texts[row]!r}{hint}"
         )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.datasets.schema import suggest
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
 from trainwright_components.quantize_tflite.source import Arrays
 from trainwright_components.quiet import quiet_loggers, quiet_stderr
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
@@ -85,7 +85,9 @@ def choose_modes(names: Sequence[str]) -> tuple[Mode, ...]:
     """
     for name in names:
         if not isinstance(name, str) or name not in MODES:
-            raise InvalidSetting(f"quantization.modes: no mode is called {name!r}{suggest(str(name), tuple(MODES))}")
+            raise InvalidSetting(
+                f"quantization.modes: no mode is called {name!r}{did_you_mean(str(name), tuple(MODES))}"
+            )
     return tuple(MODES[name] for name in dict.fromkeys(names or MODES))
 
 

@@ -5,11 +5,11 @@ import gzip
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import nearest
 
 _REMOTE_BUFFER_BYTES = 1 << 20
 
@@ -180,7 +180,6 @@ def _sibling_hint(location: str) -> str:
     path = Path(location)
     if not path.parent.is_dir():
         return f"; the folder {str(path.parent)!r} does not exist either"
-    close = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    if close:
-        return f"; did you mean {str(path.parent / close[0])!r}?"
+    if near := nearest(path.name, [entry.name for entry in path.parent.iterdir()]):
+        return f"; did you mean {str(path.parent / near)!r}?"
     return "" if path.is_absolute() else f" in {str(Path.cwd())!r}"

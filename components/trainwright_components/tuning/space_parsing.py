@@ -1,11 +1,11 @@
 """Read a search space as users write it, and say by name what is wrong with it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
 from trainwright_components.tuning.space import (
     CategoricalSpec,
     Condition,
@@ -44,9 +44,8 @@ def check_names(space: SearchSpace, defaults: Mapping[str, Any]) -> None:
     """Raise `InvalidSetting` for a parameter that a module with the `DEFAULT_PARAMS` `defaults` does not take."""
     for name in space.names:
         if name not in defaults:
-            close = get_close_matches(name, defaults, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the module has {', '.join(defaults) or 'none'}"
-            raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module: {hint}")
+            hint = did_you_mean(name, defaults)
+            raise InvalidSetting(f"search_space.{name} is not in DEFAULT_PARAMS of the module{hint}")
 
 
 def _parse_parameter(name: str, spec: object) -> ParameterSpec:
@@ -54,14 +53,13 @@ def _parse_parameter(name: str, spec: object) -> ParameterSpec:
         raise _invalid(name, f'must be a mapping such as {{"type": "double", ...}}, got {spec!r}')
     kind = spec.get("type")
     if kind not in _KINDS:
-        hint = _suggestion(str(kind), _KINDS)
+        hint = did_you_mean(str(kind), _KINDS, list_at_most=0)
         raise _invalid(name, f"has type {kind!r}: use one of {', '.join(_KINDS)}{hint}")
     reader, fields = _KINDS[kind]
     for given in spec:
         if given not in fields:
-            raise _invalid(
-                name, f"has no setting {given!r} ({kind} takes {', '.join(fields)}){_suggestion(given, fields)}"
-            )
+            hint = did_you_mean(given, fields, list_at_most=0)
+            raise _invalid(name, f"has no setting {given!r} ({kind} takes {', '.join(fields)}){hint}")
     parameter = reader(name, spec)
     default = parameter.default_value
     if default is not None and not parameter.contains(default):
@@ -131,7 +129,7 @@ def _check_condition(parameter: ParameterSpec, parameters: Mapping[str, Paramete
         return
     parent = parameters.get(parameter.when.parent)
     if parent is None:
-        hint = _suggestion(parameter.when.parent, parameters)
+        hint = did_you_mean(parameter.when.parent, parameters, list_at_most=0)
         raise _invalid(parameter.name, f'"when" names {parameter.when.parent!r}, which is not in the space{hint}')
     if isinstance(parent, DoubleSpec):
         raise _invalid(parameter.name, f"cannot depend on {parent.name!r}: a parent has values, not a range of doubles")
@@ -173,9 +171,8 @@ def _bounds(name: str, spec: Mapping[str, Any]) -> tuple[Any, Any]:
 def _scale(name: str, spec: Mapping[str, Any], low: float) -> ScaleType:
     given = spec.get("scale_type", ScaleType.UNIT_LINEAR_SCALE)
     if given not in list(ScaleType):
-        raise _invalid(
-            name, f"has scale_type {given!r}: use one of {', '.join(ScaleType)}{_suggestion(given, ScaleType)}"
-        )
+        hint = did_you_mean(given, ScaleType, list_at_most=0)
+        raise _invalid(name, f"has scale_type {given!r}: use one of {', '.join(ScaleType)}{hint}")
     if given != ScaleType.UNIT_LINEAR_SCALE and low <= 0:
         raise _invalid(name, f"{given} needs values above 0, got {low!r}")
     return ScaleType(given)
@@ -188,12 +185,6 @@ def _values(name: str, spec: Mapping[str, Any]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise _invalid(name, f"names a value twice: {list(values)!r}")
     return tuple(values)
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    containing = [other for other in known if name in other]
-    close = containing or get_close_matches(name, list(known), n=1)
-    return f"; did you mean {str(close[0])!r}?" if close else ""
 
 
 def _invalid(name: str, problem: str) -> InvalidSetting:

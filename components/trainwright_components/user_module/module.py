@@ -1,6 +1,5 @@
 """The user's code: load a model module, call it, and check it before anything expensive starts. Trains nothing."""
 
-import difflib
 import importlib
 import importlib.util
 import re
@@ -14,6 +13,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
+from trainwright_components.hints import did_you_mean
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.traceback import (
     format_user_traceback,
@@ -221,9 +221,10 @@ def load_module(location: str | Path) -> ModelModule:
         raise InvalidModule(f"there is no model module at {location}: give a .py file, a folder, or a dotted name")
     build = getattr(module.python_module, "build_model", None)
     if not callable(build):
+        names = [name for name in vars(module.python_module) if not name.startswith("__")]
         raise InvalidModule(
             f"{module.location} has no build_model(context) function; add one that returns a compiled keras.Model"
-            + _suggest("build_model", [name for name in vars(module.python_module) if not name.startswith("__")])
+            + did_you_mean("build_model", names, list_at_most=0)
         )
     return module
 
@@ -253,7 +254,8 @@ def merge_params(defaults: Mapping[str, Any], overrides: Mapping[str, Any], *, o
         if name not in params:
             known = ", ".join(params) or "none"
             raise InvalidSetting(
-                f"{owner} has no parameter {name!r}; DEFAULT_PARAMS has: {known}" + _suggest(name, list(params))
+                f"{owner} has no parameter {name!r}; DEFAULT_PARAMS has: {known}"
+                + did_you_mean(name, params, list_at_most=0)
             )
         params[name] = _like(params[name], value, name)
     return params
@@ -360,8 +362,3 @@ def _first_line(error: BaseException) -> str:
     text = reason_of(error)
     first = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

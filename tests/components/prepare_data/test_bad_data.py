@@ -29,7 +29,7 @@ def with_value(column: str, row: int, value: Any) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"label": "z"}, r"label names the column 'z', which rows\.csv lacks; there is x, c, y"),
+        ({"label": "z"}, r"label names the column 'z', which rows\.csv lacks; there is: x, c, y"),
         ({"label": "y", "exclude": ("xx",)}, r"exclude names the column 'xx', which rows\.csv lacks; did you mean 'x'"),
         ({"label": "y", "weight_column": "w"}, r"weight_column names the column 'w', which rows\.csv lacks"),
         ({"label": "y", "kinds": {"c": "category"}}, r"kinds: 'c' cannot be 'category'; did you mean 'categorical'"),

@@ -82,7 +82,7 @@ def test_a_prepared_dataset_is_no_source(tabular_dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rows.xlsx", r"the format of '.*rows\.xlsx' is not known from its name; say source_format: csv, jsonl"),
+        ("rows.xlsx", r"the format of '.*rows\.xlsx' is not known from its name; say data\.format: csv, jsonl"),
         ("cat.png", r"is one image; give the folder that holds a folder per class"),
     ],
 )
@@ -95,7 +95,7 @@ def test_an_unknown_format_says_what_there_is(tmp_path: Path, name: str, message
 def test_files_of_two_formats_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
-    with pytest.raises(InvalidSetting, match="of different formats; say source_format"):
+    with pytest.raises(InvalidSetting, match=r"of different formats; say data\.format"):
         open_source(str(tmp_path))
 
 

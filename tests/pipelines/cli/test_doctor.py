@@ -124,7 +124,7 @@ def test_devices_in_words(trainwright: Callable[..., Any]) -> None:
     [
         ("training.devices.use=GPU:9", "there is no device 'GPU:9'; there are CPU:0"),
         ("training.devices.growth=true", "no training.devices setting 'growth'"),
-        ("epochs=2", "no parameter 'epochs'; there is: training, cluster"),
+        ("epochs=2", "no parameter 'epochs': it is training.epochs"),
     ],
 )
 def test_devices_refuses_settings_that_a_training_would_refuse(

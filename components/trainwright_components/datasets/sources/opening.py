@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from trainwright_components.datasets.chunks import Source
-from trainwright_components.datasets.schema import SCHEMA_FILE, suggest
+from trainwright_components.datasets.schema import SCHEMA_FILE
 from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES, BundledSet
 from trainwright_components.datasets.sources.csv_files import CsvFiles
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES, ImageFolder
@@ -13,6 +13,7 @@ from trainwright_components.datasets.sources.npz_files import NpzFile
 from trainwright_components.datasets.sources.parquet_files import ParquetFiles
 from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
 from trainwright_components.storage.locations import (
     base_name,
     exists,
@@ -53,7 +54,7 @@ def open_source(location: str, *, format_name: str = "", setting: str = "data.fo
         InvalidData: It is not what its name says.
     """
     if format_name and format_name not in FORMATS:
-        raise InvalidSetting(f"{setting} {format_name!r} is not known{suggest(format_name, FORMATS)}")
+        raise InvalidSetting(f"{setting} {format_name!r} is not known{did_you_mean(format_name, FORMATS)}")
     if location in BUNDLED_NAMES:
         return BundledSet(location)
     if not location:
@@ -114,5 +115,5 @@ def _common_format(files: Sequence[str], setting: str) -> str:
 def _check_bundled_typo(location: str) -> None:
     if is_remote(location) or "/" in location or "." in location or exists(location):
         return
-    hint = suggest(location, BUNDLED_NAMES)
+    hint = did_you_mean(location, BUNDLED_NAMES)
     raise InvalidSetting(f"source {location!r} is neither a file nor a bundled set{hint}")

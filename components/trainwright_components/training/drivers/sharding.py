@@ -5,7 +5,6 @@ made in place of its own. Two things would make TensorFlow 2.21 compute wrong nu
 assigned in another layout than the variable's, and its combining of reductions that follow each other.
 """
 
-import difflib
 import functools
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import nearest
 
 if TYPE_CHECKING:
     import keras
@@ -113,8 +113,8 @@ class VariableSharding:
 def _known(pattern: str, weights: Collection[str]) -> str:
     parts = pattern.count("/") + 1
     ends = ["/".join(path.split("/")[-parts:]) for path in weights]
-    if close := difflib.get_close_matches(pattern, ends, n=1):
-        return f"did you mean {close[0]!r}?"
+    if near := nearest(pattern, ends):
+        return f"did you mean {near!r}?"
     more = f" and {len(weights) - _MOST_NAMES} more" if len(weights) > _MOST_NAMES else ""
     return f"there are {', '.join(list(weights)[:_MOST_NAMES])}{more}"
 
