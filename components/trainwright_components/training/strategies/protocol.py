@@ -1,4 +1,4 @@
-"""What a strategy is: one way of using devices and processes for one model. Imports no TensorFlow."""
+"""What a strategy is: one way of using devices and processes for one model. Importing it loads no TensorFlow."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
