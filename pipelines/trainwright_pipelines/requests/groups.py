@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainwright_components.settings import Setting, list_settings
-
-if TYPE_CHECKING:
-    from trainwright_pipelines.requests.parameters import Parameter
 
 GROUPS = {
     "data": "trainwright_components.prepare_data.settings:PrepareSettings",
@@ -47,15 +44,24 @@ def is_group(name: str, type_name: str) -> bool:
     return name in GROUPS and type_name == "STRUCT"
 
 
-def text_settings(declared: Mapping[str, "Parameter"]) -> frozenset[str]:
-    """Dotted names of settings that are text: what is written for them on a command line is not read as YAML."""
-    groups = [name for name, each in declared.items() if is_group(name, each.type)]
+def text_settings(types: Mapping[str, str]) -> frozenset[str]:
+    """Dotted names of settings that are strings: what is written for them on a command line is not read as YAML.
+
+    Args:
+        types: The KFP types of a pipeline's parameters, by name.
+    """
+    groups = [name for name, type_name in types.items() if is_group(name, type_name)]
     return frozenset(each.name for group in groups for each in settings_of(group) if each.type == "text")
 
 
-def place_in_groups(name: str, declared: Mapping[str, "Parameter"]) -> str:
-    """The dotted name of what is called `name` in a group of `declared`, empty where there is none."""
-    groups = [each for each in declared if is_group(each, declared[each].type)]
+def place_in_groups(name: str, types: Mapping[str, str]) -> str:
+    """The dotted name of what is called `name` in a group of a pipeline, empty where there is none.
+
+    Args:
+        name: What somebody typed.
+        types: The KFP types of the pipeline's parameters, by name.
+    """
+    groups = [each for each, type_name in types.items() if is_group(each, type_name)]
     if (renamed := _RENAMED.get(name, "")).partition(".")[0] in groups:
         return renamed
     for parts in (each.name.split(".") for group in groups for each in settings_of(group)):

@@ -37,7 +37,7 @@ def gather_values(
     """
     is_shipped = source.is_shipped
     values: dict[str, Any] = {}
-    texts = text_settings(declared) if is_shipped else ()
+    texts = text_settings({name: each.type for name, each in declared.items()}) if is_shipped else ()
     if params_file is not None:
         values = typed_values(read_params_file(params_file).items(), declared)
         values = absolute_locations(values, base=params_file.absolute().parent, must_exist=is_shipped)

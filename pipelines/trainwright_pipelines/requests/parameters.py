@@ -111,7 +111,7 @@ def check_complete(values: Mapping[str, Any], parameters: Mapping[str, Parameter
 def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter:
     parameter = parameters.get(name) or parameters.get(name.replace("-", "_"))
     if parameter is None:
-        if place := place_in_groups(name.replace("-", "_"), parameters):
+        if place := place_in_groups(name.replace("-", "_"), {each.name: each.type for each in parameters.values()}):
             raise InvalidSetting(f"no parameter {name!r}: it is {place}, such as --set {place}=VALUE")
         mappings = [
             f"{each.name}.{name}"

@@ -24,6 +24,8 @@ DECLARED = {
     **{name: Parameter(name=name, type="STRUCT", is_optional=True, default={}) for name in ("params", *GROUPS)},
 }
 
+TYPES = {name: each.type for name, each in DECLARED.items()}
+
 every_group = pytest.mark.parametrize("group", GROUPS)
 
 
@@ -114,7 +116,7 @@ def test_a_component_lists_the_settings_of_its_groups() -> None:
 )
 def test_an_older_flat_name_is_refused_with_the_new_one(old: str, new: str) -> None:
     """On the command line, in a file and in Python alike."""
-    assert place_in_groups(old, DECLARED) == new
+    assert place_in_groups(old, TYPES) == new
     for name in (old, old.replace("_", "-"), f"{old}.inner"):
         with pytest.raises(
             InvalidSetting, match=rf"no parameter '{old.replace('_', '[_-]')}': it is {re.escape(new)}, "
@@ -124,13 +126,13 @@ def test_an_older_flat_name_is_refused_with_the_new_one(old: str, new: str) -> N
 
 def test_a_name_is_not_looked_for_in_groups_that_a_pipeline_does_not_have() -> None:
     declared = {"serving": Parameter(name="serving", type="STRING"), "name": Parameter(name="name", type="STRING")}
-    assert place_in_groups("deploy", declared) == ""
+    assert place_in_groups("deploy", {"serving": "STRING", "name": "STRING"}) == ""
     with pytest.raises(InvalidSetting, match="no parameter 'deploy'; there is: serving, name"):
         typed_values([("deploy", "x")], declared)
 
 
 def test_a_setting_that_is_text_stays_as_it_was_written() -> None:
-    texts = text_settings(DECLARED)
+    texts = text_settings(TYPES)
     written = [
         ("data.time_column", "on"),
         ("data.key_column", "007"),
