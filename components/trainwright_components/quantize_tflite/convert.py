@@ -25,13 +25,19 @@ class Mode:
     """A way to store weights and compute.
 
     Args:
-        needs_rows: Activations become integers, whose ranges are learnt from representative rows.
+        set_up: Tells TensorFlow's converter.
+        integer_type: Of activations that become integers, by TensorFlow's name; empty where they stay floats.
     """
 
     name: str
     summary: str
     set_up: Callable[[Any], None]
-    needs_rows: bool = False
+    integer_type: str = ""
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether ranges of activations are learnt from representative rows."""
+        return bool(self.integer_type)
 
 
 def _change_nothing(_converter: Any) -> None:
@@ -71,8 +77,10 @@ MODES = {
         Mode(name=EXACT_MODE, summary="weights and arithmetic as trained", set_up=_change_nothing),
         Mode(name="dynamic_range", summary="8-bit weights, float activations", set_up=_quantize_weights),
         Mode(name="float16", summary="16-bit float weights", set_up=_store_halves),
-        Mode(name="int8", summary="8-bit weights and activations", set_up=_compute_in_int8, needs_rows=True),
-        Mode(name="int16x8", summary="8-bit weights, 16-bit activations", set_up=_compute_in_int16, needs_rows=True),
+        Mode(name="int8", summary="8-bit weights and activations", set_up=_compute_in_int8, integer_type="int8"),
+        Mode(
+            name="int16x8", summary="8-bit weights, 16-bit activations", set_up=_compute_in_int16, integer_type="int16"
+        ),
     )
 }
 
@@ -113,8 +121,7 @@ def convert(folder: Path, mode: Mode, rows: "Sequence[Arrays]", *, integer_io: b
             if mode.needs_rows:
                 converter.representative_dataset = lambda: iter(rows)
             if mode.needs_rows and integer_io:
-                integer = tf.int8 if mode.name == "int8" else tf.int16
-                converter.inference_input_type = converter.inference_output_type = integer
+                converter.inference_input_type = converter.inference_output_type = getattr(tf, mode.integer_type)
             content: bytes = converter.convert()
         except Exception as error:  # the converter raises whatever its many layers raise
             raise ConversionFailed(_reason(error, said())) from error
