@@ -1,9 +1,9 @@
 """Rows on their way from a source into a dataset: some at a time, column by column."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,22 @@ class Source(Protocol):
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows from the start."""
+
+
+class FileFormat(Source, Protocol):
+    """A source of files of one kind."""
+
+    format_name: ClassVar[str]
+    """As `data.format` says it."""
+    file_names: ClassVar[re.Pattern[str]]
+    """Names of files, in small letters, that are of this format."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        """`files` are read in their order.
+
+        Raises:
+            InvalidData: They are not what their names say.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

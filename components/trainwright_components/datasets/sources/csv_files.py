@@ -2,12 +2,13 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Source, SourceTraits
+from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, FileFormat, SourceTraits
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.locations import base_name, open_binary, size_bytes
 
@@ -23,6 +24,9 @@ class CsvFiles:
         files: In the order to read them.
         delimiter: Between values; found from the header when empty.
     """
+
+    format_name: ClassVar[str] = "csv"
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(csv|tsv)(\.gz)?")
 
     def __init__(self, files: Sequence[str], *, delimiter: str = "") -> None:
         self._files = files
@@ -145,4 +149,4 @@ def _translated(error: Exception, file: str, ragged: Any, first_row: int) -> Inv
     return InvalidData(f"{file}, after row {first_row - 1}: cannot be read as CSV: {error}")
 
 
-_: type[Source] = CsvFiles
+_: type[FileFormat] = CsvFiles

@@ -1,18 +1,22 @@
 """JSON lines: one object per line. Missing keys and nulls are missing values; lists of numbers are arrays."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, Source, SourceTraits, number_text
+from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits, number_text
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.locations import base_name, open_binary, size_bytes
 
 
 class JsonLines:
     """Rows of files with one JSON object per line; blank lines are skipped and do not count as rows."""
+
+    format_name: ClassVar[str] = "jsonl"
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(jsonl|ndjson|json)(\.gz)?")
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
@@ -131,4 +135,4 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-_: type[Source] = JsonLines
+_: type[FileFormat] = JsonLines

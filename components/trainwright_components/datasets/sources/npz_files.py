@@ -2,15 +2,15 @@
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Column, Source, SourceTraits
-from trainwright_components.errors import InvalidData
+from trainwright_components.datasets.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits
+from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.storage.locations import base_name, open_binary, size_bytes
 
 _LABEL_NAMES = ("y", "label", "labels", "target", "targets")
@@ -27,9 +27,16 @@ class _Member:
 class NpzFile:
     """Rows of one archive; names that all end in `_train`, `_test` (`_val`) say the split, as in Keras' archives."""
 
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._parts = _arrange(file, _read_headers(file))
+    format_name: ClassVar[str] = "npz"
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.npz")
+
+    def __init__(self, files: Sequence[str]) -> None:
+        if len(files) > 1:
+            raise InvalidSetting(
+                f"only one NPZ archive can be read at a time, got {len(files)}: {', '.join(files[:5])}"
+            )
+        (self._file,) = files
+        self._parts = _arrange(self._file, _read_headers(self._file))
 
     @property
     def traits(self) -> SourceTraits:
@@ -134,4 +141,4 @@ def _read_rows(stream: IO[bytes], header: _Member, rows: int) -> Column:
     return values if header.dtype == np.float32 else values.astype(np.float64)
 
 
-_: type[Source] = NpzFile
+_: type[FileFormat] = NpzFile

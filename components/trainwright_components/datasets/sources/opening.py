@@ -1,9 +1,8 @@
 """Find the reader for a source: by the name of a bundled set, by the format named, or by the look of the path."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from trainwright_components.datasets.chunks import Source
+from trainwright_components.datasets.chunks import FileFormat, Source
 from trainwright_components.datasets.schema import SCHEMA_FILE
 from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES, BundledSet
 from trainwright_components.datasets.sources.csv_files import CsvFiles
@@ -25,20 +24,10 @@ from trainwright_components.storage.locations import (
     normalize,
 )
 
-_PATTERNS = {
-    "csv": re.compile(r".+\.(csv|tsv)(\.gz)?"),
-    "jsonl": re.compile(r".+\.(jsonl|ndjson|json)(\.gz)?"),
-    "parquet": re.compile(r".+\.(parquet|pq)"),
-    "tfrecord": re.compile(r".*(tfrecord|tfrecords)([.-].*)?"),
-    "npz": re.compile(r".+\.npz"),
+_FILE_FORMATS: Mapping[str, type[FileFormat]] = {
+    each.format_name: each for each in (CsvFiles, JsonLines, ParquetFiles, TfRecordFiles, NpzFile)
 }
-_READERS: Mapping[str, Callable[[Sequence[str]], Source]] = {
-    "csv": CsvFiles,
-    "jsonl": JsonLines,
-    "parquet": ParquetFiles,
-    "tfrecord": TfRecordFiles,
-}
-FORMATS = (*_PATTERNS, "images")
+FORMATS = (*_FILE_FORMATS, "images")
 
 
 def open_source(location: str, *, format_name: str = "", setting: str = "data.format") -> Source:
@@ -68,17 +57,7 @@ def open_source(location: str, *, format_name: str = "", setting: str = "data.fo
         files = _files_of_folder(location, format_name)
     elif format_name == "images":
         raise InvalidSetting(f"{setting} images needs a folder, but {location!r} is a file")
-    return _open_files(files, format_name or _common_format(files, setting))
-
-
-def _open_files(files: Sequence[str], name: str) -> Source:
-    if name == "npz":
-        if len(files) > 1:
-            raise InvalidSetting(
-                f"only one NPZ archive can be read at a time, got {len(files)}: {', '.join(files[:5])}"
-            )
-        return NpzFile(files[0])
-    return _READERS[name](files)
+    return _FILE_FORMATS[format_name or _common_format(files, setting)](files)
 
 
 def _files_of_folder(folder: str, format_name: str) -> list[str]:
@@ -96,7 +75,7 @@ def _data_files(folder: str) -> list[str]:
 
 def _format_of(path: str) -> str:
     name = base_name(path).lower()
-    return next((known for known, pattern in _PATTERNS.items() if pattern.fullmatch(name)), "")
+    return next((known for known, kind in _FILE_FORMATS.items() if kind.file_names.fullmatch(name)), "")
 
 
 def _common_format(files: Sequence[str], setting: str) -> str:

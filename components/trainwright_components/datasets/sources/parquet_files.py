@@ -1,11 +1,12 @@
 """Parquet, some rows at a time."""
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, Source, SourceTraits
+from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits
 from trainwright_components.datasets.sources.json_lines import UnevenValues, column_of
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.locations import base_name, open_binary, size_bytes
@@ -13,6 +14,9 @@ from trainwright_components.storage.locations import base_name, open_binary, siz
 
 class ParquetFiles:
     """Rows of Parquet files. Lists of numbers are arrays, dates are ISO texts, binary values are bytes."""
+
+    format_name: ClassVar[str] = "parquet"
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(parquet|pq)")
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
@@ -101,4 +105,4 @@ def _column(array: Any, where: str) -> Column:
     raise InvalidData(f"{where} has the type {kind}, which makes no feature; exclude it or convert it")
 
 
-_: type[Source] = ParquetFiles
+_: type[FileFormat] = ParquetFiles

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Column, Source, SourceTraits
+from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Column, FileFormat, SourceTraits
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.locations import base_name, size_bytes
 
@@ -16,6 +16,9 @@ _MAX_CHUNK_RECORDS = 1_024
 
 class TfRecordFiles:
     """Rows of TFRecord files; `.gz` files are unpacked on the way."""
+
+    format_name: ClassVar[str] = "tfrecord"
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".*(tfrecord|tfrecords)([.-].*)?")
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
@@ -138,4 +141,4 @@ def _translated(error: Any, file: str, row: int) -> InvalidData:
     return InvalidData(f"{file}, after row {row}: the file is damaged: {reason}; write it again")
 
 
-_: type[Source] = TfRecordFiles
+_: type[FileFormat] = TfRecordFiles
