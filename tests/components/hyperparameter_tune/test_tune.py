@@ -100,7 +100,7 @@ def test_each_trial_has_a_measurement_per_epoch(outputs: dict[str, Any]) -> None
     [
         (
             {"search_space": {"unit": {"type": "discrete", "values": [1]}}},
-            r"search_space\.unit is not in DEFAULT_PARAMS of the module: did you mean 'units'\?",
+            r"search_space\.unit is not in DEFAULT_PARAMS of the module; did you mean 'units'\?",
         ),
         ({"search_space": {"units": {"type": "discrete"}}}, r"search_space\.units needs a list of values"),
     ],

@@ -4,6 +4,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_components.training.recovery.countdown import GRACE_S
 
@@ -22,6 +24,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow  # seconds of seven training processes: other work on the same cores would be measured with them
 def test_every_hang_ends_a_few_seconds_after_sigterm(
     tiny_dataset: Path, tmp_path: Path, warm_parent: WarmParent
 ) -> None:

@@ -228,8 +228,14 @@ def test_ctrl_c_stops_the_run_and_says_how_to_go_on(home: Path, meeting: Path) -
 
 @pytest.mark.parametrize("number", [None, signal.SIGTERM])
 def test_a_run_that_can_write_no_more_ends_and_says_so(
-    trainwright: Callable[..., Any], home: Path, meeting: Path, number: signal.Signals | None
+    trainwright: Callable[..., Any],
+    home: Path,
+    meeting: Path,
+    number: signal.Signals | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):  # coverage.py writes a file at the end too
+        monkeypatch.delenv(name, raising=False)
     with _waiting_process(meeting) as process:
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))  # no file of the engine grows any more
