@@ -8,6 +8,7 @@ from trainwright_components.training.configuration.settings import TrainingSetti
 from trainwright_components.training.strategies.protocol import (
     OneProcess,
     Strategy,
+    devices_of_member,
     gpu_count,
     refuse_model_parallel,
     refuse_parameter_servers,
@@ -60,8 +61,7 @@ class MultiWorkerMirrored(OneProcess):
 
     def plan(self, settings: TrainingSettings) -> tuple[str, ...]:
         """All GPUs of a member, or its CPU."""
-        gpus = tuple(device for device in super().plan(settings) if device.startswith("GPU:"))
-        return gpus or ("CPU:0",)
+        return devices_of_member(settings)
 
 
 if TYPE_CHECKING:

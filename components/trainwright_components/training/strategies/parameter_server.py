@@ -14,6 +14,7 @@ from trainwright_components.training.strategies.protocol import (
     Proof,
     Spread,
     Strategy,
+    devices_of_member,
     refuse_model_parallel,
 )
 
@@ -62,8 +63,7 @@ class ParameterServer(OneProcess):
 
     def plan(self, settings: TrainingSettings) -> tuple[str, ...]:
         """All GPUs of a worker, or its CPU."""
-        gpus = tuple(device for device in super().plan(settings) if device.startswith("GPU:"))
-        return gpus or ("CPU:0",)
+        return devices_of_member(settings)
 
 
 def prepare_to_connect() -> None:

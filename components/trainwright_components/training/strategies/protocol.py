@@ -206,6 +206,13 @@ def refuse_several_devices(name: str, settings: TrainingSettings) -> None:
         )
 
 
+def devices_of_member(settings: TrainingSettings) -> tuple[str, ...]:
+    """All GPUs of a member of a cluster, or its CPU; this starts TensorFlow."""
+    from trainwright_components.training.configuration.devices import replica_devices
+
+    return tuple(device for device in replica_devices(settings) if device.startswith("GPU:")) or ("CPU:0",)
+
+
 def gpu_count() -> int:
     """GPUs that this process may use."""
     import tensorflow as tf
