@@ -1,6 +1,7 @@
 """Turn one compiled pipeline into what a remote target accepts, or refuse it before anything is sent."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -55,6 +56,15 @@ def parse_images(text: str) -> dict[str, str]:
             raise InvalidSetting(f"images takes NAME=IMAGE,... such as cpu=HOST/NAME:TAG; got {part!r}")
         images[name if "/" in name else LOGICAL_PREFIX + name] = image
     return images
+
+
+def chosen_images(options: Mapping[str, str]) -> dict[str, str]:
+    """Real images of logical ones: from TRAINWRIGHT_IMAGES, and over it from a target's option `images`.
+
+    Raises:
+        InvalidSetting: A part is not NAME=IMAGE.
+    """
+    return parse_images(os.environ.get(IMAGES_VARIABLE, "")) | parse_images(options.get("images", ""))
 
 
 def replace_images(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:

@@ -16,9 +16,8 @@ from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
-    IMAGES_VARIABLE,
+    chosen_images,
     lower_for_kubeflow,
-    parse_images,
 )
 from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
 from trainwright_pipelines.targets.sending import (
@@ -73,8 +72,7 @@ class Kubeflow:
         for name in ("token_file", "ca_cert"):
             if name in values and not Path(values[name]).is_file():
                 raise InvalidSetting(f"{name}: there is no file {values[name]}")
-        images = parse_images(os.environ.get(IMAGES_VARIABLE, "")) | parse_images(values.get("images", ""))
-        return cls(**{**values, "host": host.rstrip("/"), "images": images})
+        return cls(**{**values, "host": host.rstrip("/"), "images": chosen_images(values)})
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file: the spec, and its platform document if it has one."""

@@ -13,9 +13,8 @@ from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.uploads import NO_CREDENTIALS
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
-    IMAGES_VARIABLE,
+    chosen_images,
     lower_for_vertex,
-    parse_images,
 )
 from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
 from trainwright_pipelines.targets.sending import (
@@ -78,8 +77,7 @@ class Vertex:
             raise InvalidSetting(f"pipeline_root must begin with gs://, got {root!r}")
         if values.get("failure_policy", "slow") not in ("slow", "fast"):
             raise InvalidSetting(f"failure_policy must be slow or fast, got {values['failure_policy']!r}")
-        images = parse_images(os.environ.get(IMAGES_VARIABLE, "")) | parse_images(values.get("images", ""))
-        return cls(**{**values, "images": images})
+        return cls(**{**values, "images": chosen_images(values)})
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """One file with one document, which is all that Vertex reads."""
