@@ -103,10 +103,18 @@ def test_what_does_not_survive_says_why(small_dataset: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_worker_that_is_lost_while_ten_steps_are_handed_out_costs_none(small_dataset: Path, tmp_path: Path) -> None:
+    """The other worker goes on meanwhile, and would be done before the loss is noticed: its last epoch awaits that."""
     cluster = {"worker": 2, "ps": 1}
     training = {**TRAINING, "checkpoint_every_steps": 0, "steps_per_call": 10}
     fault = plan_fault("worker", step=10, cluster=cluster)
-    result = drill(small_dataset, tmp_path, fault, cluster=cluster, module=PLAIN, training=training)
+    noticed = tmp_path / "noticed"
+
+    def note(line: str) -> None:
+        if line.startswith("noticed"):
+            noticed.touch()
+
+    options: dict[str, Any] = {"cluster": cluster, "training": training, "params": {"awaited": str(noticed)}}
+    result = drill(small_dataset, tmp_path, fault, module=PLAIN, tell=note, **options)
     assert (result.has_survived, result.steps_lost, result.note) == (True, 0, "")
     assert result.reasons == ("worker-1 ended: killed by signal 9",)
     assert read_result(tmp_path / "disturbed").steps == 24
