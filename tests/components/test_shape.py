@@ -58,12 +58,6 @@ def test_library_halves_import_without_kfp() -> None:
     run_python(f"import importlib, sys\nsys.modules['kfp'] = None\nfor n in {names!r}: importlib.import_module(n)")
 
 
-def test_component_halves_import_without_tensorflow() -> None:
-    names = [f"trainwright_components.{folder.name}.component" for folder in FOLDERS]
-    code = f"import importlib, sys\nfor n in {names!r}: importlib.import_module(n)\nprint('tensorflow' in sys.modules)"
-    assert run_python(code).strip() == "False"
-
-
 @every_component
 def test_kfp_name_is_the_folder_name(folder: Path, components: dict[str, Any]) -> None:
     assert components[folder.name].name == folder.name.replace("_", "-")

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
-from trainwright_components.quantize_tflite.source import Arrays
+from trainwright_components.quantize_tflite.measure import Arrays
 from trainwright_components.quiet import quiet_loggers, quiet_stderr
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 

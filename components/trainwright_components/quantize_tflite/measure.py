@@ -12,7 +12,6 @@ from trainwright_components.datasets.task import Task
 from trainwright_components.metrics.closeness import rounding_at, size_of
 from trainwright_components.metrics.regression import RegressionTally
 from trainwright_components.metrics.table import score_metric
-from trainwright_components.quantize_tflite.source import Arrays
 from trainwright_components.quiet import quiet_stderr
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 
@@ -22,6 +21,8 @@ TIMED_S = 1.0
 MAX_SCORING_S = 60.0
 CLOSE_SHARE_OF_SPREAD = 0.01
 _DYNAMIC_BATCH = 32
+
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

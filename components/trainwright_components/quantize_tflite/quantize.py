@@ -24,9 +24,9 @@ from trainwright_components.quantize_tflite.convert import (
     choose_modes,
     convert,
 )
-from trainwright_components.quantize_tflite.measure import Measurement, Rows, measure, score_answers
+from trainwright_components.quantize_tflite.measure import Arrays, Measurement, Rows, measure, score_answers
 from trainwright_components.quantize_tflite.settings import QuantizationSettings
-from trainwright_components.quantize_tflite.source import Arrays, Source, open_source
+from trainwright_components.quantize_tflite.source import Source, open_source
 
 logger = logging.getLogger(__name__)
 

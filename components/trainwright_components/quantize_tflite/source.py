@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidModule
+from trainwright_components.quantize_tflite.measure import Arrays
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.saved_models.graph_names import graph_names
 from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
@@ -16,8 +17,6 @@ from trainwright_components.saved_models.signatures import PREPROCESS, PREPROCES
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.errors import InvalidModule, InvalidSetting, UserCodeError
+from trainwright_components.errors import InvalidModule, UserCodeError
 from trainwright_components.hints import did_you_mean
+from trainwright_components.user_module.conventions import ENTRY_FILES, merge_params
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.traceback import (
     format_user_traceback,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from trainwright_components.datasets.schema import Schema
     from trainwright_components.datasets.statistics import Statistics
 
-ENTRY_FILES = ("model.py", "__init__.py")
 _MODULE_PREFIX = "trainwright_user_"
 
 Features = Mapping[str, Any]
@@ -236,47 +236,6 @@ def resolve_params(module: ModelModule, overrides: Mapping[str, Any]) -> dict[st
         InvalidSetting: An override that the module does not know, or of another type.
     """
     return merge_params(module.default_params, overrides, owner=module.location.name)
-
-
-def merge_params(defaults: Mapping[str, Any], overrides: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
-    """`defaults` with `overrides`, which take the type of the default that they replace.
-
-    Args:
-        defaults: A module's `DEFAULT_PARAMS`.
-        overrides: Values by name.
-        owner: The module, for messages.
-
-    Raises:
-        InvalidSetting: An override that has no default, or is of another type.
-    """
-    params = dict(defaults)
-    for name, value in overrides.items():
-        if name not in params:
-            known = ", ".join(params) or "none"
-            raise InvalidSetting(
-                f"{owner} has no parameter {name!r}; DEFAULT_PARAMS has: {known}"
-                + did_you_mean(name, params, list_at_most=0)
-            )
-        params[name] = _like(params[name], value, name)
-    return params
-
-
-def _like(default: Any, value: Any, name: str) -> Any:
-    if isinstance(default, bool) or isinstance(value, bool):
-        fits = isinstance(default, bool) == isinstance(value, bool)
-        converted = value
-    elif isinstance(default, int):
-        fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # JSON has one number type
-        converted = int(value) if fits else value
-    elif isinstance(default, float):
-        fits = isinstance(value, int | float)
-        converted = float(value) if fits else value
-    else:
-        fits = default is None or isinstance(value, type(default))
-        converted = value
-    if not fits:
-        raise InvalidSetting(f"params.{name} must be like its default {default!r}, got {value!r}")
-    return converted
 
 
 def _load_folder(folder: Path) -> ModelModule:

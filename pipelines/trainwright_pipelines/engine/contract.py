@@ -18,6 +18,10 @@ from trainwright_pipelines.ir.values import coerce
 
 WARNING_MARK = "warning: "
 """Begins what a task warns of, after the time, in its log."""
+PDB_VARIABLE = "TRAINWRIGHT_PDB"
+"""Set where a task that fails shall open the debugger."""
+QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"
+"""Set where a task shall have TensorFlow look for devices before anything else, see `find_devices_quietly`."""
 _WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
 
 

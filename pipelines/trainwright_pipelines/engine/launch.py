@@ -23,14 +23,14 @@ from trainwright_components.processes.warm_parent import (
     WarmParentLost,
 )
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
-from trainwright_pipelines.engine import task_entry
-from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.contract import QUIET_VARIABLE, StepFolder
 from trainwright_pipelines.engine.volumes import replace_mounts
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component
 
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
 _GOES_ON = {"train_distributed", "hyperparameter_tune"}  # from the last checkpoint, from the trials that are done
+_ENTRY = f"{__package__}.task_entry"  # not imported here: it reaches TensorFlow, inside the task's own process
 _FUNCTION_FLAG = "--function_to_execute"
 _VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -111,13 +111,13 @@ def plan_launch(
             "report": str(folder.report),
         }
         if in_warm_process and is_logical(image):
-            target = f"{task_entry.__name__}:run_component"
+            target = f"{_ENTRY}:run_component"
             return Launch(target=target, arguments=arguments, env=env, cwd=folder.work, is_warm=True)
         flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]
-        command = [str(python or sys.executable), "-P", "-m", task_entry.__name__, *flags]
+        command = [str(python or sys.executable), "-P", "-m", _ENTRY, *flags]
         env |= {"_KFP_RUNTIME": "true"}
         if is_logical(image):
-            env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), task_entry.QUIET_VARIABLE: "1"}
+            env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), QUIET_VARIABLE: "1"}
         return _fresh(command, env, folder)
     parts = [*(container.get("command") or []), *(container.get("args") or [])]
     # Before anything is filled in: a folder of ours may itself lie below a mount path, such as /tmp.
@@ -137,7 +137,7 @@ def plan_launch(
 
 def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -> Launch:
     return Launch(
-        target=f"{task_entry.__name__}:run_command",
+        target=f"{_ENTRY}:run_command",
         arguments={"command": list(command)},
         env={**env, SOCKET_VARIABLE: ""},
         cwd=folder.work,
@@ -201,7 +201,7 @@ class Processes:
             if self._is_closed:
                 raise RunFailed("the run was stopped")
             if is_warm not in self._parents:
-                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (task_entry.__name__,))
+                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (_ENTRY,))
             return self._parents[is_warm]
 
     def close(self) -> None:

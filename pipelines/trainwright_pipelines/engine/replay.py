@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
-from trainwright_pipelines.engine import task_entry
 from trainwright_pipelines.engine.attempts import said_end
-from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder
 from trainwright_pipelines.engine.launch import Launch, python_source
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
 from trainwright_pipelines.engine.preparing import prepare_step
@@ -103,7 +102,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
 
 
 def _in_foreground(launch: Launch, *, pdb: bool) -> int:
-    env = {**os.environ, **launch.env, **({task_entry.PDB_VARIABLE: "1"} if pdb else {})}
+    env = {**os.environ, **launch.env, **({PDB_VARIABLE: "1"} if pdb else {})}
     command = launch.arguments["command"]
     with _left_to_the_child(), subprocess.Popen(command, env=env, cwd=launch.cwd) as process:
         return process.wait()

@@ -12,10 +12,8 @@ from typing import NoReturn
 
 from trainwright_components.errors import TrainwrightError, UserCodeError
 from trainwright_components.processes.quiet_devices import find_devices_quietly
-from trainwright_pipelines.engine.contract import WARNING_MARK
+from trainwright_pipelines.engine.contract import PDB_VARIABLE, QUIET_VARIABLE, WARNING_MARK
 
-PDB_VARIABLE = "TRAINWRIGHT_PDB"
-QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"
 _OF_LIBRARIES = ("absl", "tensorflow")
 
 

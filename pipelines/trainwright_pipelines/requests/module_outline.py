@@ -8,7 +8,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.hints import did_you_mean
-from trainwright_components.user_module.module import ENTRY_FILES, merge_params
+from trainwright_components.user_module.conventions import ENTRY_FILES, merge_params
 
 
 @dataclass(frozen=True, kw_only=True)

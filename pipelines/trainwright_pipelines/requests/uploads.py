@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.files import content_digest
-from trainwright_components.user_module.module import ENTRY_FILES
+from trainwright_components.user_module.conventions import ENTRY_FILES
 from trainwright_pipelines.ir.spec import Component, Pipeline
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 import trainwright_components.quantize_tflite
 from trainwright_components.quantize_tflite.convert import EXACT_MODE, MODES, Mode, choose_modes, convert
+from trainwright_components.quantize_tflite.measure import Arrays
 from trainwright_components.quantize_tflite.settings import QuantizationSettings
-from trainwright_components.quantize_tflite.source import Arrays
 
 WEIGHTS = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
 ROWS: list[Arrays] = [{"x": row[None]} for row in np.random.default_rng(3).uniform(-1, 1, (64, 8)).astype(np.float32)]
