@@ -13,6 +13,7 @@ from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.hints import did_you_mean
+from trainwright_components.storage.addresses import is_remote
 
 _CHUNK_ROWS = 1_024
 
@@ -65,7 +66,7 @@ def open_rows(source: str, *, source_format: str, split: str) -> Source:
         InvalidSetting: `split` is set for a source that has none, or nothing is there.
     """
     folder = Path(source).expanduser()
-    if "://" not in source and (folder / SCHEMA_FILE).is_file():
+    if not is_remote(source) and (folder / SCHEMA_FILE).is_file():
         return PreparedRows(folder, split=split)
     if split:
         raise InvalidSetting(f"split {split!r} can be chosen from a prepared dataset only; {source!r} is none")

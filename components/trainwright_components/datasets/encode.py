@@ -17,7 +17,8 @@ from trainwright_components.datasets.infer import class_text
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.hints import did_you_mean
-from trainwright_components.storage.locations import join, parent, read_bytes
+from trainwright_components.storage.addresses import join, parent
+from trainwright_components.storage.locations import read_bytes
 
 _TENSORFLOW_DECODES = ("JPEG", "MPO", "PNG", "GIF", "BMP")
 

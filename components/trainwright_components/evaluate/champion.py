@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
 from trainwright_components.datasets.task import Task, task_of
-from trainwright_components.errors import InvalidData, InvalidSetting, first_line
+from trainwright_components.errors import InvalidData, InvalidSetting, TargetUnavailable, first_line
 from trainwright_components.evaluate.blessing import NotComparable
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
 from trainwright_components.saved_models.layout import written_schema
@@ -19,7 +18,8 @@ from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignat
 from trainwright_components.saved_models.outputs import CLASSES, PREDICTIONS, PROBABILITIES
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_components.saved_models.versions import newest_filled
-from trainwright_components.storage.locations import base_name
+from trainwright_components.storage.addresses import base_name, join
+from trainwright_components.storage.locations import find, list_entries, read_bytes
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -117,30 +117,29 @@ def find_champion(base_path: str) -> Served | None:
     Raises:
         InvalidData: The folder cannot be listed, or its history not be read.
     """
-    import tensorflow as tf
-
     if not base_path:
         return None
     try:
-        if not tf.io.gfile.stat(base_path).is_directory:
+        there = find(base_path)
+        if there is None:
+            return None
+        if not there.is_folder:
             raise InvalidData(f"serving.base_path {base_path} is a file; give the folder of the model's versions")
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
-        numbers = [name for name in names if name.isascii() and name.isdigit()]
-        versions = [name for name in sorted(numbers, key=int) if not _is_file(f"{base_path}/{name}")]
-        history = _read_text(f"{base_path}/{HISTORY_NAME}") if not versions and HISTORY_NAME in names else "[]"
+        entries = list_entries(base_path)
+        numbers = [entry for entry in entries if entry.name.isascii() and entry.name.isdigit()]
+        folders = [entry.name for entry in numbers if entry.is_folder or _leads_nowhere(join(base_path, entry.name))]
+        versions = sorted(folders, key=int)
+        has_history = any(entry.name == HISTORY_NAME for entry in entries)
+        history = read_bytes(join(base_path, HISTORY_NAME)).decode() if not versions and has_history else "[]"
         published = last_published(history)
-    except tf.errors.NotFoundError as error:
-        if Path(base_path).is_symlink():
-            raise _unlisted(base_path, error) from error
-        return None
-    except (tf.errors.OpError, ValueError) as error:
+    except (InvalidSetting, TargetUnavailable, ValueError) as error:
         raise _unlisted(base_path, error) from error
-    version = newest_filled(versions, lambda name: _is_empty(f"{base_path}/{name}"))
+    version = newest_filled(versions, lambda name: _is_empty(join(base_path, name)))
     if version is None:
         return None if published is None else Served(version=str(published), location="")
     if version != versions[-1]:
         logger.warning("version %s in %s is empty; the champion is version %s", versions[-1], base_path, version)
-    return Served(version=version, location=f"{base_path.rstrip('/')}/{version}")
+    return Served(version=version, location=join(base_path, version))
 
 
 def _unlisted(base_path: str, error: Exception) -> InvalidData:
@@ -150,30 +149,21 @@ def _unlisted(base_path: str, error: Exception) -> InvalidData:
     )
 
 
-def _is_file(location: str) -> bool:
-    """Whether there is something other than a folder; what cannot be looked at may be one."""
-    import tensorflow as tf
-
+def _leads_nowhere(location: str) -> bool:
+    """Whether this is a link to what is not there, such as a folder on a disk that is not mounted."""
     try:
-        return not tf.io.gfile.stat(location).is_directory
-    except tf.errors.OpError:
-        return False
+        find(location)
+    except InvalidSetting:
+        return True
+    return False
 
 
-def _is_empty(location: str) -> bool:
-    import tensorflow as tf
-
+def _is_empty(folder: str) -> bool:
+    """Whether a folder has nothing in it; one that cannot be listed may have."""
     try:
-        return not tf.io.gfile.listdir(location)
-    except tf.errors.OpError:
+        return not list_entries(folder)
+    except InvalidSetting:
         return False
-
-
-def _read_text(location: str) -> str:
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(location) as file:
-        return str(file.read())
 
 
 def _own_schema(location: str) -> Schema | None:

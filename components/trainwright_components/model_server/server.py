@@ -32,6 +32,7 @@ from trainwright_components.model_server.rest.tls import read_ssl_context
 from trainwright_components.model_server.rest.transport import RestTransport
 from trainwright_components.model_server.status import StatusError
 from trainwright_components.model_server.text_protos import MonitoringConfig, read_text_proto
+from trainwright_components.storage.addresses import is_remote
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ def configuration_of(flags: Flags) -> Any:
     if flags.model_config_file:
         return read_config_file(Path(flags.model_config_file))
     base_path = flags.model_base_path
-    return single_model_config(flags.model_name, base_path if "://" in base_path else str(Path(base_path).absolute()))
+    return single_model_config(flags.model_name, base_path if is_remote(base_path) else str(Path(base_path).absolute()))
 
 
 def _session_config(flags: Flags) -> Any:

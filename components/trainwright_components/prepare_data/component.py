@@ -18,7 +18,7 @@ def prepare_data(
     """Turn data into a dataset: typed, split, encoded, described.
 
     Args:
-        source: A bundled set (digits, breast_cancer, wine, iris, diabetes), a file, a pattern or a folder; gs:// too.
+        source: A bundled set (digits, breast_cancer, wine, iris, diabetes), a path or a pattern; gs:// and s3:// too.
         label: The column to predict; the source's own when empty.
         data: How rows are read, typed and split, such as task, format, time_column, test_source, exclude and kinds.
 

@@ -29,7 +29,8 @@ from trainwright_components.prepare_data.splitting import (
     refuse_empty_splits,
 )
 from trainwright_components.reports import Report
-from trainwright_components.storage.locations import is_folder, join, normalize, read_bytes
+from trainwright_components.storage.addresses import join, normalize
+from trainwright_components.storage.locations import is_folder, read_bytes
 
 _SHOWN_EXAMPLES = 10
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from trainwright_components.datasets.schema import SCHEMA_FILE, Schema
-from trainwright_components.storage.locations import exists, join, read_bytes
+from trainwright_components.storage.addresses import join
+from trainwright_components.storage.locations import exists, read_bytes
 
 SAVED_MODEL_FILE = "saved_model.pb"
 WARMUP_FILE = "tf_serving_warmup_requests"

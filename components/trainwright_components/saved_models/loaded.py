@@ -10,6 +10,7 @@ from trainwright_components.datasets.schema import DTYPES, Feature, Schema
 from trainwright_components.errors import first_line
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.saved_models.graph_names import call_signature, input_specs
+from trainwright_components.storage.locations import local_copy
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -79,7 +80,7 @@ class LoadedModel:
 
     @classmethod
     def load(cls, location: str | Path) -> Self:
-        """Load the SavedModel in a folder, local or where TensorFlow's file systems reach.
+        """Load the SavedModel in a folder, wherever that is stored.
 
         Raises:
             LoadingFailed: There is none, or it is damaged.
@@ -87,8 +88,8 @@ class LoadedModel:
         import tensorflow as tf
 
         try:
-            with quiet_loggers():
-                owner = tf.saved_model.load(str(location))
+            with local_copy(str(location)) as folder, quiet_loggers():
+                owner = tf.saved_model.load(str(folder))
         except Exception as error:  # a damaged file makes TensorFlow raise almost anything
             raise LoadingFailed(first_line(error)) from error
         return cls(

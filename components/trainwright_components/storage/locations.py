@@ -1,29 +1,46 @@
-"""Local and remote paths alike: open, list, expand. TensorFlow's file systems serve what has a scheme (gs://)."""
+"""Files by path or address alike: find, list, read, write and publish them, each in the storage of its scheme."""
 
-import glob
 import gzip
-import io
-from collections.abc import Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.files import files_below, whole_folder
 from trainwright_components.hints import nearest
+from trainwright_components.storage.addresses import base_name, is_remote, join, parent, scheme_of
+from trainwright_components.storage.google_cloud import GoogleCloudStorage
+from trainwright_components.storage.local import LocalStorage
+from trainwright_components.storage.protocol import Entry, Storage
+from trainwright_components.storage.s3 import S3Storage
+from trainwright_components.storage.tensorflow_files import TensorFlowStorage
 
-_REMOTE_BUFFER_BYTES = 1 << 20
+STORAGES: tuple[type[Storage], ...] = (LocalStorage, GoogleCloudStorage, S3Storage, TensorFlowStorage)
+_BY_SCHEME: Mapping[str, type[Storage]] = {scheme: storage for storage in STORAGES for scheme in storage.schemes}
+_PATTERN_SIGNS = "*?["
+
+_made: dict[tuple[type[Storage], int], Storage] = {}  # by process, since a forked one may not share its connections
 
 
-def is_remote(location: str) -> bool:
-    """Whether `location` needs TensorFlow's file systems."""
-    return "://" in location
+def storage_of(location: str) -> Storage:
+    """The storage that has `location`; TensorFlow's for a scheme that no other has."""
+    key = _BY_SCHEME.get(scheme_of(location), TensorFlowStorage), os.getpid()
+    return _made.get(key) or _made.setdefault(key, key[0]())
 
 
-def normalize(location: str) -> str:
-    """`location` without `file://` and with `~` resolved."""
-    if location.startswith("file://"):
-        location = location.removeprefix("file://")
-    return location if is_remote(location) else str(Path(location).expanduser())
+@contextmanager
+def _readable(location: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise InvalidSetting(f"there is no file {location!r}{_sibling_hint(location)}") from error
+        raise InvalidSetting(f"cannot read {location!r}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -33,53 +50,14 @@ def open_binary(location: str) -> Iterator[IO[bytes]]:
     Raises:
         InvalidSetting: There is no such file, or it may not be read.
     """
-    with _opened(location) as file:
+    with _readable(location):
+        opened = storage_of(location).open(location)
+    with opened as file:
         if not location.endswith(".gz"):
             yield file
             return
         with gzip.open(file) as unpacked:
             yield unpacked  # type: ignore[misc]  # GzipFile is a binary stream in all but name
-
-
-def _opened(location: str) -> IO[bytes]:
-    try:
-        if not is_remote(location):
-            return Path(location).open("rb")
-        return io.BufferedReader(_RemoteFile(location), _REMOTE_BUFFER_BYTES)
-    except Exception as error:
-        raise _unreadable(location, error) from error
-
-
-class _RemoteFile(io.RawIOBase):
-    """TensorFlow's GFile as a Python stream."""
-
-    def __init__(self, location: str) -> None:
-        self._file: Any = _gfile().GFile(location, "rb")
-        self._size = int(self._file.size())  # GFile opens late; this makes it fail here
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
-        self._file.seek(start + offset)
-        return start + offset
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
 
 
 def read_bytes(location: str) -> bytes:
@@ -88,44 +66,53 @@ def read_bytes(location: str) -> bytes:
     Raises:
         InvalidSetting: There is no such file, or it may not be read.
     """
-    try:
-        if is_remote(location):
-            with _gfile().GFile(location, "rb") as file:
-                content: bytes = file.read()
-                return content
-        return Path(location).read_bytes()
-    except Exception as error:
-        raise _unreadable(location, error) from error
+    with _readable(location), storage_of(location).open(location) as file:
+        return file.read()
+
+
+def find(location: str) -> Entry | None:
+    """What is at `location`; None for nothing.
+
+    Raises:
+        InvalidSetting: It may not be looked at.
+    """
+    with _readable(location):
+        return storage_of(location).find(location)
 
 
 def size_bytes(location: str) -> int:
     """The size of a file."""
-    try:
-        return int(_gfile().stat(location).length) if is_remote(location) else Path(location).stat().st_size
-    except Exception as error:
-        raise _unreadable(location, error) from error
+    with _readable(location):
+        entry = storage_of(location).find(location)
+        if entry is None:
+            raise FileNotFoundError(location)
+        return entry.size_bytes
 
 
 def is_folder(location: str) -> bool:
     """Whether `location` is a folder that can be listed."""
-    return bool(_gfile().isdir(location)) if is_remote(location) else Path(location).is_dir()
+    entry = find(location)
+    return entry is not None and entry.is_folder
 
 
 def exists(location: str) -> bool:
     """Whether there is a file or a folder at `location`."""
-    try:
-        return bool(_gfile().exists(location)) if is_remote(location) else Path(location).exists()
-    except Exception as error:
-        raise _unreadable(location, error) from error
+    return find(location) is not None
 
 
-def list_folder(location: str) -> list[str]:
+def list_entries(folder: str) -> list[Entry]:
+    """All that is directly in a folder, by name.
+
+    Raises:
+        InvalidSetting: There is none, or it may not be listed.
+    """
+    with _readable(folder):
+        return sorted(storage_of(folder).list(folder))
+
+
+def list_folder(folder: str) -> list[str]:
     """The full locations of what is in a folder, sorted, without hidden entries."""
-    if is_remote(location):
-        names = [str(name).rstrip("/") for name in _gfile().listdir(location)]
-    else:
-        names = [path.name for path in Path(location).iterdir()]
-    return [join(location, name) for name in sorted(names) if name and not name.startswith((".", "_"))]
+    return [join(folder, entry.name) for entry in list_entries(folder) if not entry.name.startswith((".", "_"))]
 
 
 def expand(location: str) -> list[str]:
@@ -136,42 +123,95 @@ def expand(location: str) -> list[str]:
     """
     if exists(location):
         return [location]
-    if any(sign in location for sign in "*?["):
-        found = _gfile().glob(location) if is_remote(location) else glob.glob(location)  # noqa: PTH207  # absolute patterns
-        if found:
-            return sorted(found)
+    if any(sign in location for sign in _PATTERN_SIGNS):
+        if found := sorted(_matching(location)):
+            return found
         raise InvalidSetting(f"no file matches {location!r}")
     raise InvalidSetting(f"there is no file or folder {location!r}{_sibling_hint(location)}")
 
 
-def join(folder: str, name: str) -> str:
-    """`name` in `folder`; `name` itself when it is absolute."""
-    if is_remote(name) or name.startswith("/"):
-        return name
-    return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder) / name)
+def _matching(pattern: str) -> list[str]:
+    """As a shell does: a sign matches within one part, and nothing hidden that the pattern does not begin with."""
+    if not any(sign in pattern for sign in _PATTERN_SIGNS):
+        return [pattern] if exists(pattern) else []
+    name = base_name(pattern)
+    folders = _matching(parent(pattern))
+    if not any(sign in name for sign in _PATTERN_SIGNS):
+        return [path for folder in folders if exists(path := join(folder, name))]
+    return [
+        join(folder, entry.name)
+        for folder in folders
+        if is_folder(folder)
+        for entry in list_entries(folder)
+        if fnmatchcase(entry.name, name) and not (entry.name.startswith(".") and not name.startswith("."))
+    ]
 
 
-def parent(location: str) -> str:
-    """The folder that holds `location`."""
-    return location.rstrip("/").rpartition("/")[0] if is_remote(location) else str(Path(location).parent)
+@contextmanager
+def local_copy(location: str) -> Iterator[Path]:
+    """A path to read a file or a folder at: itself, or a copy that is gone when the block ends.
+
+    Raises:
+        InvalidSetting: Nothing is there, or it may not be read.
+    """
+    if not is_remote(location):
+        yield Path(location)
+        return
+    with tempfile.TemporaryDirectory(prefix="trainwright-copy-") as folder:
+        target = Path(folder, base_name(location))
+        _fetch(location, target)
+        yield target
 
 
-def base_name(location: str) -> str:
-    """The last part of `location`."""
-    return location.rstrip("/").rpartition("/")[2]
+def _fetch(location: str, target: Path) -> None:
+    if is_folder(location):
+        target.mkdir()
+        for entry in list_entries(location):
+            _fetch(join(location, entry.name), target / entry.name)
+        return
+    with _readable(location), storage_of(location).open(location) as file, target.open("wb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
 
 
-def _gfile() -> Any:
-    import tensorflow as tf
+def publish(source: Path, location: str, *, marker: str) -> None:
+    """Copy a folder to `location`; the file `marker` comes last, so that with it all others are there.
 
-    return tf.io.gfile
+    What is at `location` already is replaced by it, without `marker` meanwhile. Of a local folder readers see all or
+    nothing.
+
+    Raises:
+        InvalidSetting: `source` has no `marker`.
+        OSError: It cannot be written.
+        TargetUnavailable: The storage cannot be reached.
+    """
+    names = {path.relative_to(source).as_posix() for path in files_below(source)}
+    if marker not in names:
+        raise InvalidSetting(f"{source} has no {marker}, by which readers know that it is whole")
+    if not is_remote(location):
+        with whole_folder(Path(location), marker=marker) as partial:
+            _write_all(source, names, str(partial))
+        return
+    storage = storage_of(location)
+    storage.remove(join(location, marker))
+    for old in _files_below(location):
+        if old.removeprefix(location).strip("/") not in names:
+            storage.remove(old)
+    _write_all(source, names - {marker}, location)
+    _write_all(source, {marker}, location)
 
 
-def _unreadable(location: str, error: Exception) -> InvalidSetting:
-    if isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError":
-        return InvalidSetting(f"there is no file {location!r}{_sibling_hint(location)}")
-    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-    return InvalidSetting(f"cannot read {location!r}: {reason}")
+def _write_all(source: Path, names: Collection[str], location: str) -> None:
+    storage = storage_of(location)
+    for name in sorted(names):
+        storage.write(join(location, name), source / name, replace=True)
+
+
+def _files_below(location: str) -> Iterator[str]:
+    if not is_folder(location):
+        return
+    for entry in list_entries(location):
+        path = join(location, entry.name)
+        yield from _files_below(path) if entry.is_folder else (path,)
 
 
 def _sibling_hint(location: str) -> str:

@@ -18,7 +18,7 @@ def batch_score(
 
     Args:
         model: The name of a model deployed on this machine, for its served version; or a SavedModel's folder or URI.
-        source: A file, a pattern or a folder of rows without a label, or a prepared dataset; gs:// too.
+        source: A file, a pattern or a folder of rows without a label, or a prepared dataset; gs:// and s3:// too.
         source_format: csv, jsonl, parquet, tfrecord, npz or images; found from the names of the files when empty.
         split: Of a prepared dataset, the split to score; all of them when empty.
         output_format: jsonl, csv or parquet.

@@ -26,7 +26,7 @@ def tune_train_deploy(
     """Find good hyperparameters, train with them, and serve the model if it is good enough.
 
     Args:
-        source: A bundled set (digits, breast_cancer, wine, iris, diabetes), a file, a pattern or a folder; gs:// too.
+        source: A bundled set (digits, breast_cancer, wine, iris, diabetes), a path or a pattern; gs:// and s3:// too.
         label: The column to predict; the source's own when empty.
         module: The model: a shipped example (digits, tabular_classifier, tabular_regressor), a Python file or a folder.
         model_name: The name that the model is served under.

@@ -19,6 +19,7 @@ from trainwright_components.files import STORE_NAME, content_digest
 from trainwright_components.images import is_logical
 from trainwright_components.reuse import NEVER_REUSED
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
+from trainwright_components.storage.addresses import plain
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
@@ -116,7 +117,7 @@ def _version(name: str) -> str:
 
 def local_content(value: Any) -> Path | None:
     """The file or folder that a text parameter names, if it is an absolute path of one, or its `file://` URI."""
-    path = value.removeprefix("file://") if isinstance(value, str) else ""
+    path = plain(value) if isinstance(value, str) else ""
     if not path.startswith("/") or not path.strip("/"):  # a lone slash is a separator, not all of the disk
         return None
     try:
@@ -194,7 +195,7 @@ def _named_content(text: str, volumes: Volumes) -> dict[str, Any]:
     for part in map(str.strip, _BETWEEN_PATHS.split(text)):
         if volumes.holds(part):
             continue
-        path, named = local_content(part), part.removeprefix("file://")
+        path, named = local_content(part), plain(part)
         if path is not None:
             found[part] = digest_of_path(path)
         elif named.startswith("/") and glob.has_magic(named):

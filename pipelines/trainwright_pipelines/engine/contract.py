@@ -12,6 +12,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, RunFailed
 from trainwright_components.files import content_digest, is_utf8, write_whole
+from trainwright_components.storage.addresses import is_remote, plain
 from trainwright_pipelines.engine.records import Artifact, Values
 from trainwright_pipelines.ir.spec import ArtifactSlot, Component
 from trainwright_pipelines.ir.values import coerce
@@ -220,7 +221,7 @@ def _output(
 ) -> Artifact:
     uri, metadata = str(said.get("uri") or planned["uri"]), dict(said.get("metadata") or {})
     custom = said.get("custom_path") or said.get("customPath")
-    if custom and "://" not in uri and Path(custom).exists() and Path(custom).absolute() != Path(uri).absolute():
+    if custom and not is_remote(uri) and Path(custom).exists() and Path(custom).absolute() != Path(uri).absolute():
         _copy(Path(custom), Path(uri))
     artifact = Artifact(
         id=uuid.uuid4().hex,
@@ -233,7 +234,7 @@ def _output(
         created=datetime.now(UTC),
     )
     was_touched = uri != planned["uri"] or metadata != planned["metadata"]
-    if artifact.digest is None and "://" not in uri and not was_touched and slot.type not in _WITHOUT_FILE:
+    if artifact.digest is None and not is_remote(uri) and not was_touched and slot.type not in _WITHOUT_FILE:
         raise RunFailed(f"the step ended well but its output {name!r} is not there: nothing was written to {uri}")
     return artifact
 
@@ -249,7 +250,7 @@ def _copy(source: Path, target: Path) -> None:
 def digest_of(uri: str) -> str | None:
     """SHA-256 of what lies at `uri`; None for what lies elsewhere or is not there."""
     path = Path(uri)
-    return content_digest(path) if "://" not in uri and path.exists() else None
+    return content_digest(path) if not is_remote(uri) and path.exists() else None
 
 
 def import_artifact(slot: ArtifactSlot, uri: str, metadata: Mapping[str, Any], *, task_id: str, name: str) -> Artifact:
@@ -258,8 +259,8 @@ def import_artifact(slot: ArtifactSlot, uri: str, metadata: Mapping[str, Any], *
     Raises:
         InvalidPipeline: Nothing lies at the local path.
     """
-    plain_uri = uri.removeprefix("file://")
-    if "://" not in plain_uri:
+    plain_uri = plain(uri)
+    if not is_remote(plain_uri):
         path = Path(plain_uri).expanduser().absolute()
         if not plain_uri or not path.exists():
             raise InvalidPipeline(f"there is nothing to import at {plain_uri!r}")

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.storage.addresses import is_remote
+
 COMPONENTS_REVISION = 2
 """Raised by a release that renames what compiled steps import, or the parameters of shipped pipelines."""
 _NUMBERED_GROUP = re.compile(r"(condition|condition-branches|exit-handler)-\d+")
@@ -63,7 +65,7 @@ class Artifact:
     @property
     def path(self) -> Path | None:
         """Where the content lies on this machine; it may be missing (metrics have no file)."""
-        return None if "://" in self.uri else Path(self.uri)
+        return None if is_remote(self.uri) else Path(self.uri)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_SCHEME = "file://"
+from trainwright_components.storage.addresses import FILE_SCHEME
+
 _BORDERS = re.compile(r"""([\s,;"'`]+|:(?!//))""")
-_ANOTHER_PATH = re.compile(rf"""[\s,;:"'`=](?:{_SCHEME})?/(?!/)""")
+_ANOTHER_PATH = re.compile(rf"""[\s,;:"'`=](?:{FILE_SCHEME})?/(?!/)""")
 _BEFORE_PATH = r"(?:(?<=file://)|(?<![\w./@+~%})\]*-]))"
 CREATE_IMAGE, DELETE_IMAGE = "argostub/createpvc", "argostub/deletepvc"
 
@@ -70,7 +71,7 @@ def _normal(path: str) -> str:
 
 def place_path(path: str, folders: Mapping[str, Path]) -> str | None:
     """Where a path, or its `file://` URI, lies here when it is a mount path or lies below one; else None."""
-    scheme = _SCHEME if path.startswith(_SCHEME) else ""
+    scheme = FILE_SCHEME if path.startswith(FILE_SCHEME) else ""
     for mount in sorted(folders, key=lambda each: len(_normal(each)), reverse=True):
         rest = _rest_below(path.removeprefix(scheme), mount)
         if rest is not None:
@@ -98,7 +99,7 @@ def mounted_values(value: Any, folders: Mapping[str, Path]) -> Any:
 
 def replace_mounts(text: str, folders: Mapping[str, Path]) -> str:
     """`text` with each mount path, where it stands for itself or begins a longer path, replaced by its folder."""
-    if ".." in text.split("/") and text.startswith(("/", _SCHEME)) and not _ANOTHER_PATH.search(text):
+    if ".." in text.split("/") and text.startswith(("/", FILE_SCHEME)) and not _ANOTHER_PATH.search(text):
         return place_path(text, folders) or text
     named = {mount.rstrip("/"): folder for mount, folder in folders.items() if mount.rstrip("/")}
     if not named:

@@ -7,6 +7,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import check_local
 from trainwright_components.hints import did_you_mean
+from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.groups import GROUPS, settings_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -57,7 +58,7 @@ def find_module(text: str, *, base: Path) -> str:
     path = base / Path(text).expanduser()
     if path.exists():
         return str(path.resolve())
-    if "://" in text or (_is_dotted_name(text) and "." in text and not text.endswith(".py")):
+    if is_remote(text) or (_is_dotted_name(text) and "." in text and not text.endswith(".py")):
         return text
     nearby = [each.name for each in path.parent.glob("*") if each.is_dir() or each.suffix == ".py"]
     known = [*shipped, *nearby] if "/" not in text else nearby
@@ -73,7 +74,7 @@ def find_source(text: str, *, base: Path) -> str:
     Raises:
         InvalidSetting: There is no such file or folder.
     """
-    if text in BUNDLED_SOURCES or "://" in text:
+    if text in BUNDLED_SOURCES or is_remote(text):
         return text
     path = base / Path(text).expanduser()
     if path.exists():
@@ -89,7 +90,7 @@ def find_source(text: str, *, base: Path) -> str:
 def find_model(text: str, *, base: Path) -> str:
     """The absolute path of a model's folder written with a slash, or `text` itself: a URI, or a name to look up."""
     path = base / Path(text).expanduser()
-    return str(path.resolve()) if "/" in text and "://" not in text and path.is_dir() else text
+    return str(path.resolve()) if "/" in text and not is_remote(text) and path.is_dir() else text
 
 
 def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool) -> Any:
@@ -99,9 +100,9 @@ def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool
         return value
     name = path[-1]
     if name.endswith(_OUTPUT_ENDINGS):
-        if "://" not in value:
+        if not is_remote(value):
             check_local(value, name=".".join(path))
-        return value if "://" in value else str((base / Path(value).expanduser()).absolute())
+        return value if is_remote(value) else str((base / Path(value).expanduser()).absolute())
     find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), None)
     if find is None:
         return value

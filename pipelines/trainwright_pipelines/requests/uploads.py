@@ -6,25 +6,20 @@ then finds it as it was. A file that is there already is not sent again, and all
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.files import content_digest
+from trainwright_components.storage.addresses import join, scheme_of, split_bucket
+from trainwright_components.storage.locations import storage_of
 from trainwright_components.user_module.conventions import ENTRY_FILES
 from trainwright_pipelines.ir.spec import Component, Pipeline
 
-if TYPE_CHECKING:
-    from google.cloud import storage
-
 MODULES_FOLDER = "modules"
 MAX_MODULE_BYTES = 100 << 20
-NO_CREDENTIALS = (
-    "there are no Google credentials: run `gcloud auth application-default login`, "
-    "or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
-)
+UPLOAD_SCHEMES = ("gs", "s3")
 
 _DIGEST_DIGITS = 16
-_TIMEOUT_S = 60
 
 
 def is_module(path: Path) -> bool:
@@ -68,66 +63,37 @@ def local_modules(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[str
     return {name: path for name, path in paths.items() if path.is_absolute() and is_module(path)}
 
 
-def upload_modules(modules: Mapping[str, Path], root: str, *, project: str | None = None) -> dict[str, str]:
+def upload_modules(modules: Mapping[str, Path], root: str) -> dict[str, str]:
     """Upload each module below `root`; their URIs by parameter.
 
     Raises:
         InvalidSetting: `root` is not a place that this can upload to.
         TargetUnavailable: Storage refuses, or cannot be reached.
     """
-    if not modules:
-        return {}
-    bucket_name, folder = split_root(root, needed_for=next(iter(modules)))
-    bucket = _bucket(bucket_name, project)
     uploaded = {}
     for name, path in modules.items():
-        place = "/".join(filter(None, (folder, module_place(path))))
+        check_root(root, needed_for=name)
+        uri = join(root, module_place(path))
         for rest, file in module_files(path).items():
-            _upload(file, bucket, place + rest)
-        uploaded[name] = f"gs://{bucket_name}/{place}"
+            _upload(file, uri + rest)
+        uploaded[name] = uri
     return uploaded
 
 
-def split_root(root: str, *, needed_for: str) -> tuple[str, str]:
-    """Bucket and folder of a `gs://` root.
-
-    Raises:
-        InvalidSetting: There is no root, or it is elsewhere.
-    """
-    if not root.startswith("gs://") or not root.removeprefix("gs://").strip("/"):
+def check_root(root: str, *, needed_for: str) -> None:
+    """Raise `InvalidSetting` for a root that names no bucket of a storage which steps read too."""
+    if scheme_of(root) not in UPLOAD_SCHEMES or not split_bucket(root)[0]:
         given = f"got {root!r}" if root else "none is given"
         raise InvalidSetting(
-            f"parameter {needed_for!r} is a local path, to be uploaded under a pipeline_root in gs://, but {given}: "
-            "set --option pipeline_root=gs://BUCKET/FOLDER, or give a URI that the target can read"
+            f"parameter {needed_for!r} is a local path, to be uploaded under a pipeline_root in gs:// or s3://, but "
+            f"{given}: set --option pipeline_root=gs://BUCKET/FOLDER, or give a URI that the target can read"
         )
-    bucket, _, folder = root.removeprefix("gs://").strip("/").partition("/")
-    return bucket, folder
 
 
-def _bucket(name: str, project: str | None) -> "storage.Bucket":
-    import google.auth.exceptions
-    from google.cloud import storage
-
+def _upload(file: Path, uri: str) -> None:
     try:
-        return storage.Client(project=project).bucket(name)
-    except (OSError, google.auth.exceptions.DefaultCredentialsError) as error:  # OSError: no project was found either
-        raise TargetUnavailable(NO_CREDENTIALS) from error
-
-
-def _upload(file: Path, bucket: "storage.Bucket", place: str) -> None:
-    import google.auth.exceptions
-    import requests
-    from google.api_core import exceptions
-
-    uri = f"gs://{bucket.name}/{place}"
-    try:
-        # a retry after a lost answer finds the file there already, which is as good
-        bucket.blob(place).upload_from_filename(str(file), if_generation_match=0, timeout=_TIMEOUT_S)
-    except exceptions.PreconditionFailed:
-        return
-    except exceptions.GoogleAPICallError as error:
-        raise TargetUnavailable(f"cannot upload to {uri}: {error.code} {error.message}") from error
-    except (requests.RequestException, google.auth.exceptions.GoogleAuthError, exceptions.RetryError) as error:
+        storage_of(uri).write(uri, file, replace=False)  # the same content goes to the same place
+    except OSError as error:
         raise TargetUnavailable(f"cannot upload to {uri}: {error}") from error
 
 

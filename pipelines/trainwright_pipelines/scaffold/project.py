@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import write_whole
+from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
 _EPOCHS = 30
@@ -73,7 +74,7 @@ def write_digits_project(folder: Path) -> Project:
 
 def _seen_from(folder: Path, source: str) -> str:
     """A relative path, so that project and data can move together; URIs stay."""
-    return source if "://" in source else os.path.relpath(Path(source).expanduser().absolute(), folder.absolute())
+    return source if is_remote(source) else os.path.relpath(Path(source).expanduser().absolute(), folder.absolute())
 
 
 def served_name(folder: Path) -> str:

@@ -11,6 +11,7 @@ import yaml
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import LOGICAL_PREFIX, is_logical
+from trainwright_components.storage.addresses import plain
 from trainwright_pipelines.engine.launch import python_source
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.draft import Draft, show_as
@@ -125,10 +126,10 @@ def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path)
     A path is taken for one of this machine if it exists, or lies below `here` (the working folder) or `home`.
     """
     for name, value in _strings(parameters):
-        path = Path(value.removeprefix("file://"))
+        path = Path(plain(value))
         if not path.is_absolute():
             continue
-        if value.startswith("file://") or path.exists() or path.is_relative_to(here) or path.is_relative_to(home):
+        if plain(value) != value or path.exists() or path.is_relative_to(here) or path.is_relative_to(home):
             raise InvalidSetting(
                 f"parameter {name!r} is the local path {value}, which a remote step cannot read: "
                 "copy it to storage that the target reads, and give that URI (gs://...)"

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.draft import Draft, switch_off_cache
 from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
@@ -103,7 +104,7 @@ class _Walk:
         unknown = (task.parameters.keys() | declared.keys()) - inputs.keys()
         return (
             any(map(is_location_name, unknown))
-            or any("://" in json.dumps(source.constant) for key, source in task.parameters.items() if key in unknown)
+            or any(is_remote(json.dumps(source.constant)) for key, source in task.parameters.items() if key in unknown)
             or any(self._is_changeable(each.value) for each in inputs.values())
         )
 
@@ -112,4 +113,4 @@ class _Walk:
             return any(map(self._is_changeable, value.values()))
         if isinstance(value, list):
             return any(map(self._is_changeable, value))
-        return isinstance(value, str) and value not in self.lasting and ("://" in value or value.startswith("/"))
+        return isinstance(value, str) and value not in self.lasting and (is_remote(value) or value.startswith("/"))

@@ -12,7 +12,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.named_models import refuse_named_models
-from trainwright_pipelines.requests.uploads import local_modules, split_root, upload_modules
+from trainwright_pipelines.requests.uploads import check_root, local_modules, upload_modules
 from trainwright_pipelines.targets.lowering import PIPELINE_FILE, refuse_local_paths, refuse_unresolved_images, to_yaml
 from trainwright_pipelines.targets.protocol import RunStatus
 from trainwright_pipelines.targets.remote_cache import without_cache, without_stale_cache
@@ -49,9 +49,7 @@ class Sendable:
             yield str(file)
 
 
-def make_sendable(
-    lowered: CompiledPipeline, parameters: Mapping[str, Any], *, root: str, use_cache: bool, project: str | None = None
-) -> Sendable:
+def make_sendable(lowered: CompiledPipeline, parameters: Mapping[str, Any], *, root: str, use_cache: bool) -> Sendable:
     """Check a lowered pipeline, and upload its local model modules below `root`.
 
     Everything is checked before the first byte is uploaded. Steps are cached where the target's cache tells the truth:
@@ -70,8 +68,8 @@ def make_sendable(
     refuse_named_models(others, pipeline)
     refuse_local_paths(others, here=Path.cwd(), home=Path.home())
     for name in modules:
-        split_root(root, needed_for=name)
-    uploaded = upload_modules(modules, root, project=project)
+        check_root(root, needed_for=name)
+    uploaded = upload_modules(modules, root)
     for name, uri in uploaded.items():
         logger.info("%s %s is at %s", name, modules[name], uri)
     values = {**parameters, **uploaded}

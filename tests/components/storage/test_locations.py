@@ -9,7 +9,8 @@ import tensorflow as tf
 from trainwright_components.datasets.profile import profile_chunks
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.storage.locations import list_folder, normalize
+from trainwright_components.storage.addresses import normalize
+from trainwright_components.storage.locations import list_folder
 
 BUCKET = "ram://bucket"
 

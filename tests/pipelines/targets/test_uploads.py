@@ -9,11 +9,11 @@ from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.user_module.module import Context, load_module
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.uploads import (
+    check_root,
     imported_parameters,
     local_modules,
     module_files,
     module_place,
-    split_root,
     upload_modules,
 )
 
@@ -104,7 +104,7 @@ def test_a_root_elsewhere_is_refused_with_the_parameter(root: str, given: str) -
     with pytest.raises(
         InvalidSetting, match=f"parameter 'module' is a local path.*but {given}.*--option pipeline_root"
     ):
-        split_root(root, needed_for="module")
+        check_root(root, needed_for="module")
 
 
 def test_what_storage_says_is_passed_on(module_file: Path, storage: Any) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, FileFormat, SourceTraits
 from trainwright_components.errors import InvalidData
-from trainwright_components.storage.locations import base_name, open_binary, size_bytes
+from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.locations import open_binary, size_bytes
 
 _BLOCK_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 20

@@ -7,7 +7,8 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Source, SourceTraits
 from trainwright_components.errors import InvalidData
-from trainwright_components.storage.locations import base_name, is_folder, list_folder, read_bytes
+from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.locations import is_folder, list_folder, read_bytes
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}

@@ -11,7 +11,8 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.storage.locations import base_name, open_binary, size_bytes
+from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.locations import open_binary, size_bytes
 
 _LABEL_NAMES = ("y", "label", "labels", "target", "targets")
 _SPLIT_SUFFIX = re.compile(r"(?P<name>.+)_(?P<split>train|validation|valid|val|test)")

@@ -13,16 +13,8 @@ from trainwright_components.datasets.sources.parquet_files import ParquetFiles
 from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
-from trainwright_components.storage.locations import (
-    base_name,
-    exists,
-    expand,
-    is_folder,
-    is_remote,
-    join,
-    list_folder,
-    normalize,
-)
+from trainwright_components.storage.addresses import base_name, is_remote, join, normalize
+from trainwright_components.storage.locations import exists, expand, is_folder, list_folder
 
 _FILE_FORMATS: Mapping[str, type[FileFormat]] = {
     each.format_name: each for each in (CsvFiles, JsonLines, ParquetFiles, TfRecordFiles, NpzFile)

@@ -9,7 +9,8 @@ import numpy as np
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits
 from trainwright_components.datasets.sources.json_lines import UnevenValues, column_of
 from trainwright_components.errors import InvalidData
-from trainwright_components.storage.locations import base_name, open_binary, size_bytes
+from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.locations import open_binary, size_bytes
 
 
 class ParquetFiles:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_BYTES, Chunk, Column, FileFormat, SourceTraits
 from trainwright_components.errors import InvalidData
-from trainwright_components.storage.locations import base_name, size_bytes
+from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.locations import local_copy, size_bytes, storage_of
 
 _PEEK_RECORDS = 64
 _MAX_CHUNK_RECORDS = 1_024
@@ -32,7 +34,7 @@ class TfRecordFiles:
             name=base_name(self._files[0]),
             columns=tuple(self._spec),
             size_bytes=sum(size_bytes(file) for file in self._files),
-            files=tuple(self._files) if not any(file.endswith(".gz") for file in self._files) else (),
+            files=tuple(self._files) if all(map(_can_stay, self._files)) else (),
         )
 
     def chunks(self) -> Iterator[Chunk]:
@@ -48,20 +50,31 @@ class TfRecordFiles:
         for file in self._files:
             first_row = 1
             try:
-                for batch in _open(file).batch(records):
-                    columns = {
-                        name: _column(values.numpy()) for name, values in tf.io.parse_example(batch, self._spec).items()
-                    }
-                    yield Chunk(columns=columns, origin=file, first_row=first_row, keeps_integers=True)
-                    first_row += int(batch.shape[0])
+                with _opened(file) as opened:
+                    for batch in opened.batch(records):
+                        parsed = tf.io.parse_example(batch, self._spec)
+                        columns = {name: _column(values.numpy()) for name, values in parsed.items()}
+                        yield Chunk(columns=columns, origin=file, first_row=first_row, keeps_integers=True)
+                        first_row += int(batch.shape[0])
             except tf.errors.OpError as error:
                 raise _translated(error, file, first_row - 1) from error
 
 
-def _open(file: str) -> Any:
+def _can_stay(file: str) -> bool:
+    """Whether training can read a file where it is."""
+    return storage_of(file).is_read_by_tensorflow and not file.endswith(".gz")
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[Any]:
     import tensorflow as tf
 
-    return tf.data.TFRecordDataset(file, compression_type="GZIP" if file.endswith(".gz") else "")
+    compression = "GZIP" if file.endswith(".gz") else ""
+    if storage_of(file).is_read_by_tensorflow:
+        yield tf.data.TFRecordDataset(file, compression_type=compression)
+        return
+    with local_copy(file) as copy:
+        yield tf.data.TFRecordDataset(str(copy), compression_type=compression)
 
 
 def _peek(file: str) -> list[Any]:
@@ -69,7 +82,8 @@ def _peek(file: str) -> list[Any]:
     from google.protobuf.message import DecodeError
 
     try:
-        records = list(_open(file).take(_PEEK_RECORDS).as_numpy_iterator())
+        with _opened(file) as opened:
+            records = list(opened.take(_PEEK_RECORDS).as_numpy_iterator())
         examples = [tf.train.Example.FromString(record) for record in records]
     except tf.errors.OpError as error:
         raise _translated(error, file, 0) from error

@@ -12,6 +12,7 @@ from trainwright_components.model_server.manager.source import MonitoredModel
 from trainwright_components.model_server.manager.version_policy import All, Latest, Specific, VersionPolicy
 from trainwright_components.model_server.status import Code, StatusError, invalid_argument
 from trainwright_components.model_server.text_protos import read_text_proto
+from trainwright_components.storage.addresses import is_remote
 
 PLATFORM = "tensorflow"
 
@@ -78,7 +79,7 @@ def read_model_configs(config: Any, *, before: Sequence[ModelConfig] | None = No
 
 def is_absolute(base_path: str) -> bool:
     """Whether a base path is an absolute path or a URI."""
-    return "://" in base_path or Path(base_path).is_absolute()
+    return is_remote(base_path) or Path(base_path).is_absolute()
 
 
 def _model_config(entry: Any) -> ModelConfig:
@@ -87,7 +88,7 @@ def _model_config(entry: Any) -> ModelConfig:
     platform = _platform(entry)
     if platform != PLATFORM:
         raise invalid_argument(f"Model {entry.name} requests unsupported platform {platform}")
-    if "://" in entry.base_path:
+    if is_remote(entry.base_path):
         raise invalid_argument(
             f"base_path {entry.base_path} of model {entry.name} is a URI; only folders of this machine can be served"
         )

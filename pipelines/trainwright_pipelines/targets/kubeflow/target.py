@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_components.storage.addresses import scheme_of
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.targets.lowering import (
@@ -67,7 +68,7 @@ class Kubeflow:
         """Make the target; the host is needed only to submit."""
         values: dict[str, Any] = dict(options)
         host = values.get("host") or os.environ.get(HOST_VARIABLE, "")
-        if host and "://" not in host:
+        if host and not scheme_of(host):
             raise InvalidSetting(f"host must begin with http:// or https://, got {host!r}")
         for name in ("token_file", "ca_cert"):
             if name in values and not Path(values[name]).is_file():

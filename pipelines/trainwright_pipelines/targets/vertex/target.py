@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, TargetUnavailable
+from trainwright_components.storage.addresses import scheme_of
+from trainwright_components.storage.google_cloud import NO_CREDENTIALS
 from trainwright_pipelines.ir.compiled import CompiledPipeline
-from trainwright_pipelines.requests.uploads import NO_CREDENTIALS
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
     chosen_images,
@@ -73,7 +74,7 @@ class Vertex:
         values: dict[str, Any] = dict(options)
         values["project"] = values.get("project") or os.environ.get(PROJECT_VARIABLE, "")
         root = values.get("pipeline_root", "")
-        if root and not root.startswith("gs://"):
+        if root and scheme_of(root) != "gs":
             raise InvalidSetting(f"pipeline_root must begin with gs://, got {root!r}")
         if values.get("failure_policy", "slow") not in ("slow", "fast"):
             raise InvalidSetting(f"failure_policy must be slow or fast, got {values['failure_policy']!r}")
@@ -90,9 +91,7 @@ class Vertex:
         require({"project": self.project, "pipeline_root": self.pipeline_root}, target=self.name)
         lowered = lower_for_vertex(pipeline, self.images)
         with self._clear_errors():
-            sendable = make_sendable(
-                lowered, parameters, root=self.pipeline_root, use_cache=use_cache, project=self.project
-            )
+            sendable = make_sendable(lowered, parameters, root=self.pipeline_root, use_cache=use_cache)
             job_id, request = self._request(sendable, name=name, use_cache=use_cache)
             created = self._service().create_pipeline_job(
                 parent=f"projects/{self.project}/locations/{self.region}",

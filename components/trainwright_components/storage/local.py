@@ -1,0 +1,57 @@
+"""The disk of this machine."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, ClassVar
+
+from trainwright_components.files import whole_file
+from trainwright_components.storage.protocol import Entry, Storage
+
+
+class LocalStorage:
+    """Paths."""
+
+    schemes: ClassVar[tuple[str, ...]] = ("",)
+    is_read_by_tensorflow: ClassVar[bool] = True
+
+    def find(self, location: str) -> Entry | None:
+        """What is at the path."""
+        path = Path(location)
+        try:
+            return _entry(path)
+        except (FileNotFoundError, ValueError):  # ValueError: a path with a null byte
+            if path.is_symlink():  # it leads nowhere now: unlike nothing, it is meant to be there
+                raise
+            return None
+
+    def list(self, folder: str) -> Sequence[Entry]:
+        """All in a folder; links that lead nowhere are files of no bytes."""
+        return [_entry(path) if path.exists() else Entry(name=path.name) for path in Path(folder).iterdir()]
+
+    def open(self, location: str) -> IO[bytes]:
+        """A file to read."""
+        return Path(location).open("rb")
+
+    def write(self, location: str, source: Path, *, replace: bool) -> bool:
+        """Copy `source` beside `location`, then rename it into place."""
+        path = Path(location)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not replace and path.exists():
+            return False
+        with whole_file(path) as partial:
+            shutil.copyfile(source, partial)
+        return True
+
+    def remove(self, location: str) -> None:
+        """Remove a file."""
+        Path(location).unlink(missing_ok=True)
+
+
+def _entry(path: Path) -> Entry:
+    about = path.stat()
+    is_folder = path.is_dir()
+    return Entry(name=path.name, is_folder=is_folder, size_bytes=0 if is_folder else about.st_size)
+
+
+_: type[Storage] = LocalStorage

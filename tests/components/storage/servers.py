@@ -1,0 +1,79 @@
+"""Storage servers on this machine, which others wrote: gcp-storage-emulator for gs://, moto for s3://."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from trainwright_components.storage import locations
+
+Handler = Callable[..., None]
+
+
+@contextmanager
+def google_cloud(patch: pytest.MonkeyPatch, *, bucket: str) -> Iterator[None]:
+    """The emulator, made to keep the precondition that it ignores: the generation that an object must have."""
+    from gcp_storage_emulator import server
+    from gcp_storage_emulator.exceptions import NotFound
+    from gcp_storage_emulator.handlers import objects
+
+    def generation_of(storage: Any, name: str) -> str:
+        try:
+            return str(storage.get_file_obj(bucket, name)["generation"])
+        except NotFound:
+            return "0"
+
+    def keeping(handler: Handler) -> Handler:
+        def handle(request: Any, response: Any, storage: Any, *rest: Any) -> None:
+            wanted = request.query.get("ifGenerationMatch", [None])[0]
+            name = request.params.get("object_id") or request.data["meta"]["name"]
+            if wanted is not None and generation_of(storage, name) != wanted:
+                response.status = HTTPStatus.PRECONDITION_FAILED
+                response.json({"error": {"code": 412, "message": "Precondition failed"}})
+                return
+            handler(request, response, storage, *rest)
+
+        return handle
+
+    patch.setattr(objects, "_multipart_upload", keeping(objects._multipart_upload))
+    plain, download = objects.download, keeping(objects.download)
+    patch.setattr(objects, "download", download)
+    routes = [
+        (route, {method: download if handler is plain else handler for method, handler in handlers.items()})
+        for route, handlers in server.HANDLERS
+    ]
+    patch.setattr(server, "HANDLERS", routes)
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    emulator = server.create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
+    emulator.start()
+    try:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{emulator._api._httpd.server_port}")
+        patch.setattr(locations, "_made", {})
+        yield
+    finally:
+        emulator.stop()
+
+
+@contextmanager
+def s3(patch: pytest.MonkeyPatch, *, bucket: str) -> Iterator[None]:
+    """Moto's server, with a bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setattr(locations, "_made", {})
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=bucket)
+        yield
+    finally:
+        server.stop()

@@ -1,0 +1,244 @@
+"""All storages do the same: on disk, in Google Cloud Storage, in S3, and where TensorFlow has a file system."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.components.storage import servers
+
+from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_components.storage.addresses import join, scheme_of
+from trainwright_components.storage.google_cloud import GoogleCloudStorage
+from trainwright_components.storage.local import LocalStorage
+from trainwright_components.storage.locations import (
+    STORAGES,
+    exists,
+    expand,
+    is_folder,
+    list_entries,
+    local_copy,
+    open_binary,
+    publish,
+    read_bytes,
+    size_bytes,
+    storage_of,
+)
+from trainwright_components.storage.protocol import Entry
+from trainwright_components.storage.s3 import S3Storage
+from trainwright_components.storage.tensorflow_files import TensorFlowStorage
+
+BUCKET = "bucket"
+PARTS = bytes(range(256)) * 40_000  # more than is read at once
+
+
+@pytest.fixture(scope="module", params=["disk", "gs", "s3", "ram"])
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        match request.param:
+            case "disk":
+                yield str(tmp_path_factory.mktemp("disk"))
+            case "gs":
+                with servers.google_cloud(patch, bucket=BUCKET):
+                    yield f"gs://{BUCKET}"
+            case "s3":
+                with servers.s3(patch, bucket=BUCKET):
+                    yield f"s3://{BUCKET}"
+            case "ram":
+                yield "ram://storages"
+
+
+@pytest.fixture
+def place(root: str, request: pytest.FixtureRequest) -> str:
+    return join(root, request.node.name.partition("[")[0])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"first")
+    return path
+
+
+def write(location: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "written"
+    path.write_bytes(content)
+    assert storage_of(location).write(location, path, replace=True)
+
+
+def test_each_scheme_has_one_storage() -> None:
+    schemes = [scheme for storage in STORAGES for scheme in storage.schemes]
+    assert sorted(schemes) == ["", "gs", "ram", "s3"]
+    for location, kind in (
+        ("data/a.csv", LocalStorage),
+        ("gs://b/a", GoogleCloudStorage),
+        ("s3://b/a", S3Storage),
+        ("hdfs://host/a", TensorFlowStorage),
+    ):
+        assert type(storage_of(location)) is kind
+
+
+class TestStorage:
+    def test_what_is_written_is_read(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/folder/file", PARTS, tmp_path)
+        assert size_bytes(f"{place}/folder/file") == len(PARTS)
+        assert read_bytes(f"{place}/folder/file") == PARTS
+        assert (exists(f"{place}/folder/file"), is_folder(f"{place}/folder/file")) == (True, False)
+        assert (exists(f"{place}/folder"), is_folder(f"{place}/folder")) == (True, True)
+
+    def test_a_file_is_read_from_any_position(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/file", PARTS, tmp_path)
+        with open_binary(f"{place}/file") as file:
+            assert file.seek(len(PARTS) - 3) == len(PARTS) - 3
+            assert file.read(10) == PARTS[-3:]
+            assert file.read(1) == b""
+            file.seek(300)
+            assert file.read(5) == PARTS[300:305]
+            assert file.tell() == 305
+            assert file.read() == PARTS[305:]
+            file.seek(-2, 2)
+            assert file.read() == PARTS[-2:]
+
+    def test_an_empty_file_is_one(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/empty", b"", tmp_path)
+        assert (exists(f"{place}/empty"), size_bytes(f"{place}/empty"), read_bytes(f"{place}/empty")) == (True, 0, b"")
+
+    def test_a_folder_lists_what_is_directly_in_it(self, place: str, tmp_path: Path) -> None:
+        for name in ("b.csv", "a.csv", "deep/c.csv", "deep/er/d.csv", "with space+%.csv", "größe.csv"):
+            write(f"{place}/{name}", name.encode(), tmp_path)
+        assert list_entries(place) == [
+            Entry(name="a.csv", size_bytes=5),
+            Entry(name="b.csv", size_bytes=5),
+            Entry(name="deep", is_folder=True),
+            Entry(name="größe.csv", size_bytes=11),
+            Entry(name="with space+%.csv", size_bytes=16),
+        ]
+        assert list_entries(f"{place}/deep/") == [
+            Entry(name="c.csv", size_bytes=10),
+            Entry(name="er", is_folder=True),
+        ]
+        assert read_bytes(f"{place}/with space+%.csv") == b"with space+%.csv"
+
+    def test_a_pattern_matches_within_its_part(self, place: str, tmp_path: Path) -> None:
+        for name in ("x/one.csv", "x/two.csv", "y/one.csv", "y/.hidden.csv", "y/deep/one.csv"):
+            write(f"{place}/{name}", b"", tmp_path)
+        assert expand(f"{place}/x/*.csv") == [f"{place}/x/one.csv", f"{place}/x/two.csv"]
+        assert expand(f"{place}/*/[o]ne.csv") == [f"{place}/x/one.csv", f"{place}/y/one.csv"]
+        assert expand(f"{place}/y/*.csv") == [f"{place}/y/one.csv"]
+        with pytest.raises(InvalidSetting, match=r"no file matches '.*\*\.json'"):
+            expand(f"{place}/x/*.json")
+
+    def test_what_is_not_there_is_named(self, place: str) -> None:
+        assert not exists(f"{place}/nothing")
+        assert not is_folder(f"{place}/nothing")
+        for read in (read_bytes, list_entries, size_bytes):
+            with pytest.raises(InvalidSetting, match=f"there is no file '{place}/nothing"):
+                read(f"{place}/nothing")
+        with pytest.raises(InvalidSetting, match="there is no file"), open_binary(f"{place}/nothing"):
+            pass
+
+    def test_a_file_is_not_replaced_unasked(self, place: str, source: Path) -> None:
+        storage = storage_of(place)
+        assert storage.write(f"{place}/file", source, replace=False)
+        source.write_bytes(b"second")
+        assert not storage.write(f"{place}/file", source, replace=False)
+        assert read_bytes(f"{place}/file") == b"first"
+        assert storage.write(f"{place}/file", source, replace=True)
+        assert read_bytes(f"{place}/file") == b"second"
+
+    def test_removing_twice_is_no_error(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/file", b"x", tmp_path)
+        for _ in range(2):
+            storage_of(place).remove(f"{place}/file")
+            assert not exists(f"{place}/file")
+
+    def test_a_copy_is_there_while_it_is_needed(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/model/file", b"1", tmp_path)
+        write(f"{place}/model/deep/file", b"2", tmp_path)
+        with local_copy(f"{place}/model") as folder:
+            assert {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("file")} == {
+                "file": b"1",
+                "deep/file": b"2",
+            }
+            assert folder.name == "model"
+        assert folder.exists() == (scheme_of(place) == "")
+
+    def test_a_published_folder_replaces_the_one_before(self, place: str, tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        (folder / "deep").mkdir(parents=True)
+        for name in ("saved_model.pb", "deep/a", "b"):
+            (folder / name).write_text(name)
+        publish(folder, place, marker="saved_model.pb")
+        (folder / "b").unlink()
+        (folder / "saved_model.pb").write_text("next")
+        publish(folder, place, marker="saved_model.pb")
+        assert [entry.name for entry in list_entries(place)] == ["deep", "saved_model.pb"]
+        assert (read_bytes(f"{place}/saved_model.pb"), read_bytes(f"{place}/deep/a")) == (b"next", b"deep/a")
+
+    def test_the_marker_comes_last_and_goes_first(
+        self, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        for name in ("a", "marker", "z"):
+            (folder / name).write_text(name)
+        publish(folder, place, marker="marker")
+        kind, write = type(storage_of(place)), type(storage_of(place)).write
+
+        def cut_off(storage: object, location: str, source: Path, *, replace: bool) -> bool:
+            if source.name == "z":
+                raise OSError("no space left")
+            return write(storage, location, source, replace=replace)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kind, "write", cut_off)
+        with pytest.raises(OSError, match="no space left"):
+            publish(folder, place, marker="marker")
+        if scheme_of(place):
+            assert not exists(f"{place}/marker")  # nobody takes it for whole
+        else:
+            assert [entry.name for entry in list_entries(place)] == ["a", "marker", "z"]  # the one before
+        with pytest.raises(InvalidSetting, match="has no other, by which readers know"):
+            publish(folder, place, marker="other")
+
+    def test_a_file_that_is_replaced_while_it_is_read_is_no_mixture(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/file", PARTS, tmp_path)
+        other = PARTS[::-1]
+        with open_binary(f"{place}/file") as file:
+            content = file.read(10)
+            write(f"{place}/file", other, tmp_path)
+            if scheme_of(place) in ("gs", "s3"):
+                with pytest.raises(OSError, match="it was replaced while it was read"):
+                    file.read()
+            else:
+                assert content + file.read() in (PARTS, PARTS[:10] + other[10:])
+
+
+@pytest.mark.parametrize(
+    ("location", "variable"), [("gs://absent-bucket/x", "STORAGE_EMULATOR_HOST"), ("s3://absent-bucket/x", "AWS")]
+)
+def test_a_bucket_that_is_not_there_holds_nothing(location: str, variable: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        server = servers.google_cloud if scheme_of(location) == "gs" else servers.s3
+        with server(patch, bucket=BUCKET):
+            assert not exists(location)
+            with pytest.raises(InvalidSetting, match="there is no file"):
+                list_entries(location)
+
+
+def test_a_storage_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainwright_components.storage.locations._made", {})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(TargetUnavailable, match=r"cannot reach s3://bucket/x: .*127\.0\.0\.1:1"):
+        read_bytes("s3://bucket/x")
+
+
+def test_s3_without_credentials_says_where_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainwright_components.storage.locations._made", {})
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(TargetUnavailable, match="there are no AWS credentials: run `aws configure`"):
+        read_bytes("s3://bucket/x")
