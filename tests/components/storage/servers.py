@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +11,14 @@ import pytest
 from trainwright_components.storage import locations
 
 Handler = Callable[..., None]
+
+
+@contextmanager
+def serving(scheme: str, patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty bucket, or what is like one, in the storage of `scheme`."""
+    servers = {"gs": google_cloud, "s3": s3}
+    with servers[scheme](patch, bucket="bucket") if scheme in servers else nullcontext():
+        yield f"{scheme}://bucket"
 
 
 @contextmanager

@@ -1,18 +1,17 @@
-"""A remote path goes wherever a path goes; TensorFlow's file system in memory stands for gs://."""
+"""A remote path goes wherever a path goes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import tensorflow as tf
+from tests.components.storage import servers
 
 from trainwright_components.datasets.profile import profile_chunks
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.storage.addresses import normalize
-from trainwright_components.storage.locations import list_folder
-
-BUCKET = "ram://bucket"
+from trainwright_components.storage.locations import list_folder, storage_of
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +19,19 @@ def table() -> pd.DataFrame:
     return pd.DataFrame({"a": [1.5, 2.5, 4.0], "b": ["x", "y", "x"]})
 
 
-@pytest.fixture(scope="module")
-def remote(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module", params=["gs", "s3", "ram"])
+def remote(
+    request: pytest.FixtureRequest, table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     local = tmp_path_factory.mktemp("remote")
     table.to_csv(local / "rows.csv", index=False)
     table.to_csv(local / "rows.csv.gz", index=False)
     table.to_parquet(local / "rows.parquet")
     table.to_json(local / "rows.jsonl", orient="records", lines=True)
-    tf.io.gfile.makedirs(BUCKET)
-    for path in local.iterdir():
-        with tf.io.gfile.GFile(f"{BUCKET}/{path.name}", "wb") as file:
-            file.write(path.read_bytes())
-    return BUCKET
+    with pytest.MonkeyPatch.context() as patch, servers.serving(request.param, patch) as bucket:
+        for path in local.iterdir():
+            storage_of(bucket).write(f"{bucket}/{path.name}", path, replace=True)
+        yield bucket
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet", "rows.jsonl", "rows.csv*"])
@@ -47,7 +47,7 @@ def test_remote_folders_are_listed(remote: str) -> None:
 
 
 def test_a_missing_remote_file_is_named(remote: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"there is no file or folder 'ram://bucket/other\.csv'"):
+    with pytest.raises(InvalidSetting, match=r"there is no file or folder '.*://bucket/other\.csv'"):
         open_source(f"{remote}/other.csv")
 
 
