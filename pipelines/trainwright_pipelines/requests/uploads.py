@@ -11,13 +11,17 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.files import content_digest
 from trainwright_components.storage.addresses import join, scheme_of, split_bucket
-from trainwright_components.storage.locations import storage_of
+from trainwright_components.storage.google_cloud import GoogleCloudStorage
+from trainwright_components.storage.protocol import Storage
+from trainwright_components.storage.s3 import S3Storage
 from trainwright_components.user_module.conventions import ENTRY_FILES
 from trainwright_pipelines.ir.spec import Component, Pipeline
 
 MODULES_FOLDER = "modules"
 MAX_MODULE_BYTES = 100 << 20
-UPLOAD_SCHEMES = ("gs", "s3")
+_STORAGES: Mapping[str, type[Storage]] = {
+    scheme: kind for kind in (GoogleCloudStorage, S3Storage) for scheme in kind.schemes
+}  # that steps read too
 
 _DIGEST_DIGITS = 16
 
@@ -71,18 +75,20 @@ def upload_modules(modules: Mapping[str, Path], root: str) -> dict[str, str]:
         TargetUnavailable: Storage refuses, or cannot be reached.
     """
     uploaded = {}
+    storage: Storage | None = None
     for name, path in modules.items():
         check_root(root, needed_for=name)
+        storage = storage or _STORAGES[scheme_of(root)]()
         uri = join(root, module_place(path))
         for rest, file in module_files(path).items():
-            _upload(file, uri + rest)
+            _upload(file, uri + rest, storage)
         uploaded[name] = uri
     return uploaded
 
 
 def check_root(root: str, *, needed_for: str) -> None:
     """Raise `InvalidSetting` for a root that names no bucket of a storage which steps read too."""
-    if scheme_of(root) not in UPLOAD_SCHEMES or not split_bucket(root)[0]:
+    if scheme_of(root) not in _STORAGES or not split_bucket(root)[0]:
         given = f"got {root!r}" if root else "none is given"
         raise InvalidSetting(
             f"parameter {needed_for!r} is a local path, to be uploaded under a pipeline_root in gs:// or s3://, but "
@@ -90,9 +96,9 @@ def check_root(root: str, *, needed_for: str) -> None:
         )
 
 
-def _upload(file: Path, uri: str) -> None:
+def _upload(file: Path, uri: str, storage: Storage) -> None:
     try:
-        storage_of(uri).write(uri, file, replace=False)  # the same content goes to the same place
+        storage.write(uri, file, replace=False)  # the same content goes to the same place
     except OSError as error:
         raise TargetUnavailable(f"cannot upload to {uri}: {error}") from error
 
