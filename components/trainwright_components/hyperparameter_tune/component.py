@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from trainwright_components.images import CPU_IMAGE
+from trainwright_components.reuse import CONTINUED
 
 # No `from __future__ import annotations` here: KFP reads the annotations themselves.
 
@@ -56,3 +57,7 @@ def hyperparameter_tune(
     model.metadata["params"] = result.best_params
     study.metadata["best_trial"] = result.best.id
     return (result.best_params,)
+
+
+# From the trials that are done.
+hyperparameter_tune.component_spec.implementation.container.env = CONTINUED

@@ -5,6 +5,7 @@ from typing import Any
 from kfp import dsl
 
 from trainwright_components.images import CPU_IMAGE
+from trainwright_components.reuse import CONTINUED
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
@@ -58,3 +59,7 @@ def train_distributed(
         strategy=result.strategy,
         replicas=result.replicas,
     )
+
+
+# From the last checkpoint.
+train_distributed.component_spec.implementation.container.env = CONTINUED

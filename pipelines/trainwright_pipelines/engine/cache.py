@@ -17,7 +17,7 @@ from typing import Any
 import trainwright_components
 from trainwright_components.files import STORE_NAME, content_digest
 from trainwright_components.images import is_logical
-from trainwright_components.reuse import NEVER_REUSED
+from trainwright_components.reuse import NEVER_REUSED, states
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
 from trainwright_components.storage.addresses import plain
 from trainwright_pipelines.engine.records import Artifact, State, Task, Values
@@ -53,7 +53,7 @@ def cache_key(
     below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered. `given` are
     variables from secrets and config maps: only this digest is recorded of them.
     """
-    if not task.enables_cache or _is_never_reused(container):
+    if not task.enables_cache or states(container, NEVER_REUSED):
         return None
     try:
         content: dict[str, Any] = {
@@ -160,11 +160,6 @@ def _content(path: Path, status: os.stat_result) -> str:
         except ValueError:
             pass  # counts as any other file
     return content_digest(path)
-
-
-def _is_never_reused(container: Mapping[str, Any]) -> bool:
-    variables = {each.get("name"): each.get("value") for each in container.get("env") or []}
-    return variables.items() >= NEVER_REUSED.items()
 
 
 def _parameter(value: Any, volumes: Volumes) -> Any:

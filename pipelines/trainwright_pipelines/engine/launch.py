@@ -26,10 +26,8 @@ from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine.contract import QUIET_VARIABLE, StepFolder
 from trainwright_pipelines.engine.volumes import replace_mounts
 from trainwright_pipelines.ir.placeholders import Placeholders
-from trainwright_pipelines.ir.spec import Component
 
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
-_GOES_ON = {"train_distributed", "hyperparameter_tune"}  # from the last checkpoint, from the trials that are done
 _ENTRY = f"{__package__}.task_entry"  # not imported here: it reaches TensorFlow, inside the task's own process
 _FUNCTION_FLAG = "--function_to_execute"
 _VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
@@ -60,17 +58,6 @@ def python_source(container: Mapping[str, Any]) -> PythonSource | None:
     if _FUNCTION_FLAG not in args[:-1] or len(command) < 2 or not _EXECUTOR_MODULE.search(str(command[-2])):
         return None
     return PythonSource(source=command[-1], function=args[args.index(_FUNCTION_FLAG) + 1])
-
-
-def _function_name(component: Component, container: Mapping[str, Any]) -> str:
-    """The Python name of what a container runs: its function's, else that of its component."""
-    source = python_source(container)
-    return source.function if source else re.sub(r"-\d+$", "", component.name.removeprefix("comp-")).replace("-", "_")
-
-
-def goes_on(component: Component, container: Mapping[str, Any]) -> bool:
-    """Whether a step goes on from what its earlier attempt left in its outputs, and checks by itself what holds."""
-    return is_logical(str(container.get("image") or "")) and _function_name(component, container) in _GOES_ON
 
 
 def is_python(container: Mapping[str, Any]) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.images import is_logical
+from trainwright_components.reuse import CONTINUED, states
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
 from trainwright_pipelines.engine.execution import run_constants
-from trainwright_pipelines.engine.launch import Launch, goes_on, plan_launch, python_source
+from trainwright_pipelines.engine.launch import Launch, plan_launch, python_source
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Run, Task, Values
 from trainwright_pipelines.engine.requirements import interpreter_for
@@ -76,7 +77,7 @@ def prepare_step(
         OSError: The folder cannot be written.
         RunFailed: Its program or its packages cannot be had on this machine.
     """
-    folder.make(keeps_artifacts=goes_on(component, container))
+    folder.make(keeps_artifacts=states(container, CONTINUED))
     mounts = settings.volumes.make(home / "volumes", folder.scratch / "volumes")
     placed = replace(inputs, parameters=place_values(inputs.parameters, mounts))
     executor_input = build_executor_input(component, placed, folder, folder.artifacts)

@@ -1,4 +1,4 @@
-"""Switch caching off where a remote target's cache would be wrong.
+"""Switch caching off where a remote target's cache would be wrong, or where the component says so.
 
 KFP and Vertex AI know an input by its text: of a file that changed under the same address they give yesterday's result.
 Their clients switch caching off in the outermost DAG alone (kfp 2.17.0, google-cloud-aiplatform 2.7.0).
@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainwright_components.reuse import NEVER_REUSED, states
 from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.draft import Draft, switch_off_cache
@@ -30,7 +31,7 @@ def without_stale_cache(
 ) -> CompiledPipeline:
     """`compiled` without caching of steps that read from an address or a path, whose content may have changed.
 
-    A task whose author gave it a cache key keeps it.
+    A task whose author gave it a cache key keeps it, unless its component says that its results are never reused.
 
     Args:
         compiled: The pipeline.
@@ -73,10 +74,15 @@ class _Walk:
             if component.dag is not None:
                 for each in inputs[name]:
                     yield from self.readers(component, each, referred)
-            elif not task.cache_key and (
-                imported[name] or referred or any(self._reads(task, each) for each in inputs[name])
+            elif self._is_never_reused(component) or (
+                not task.cache_key
+                and (imported[name] or referred or any(self._reads(task, each) for each in inputs[name]))
             ):
                 yield around.name, name
+
+    def _is_never_reused(self, component: Component) -> bool:
+        executor = self.pipeline.executor_of(component)
+        return executor is not None and states(executor.container or {}, NEVER_REUSED)
 
     def _imported(self, task: TaskSpec, inputs: list[dict[str, Known]]) -> frozenset[str]:
         """The output artifacts of a task that an importer, it or one below it, gives."""

@@ -142,8 +142,10 @@ def test_our_own_components_find_tensorflow_imported(executed: Executed) -> None
     assert executed("ours").output("warm") == "a"
 
 
-def test_our_own_training_goes_on_from_what_its_earlier_attempt_left(executed: Executed) -> None:
-    assert executed("ours").output("train-distributed") == "step 8"
+def test_a_component_that_says_so_goes_on_from_what_its_earlier_attempt_left(executed: Executed) -> None:
+    assert executed("ours").output("leave-work") == "step 8"
+    assert executed("ours").tasks["leave-work-2"].error == "RuntimeError: first try"
+    assert len(executed("ours").tasks["leave-work-2"].attempts) == 2
 
 
 def test_our_own_errors_show_their_message_without_a_traceback(executed: Executed) -> None:

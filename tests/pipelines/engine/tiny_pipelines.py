@@ -14,6 +14,8 @@ from typing import List, NamedTuple, Optional
 from kfp import compiler, dsl
 from kfp.dsl.pipeline_context import pipeline as make_pipeline
 
+from trainwright_components.reuse import CONTINUED
+
 PIPELINES = []
 PLAIN = {"base_image": "python:3.11", "install_kfp_package": False}
 OURS = {"base_image": "trainwright/cpu", "install_kfp_package": False}
@@ -585,8 +587,7 @@ def refuse(text: str):
     raise InvalidData(f"the column {text!r} is missing")
 
 
-@dsl.component(**OURS)
-def train_distributed(model: dsl.Output[dsl.Model]) -> str:
+def leave_work(model: dsl.Output[dsl.Model]) -> str:
     """Give what an earlier attempt left; the first leaves it and fails."""
     import os
 
@@ -598,12 +599,18 @@ def train_distributed(model: dsl.Output[dsl.Model]) -> str:
     raise RuntimeError("first try")
 
 
+continue_work = dsl.component(leave_work, **OURS)
+continue_work.component_spec.implementation.container.env = CONTINUED
+begin_anew = dsl.component(leave_work, **OURS)
+
+
 @pipeline
 def ours():
     warm(text="a")
     refuse(text="colour")
     refuse(text="user")
-    train_distributed().set_retry(1, "0s")
+    continue_work().set_retry(1, "0s")
+    begin_anew().set_retry(1, "0s")
 
 
 @dsl.component(base_image="python:3.11", packages_to_install=["numpy>=1", "pip-that-is-no-package==99"])

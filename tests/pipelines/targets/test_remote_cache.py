@@ -8,6 +8,7 @@ import pytest
 from kfp import compiler, dsl
 
 from trainwright_components.images import CPU_IMAGE
+from trainwright_components.reuse import NEVER_REUSED
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import read_compiled, shipped_pipelines
@@ -167,6 +168,31 @@ def test_a_cache_key_of_the_authors_own_stays(tmp_path: Path) -> None:
     compiler.Compiler().compile(keyed, str(tmp_path / "keyed.yaml"))
     changed = without_stale_cache(read_compiled(tmp_path / "keyed.yaml"), {})
     assert cached(changed.spec) == {"count"}
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def publish() -> None:
+    pass
+
+
+publish.component_spec.implementation.container.env = NEVER_REUSED
+
+
+@pytest.mark.parametrize("values", [None, {}])
+def test_what_a_component_never_reuses_is_not_cached_whatever_the_author_said(
+    values: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    @dsl.pipeline(name="publishing")
+    def publishing() -> None:
+        publish()
+        publish().set_caching_options(True, cache_key="today")
+        with dsl.ExitHandler(publish()):
+            total(n=1)
+
+    compiler.Compiler().compile(publishing, str(tmp_path / "publishing.yaml"))
+    compiled = read_compiled(tmp_path / "publishing.yaml")
+    assert cached(compiled.spec) == {"publish", "publish-2", "publish-3", "total"}
+    assert cached(without_stale_cache(compiled, values).spec) == {"total"}
 
 
 def test_no_cache_reaches_every_depth(deep_pipeline: CompiledPipeline) -> None:
