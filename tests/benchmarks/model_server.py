@@ -176,7 +176,8 @@ class Running:
 @contextmanager
 def running(name: str, base: Path, arguments: argparse.Namespace, own_flags: Sequence[str] = ()) -> Iterator[Running]:
     """Start a server and end it after the block; `own_flags` are for ours."""
-    from trainwright_components.model_server.operation.process import end_process, server_environment
+    from trainwright_components.model_server.operation.process import server_environment
+    from trainwright_components.processes.ending import end_process
     from trainwright_components.processes.ports import HeldPorts
 
     held = HeldPorts.take(2)

@@ -15,11 +15,8 @@ import psutil
 import tensorflow as tf
 
 from trainwright_components.model_server.operation.client import is_answering, predict, version_states
-from trainwright_components.model_server.operation.process import (
-    end_process,
-    server_command,
-    server_environment,
-)
+from trainwright_components.model_server.operation.process import server_command, server_environment
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.ports import HeldPorts
 
 

@@ -26,11 +26,8 @@ from tensorflow_serving.apis import (
 )
 
 from trainwright_components.model_server.operation.client import is_answering, version_states
-from trainwright_components.model_server.operation.process import (
-    end_process,
-    server_command,
-    server_environment,
-)
+from trainwright_components.model_server.operation.process import server_command, server_environment
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.ports import HeldPorts
 
 MODEL = "swapped"

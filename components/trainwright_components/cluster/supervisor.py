@@ -10,12 +10,12 @@ from trainwright_components.cluster.launchers.protocol import ClusterJob, Gang, 
 from trainwright_components.cluster.losses import Loss, loss_by_absence, loss_by_end, loss_by_silence
 from trainwright_components.cluster.rules import EVALUATOR, finishers, members_to_restart, servers
 from trainwright_components.cluster.spec import Member
+from trainwright_components.processes.ending import SAVE_S
 from trainwright_components.processes.exit_codes import DONE, TERMINATED, is_worth_retry
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-_GRACE_S = 20.0
 _SETTLE_S = 0.5  # members that lose a peer end a moment after it; the first cause is the one to report
 
 
@@ -201,9 +201,9 @@ class _Watch:
         return None
 
     def _stop(self) -> None:
-        logger.warning("asked to end: members save and end, within %g s", _GRACE_S)
+        logger.warning("asked to end: members save and end, within %g s", SAVE_S)
         self.gang.terminate()
-        deadline = time.monotonic() + _GRACE_S
+        deadline = time.monotonic() + SAVE_S
         ended: Mapping[Member, int] = {}
         while not finishers(self.job.spec) <= set(ended) and time.monotonic() < deadline:
             ended = self.gang.wait(max(0.0, deadline - time.monotonic()))

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_components.processes.child import WarmChild
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.messages import connect, encode_message, read_message
 from trainwright_components.processes.socket_folder import SOCKET_NAME, make_private_folder
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
@@ -143,12 +144,7 @@ class WarmParent:
         if process is None or process.stdin is None:
             return
         process.stdin.close()
-        process.terminate()  # ends at once what is still importing
-        try:
-            process.wait(_STOP_GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process, timeout_s=_STOP_GRACE_S)  # SIGTERM ends at once what is still importing
         shutil.rmtree(self.address.parent, ignore_errors=True)
 
     def __enter__(self) -> Self:

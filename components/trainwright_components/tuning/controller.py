@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import TrainingFailed, UserCodeError
+from trainwright_components.processes.ending import AFTER_KILL_S
 from trainwright_components.tuning.median_stopping import should_stop
 from trainwright_components.tuning.objective import LOG_FILE, MODEL_FOLDER, STOP_FILE, read_measurements
 from trainwright_components.tuning.runners.protocol import RunningTrial, TrialRunner
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.1
 PROGRESS_EVERY_S = 10.0
 FAILURES_WITHOUT_SUCCESS = 5
-END_S = 5.0  # that killed processes may take to go
 
 
 def run_study(
@@ -225,7 +225,7 @@ class _Controller:
         """End what runs, since the study's time is over; with more time these trials are resumed."""
         for running in self.running.values():
             running.process.kill()
-        deadline = time.monotonic() + END_S
+        deadline = time.monotonic() + AFTER_KILL_S
         while any(running.process.poll() is None for running in self.running.values()) and time.monotonic() < deadline:
             _wait(running for running in self.running.values() if running.process.poll() is None)
         for trial_id, running in list(self.running.items()):

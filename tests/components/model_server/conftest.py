@@ -25,12 +25,12 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from trainwright_components.model_server.batching.scheduler import BatchScheduler
 from trainwright_components.model_server.operation.process import (
     ServerProcess,
-    end_process,
     flag_arguments,
     fork_server,
     server_command,
     start_process,
 )
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.ports import HeldPorts
 from trainwright_components.processes.warm_parent import WarmParent
 

@@ -104,7 +104,7 @@ def test_sigterm_saves_and_ends_and_the_training_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     difference: Callable[..., float],
 ) -> None:
-    monkeypatch.setattr(supervisor, "_GRACE_S", 300)  # a busy machine may take longer than what members get
+    monkeypatch.setattr(supervisor, "SAVE_S", 300)  # a busy machine may take longer than what members get
     options: dict[str, Any] = {
         "params": {"member": "worker-1", "step": 6, "pid": os.getpid(), "marker": str(tmp_path / "marker")},
         "training": TRAINING,

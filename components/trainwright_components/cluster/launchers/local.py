@@ -13,12 +13,12 @@ from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE, 
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
 from trainwright_components.processes.child import WarmChild
+from trainwright_components.processes.ending import AFTER_KILL_S
 from trainwright_components.processes.ports import HeldPorts
 from trainwright_components.processes.warm_parent import WarmParent
 
 _PRELOAD = ("tensorflow", "keras")
 _POLL_S = 0.2
-_END_S = 5.0
 
 
 @dataclass(kw_only=True)
@@ -121,7 +121,7 @@ class LocalGang:
             child.kill()
         for child in self.children.values():
             with contextlib.suppress(TimeoutError):
-                child.wait(_END_S)
+                child.wait(AFTER_KILL_S)
             child.close()
         self.ports.close()
         self.logs.forward(is_last=True)

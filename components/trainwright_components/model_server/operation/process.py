@@ -74,17 +74,5 @@ def fork_server(parent: WarmParent, flags: Mapping[str, object], log: Path) -> S
     return parent.spawn(f"{_MODULE}:main", arguments, env=server_environment(), inherits_env=False, log=log)
 
 
-def end_process(process: ServerProcess, *, timeout_s: float) -> None:
-    """Ask `process` to end, kill it after `timeout_s`, and let go of its standard input; one that has ended is fine."""
-    process.terminate()
-    try:
-        process.wait(timeout_s)
-    except (subprocess.TimeoutExpired, TimeoutError):
-        process.kill()
-        process.wait()
-    if isinstance(process, subprocess.Popen) and process.stdin is not None:
-        process.stdin.close()
-
-
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -18,22 +18,21 @@ from pathlib import Path
 from types import FrameType
 
 from trainwright_components.model_server.operation.client import is_answering
-from trainwright_components.model_server.operation.process import ServerProcess, end_process, start_process
+from trainwright_components.model_server.operation.process import ServerProcess, start_process
 from trainwright_components.model_server.operation.programs import OURS, Command, program_command
 from trainwright_components.model_server.operation.serving_home import ServerInfo, ServingHome
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.exit_codes import INVALID, PORT_TAKEN
 from trainwright_components.processes.locks import LockTaken, acquire
 from trainwright_components.processes.ports import LOOPBACK, HeldPorts
+from trainwright_components.processes.restarts import FIRST_WAIT_S, Restarts
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 5
-DEFAULT_BACKOFF_S = 0.5
 PREFERRED_REST_PORT, PREFERRED_GRPC_PORT = 8501, 8500
 _LOCK_WAIT_S = 2
 _TICK_S, _STARTING_TICK_S = 0.5, 0.1
-_STABLE_S = 60  # a process that lived this long resets the count of failures
-_MAX_BACKOFF_S = 30
 _STOP_S = 20
 _MAX_LOG_BYTES = 20 << 20
 
@@ -64,13 +63,13 @@ class Supervisor:
         *,
         program: str = OURS,
         command: Command | None = None,
-        backoff_s: float = DEFAULT_BACKOFF_S,
+        backoff_s: float = FIRST_WAIT_S,
     ) -> None:
         self._home = home
         self._wish = ports
         self._program = program
         self._command = command or program_command(program)
-        self._backoff_s = backoff_s
+        self._restarts = Restarts(first_wait_s=backoff_s)
         self._stop = threading.Event()
         self._ports = HeldPorts()
         self._info = self._first_info()
@@ -82,20 +81,19 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until told to stop, or until the process died too often in a row."""
-        failures = 0
         while not self._stop.is_set():
             started = time.monotonic()
             code = self._serve_once()
             if self._stop.is_set():
                 break
-            failures = 1 if time.monotonic() - started > _STABLE_S else failures + 1
-            reason = self._reason_to_give_up(code, failures)
+            self._restarts.note_end(time.monotonic() - started)
+            reason = self._reason_to_give_up(code, self._restarts.failures)
             if reason:
                 self._ports.close()
                 self._update(state="failed", server_pid=None, message=f"{reason}; see {self._home.log_file}")
                 return
             self._prepare_restart(code)
-            self._stop.wait(min(_MAX_BACKOFF_S, self._backoff_s * 2.0 ** (failures - 1)))
+            self._stop.wait(self._restarts.wait_s)
         self._ports.close()
         self._update(state="stopped", server_pid=None, message="")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from trainwright_components.errors import ServingUnavailable
 from trainwright_components.model_server.operation.client import is_answering
 from trainwright_components.model_server.operation.control import log_tail
-from trainwright_components.model_server.operation.process import ServerProcess, end_process, fork_server, start_process
+from trainwright_components.model_server.operation.process import ServerProcess, fork_server, start_process
 from trainwright_components.model_server.operation.programs import OURS, program_command
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.ports import LOOPBACK, HeldPorts
 from trainwright_components.processes.warm_parent import WarmParent
 

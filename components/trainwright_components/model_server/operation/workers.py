@@ -11,15 +11,14 @@ import time
 from collections.abc import Sequence
 
 from trainwright_components.model_server.flags import Flags
-from trainwright_components.model_server.operation.process import end_process
+from trainwright_components.processes.ending import end_process
 from trainwright_components.processes.ports import is_port_free
+from trainwright_components.processes.restarts import Restarts
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _STOP_S = 30
-_STABLE_S = 60
-_MAX_BACKOFF_S = 30.0
 
 
 class Workers:
@@ -44,7 +43,7 @@ class Workers:
         self._flags = flags
         self._processes: list[subprocess.Popen[bytes]] = []
         self._started: list[float] = []
-        self._backoff_s = [0.0] * flags.workers
+        self._restarts = [Restarts() for _ in range(flags.workers)]
 
     def taken_port(self) -> int:
         """A port of the flags that another program has; 0 if there is none."""
@@ -79,11 +78,12 @@ class Workers:
     def _start_again(self, index: int, code: int) -> bool:
         """Replace a worker that ended; False if it ended by its own decision, which another would repeat."""
         lived_s = time.monotonic() - self._started[index]
-        if code > 0 and self._backoff_s[index] == 0.0 and lived_s < _STABLE_S:
+        restarts = self._restarts[index]
+        if code > 0 and restarts.is_early(lived_s) and not restarts.failures:
             return False
-        self._backoff_s[index] = 0.5 if lived_s > _STABLE_S else min(_MAX_BACKOFF_S, 0.5 + 2 * self._backoff_s[index])
+        restarts.note_end(lived_s)
         logger.warning("worker %d ended with code %d; starting another", index, code)
-        time.sleep(self._backoff_s[index])
+        time.sleep(restarts.wait_s)
         self._processes[index] = self._start()
         self._started[index] = time.monotonic()
         return True

@@ -7,6 +7,7 @@ import time
 from types import FrameType
 
 from trainwright_components.cluster.heartbeats import JOINED, SendHeartbeat
+from trainwright_components.processes.ending import SAVE_S
 from trainwright_components.processes.exit_codes import TERMINATED
 from trainwright_components.training.configuration.devices import (
     configuration_of_server,
@@ -19,7 +20,6 @@ from trainwright_components.training.strategies.parameter_server import prepare_
 logger = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
-_GRACE_S = 20.0  # the chief still needs the variables to save them
 _LEAST_THREADS = 4  # with fewer, TensorFlow's server can wait for itself
 
 
@@ -60,7 +60,7 @@ def serve(settings: TrainingSettings, *, is_worker: bool, send_heartbeat: SendHe
     while not asked.is_set():
         send_heartbeat(JOINED)
         asked.wait(_BEAT_S)
-    until = time.monotonic() + _GRACE_S
+    until = time.monotonic() + SAVE_S  # the chief still needs the variables to save them
     while time.monotonic() < until:
         time.sleep(_BEAT_S)
     del server
