@@ -20,6 +20,7 @@ _GIT_TIMEOUT_S = 20
 _SENSITIVE = r"(?i)([\w.-]*(?:password|passwd|secret|token|api[-_.]?key|credential)[\w.-]*"
 _SECRET_ARGUMENT = re.compile(_SENSITIVE + r"=).+")
 _SECRET_LITERAL = re.compile(_SENSITIVE + r"[\"']?\s*[=:]\s*[\"'])[^\"'\s]{6,}")
+_NAME_OR_VERSION = re.compile(r"^(Name|Version): (.+)$", re.MULTILINE)
 _SEED = re.compile(r"(^|\.|_)seed$")
 
 
@@ -67,8 +68,14 @@ def _user() -> str:
 
 
 def _packages() -> dict[str, str]:
-    versions = ((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())
-    return dict(sorted((name, version) for name, version in versions if name))
+    heads = [_head(each) for each in importlib.metadata.distributions()]
+    return dict(sorted((head["Name"], head["Version"]) for head in heads if len(head) == 2))
+
+
+def _head(package: importlib.metadata.Distribution) -> dict[str, str]:
+    """Name and version alone: to parse all that packages say of themselves takes a fifth of a second."""
+    text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+    return dict(_NAME_OR_VERSION.findall(text.partition("\n\n")[0]))
 
 
 def _digest(path: Path) -> str | None:

@@ -86,16 +86,18 @@ def _import_file(file: Path) -> ModuleType:
 
 def _files_behind(file: Path) -> list[Path]:
     """The loaded Python files that decide what is compiled: the user's, our packages', and the compiler's version."""
-    roots = (file.parent, *_OUR_PACKAGES)
-    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    paths = {Path(each).absolute() for each in loaded if each and each.endswith(".py")}
+    loaded = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    files = {each if each.startswith(os.sep) else str(Path(each).absolute()) for each in loaded if each.endswith(".py")}
+    ours = tuple(f"{root}{os.sep}" for root in _OUR_PACKAGES)
+    users = f"{file.parent}{os.sep}"
     import kfp.version
 
-    own = {
-        path for path in paths if any(path.is_relative_to(root) for root in roots) and "site-packages" not in path.parts
+    behind = {
+        each
+        for each in files
+        if each.startswith(ours) or (each.startswith(users) and f"{os.sep}site-packages{os.sep}" not in each)
     }
-    installed = {path for path in paths if any(path.is_relative_to(root) for root in _OUR_PACKAGES)}
-    return sorted(own | installed | {file, Path(kfp.version.__file__)})
+    return sorted({Path(each) for each in behind} | {file, Path(kfp.version.__file__)})
 
 
 def _entry_key(source: PipelineSource) -> str:

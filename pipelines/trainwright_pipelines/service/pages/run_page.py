@@ -1,5 +1,6 @@
 """The page of one run: a single HTML file that needs no network and no server."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,6 +112,7 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
     )
 
 
+@functools.cache  # a template is compiled once
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("trainwright_pipelines.service.pages"),
