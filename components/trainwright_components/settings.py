@@ -55,6 +55,23 @@ def read_settings(kind: type[Settings], values: Any, *, where: str, given: Mappi
     return kind(**_typed_fields(kind, values, where=where), **(given or {}))
 
 
+def given_settings(kind: type[Settings], given: Settings | None, *, name: str = "settings") -> Settings:
+    """The settings that a function was called with, all defaults where there are none.
+
+    Raises:
+        InvalidSetting: Something else than settings of this kind was given, such as a mapping.
+    """
+    if given is not None and not isinstance(given, kind):
+        raise InvalidSetting(f"{name} must be made with {kind.__name__}(NAME=VALUE, ...), got {given!r}")
+    return kind() if given is None else given
+
+
+def check_mapping(values: Any, *, where: str) -> None:
+    """Refuse what is no mapping."""
+    if not isinstance(values, Mapping):
+        raise InvalidSetting(f"{where} must be a mapping, got {values!r}")
+
+
 def check_minimum(settings: Any, *, where: str, minimum: Mapping[str, int | None], above_0: Iterable[str] = ()) -> None:
     """Refuse numbers below `minimum`, which is 0 for the settings that it does not name; None is no limit."""
     for each in fields(settings):
@@ -78,8 +95,7 @@ def check_choice(value: str, choices: Iterable[str], *, where: str) -> None:
 
 def is_enabled(group: Any, *, where: str) -> bool:
     """The `enabled` of a group, read without knowing the rest of it; true when it is not set."""
-    if not isinstance(group, Mapping):
-        raise InvalidSetting(f"{where} must be a mapping, got {group!r}")
+    check_mapping(group, where=where)
     enabled: bool = _typed_scalar(f"{where}.enabled", group.get("enabled", True), bool)
     return enabled
 
@@ -135,8 +151,7 @@ def docstring_items(docstring: str, title: str) -> dict[str, str]:
 
 
 def _typed_fields(kind: type[Any], values: Any, *, where: str) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise InvalidSetting(f"{where} must be a mapping, got {values!r}")
+    check_mapping(values, where=where)
     known = {each.name: each for each in _settings(kind)}
     typed = {}
     for name, value in values.items():
@@ -179,8 +194,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if origin is tuple:
         return tuple(_typed(name, each, inner[0]) for each in (value if isinstance(value, list | tuple) else [value]))
     if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise InvalidSetting(f"{name} must be a mapping, got {value!r}")
+        check_mapping(value, where=name)
         return {str(key): _typed(f"{name}.{key}", each, inner[1]) for key, each in value.items()}
     return _typed_scalar(name, value, kind)
 

@@ -1,5 +1,6 @@
 """Pipelines from Python: run, submit and compile them, and look at their runs."""
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
-from trainwright_components.files import write_whole
+from trainwright_components.files import check_local, write_whole
 from trainwright_components.hints import did_you_mean
 from trainwright_components.home import Home, find_home, make_home
+from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
 from trainwright_pipelines.engine.records import Event, Run, State, Task
@@ -74,7 +76,7 @@ def run(
     name: str = "",
     use_cache: bool = True,
     listener: Callable[[Event], None] | None = None,
-    home: Path | None = None,
+    home: str | Path | None = None,
 ) -> PipelineRun:
     """Run `pipeline` on this machine and wait for its end.
 
@@ -96,7 +98,7 @@ def run(
         RunFailed: The run cannot be recorded: the disk is full, or the database is away.
     """
     state = _home(home)
-    prepared = prepare_run(pipeline, (parameters or {}).items(), home=state)
+    prepared = prepare_run(pipeline, _settings(parameters), home=state)
     with Store(state.root) as store:
         created = engine.create_run(
             prepared.pipeline.to_yaml(), prepared.values, store=store, name=name, uses_cache=use_cache
@@ -105,7 +107,7 @@ def run(
 
 
 def resume(
-    run_id: str = "", *, listener: Callable[[Event], None] | None = None, home: Path | None = None
+    run_id: str = "", *, listener: Callable[[Event], None] | None = None, home: str | Path | None = None
 ) -> PipelineRun:
     """Resume a run that failed, was canceled or whose process died, and wait for its end.
 
@@ -127,7 +129,9 @@ def resume(
         return _ended(found.id, store, lambda: engine.resume(found.id, store=store, listener=listener))
 
 
-def list_runs(*, limit: int = 20, pipeline: str = "", state: str = "", home: Path | None = None) -> list[PipelineRun]:
+def list_runs(
+    *, limit: int = 20, pipeline: str = "", state: str = "", home: str | Path | None = None
+) -> list[PipelineRun]:
     """Runs on this machine, newest first.
 
     Args:
@@ -137,16 +141,18 @@ def list_runs(*, limit: int = 20, pipeline: str = "", state: str = "", home: Pat
         home: The folder of state; what TRAINWRIGHT_HOME says when absent.
 
     Raises:
-        InvalidSetting: There is no such state.
+        InvalidSetting: There is no such state, or `limit` is negative.
     """
     if state and state.upper() not in STATES:
         raise InvalidSetting(f"state must be one of {', '.join(STATES)}; got {state!r}")
+    if limit < 0:
+        raise InvalidSetting(f"limit must be at least 0, got {limit}")
     with _open(home) as store:
         found = engine.find_runs(store, pipeline=pipeline, state=state)
         return [_seen(each, store) for each, _ in islice(found, limit)]
 
 
-def get_run(run_id: str = "latest", *, home: Path | None = None) -> PipelineRun:
+def get_run(run_id: str = "latest", *, home: str | Path | None = None) -> PipelineRun:
     """A run on this machine as it is now; its page is written again.
 
     Args:
@@ -191,7 +197,7 @@ def submit(
     """
     home = find_home()
     there = _target(target, options, home)
-    prepared = prepare_run(pipeline, (parameters or {}).items(), home=home, runs_here=there.runs_here)
+    prepared = prepare_run(pipeline, _settings(parameters), home=home, runs_here=there.runs_here)
     return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache)
 
 
@@ -225,14 +231,29 @@ def compile(
     return list(written)
 
 
-def _home(root: Path | None) -> Home:
+def _settings(parameters: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    check_mapping({} if parameters is None else parameters, where="parameters")
+    return [(str(name), _plain(value)) for name, value in (parameters or {}).items()]
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text, also in a group: a YAML file could not hold them otherwise."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _home(root: str | Path | None) -> Home:
     if root is None:
         return find_home()
-    make_home(root)
-    return Home(root=root.absolute())
+    check_local(root, name="home")
+    make_home(Path(root))
+    return Home(root=Path(root).absolute())
 
 
-def _open(home: Path | None) -> Store:
+def _open(home: str | Path | None) -> Store:
     return Store(_home(home).root)
 
 

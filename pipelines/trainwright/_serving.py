@@ -18,7 +18,7 @@ def predict(
     signature: str = "",
     version: int | None = None,
     address: str = "",
-    home: Path | None = None,
+    home: str | Path | None = None,
 ) -> list[Any]:
     """Ask a served model about rows.
 
@@ -40,7 +40,7 @@ def predict(
     """
     instances = list(rows)
     if not address:
-        root = home or home_folder()
+        root = Path(home) if home else home_folder()
         schema = find_served_model(root, model, version=version).schema
         if schema and signature in ("", SERVING_DEFAULT):
             instances = fit_rows(instances, schema)

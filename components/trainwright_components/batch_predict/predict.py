@@ -21,6 +21,7 @@ from trainwright_components.hints import did_you_mean
 from trainwright_components.saved_models.layout import SAVED_MODEL_FILE, written_schema
 from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
+from trainwright_components.settings import given_settings
 
 DEFAULT_BATCH_SIZE = 256
 ROW = "row"
@@ -71,7 +72,7 @@ class Predictions:
 
 
 def predict_rows(
-    saved_model: Path, source: str | Path, output: Path, settings: PredictSettings | None = None
+    saved_model: str | Path, source: str | Path, output: str | Path, settings: PredictSettings | None = None
 ) -> Predictions:
     """Score every row of `source` and write `output`/predictions.<format>, whole or not at all.
 
@@ -85,7 +86,8 @@ def predict_rows(
         InvalidSetting: The model or the source is not there.
         InvalidData: A row does not fit what the model takes.
     """
-    settings = settings or PredictSettings()
+    saved_model, output = Path(saved_model), Path(output)
+    settings = given_settings(PredictSettings, settings)
     rows = open_rows(str(source), source_format=settings.source_format, split=settings.split)
     model = _load(saved_model, settings.signature)
     summary = PredictionSummary(str(source))

@@ -114,7 +114,7 @@ def _count_records(locations: Sequence[str]) -> int:
     return int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
 
-def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "tf.data.Dataset":
+def read_split(dataset: str | Path, split: str, *, schema: Schema | None = None) -> "tf.data.Dataset":
     """The rows of `split`, one by one, always in the same order.
 
     Args:
@@ -128,6 +128,7 @@ def read_split(dataset: Path, split: str, *, schema: Schema | None = None) -> "t
     """
     import tensorflow as tf
 
+    dataset = Path(dataset)
     schema = schema or Schema.load(dataset)
     records = tf.data.TFRecordDataset(_split_locations(dataset, split)).batch(_PARSE_ROWS)
     return records.map(lambda batch: parse_examples(batch, schema)).unbatch()

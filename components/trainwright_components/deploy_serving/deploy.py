@@ -78,11 +78,11 @@ class Deployment:
 
 
 def deploy_model(
-    saved_model: Path,
-    golden_requests: Path,
+    saved_model: str | Path,
+    golden_requests: str | Path,
     *,
     model_name: str,
-    home: Path,
+    home: str | Path,
     base_path: str | Path = "",
     timeout_s: float = DEFAULT_TIMEOUT_S,
     compared_with: str = "",
@@ -114,6 +114,7 @@ def deploy_model(
     check_name(model_name)
     check_local(base_path, name="serving.base_path")
     check_local(home, name="TRAINWRIGHT_HOME")
+    saved_model, golden_requests, home = Path(saved_model), Path(golden_requests), Path(home)
     _check_compared_with(compared_with)
     _check_saved_model(saved_model)
     requests = read_golden_requests(golden_requests)

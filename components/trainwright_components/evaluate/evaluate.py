@@ -38,6 +38,7 @@ from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_a
 from trainwright_components.metrics.regression import RegressionScores, RegressionTally
 from trainwright_components.metrics.table import METRICS, main_metric
 from trainwright_components.saved_models.history import NO_VERSION
+from trainwright_components.settings import given_settings
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
 from trainwright_components.user_module.keras_process import call_beside_its_keras
 
@@ -109,7 +110,7 @@ class Evaluation:
         }
 
 
-def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings | None = None) -> Evaluation:
+def evaluate_model(model: str | Path, dataset: str | Path, *, settings: EvaluationSettings | None = None) -> Evaluation:
     """Score the trained model in the folder `model` on a split of `dataset`; memory does not grow with the rows.
 
     Args:
@@ -122,8 +123,8 @@ def evaluate_model(model: Path, dataset: Path, *, settings: EvaluationSettings |
         InvalidData: The dataset is not one that this model takes, the split is empty or lacks rows, or the champion
             cannot be read and may not be replaced.
     """
-    settings = settings or EvaluationSettings()
-    return call_beside_its_keras(model / MODULE_FOLDER, _evaluate, model, dataset, settings)
+    settings = given_settings(EvaluationSettings, settings)
+    return call_beside_its_keras(Path(model) / MODULE_FOLDER, _evaluate, Path(model), Path(dataset), settings)
 
 
 def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evaluation:

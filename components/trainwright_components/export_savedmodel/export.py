@@ -45,7 +45,13 @@ class ExportedModel:
 
 
 def export_model(
-    model: Path, dataset: Path, output: Path, *, golden: Path, card: Path, evaluation: Mapping[str, Any] | None = None
+    model: str | Path,
+    dataset: str | Path,
+    output: str | Path,
+    *,
+    golden: str | Path,
+    card: str | Path,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> ExportedModel:
     """Export a trained model, whole or not at all.
 
@@ -62,7 +68,14 @@ def export_model(
         UserCodeError: `preprocess` cannot become part of a graph.
     """
     return call_beside_its_keras(
-        model / MODULE_FOLDER, _export, model, dataset, output, golden=golden, card=card, evaluation=evaluation or {}
+        Path(model) / MODULE_FOLDER,
+        _export,
+        Path(model),
+        Path(dataset),
+        Path(output),
+        golden=Path(golden),
+        card=Path(card),
+        evaluation=evaluation or {},
     )
 
 

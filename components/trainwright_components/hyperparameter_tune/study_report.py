@@ -23,7 +23,7 @@ def study_report(study: Study) -> str:
     report = Report("Hyperparameter tuning")
     if best is not None:
         value = best.value(settings.metric)
-        report.add_text(f"Best {settings.metric} ({settings.goal.value.lower()}d): {value:.6g}, in trial {best.id}.")
+        report.add_text(f"Best {settings.metric} ({str(settings.goal).lower()}d): {value:.6g}, in trial {best.id}.")
         report.add_mapping(dict(best.params))
     report.add_heading("History").add_figure(
         _history(study, rated), caption="Each trial's result, and the best so far."

@@ -16,6 +16,8 @@ from trainwright_components.errors import InvalidModule, TrainingFailed, UserCod
 from trainwright_components.files import check_local, content_digest, whole_folder, write_whole
 from trainwright_components.hyperparameter_tune.study_report import study_report
 from trainwright_components.processes.warm_parent import WarmParent
+from trainwright_components.settings import check_mapping
+from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.trained_model import TRAINING_FILE
 from trainwright_components.tuning.controller import run_study
 from trainwright_components.tuning.objective import MODEL_FOLDER
@@ -54,14 +56,14 @@ class TuningResult:
 
 def tune_model(
     module: str | Path,
-    dataset: Path,
-    study_folder: Path,
+    dataset: str | Path,
+    study_folder: str | Path,
     *,
-    model_folder: Path | None = None,
-    report: Path | None = None,
+    model_folder: str | Path | None = None,
+    report: str | Path | None = None,
     params: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    tuning: Mapping[str, Any] | None = None,
+    training: TrainingSettings | Mapping[str, Any] | None = None,
+    tuning: TuningSettings | Mapping[str, Any] | None = None,
 ) -> TuningResult:
     """Search for the best parameters of `module` on `dataset`.
 
@@ -74,8 +76,8 @@ def tune_model(
         model_folder: Where the best model goes; otherwise it stays in the study's folder.
         report: File that the HTML report goes to; otherwise it is `report.html` in the study's folder.
         params: Overrides of `DEFAULT_PARAMS` that every trial shares.
-        training: Training settings that every trial shares.
-        tuning: Settings of the study; see `TuningSettings`.
+        training: `TrainingSettings` that every trial shares, or its fields by name.
+        tuning: `TuningSettings` of the study, or its fields by name.
 
     Raises:
         InvalidSetting: A setting or parameter that cannot be used, by name, or this process is a member of a cluster of
@@ -84,18 +86,21 @@ def tune_model(
         UserCodeError: The same, where the module raised.
     """
     check_local(study_folder, name="study_folder")
+    check_mapping(params or {}, where="params")
     refuse_foreign_cluster(os.environ)
+    shared = training.to_mapping() if isinstance(training, TrainingSettings) else training or {}
+    check_mapping(shared, where="training")
     return call_beside_its_keras(
         module,
         _tune,
         module,
-        dataset,
-        study_folder,
-        model_folder=model_folder,
-        report=report or study_folder / REPORT_FILE,
+        Path(dataset),
+        Path(study_folder),
+        model_folder=Path(model_folder) if model_folder else None,
+        report=Path(report or Path(study_folder) / REPORT_FILE),
         params=dict(params or {}),
-        training=dict(training or {}),
-        settings=TuningSettings.from_mapping(tuning or {}),
+        training=dict(shared),
+        settings=tuning if isinstance(tuning, TuningSettings) else TuningSettings.from_mapping(tuning or {}),
     )
 
 

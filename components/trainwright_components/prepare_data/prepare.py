@@ -29,6 +29,7 @@ from trainwright_components.prepare_data.splitting import (
     refuse_empty_splits,
 )
 from trainwright_components.reports import Report
+from trainwright_components.settings import given_settings
 from trainwright_components.storage.addresses import join, normalize
 from trainwright_components.storage.locations import is_folder, read_bytes
 
@@ -69,7 +70,7 @@ class PreparedData:
         )
 
 
-def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | None = None) -> PreparedData:
+def prepare_data(source: str | Path, output: str | Path, settings: PrepareSettings | None = None) -> PreparedData:
     """Prepare `source` as a dataset in the folder `output`, which is whole or absent.
 
     Args:
@@ -81,9 +82,9 @@ def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | N
         InvalidSetting: A setting cannot be used with this source.
         InvalidData: The data cannot be read, or contradicts the settings or the expected schema.
     """
-    settings = settings or PrepareSettings()
+    settings = given_settings(PrepareSettings, settings)
     plan = _make_plan(str(source), settings)
-    with whole_folder(output, marker=SCHEMA_FILE) as folder:
+    with whole_folder(Path(output), marker=SCHEMA_FILE) as folder:
         with _open_writer(folder, plan) as writer:
             examples = _write_rows(plan, writer)
         statistics = writer.statistics or Statistics(splits={})
@@ -91,7 +92,7 @@ def prepare_data(source: str | Path, output: Path, settings: PrepareSettings | N
     _warn_of_unlearnt_classes(plan.schema, statistics)
     return PreparedData(
         source=str(source),
-        dataset=output,
+        dataset=Path(output),
         schema=plan.schema,
         statistics=statistics,
         how=plan.how,

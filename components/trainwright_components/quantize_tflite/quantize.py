@@ -27,6 +27,7 @@ from trainwright_components.quantize_tflite.convert import (
 from trainwright_components.quantize_tflite.measure import Arrays, Measurement, Rows, measure, score_answers
 from trainwright_components.quantize_tflite.settings import QuantizationSettings
 from trainwright_components.quantize_tflite.source import Source, open_source
+from trainwright_components.settings import given_settings
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Quantization:
 
 
 def quantize_model(
-    saved_model: Path, dataset: Path, output: Path, *, settings: QuantizationSettings | None = None
+    saved_model: str | Path, dataset: str | Path, output: str | Path, *, settings: QuantizationSettings | None = None
 ) -> Quantization:
     """Write the chosen TFLite model to the file `output`; over budget too, so call `require_budget` afterwards.
 
@@ -154,7 +155,8 @@ def quantize_model(
         InvalidSetting: An unknown mode, limit or split.
         InvalidModule: The SavedModel has no signature of numbers.
     """
-    settings = settings or QuantizationSettings()
+    saved_model, dataset, output = Path(saved_model), Path(dataset), Path(output)
+    settings = given_settings(QuantizationSettings, settings)
     modes, budget = choose_modes(settings.modes), settings.budget
     schema = Schema.load(dataset)
     if not count_rows(dataset, settings.split):

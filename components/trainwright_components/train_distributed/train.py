@@ -16,6 +16,7 @@ from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.files import check_local
+from trainwright_components.settings import check_mapping
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.configuration.devices import leave_gpus_to_members
 from trainwright_components.training.configuration.precision import dtype_policy
@@ -43,15 +44,15 @@ _LAST_LINES = 20
 
 
 def train_model(
-    dataset: Path,
+    dataset: str | Path,
     module: str | Path,
-    output: Path,
+    output: str | Path,
     *,
     params: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    cluster: Mapping[str, Any] | None = None,
-    log_dir: Path | None = None,
-    report: Path | None = None,
+    training: TrainingSettings | Mapping[str, Any] | None = None,
+    cluster: ClusterSpec | Mapping[str, Any] | None = None,
+    log_dir: str | Path | None = None,
+    report: str | Path | None = None,
     launcher: Launcher | None = None,
 ) -> TrainingResult:
     """Train `module` on the prepared `dataset` and write the trained model to `output`.
@@ -61,8 +62,8 @@ def train_model(
         module: A Python file, a folder, or a dotted name.
         output: The folder of the trained model.
         params: Overrides of the module's `DEFAULT_PARAMS`.
-        training: Fields of `TrainingSettings`.
-        cluster: Fields of `ClusterSpec`, such as `{"worker": 2}`; nothing for this process alone.
+        training: `TrainingSettings`, or its fields by name.
+        cluster: `ClusterSpec`, or its fields by name, such as `{"worker": 2}`; nothing for this process alone.
         log_dir: Where TensorBoard logs go.
         report: Where the HTML page goes.
         launcher: What starts the members of a cluster, instead of the launcher that `cluster` names.
@@ -75,18 +76,19 @@ def train_model(
     """
     for name, path in {"output": output, "log_dir": log_dir, "report": report}.items():
         check_local(path or "", name=name)
+    check_mapping(params or {}, where="params")
     refuse_foreign_cluster(os.environ)
     return call_beside_its_keras(
         module,
         _train,
-        dataset,
+        Path(dataset),
         module,
-        output,
+        Path(output),
         params=dict(params or {}),
-        settings=TrainingSettings.from_mapping(training or {}),
-        spec=ClusterSpec.from_mapping(cluster or {}),
-        log_dir=log_dir,
-        report=report,
+        settings=training if isinstance(training, TrainingSettings) else TrainingSettings.from_mapping(training or {}),
+        spec=cluster if isinstance(cluster, ClusterSpec) else ClusterSpec.from_mapping(cluster or {}),
+        log_dir=Path(log_dir) if log_dir else None,
+        report=Path(report) if report else None,
         launcher=launcher,
     )
 

@@ -26,7 +26,7 @@ def parameter_importances(study: Study) -> dict[str, float]:
     if len(rated) < MIN_TRIALS or len({value for _, value in rated}) < 2:
         return {}
     logging.getLogger("optuna").setLevel(logging.ERROR)
-    copy = optuna.create_study(direction=study.settings.goal.value.lower())
+    copy = optuna.create_study(direction=str(study.settings.goal).lower())
     for trial, value in rated:
         own = {name: study.space[name] for name in trial.params if name in study.space.names}
         copy.add_trial(

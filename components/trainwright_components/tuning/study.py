@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.settings import check_choice, check_minimum, read_settings
+from trainwright_components.settings import check_choice, check_mapping, check_minimum, read_settings
 from trainwright_components.tuning.algorithms import ALGORITHMS, ALIASES, DEFAULT_ALGORITHM
 from trainwright_components.tuning.space import SearchSpace, Value
 
@@ -82,7 +82,7 @@ class TuningSettings:
     """
 
     metric: str = DEFAULT_METRIC
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     algorithm: str = DEFAULT_ALGORITHM
     max_trial_count: int = 8
     parallel_trial_count: int = 2
@@ -102,6 +102,10 @@ class TuningSettings:
         check_choice(self.algorithm, ALGORITHMS, where="tuning.algorithm")
         if not self.metric:
             raise InvalidSetting("tuning.metric must be the name of a metric, got ''")
+        if self.goal is None:
+            if not self.metric.endswith("loss"):
+                raise InvalidSetting(f"tuning.goal is missing: say MAXIMIZE or MINIMIZE for {self.metric!r}")
+            object.__setattr__(self, "goal", Goal.MINIMIZE)
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> Self:
@@ -110,12 +114,10 @@ class TuningSettings:
         Raises:
             InvalidSetting: Names the setting and what it takes.
         """
+        check_mapping(given, where="tuning")
         text = str(given.get("algorithm", "")).upper()
         known = {"algorithm": ALIASES.get(text, text)} if ALIASES.get(text, text) in ALGORITHMS else {}
-        settings = read_settings(cls, {**given, **known}, where="tuning")
-        if "goal" not in given and not settings.metric.endswith("loss"):
-            raise InvalidSetting(f"tuning.goal is missing: say MAXIMIZE or MINIMIZE for {settings.metric!r}")
-        return settings
+        return read_settings(cls, {**given, **known}, where="tuning")
 
 
 @dataclass(frozen=True, kw_only=True)

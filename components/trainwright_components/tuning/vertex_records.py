@@ -71,7 +71,7 @@ def study_record(study: Study) -> dict[str, Any]:
     """Vizier's Study and Trials, and what it has no word for."""
     settings = study.settings
     spec: dict[str, Any] = {
-        "metrics": [{"metricId": settings.metric, "goal": settings.goal.value}],
+        "metrics": [{"metricId": settings.metric, "goal": str(settings.goal)}],
         "parameters": _space(study.space),
         "algorithm": settings.algorithm if settings.algorithm in _ALGORITHMS else "ALGORITHM_UNSPECIFIED",
         "measurementSelectionType": settings.measurement_selection.value,

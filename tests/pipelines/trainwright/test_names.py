@@ -139,3 +139,10 @@ def test_what_users_read_imports_public_names_only(text: Path) -> None:
     for module, names in re.findall(r"^[\s\"]*from (trainwright\S*) import ([\w, ]+)", content, re.MULTILINE):
         public = {"trainwright": trainwright, "trainwright.components": trainwright.components}[module]
         assert set(names.replace(" ", "").split(",")) <= set(public.__all__)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_takes_paths_as_text_too(name: str) -> None:
+    parameters = inspect.signature(getattr(trainwright, name)).parameters.values()
+    annotations = {each.name: str(each.annotation) for each in parameters}
+    assert [each for each, kind in annotations.items() if "Path" in kind and "str" not in kind] == []

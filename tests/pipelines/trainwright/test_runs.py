@@ -120,3 +120,23 @@ def test_the_state_of_a_run_is_what_the_command_line_says(capsys: pytest.Capture
     capsys.readouterr()
     assert run_command(["runs", "show", ended.id, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["live_state"] == ended.state
+
+
+def test_paths_may_be_text_or_paths_also_inside_a_group(tmp_path: Path) -> None:
+    ended = trainwright.run(
+        SUMS, {"x": 2, "options": {"folder": tmp_path, "all": (tmp_path,)}}, home=str(tmp_path / "mine")
+    )
+    assert ended.run.parameters["options"] == {"folder": str(tmp_path), "all": [str(tmp_path)]}
+    assert trainwright.list_runs(home=str(tmp_path / "mine")) == [ended]
+    assert trainwright.get_run(home=str(tmp_path / "mine")) == ended
+
+
+def test_arguments_of_another_form_are_refused() -> None:
+    with pytest.raises(trainwright.InvalidSetting, match=r"parameters must be a mapping, got \[1\]"):
+        trainwright.run(SUMS, [1])  # type: ignore[arg-type]
+    with pytest.raises(trainwright.InvalidSetting, match="no parameter '3'"):
+        trainwright.run(SUMS, {3: 4})  # type: ignore[dict-item]
+    with pytest.raises(trainwright.InvalidSetting, match="limit must be at least 0, got -1"):
+        trainwright.list_runs(limit=-1)
+    with pytest.raises(trainwright.InvalidSetting, match="home must be a path on this machine"):
+        trainwright.list_runs(home="gs://bucket/home")

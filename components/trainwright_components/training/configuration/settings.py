@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.settings import check_choice, check_minimum, read_settings
+from trainwright_components.settings import check_choice, check_mapping, check_minimum, read_settings
 from trainwright_components.training.configuration.device_settings import CommunicationSettings, DeviceSettings
 
 DEFAULT_EPOCHS = 20
@@ -127,7 +127,8 @@ class TrainingSettings:
         Raises:
             InvalidSetting: An unknown name, or a value of the wrong type.
         """
-        for name in _IMPOSSIBLE.keys() & values.keys():
+        check_mapping(values, where="training")
+        for name in _IMPOSSIBLE.keys() & set(values):
             raise InvalidSetting(f"training.{name} is not possible: {_IMPOSSIBLE[name]}")
         return read_settings(cls, values, where="training")
 
