@@ -247,10 +247,13 @@ def newest_to_resume(store: Store) -> Run:
     Raises:
         RunNotFound: There is none.
     """
+    older = ""
     for run, state in find_runs(store):
-        if state in _RESUMABLE and run.is_repeatable:
-            return run
-    raise RunNotFound("no run can go on: none failed, was canceled or interrupted")
+        if state in _RESUMABLE:
+            if run.is_repeatable:
+                return run
+            older = "; runs that an older release made cannot be resumed"
+    raise RunNotFound(f"no run can go on: none failed, was canceled or interrupted{older}")
 
 
 def cancel(run_id: str, *, store: Store) -> Run:

@@ -54,8 +54,8 @@ def text_settings(types: Mapping[str, str]) -> frozenset[str]:
     return frozenset(each.name for group in groups for each in settings_of(group) if each.type == "text")
 
 
-def place_in_groups(name: str, types: Mapping[str, str]) -> str:
-    """The dotted name of what is called `name` in a group of a pipeline, empty where there is none.
+def places_in_groups(name: str, types: Mapping[str, str]) -> list[str]:
+    """The dotted names of what is called `name` in the groups of a pipeline.
 
     Args:
         name: What somebody typed.
@@ -63,8 +63,7 @@ def place_in_groups(name: str, types: Mapping[str, str]) -> str:
     """
     groups = [each for each, type_name in types.items() if is_group(each, type_name)]
     if (renamed := _RENAMED.get(name, "")).partition(".")[0] in groups:
-        return renamed
-    for parts in (each.name.split(".") for group in groups for each in settings_of(group)):
-        if name in parts[1:]:
-            return ".".join(parts[: parts.index(name, 1) + 1])
-    return ""
+        return [renamed]
+    dotted = (each.name.split(".") for group in groups for each in settings_of(group))
+    found = [".".join(parts[: parts.index(name, 1) + 1]) for parts in dotted if name in parts[1:]]
+    return list(dict.fromkeys(found))

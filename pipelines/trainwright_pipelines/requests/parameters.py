@@ -11,7 +11,7 @@ import yaml
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
 from trainwright_pipelines.ir.spec import Pipeline
-from trainwright_pipelines.requests.groups import is_group, place_in_groups
+from trainwright_pipelines.requests.groups import GROUPS, is_group, places_in_groups
 
 TYPE_NAMES = {
     "STRING": "text",
@@ -21,6 +21,7 @@ TYPE_NAMES = {
     "LIST": "list",
     "STRUCT": "mapping",
 }
+_EMPTY_NAME = "{!r} has an empty name in it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,8 @@ def typed_values(
     values = dict(start or {})
     for full_name, value in settings:
         name, *inner = full_name.split(".")
+        if not name:
+            raise InvalidSetting(_EMPTY_NAME.format(full_name))
         parameter = _find_parameter(name, parameters)
         if not inner:
             values[parameter.name] = _convert(parameter, value)
@@ -111,8 +114,11 @@ def check_complete(values: Mapping[str, Any], parameters: Mapping[str, Parameter
 def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter:
     parameter = parameters.get(name) or parameters.get(name.replace("-", "_"))
     if parameter is None:
-        if place := place_in_groups(name.replace("-", "_"), {each.name: each.type for each in parameters.values()}):
-            raise InvalidSetting(f"no parameter {name!r}: it is {place}, such as --set {place}=VALUE")
+        types = {each.name: each.type for each in parameters.values()}
+        if places := places_in_groups(name.replace("-", "_"), types):
+            raise InvalidSetting(f"no parameter {name!r}: it is {' or '.join(places)}, such as --set {places[0]}=VALUE")
+        if name in GROUPS and (groups := [each for each, kind in types.items() if is_group(each, kind)]):
+            raise InvalidSetting(f"this pipeline has no group {name!r}; it has: {', '.join(groups)}")
         mappings = [
             f"{each.name}.{name}"
             for each in parameters.values()
@@ -127,7 +133,7 @@ def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter
 def _with_entry(base: Mapping[str, Any], path: list[str], value: Any, full_name: str) -> dict[str, Any]:
     key, *rest = path
     if not key:
-        raise InvalidSetting(f"{full_name!r} has an empty name in it")
+        raise InvalidSetting(_EMPTY_NAME.format(full_name))
     if not rest:
         return {**base, key: value}
     inner = base.get(key, {})
@@ -149,7 +155,8 @@ def _convert(parameter: Parameter, value: Any) -> Any:
     }
     converted = converters.get(parameter.type, lambda each: each)(read)
     if converted is None:
-        raise InvalidSetting(f"parameter {parameter.name!r} must be {parameter.type_with_article}, got {value!r}")
+        given = "nothing: give a value or leave it out" if value is None else repr(value)
+        raise InvalidSetting(f"parameter {parameter.name!r} must be {parameter.type_with_article}, got {given}")
     return converted
 
 

@@ -12,7 +12,7 @@ import trainwright_components
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.component_catalogue import list_components
 from trainwright_pipelines.requests.finding import DEFINITIONS
-from trainwright_pipelines.requests.groups import GROUPS, place_in_groups, settings_class, settings_of, text_settings
+from trainwright_pipelines.requests.groups import GROUPS, places_in_groups, settings_class, settings_of, text_settings
 from trainwright_pipelines.requests.parameters import Parameter, typed_values
 
 COMPONENTS = Path(trainwright_components.__file__).parent
@@ -116,7 +116,7 @@ def test_a_component_lists_the_settings_of_its_groups() -> None:
 )
 def test_an_older_flat_name_is_refused_with_the_new_one(old: str, new: str) -> None:
     """On the command line, in a file and in Python alike."""
-    assert place_in_groups(old, TYPES) == new
+    assert places_in_groups(old, TYPES) == [new]
     for name in (old, old.replace("_", "-"), f"{old}.inner"):
         with pytest.raises(
             InvalidSetting, match=rf"no parameter '{old.replace('_', '[_-]')}': it is {re.escape(new)}, "
@@ -124,9 +124,20 @@ def test_an_older_flat_name_is_refused_with_the_new_one(old: str, new: str) -> N
             typed_values([(name, "x")], DECLARED)
 
 
+def test_a_name_that_several_groups_have_is_shown_in_each() -> None:
+    with pytest.raises(InvalidSetting, match=r"it is training\.batch_size or evaluation\.batch_size, such as --set tr"):
+        typed_values([("batch_size", 4)], DECLARED)
+
+
+def test_a_group_of_another_pipeline_is_not_taken_for_one_with_a_like_name() -> None:
+    declared = {name: each for name, each in DECLARED.items() if name in ("source", "params", "data", "training")}
+    with pytest.raises(InvalidSetting, match=r"^this pipeline has no group 'tuning'; it has: data, training$"):
+        typed_values([("tuning.metric", "loss")], declared)
+
+
 def test_a_name_is_not_looked_for_in_groups_that_a_pipeline_does_not_have() -> None:
     declared = {"serving": Parameter(name="serving", type="STRING"), "name": Parameter(name="name", type="STRING")}
-    assert place_in_groups("deploy", {"serving": "STRING", "name": "STRING"}) == ""
+    assert places_in_groups("deploy", {"serving": "STRING", "name": "STRING"}) == []
     with pytest.raises(InvalidSetting, match="no parameter 'deploy'; there is: serving, name"):
         typed_values([("deploy", "x")], declared)
 

@@ -67,10 +67,12 @@ def test_text_is_read_as_the_declared_type(name: str, text: str, value: Any) -> 
         ("epoch", "3", "no parameter 'epoch'; did you mean 'epochs'?"),
         ("source.inner", "3", "'source' is text, not a mapping"),
         ("params..x", "3", "empty name"),
+        (".x", "3", "'.x' has an empty name in it"),
+        ("params", None, "'params' must be a mapping, got nothing: give a value or leave it out"),
         ("params.units.x", "3", "'units' is no mapping"),
     ],
 )
-def test_a_value_of_another_type_is_refused(name: str, text: str, message: str) -> None:
+def test_a_value_of_another_type_is_refused(name: str, text: str | None, message: str) -> None:
     with pytest.raises(InvalidSetting) as refusal:
         typed_values([(name, text)], DECLARED)
     assert message in str(refusal.value)
