@@ -7,7 +7,7 @@ from typing import Any
 from trainwright_components.home import home_folder
 from trainwright_components.model_server.operation import client
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
-from trainwright_pipelines.cli.rows import fit_rows
+from trainwright_pipelines.requests.rows import fit_rows
 from trainwright_pipelines.requests.served_models import find_served_model, server_address
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from trainwright_components.datasets.schema import Feature
 from trainwright_components.datasets.statistics import ColumnStatistics
 from trainwright_components.datasets.task import Task, task_of
-from trainwright_components.export_savedmodel.requests import Request
+from trainwright_components.export_savedmodel.requests import KnownRequest
 from trainwright_components.export_savedmodel.verify import Verification
 from trainwright_components.training.trained_model import TrainedModel
 
@@ -17,7 +17,11 @@ _MAX_EXAMPLE_CHARACTERS = 600
 
 
 def write_card(
-    trained: TrainedModel, requests: tuple[Request, ...], *, verified: Verification, evaluation: Mapping[str, Any]
+    trained: TrainedModel,
+    requests: tuple[KnownRequest, ...],
+    *,
+    verified: Verification,
+    evaluation: Mapping[str, Any],
 ) -> str:
     """The card; `evaluation` holds metrics by name and may be empty."""
     parts = [
@@ -81,7 +85,7 @@ def _seen(feature: Feature, train: Any) -> str:
     return seen
 
 
-def _example(request: Request) -> str:
+def _example(request: KnownRequest) -> str:
     line = json.loads(request.to_json())
     body = json.dumps({"inputs": line["inputs"]})
     answer = json.dumps(line["outputs"])

@@ -33,7 +33,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class KnownRequest:
     """What is asked and, for a golden request, what the Keras model answers."""
 
     signature_name: str
@@ -54,7 +54,7 @@ class Request:
         )
 
 
-def make_requests(trained: TrainedModel, dataset: Path) -> tuple[Request, ...]:
+def make_requests(trained: TrainedModel, dataset: Path) -> tuple[KnownRequest, ...]:
     """One row and several rows, as dense tensors and as tf.Example, answered by the Keras model itself.
 
     Raises:
@@ -70,7 +70,7 @@ def make_requests(trained: TrainedModel, dataset: Path) -> tuple[Request, ...]:
         tolerance = tolerance_of(outputs, labels)
         examples = np.array(encode_rows(inputs, schema), dtype=object)
         requests += [
-            Request(signature_name=name, inputs=asked, outputs=outputs, tolerance=tolerance)
+            KnownRequest(signature_name=name, inputs=asked, outputs=outputs, tolerance=tolerance)
             for name, asked in ((SERVING_DEFAULT, inputs), (SERVING_EXAMPLES, {EXAMPLES_INPUT: examples}))
         ]
     return tuple(requests)
@@ -96,7 +96,7 @@ def answer(trained: TrainedModel, features: Mapping[str, NDArray[Any]]) -> Array
     return answers
 
 
-def write_warmup(requests: Iterable[Request], assets: Path) -> None:
+def write_warmup(requests: Iterable[KnownRequest], assets: Path) -> None:
     """Write `requests` as prediction logs, which a server replays before it makes the model available."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

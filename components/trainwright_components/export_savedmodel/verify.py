@@ -14,7 +14,7 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidModule
 from trainwright_components.export_savedmodel.requests import (
     Arrays,
-    Request,
+    KnownRequest,
     answer,
     choose_split,
     has_numbers,
@@ -52,7 +52,7 @@ class Verification:
     scores: Mapping[str, float]
 
 
-def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: Iterable[Request]) -> Verification:
+def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: Iterable[KnownRequest]) -> Verification:
     """Hold the SavedModel in `folder` against the Keras model: every request through every signature, then many rows.
 
     Raises:
@@ -71,7 +71,7 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
         wanted = answer(trained, features)
         number = next(iter(wanted))
         got = loaded.signatures[SERVING_DEFAULT].answer(features)
-        request = Request(
+        request = KnownRequest(
             signature_name=SERVING_DEFAULT, inputs={}, outputs=wanted, tolerance=tolerance_of(wanted, labels)
         )
         differences.append(_checked(SERVING_DEFAULT, number, got[number], request))
@@ -104,7 +104,7 @@ def _score_sum(schema: Schema, got: NDArray[Any], label: NDArray[Any] | None) ->
     return float(np.abs(got - label).reshape(len(got), -1).mean(axis=1).sum())
 
 
-def _checked(name: str, output: str, got: NDArray[Any], request: Request) -> float:
+def _checked(name: str, output: str, got: NDArray[Any], request: KnownRequest) -> float:
     difference = _difference(got, request.outputs[output])
     if not difference <= request.tolerance:
         raise InvalidModule(
@@ -114,7 +114,7 @@ def _checked(name: str, output: str, got: NDArray[Any], request: Request) -> flo
     return difference
 
 
-def _ask_all(signatures: Mapping[str, LoadedSignature], request: Request) -> list[tuple[str, Arrays]]:
+def _ask_all(signatures: Mapping[str, LoadedSignature], request: KnownRequest) -> list[tuple[str, Arrays]]:
     """The answers of every signature that takes this request, under the names of the request's outputs."""
     asked = [(request.signature_name, signatures[request.signature_name].answer(request.inputs))]
     if request.signature_name == SERVING_DEFAULT and PREPROCESSED in signatures:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainwright_components.errors import TrainwrightError
+from trainwright_components.errors import TrainwrightError, first_line
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.recovery.checkpoints import Arrays
 from trainwright_components.training.recovery.model_state import read_weights
@@ -57,7 +57,7 @@ def train_reference(
         np.savez(weights, allow_pickle=False, **record.weights)
         return 0
     except TrainwrightError as error:
-        print(str(error).splitlines()[0])
+        print(first_line(error))
         return 1
     print(f"the training ended before step {steps}")
     return 1

@@ -100,7 +100,7 @@ def _deployed(model: str, version: int | None) -> "ServedModel":
 
 
 def _read(rows: str | None, file: str, schema: "Schema | None") -> list[object]:
-    from trainwright_pipelines.cli.rows import fit_rows, parse_rows, read_rows_file
+    from trainwright_pipelines.requests.rows import fit_rows, parse_rows, read_rows_file
 
     if rows is None:
         return read_rows_file(file, schema=schema)

@@ -68,24 +68,18 @@ def chosen_images(options: Mapping[str, str]) -> dict[str, str]:
     return parse_images(os.environ.get(IMAGES_VARIABLE, "")) | parse_images(options.get("images", ""))
 
 
-def replace_images(pipeline: CompiledPipeline, images: Mapping[str, str]) -> CompiledPipeline:
-    """`pipeline` with each image that `images` names replaced by its real one."""
-    draft = Draft(pipeline)
-    for _, container in draft.containers():
-        container["image"] = images.get(container.get("image", ""), container.get("image", ""))
-    return draft.done()
+def draft_for_containers(pipeline: CompiledPipeline, images: Mapping[str, str]) -> Draft:
+    """A draft with the images that `images` names replaced by real ones, and with Python in place of shells around it.
 
-
-def exec_python(pipeline: CompiledPipeline) -> CompiledPipeline:
-    """`pipeline` with Python components that take the place of the shells around them.
-
-    A shell that waits for its program does not pass SIGTERM on: a training that is evicted would save nothing.
+    A shell that waits for its program does not pass SIGTERM on: a training run that is evicted would save nothing.
     """
     draft = Draft(pipeline)
     for _, container in draft.containers():
+        image = container.get("image", "")
+        container["image"] = images.get(image, image)
         if python_source(container) is not None:
             container["command"] = _with_exec(container["command"])
-    return draft.done()
+    return draft
 
 
 def _with_exec(command: list[str]) -> list[str]:
@@ -144,7 +138,7 @@ def lower_for_kubeflow(pipeline: CompiledPipeline, images: Mapping[str, str]) ->
     Raises:
         InvalidPipeline: A step uses what only Vertex has.
     """
-    draft = Draft(exec_python(replace_images(pipeline, images)))
+    draft = draft_for_containers(pipeline, images)
     for label, container in draft.containers():
         step = _step(label)
         if _GOOGLE_PLACEHOLDER in str(container):
@@ -167,7 +161,7 @@ def lower_for_vertex(pipeline: CompiledPipeline, images: Mapping[str, str]) -> C
         for name, slot in component.input_parameters.items():
             if slot.type == "TASK_CONFIG":
                 raise InvalidPipeline(f"{_step(label)} takes a TaskConfig ({name}), which Vertex does not know")
-    draft = Draft(exec_python(replace_images(pipeline, images)))
+    draft = draft_for_containers(pipeline, images)
     for label, container in draft.containers():
         _requests_to_limits(container)
         _each_accelerator(_step(label), container, _vertex_accelerator)

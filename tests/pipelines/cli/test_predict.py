@@ -14,7 +14,7 @@ from trainwright_components.datasets.chunks import MISSING_TEXTS
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.errors import InvalidData
 from trainwright_components.model_server.operation.control import add_model
-from trainwright_pipelines.cli.rows import fit_rows, parse_rows, read_rows_file
+from trainwright_pipelines.requests.rows import fit_rows, parse_rows, read_rows_file
 
 SCHEMA = Schema(
     features=(

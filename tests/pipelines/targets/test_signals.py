@@ -17,7 +17,7 @@ from kfp import compiler, dsl
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import read_compiled, shipped_pipelines
-from trainwright_pipelines.targets.lowering import exec_python, lower_for_kubeflow, lower_for_vertex
+from trainwright_pipelines.targets.lowering import draft_for_containers, lower_for_kubeflow, lower_for_vertex
 
 
 def train(folder: str) -> None:
@@ -97,7 +97,7 @@ FUNCTION = ["--executor_input", "{{$}}", "--function_to_execute", "f"]
 def test_a_shell_with_text_of_its_own_is_left_alone(command: list[str], args: list[str]) -> None:
     container = {"image": "python:3.12", "command": command, "args": args}
     spec = {"root": {}, "deploymentSpec": {"executors": {"exec-own": {"container": container}}}}
-    lowered = exec_python(CompiledPipeline(name="own", spec=spec))
+    lowered = draft_for_containers(CompiledPipeline(name="own", spec=spec), {}).done()
     assert lowered.spec["deploymentSpec"]["executors"]["exec-own"]["container"]["command"] == command
 
 

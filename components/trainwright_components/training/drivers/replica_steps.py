@@ -73,7 +73,7 @@ class ReplicaSteps:
 
         before = [tf.identity(variable.value) for variable in self._state]
         with self._counting(global_rows, own_rows):
-            logs = self._model.train_step(self.sums.begin(data))
+            logs = self.sums.take_step(data)
             self._average_state(before)
             return self.train_logs.own_part(logs, _current.share.part)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.errors import InvalidModule
+from trainwright_components.errors import InvalidModule, first_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -100,8 +100,8 @@ class SparseSums:
         self._step = step
         self._learnt: list[list[_Part]] = []
 
-    def begin(self, data: Any) -> Any:
-        """`data` of a step of this replica, which is about to be given to the model."""
+    def take_step(self, data: Any) -> Any:
+        """What the model's own step returns for this replica's `data`."""
         import tensorflow as tf
 
         every, plain = (
@@ -109,7 +109,7 @@ class SparseSums:
             for expand in (True, False)
         )
         _current.data, _current.batch = data, _Batch(every=every, plain=plain)
-        return data
+        return self._step(data)
 
     def over_replicas(self, gradients: Sequence[Any]) -> list[Any]:
         """The sum over replicas of each gradient.
@@ -154,14 +154,14 @@ class SparseSums:
             return tf.TensorSpec([None, *one.shape[1:]], one.dtype) if isinstance(one, tf.Tensor) else one
 
         batch, data = _current.batch, _current.data
-        trace = tf.function(lambda data: self._step(self.begin(data)), autograph=False)
+        trace = tf.function(self.take_step, autograph=False)
         _current.is_learning = True
         try:
             trace.get_concrete_function(tf.nest.map_structure(loose, data))
         except _Learnt as learnt:
             return learnt.kinds
         except Exception as error:
-            raise InvalidModule(_refusal(gradient, f"{_unknown()}: {str(error).splitlines()[0]}")) from error
+            raise InvalidModule(_refusal(gradient, f"{_unknown()}: {first_line(error)}")) from error
         finally:
             _current.is_learning, _current.batch, _current.data = False, batch, data
         raise InvalidModule(_refusal(gradient, f"{_unknown()}, and {_UNSTEADY}"))

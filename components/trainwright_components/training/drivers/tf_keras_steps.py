@@ -103,7 +103,7 @@ class TfKerasSteps:
         """Take one optimizer step; returns this replica's part of the logs that are no metric."""
         before = _values(self._state)
         with self._counting(global_rows, own_rows):
-            logs = self._model.train_step(self.sums.begin(data))
+            logs = self.sums.take_step(data)
             self._average_state(before)
             return self.train_logs.own_part(logs, _current.part)
 

@@ -19,7 +19,7 @@ from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE
 from trainwright_components.cluster.rules import EVALUATOR, servers
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import complete_tf_config, read_tf_config
-from trainwright_components.errors import InvalidSetting, TrainwrightError
+from trainwright_components.errors import InvalidSetting, TrainwrightError, first_line
 from trainwright_components.files import write_whole
 from trainwright_components.processes.exit_codes import DONE, FAILED, PEER_LOST
 from trainwright_components.training.configuration.settings import TrainingSettings
@@ -105,7 +105,7 @@ def _guarded(work: Callable[[], None], *, folder: Path, member: Member) -> int:
         _write_error(folder, member, error)
         return error.exit_code
     except peer_lost as error:
-        logging.getLogger(__name__).warning("lost a peer: %s", str(error).splitlines()[0])
+        logging.getLogger(__name__).warning("lost a peer: %s", first_line(error))
         return PEER_LOST
     except Exception:
         traceback.print_exc()

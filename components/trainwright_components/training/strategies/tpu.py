@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, first_line
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.strategies.protocol import OneProcess, Strategy
 
@@ -42,10 +42,9 @@ def connect_tpu(name: str) -> "tf.distribute.Strategy":
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidSetting(
-            f"training.strategy tpu: no TPU {name!r} can be used from here ({reason}); set training.tpu to its name or "
-            "grpc:// address, run on a TPU machine, or use another strategy"
+            f"training.strategy tpu: no TPU {name!r} can be used from here ({first_line(error)}); set training.tpu to "
+            "its name or grpc:// address, run on a TPU machine, or use another strategy"
         ) from error
 
 
