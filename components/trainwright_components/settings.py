@@ -200,13 +200,13 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
 
 
 def _typed_scalar(name: str, value: Any, kind: type) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if issubclass(kind, StrEnum):
         try:
             return kind(value)
         except ValueError:
             check_choice(value, kind, where=name)
-    if kind is int and is_number and float(value).is_integer():
+    if kind is int and is_number and value == int(value):
         return int(value)
     if kind is float and is_number:
         return float(value)
@@ -215,6 +215,13 @@ def _typed_scalar(name: str, value: Any, kind: type) -> Any:
     advice = "; put it in quotes" if kind is str and value is not None and not isinstance(value, list | Mapping) else ""
     unit = " of seconds" if kind is float and name.endswith("_s") else ""
     raise InvalidSetting(f"{name} must be {_WORDS[kind]}{unit}, got {value!r}{advice}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _settings(kind: type[Any]) -> Iterator["DataclassField[Any]"]:

@@ -1,6 +1,5 @@
 """Pipelines from Python: run, submit and compile them, and look at their runs."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import check_local, write_whole
 from trainwright_components.hints import did_you_mean
 from trainwright_components.home import Home, find_home, make_home
-from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
 from trainwright_pipelines.engine.records import Event, Run, State, Task
@@ -98,7 +96,7 @@ def run(
         RunFailed: The run cannot be recorded: the disk is full, or the database is away.
     """
     state = _home(home)
-    prepared = prepare_run(pipeline, _settings(parameters), home=state)
+    prepared = prepare_run(pipeline, given=parameters, home=state)
     with Store(state.root) as store:
         created = engine.create_run(
             prepared.pipeline.to_yaml(), prepared.values, store=store, name=name, uses_cache=use_cache
@@ -197,7 +195,7 @@ def submit(
     """
     home = find_home()
     there = _target(target, options, home)
-    prepared = prepare_run(pipeline, _settings(parameters), home=home, runs_here=there.runs_here)
+    prepared = prepare_run(pipeline, given=parameters, home=home, runs_here=there.runs_here)
     return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache)
 
 
@@ -229,20 +227,6 @@ def compile(
     for path, text in written.items():
         write_whole(path, text)
     return list(written)
-
-
-def _settings(parameters: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
-    check_mapping({} if parameters is None else parameters, where="parameters")
-    return [(str(name), _plain(value)) for name, value in (parameters or {}).items()]
-
-
-def _plain(value: Any) -> Any:
-    """Paths as text, also in a group: a YAML file could not hold them otherwise."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _home(root: str | Path | None) -> Home:

@@ -109,6 +109,8 @@ def test_nested_settings_keep_the_default_of_what_they_do_not_name() -> None:
         ({"tries": 2.5}, "job.tries must be a whole number, got 2.5"),
         ({"tries": True}, "job.tries must be a whole number, got True"),
         ({"tries": None}, "job.tries must be a whole number, got None"),
+        ({"tries": 10**400}, f"job.tries must be a whole number, got {10**400}"),
+        ({"weights": {"a": 10**400}}, f"job.weights.a must be a number, got {10**400}"),
         ({"tries": 0}, "job.tries must be at least 1, got 0"),
         ({"name": 2020}, "job.name must be text, got 2020; put it in quotes"),
         ({"name": ["a"]}, "job.name must be text, got ['a']"),

@@ -28,10 +28,10 @@ def check_name(name: str) -> None:
 
 def check_base_path(base_path: Path) -> None:
     """Raise `InvalidSetting` for a folder that cannot be made or written to; leaves nothing behind."""
-    there = next(each for each in (base_path, *base_path.parents) if each.exists())
-    if not there.is_dir():
-        raise InvalidSetting(f"serving.base_path {base_path} cannot be made: {there} is no folder")
     try:
+        there = next(each for each in (base_path, *base_path.parents) if each.exists() or each.is_symlink())
+        if not there.is_dir():
+            raise InvalidSetting(f"serving.base_path {base_path} cannot be made: {there} is no folder")
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise InvalidSetting(f"serving.base_path {base_path} cannot be written to: {error.strerror}") from error

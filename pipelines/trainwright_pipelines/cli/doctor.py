@@ -65,10 +65,10 @@ def devices(settings: tuple[str, ...], as_json: bool) -> None:
     """Show the processors that TensorFlow sees, and which of them a training would use."""
     from trainwright_pipelines.cli.device_plan import plan_devices
     from trainwright_pipelines.cli.hardware import read_hardware, without_native_messages
-    from trainwright_pipelines.requests.parameters import Parameter, split_setting, typed_values
+    from trainwright_pipelines.requests.parameters import Parameter, split_setting, typed_texts
 
     groups = {name: Parameter(name=name, type="STRUCT") for name in ("training", "cluster")}
-    values = typed_values(map(split_setting, settings), groups)
+    values = typed_texts(map(split_setting, settings), groups)
     hardware = read_hardware()
     with without_native_messages():
         plan = plan_devices(values.get("training", {}), values.get("cluster", {}))

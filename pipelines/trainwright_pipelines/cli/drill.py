@@ -115,7 +115,7 @@ def _values(settings: tuple[str, ...], params_file: str | None) -> dict[str, Any
 
     chosen = [*map(split_setting, settings), ("model_name", "drill")]  # nothing is served under it
     file = Path(params_file) if params_file else None
-    prepared = prepare_run("train_and_deploy", chosen, home=find_home(), params_file=file)
+    prepared = prepare_run("train_and_deploy", settings=chosen, home=find_home(), params_file=file)
     declared = declared_parameters(prepared.pipeline.pipeline)
     return {**{name: parameter.default for name, parameter in declared.items()}, **prepared.values}
 

@@ -113,7 +113,8 @@ def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, 
     from trainwright_pipelines.requests.preparing import prepare_run
 
     file = Path(params_file) if params_file else None
-    return prepare_run(pipeline, map(split_setting, settings), home=find_home(), params_file=file, runs_here=runs_here)
+    given = map(split_setting, settings)
+    return prepare_run(pipeline, settings=given, home=find_home(), params_file=file, runs_here=runs_here)
 
 
 def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:

@@ -26,7 +26,7 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.worker import Worker
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Pipeline
-from trainwright_pipelines.ir.values import coerce
+from trainwright_pipelines.ir.values import as_json, coerce
 
 STOPS_WITHIN_S = 30.0
 INTERRUPTED = "INTERRUPTED"
@@ -92,7 +92,7 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
         raise InvalidSetting(f"{pipeline.name} has no parameter {unknown[0]!r}; it has {known}")
     values = {}
     for name, slot in slots.items():
-        value = parameters.get(name, slot.default)
+        value = as_json(parameters.get(name, slot.default), name=name)
         if value is None and not slot.is_optional:
             raise InvalidSetting(f"{pipeline.name} needs a value for its parameter {name!r}")
         if value is not None:

@@ -1,23 +1,62 @@
 """Parameter values as KFP types them. Whole numbers stay whole, inside lists and structs too."""
 
 import json
+import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 
-_MAX_SAFE_INTEGER = 2**53
+MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def plain(value: Any) -> Any:
     """A value of the spec with its numbers as written: the compiler's protocol buffers turn 3 into 3.0."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_SAFE_INTEGER:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
         return int(value)
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
     return value
+
+
+def as_json(value: Any, *, name: str) -> Any:
+    """`value` in the types of JSON, in which a run is recorded and sent: paths as text, tuples as lists.
+
+    Raises:
+        InvalidSetting: JSON has no such value; says where in it.
+    """
+    return _as_json(value, name, ())
+
+
+def _as_json(value: Any, name: str, around: tuple[int, ...]) -> Any:
+    if id(value) in around:
+        raise InvalidSetting(f"parameter {name!r} is a part of itself")
+    within = (*around, id(value))
+    if isinstance(value, Mapping):
+        named = [(_key(key, name), each) for key, each in value.items()]
+        if len(dict(named)) < len(named):
+            raise InvalidSetting(f"parameter {name!r} has a name twice, as text and as a number: {value!r}")
+        return {key: _as_json(each, f"{name}.{key}", within) for key, each in named}
+    if isinstance(value, list | tuple):
+        return [_as_json(each, f"{name}.{index}", within) for index, each in enumerate(value)]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidSetting(f"parameter {name!r} must be a number, neither NaN nor infinite; got {value}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InvalidSetting(
+        f"parameter {name!r} must be text, a number, true or false, a list or a mapping; got {value!r}"
+    )
+
+
+def _key(key: Any, name: str) -> str:
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        raise InvalidSetting(f"the names in parameter {name!r} must be text, got {key!r}")
+    return str(key)
 
 
 def to_text(value: Any) -> str:

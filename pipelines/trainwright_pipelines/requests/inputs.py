@@ -4,22 +4,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.requests.finding import PipelineSource
 from trainwright_pipelines.requests.groups import is_group, text_settings
 from trainwright_pipelines.requests.locations import absolute_locations
-from trainwright_pipelines.requests.parameters import Parameter, check_complete, typed_values
+from trainwright_pipelines.requests.parameters import Parameter, check_complete, typed_mapping, typed_texts
 from trainwright_pipelines.requests.shipped_settings import check_settings
+from trainwright_pipelines.requests.written_values import InvalidText, read_text
 
 
 def gather_values(
     source: PipelineSource,
     declared: Mapping[str, Parameter],
     *,
-    settings: Iterable[tuple[str, Any]],
-    params_file: Path | None,
+    settings: Iterable[tuple[str, str]] = (),
+    params_file: Path | None = None,
+    given: Mapping[str, Any] | None = None,
     folder: Path,
 ) -> dict[str, Any]:
     """The values that a run is started with; defaults that need no change are left to the spec.
@@ -27,9 +27,10 @@ def gather_values(
     Args:
         source: Where the pipeline comes from; a shipped one is checked more closely, for its parameters are known.
         declared: The pipeline's parameters.
-        settings: Names and values; they win over the file.
+        settings: Names and texts of a command line; they win over all others.
         params_file: YAML or JSON; its relative paths start at its own folder.
-        folder: Where relative paths of settings and defaults start.
+        given: Typed values by name; they win over the file.
+        folder: Where relative paths start, but for those of the file.
 
     Raises:
         InvalidSetting: An unknown name, a wrong type, a missing value or file, a model without a name of its own.
@@ -39,9 +40,10 @@ def gather_values(
     values: dict[str, Any] = {}
     texts = text_settings({name: each.type for name, each in declared.items()}) if is_shipped else ()
     if params_file is not None:
-        values = typed_values(read_params_file(params_file).items(), declared)
+        values = typed_mapping(read_params_file(params_file), declared)
         values = absolute_locations(values, base=params_file.absolute().parent, must_exist=is_shipped)
-    values = typed_values(settings, declared, start=values, texts=texts)
+    values = typed_mapping({} if given is None else given, declared, start=values)
+    values = typed_texts(settings, declared, start=values, texts=texts)
     values = absolute_locations(values, base=folder, must_exist=is_shipped)
     check_complete(values, declared)
     values |= _changed_defaults(declared, values, folder, must_exist=is_shipped)
@@ -69,16 +71,18 @@ def read_params_file(file: Path) -> dict[str, Any]:
         InvalidSetting: It is absent or holds no mapping.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_text(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidSetting(f"--params {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"--params {file} is no YAML: {' '.join(str(error).split())}") from error
+    except (InvalidText, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"--params {file} is not valid YAML: {error}") from error
+    except InvalidSetting as error:
+        raise InvalidSetting(f"--params {file}: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise InvalidSetting(f"--params {file} must hold NAME: VALUE lines, got a {type(content).__name__}")
-    return {str(name): value for name, value in content.items()}
+    return content
 
 
 def _changed_defaults(

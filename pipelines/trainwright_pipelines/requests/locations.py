@@ -7,7 +7,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import check_local
 from trainwright_components.hints import did_you_mean
-from trainwright_components.storage.addresses import is_remote
+from trainwright_components.storage.addresses import is_remote, plain
 from trainwright_pipelines.requests.groups import GROUPS, settings_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -55,8 +55,8 @@ def find_module(text: str, *, base: Path) -> str:
     shipped = shipped_modules()
     if text.replace("-", "_") in shipped:
         return str(shipped[text.replace("-", "_")])
-    path = base / Path(text).expanduser()
-    if path.exists():
+    path = _place(text, base)
+    if _exists(path):
         return str(path.resolve())
     if is_remote(text) or (_is_dotted_name(text) and "." in text and not text.endswith(".py")):
         return text
@@ -74,10 +74,10 @@ def find_source(text: str, *, base: Path) -> str:
     Raises:
         InvalidSetting: There is no such file or folder.
     """
-    if text in BUNDLED_SOURCES or is_remote(text):
+    if text in BUNDLED_SOURCES or is_remote(plain(text)):
         return text
-    path = base / Path(text).expanduser()
-    if path.exists():
+    path = _place(plain(text), base)
+    if _exists(path):
         return str(path.resolve())
     if any(sign in text for sign in "*?["):
         return str(path.absolute())
@@ -89,8 +89,10 @@ def find_source(text: str, *, base: Path) -> str:
 
 def find_model(text: str, *, base: Path) -> str:
     """The absolute path of a model's folder written with a slash, or `text` itself: a URI, or a name to look up."""
-    path = base / Path(text).expanduser()
-    return str(path.resolve()) if "/" in text and not is_remote(text) and path.is_dir() else text
+    if "/" not in text or is_remote(text):
+        return text
+    path = _place(text, base)
+    return str(path.resolve()) if _exists(path) and path.is_dir() else text
 
 
 def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool) -> Any:
@@ -102,7 +104,7 @@ def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool
     if name.endswith(_OUTPUT_ENDINGS):
         if not is_remote(value):
             check_local(value, name=".".join(path))
-        return value if is_remote(value) else str((base / Path(value).expanduser()).absolute())
+        return value if is_remote(value) else str(_place(value, base).absolute())
     find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), None)
     if find is None:
         return value
@@ -112,6 +114,27 @@ def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool
         if must_exist:
             raise
         return value
+
+
+def _place(text: str, base: Path) -> Path:
+    if "\0" in text:
+        raise InvalidSetting(f"a path has no null character, got {text!r}")
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidSetting(f"there is no home folder for the ~ of {text!r}") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        if path.exists():
+            return True
+        leads_nowhere = path.is_symlink()
+    except OSError as error:
+        raise InvalidSetting(f"cannot look at {path}: {error.strerror}") from error
+    if leads_nowhere:
+        raise InvalidSetting(f"{path} is a link to {path.readlink()}, where nothing is")
+    return False
 
 
 def _is_dotted_name(text: str) -> bool:

@@ -4,14 +4,16 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
-
-import yaml
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
+from trainwright_components.settings import check_mapping
 from trainwright_pipelines.ir.spec import Pipeline
+from trainwright_pipelines.ir.values import as_json
 from trainwright_pipelines.requests.groups import GROUPS, is_group, places_in_groups
+from trainwright_pipelines.requests.written_values import InvalidText, read_text
 
 TYPE_NAMES = {
     "STRING": "text",
@@ -67,18 +69,18 @@ def split_setting(setting: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def typed_values(
-    settings: Iterable[tuple[str, Any]],
+def typed_texts(
+    settings: Iterable[tuple[str, str]],
     parameters: Mapping[str, Parameter],
     *,
     start: Mapping[str, Any] | None = None,
     texts: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Values for `parameters`, in their types; a later setting wins.
+    """Values for `parameters` of what was written on a command line; a later setting wins.
 
     Args:
-        settings: Names and values. A dotted name goes into a mapping (`params.units`), on top of its default.
-            A text value is read as the parameter's type; lists and mappings as JSON or YAML.
+        settings: Names and texts. A dotted name goes into a mapping (`params.units`), on top of its default.
+            A text is read as the parameter's type; entries of mappings, lists and mappings as JSON or YAML.
         parameters: What is declared, by name.
         start: Values to begin with; nothing when absent.
         texts: Dotted names whose value stays the text that it is.
@@ -87,19 +89,28 @@ def typed_values(
         InvalidSetting: An unknown name, or a value of another type.
     """
     values = dict(start or {})
-    for full_name, value in settings:
-        name, *inner = full_name.split(".")
-        if not name:
-            raise InvalidSetting(_EMPTY_NAME.format(full_name))
-        parameter = _find_parameter(name, parameters)
-        if not inner:
-            values[parameter.name] = _convert(parameter, value)
-            continue
-        if parameter.type != "STRUCT":
-            raise InvalidSetting(f"{full_name!r}: parameter {name!r} is {parameter.type_with_article}, not a mapping")
-        base = values.get(parameter.name, parameter.default or {})
-        read = value if full_name in texts else _read_scalar(value)
-        values[parameter.name] = _with_entry(base, inner, read, full_name)
+    for name, text in settings:
+        _place(name, text if name in texts or "." not in name else _read_scalar(text), parameters, values)
+    return values
+
+
+def typed_mapping(
+    settings: Mapping[str, Any], parameters: Mapping[str, Parameter], *, start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """As `typed_texts`, of values that have their types: text in a mapping stays text.
+
+    Raises:
+        InvalidSetting: An unknown name, a name that stands for a part of another one, or a value of another type.
+    """
+    check_mapping(settings, where="parameters")
+    named = {str(name): value for name, value in settings.items()}
+    for one, other in combinations(named, 2):
+        short, long = sorted((one.replace("-", "_"), other.replace("-", "_")), key=len)
+        if f"{long}.".startswith(f"{short}."):
+            raise InvalidSetting(f"{one!r} and {other!r} are both given, and one would replace the other; join them")
+    values = dict(start or {})
+    for name, value in named.items():
+        _place(name, value, parameters, values)
     return values
 
 
@@ -109,6 +120,21 @@ def check_complete(values: Mapping[str, Any], parameters: Mapping[str, Parameter
     if missing:
         lines = ", ".join(f"--set {name}=<{parameters[name].type_name}>" for name in missing)
         raise InvalidSetting(f"no value for {', '.join(missing)}; give {lines}")
+
+
+def _place(full_name: str, value: Any, parameters: Mapping[str, Parameter], values: dict[str, Any]) -> None:
+    name, *inner = full_name.split(".")
+    if not name:
+        raise InvalidSetting(_EMPTY_NAME.format(full_name))
+    parameter = _find_parameter(name, parameters)
+    value = as_json(value, name=full_name)
+    if not inner:
+        values[parameter.name] = _convert(parameter, value)
+        return
+    if parameter.type != "STRUCT":
+        raise InvalidSetting(f"{full_name!r}: parameter {name!r} is {parameter.type_with_article}, not a mapping")
+    base = values.get(parameter.name, parameter.default or {})
+    values[parameter.name] = _with_entry(base, inner, value, full_name)
 
 
 def _find_parameter(name: str, parameters: Mapping[str, Parameter]) -> Parameter:
@@ -144,14 +170,16 @@ def _with_entry(base: Mapping[str, Any], path: list[str], value: Any, full_name:
 
 def _convert(parameter: Parameter, value: Any) -> Any:
     if parameter.type == "STRING":
+        if isinstance(value, bool | float):  # in YAML that may be a name such as `no` or `1.50`, whose text is lost
+            raise InvalidSetting(f"parameter {parameter.name!r} must be text, got {value!r}; put it in quotes")
         return value if isinstance(value, str) else _text(value)
-    read = _read_scalar(value)
+    read = as_json(_read_scalar(value), name=parameter.name) if isinstance(value, str) else value
     converters: dict[str, Callable[[Any], Any]] = {
         "NUMBER_INTEGER": _whole_number,
         "NUMBER_DOUBLE": _number,
         "BOOLEAN": _boolean,
         "LIST": lambda each: each if isinstance(each, list) else None,
-        "STRUCT": lambda each: dict(each) if isinstance(each, Mapping) else None,
+        "STRUCT": lambda each: each if isinstance(each, dict) else None,
     }
     converted = converters.get(parameter.type, lambda each: each)(read)
     if converted is None:
@@ -166,34 +194,25 @@ def _whole_number(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _boolean(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _read_scalar(value: Any) -> Any:
-    """Read text as JSON, else as YAML: YAML 1.1 alone takes `1e-3` for text."""
-    if not isinstance(value, str):
-        return value
+def _read_scalar(text: str) -> Any:
     try:
-        return json.loads(value, parse_constant=_refuse_constant)
-    except ValueError:
-        pass
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
+        return read_text(text)
+    except InvalidText:
+        return text
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
+    return "" if value is None else json.dumps(value)

@@ -1,6 +1,6 @@
 """From a pipeline's name and some settings to what a target can be sent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ class PreparedRun:
 
 def prepare_run(
     pipeline: str,
-    settings: Iterable[tuple[str, Any]],
     *,
     home: Home,
+    settings: Iterable[tuple[str, str]] = (),
     params_file: Path | None = None,
+    given: Mapping[str, Any] | None = None,
     runs_here: bool = True,
 ) -> PreparedRun:
-    """Compile `pipeline`, unless that was done before, and gather its values; relative paths start here.
+    """Compile `pipeline`, unless that was done before, and gather its values, see `gather_values`.
 
     Raises:
         InvalidPipeline: It cannot be found or compiled.
@@ -41,7 +42,7 @@ def prepare_run(
     source = find_pipeline(pipeline)
     compiled = load_pipeline(source, home.compiled)
     declared = declared_parameters(compiled.pipeline)
-    values = gather_values(source, declared, settings=settings, params_file=params_file, folder=Path.cwd())
+    values = gather_values(source, declared, settings=settings, params_file=params_file, given=given, folder=Path.cwd())
     if runs_here:
         values = fill_local_paths(values, declared, home.models)
         if source.is_shipped:

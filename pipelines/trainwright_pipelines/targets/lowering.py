@@ -16,6 +16,7 @@ from trainwright_pipelines.engine.launch import python_source
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.draft import Draft, show_as
 from trainwright_pipelines.ir.spec import Dag, Pipeline
+from trainwright_pipelines.ir.values import MAX_SAFE_INTEGER
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,9 @@ def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path)
 
     A path is taken for one of this machine if it exists, or lies below `here` (the working folder) or `home`.
     """
-    for name, value in _strings(parameters):
+    for name, value in _leaves(parameters):
+        if not isinstance(value, str):
+            continue
         path = Path(plain(value))
         if not path.is_absolute():
             continue
@@ -127,6 +130,19 @@ def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path)
             raise InvalidSetting(
                 f"parameter {name!r} is the local path {value}, which a remote step cannot read: "
                 "copy it to storage that the target reads, and give that URI (gs://...)"
+            )
+
+
+def refuse_rounded_numbers(parameters: Mapping[str, Any]) -> None:
+    """Raise `InvalidSetting` for a whole number that would arrive as another one.
+
+    Both services take parameters as `google.protobuf.Value`, whose only number is a double (protobuf, struct.proto).
+    """
+    for name, value in _leaves(parameters):
+        if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+            raise InvalidSetting(
+                f"parameter {name!r} is {value}, which would not arrive as it is: a remote target rounds whole numbers "
+                f"beyond {MAX_SAFE_INTEGER}. Set a smaller one"
             )
 
 
@@ -256,14 +272,14 @@ def _refuse_platform(pipeline: Pipeline) -> None:
                 )
 
 
-def _strings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         full_name = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            yield from _strings(value, f"{full_name}.")
+            yield from _leaves(value, f"{full_name}.")
         elif isinstance(value, list):
-            yield from _strings({str(index): each for index, each in enumerate(value)}, f"{full_name}.")
-        elif isinstance(value, str):
+            yield from _leaves({str(index): each for index, each in enumerate(value)}, f"{full_name}.")
+        else:
             yield full_name, value
 
 

@@ -13,7 +13,13 @@ from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.named_models import refuse_named_models
 from trainwright_pipelines.requests.uploads import check_root, local_modules, upload_modules
-from trainwright_pipelines.targets.lowering import PIPELINE_FILE, refuse_local_paths, refuse_unresolved_images, to_yaml
+from trainwright_pipelines.targets.lowering import (
+    PIPELINE_FILE,
+    refuse_local_paths,
+    refuse_rounded_numbers,
+    refuse_unresolved_images,
+    to_yaml,
+)
 from trainwright_pipelines.targets.protocol import RunStatus
 from trainwright_pipelines.targets.remote_cache import without_cache, without_stale_cache
 from trainwright_pipelines.targets.remote_limits import find_remote_limits, refuse_remote_limits
@@ -57,7 +63,7 @@ def make_sendable(lowered: CompiledPipeline, parameters: Mapping[str, Any], *, r
 
     Raises:
         InvalidSetting: The success of a step would be false there, an image is not resolved, or another parameter holds
-            a local path or a local model's name.
+            a local path, a local model's name or a number that would be rounded.
         TargetUnavailable: The upload failed.
     """
     pipeline = lowered.pipeline
@@ -66,6 +72,7 @@ def make_sendable(lowered: CompiledPipeline, parameters: Mapping[str, Any], *, r
     modules = local_modules(pipeline, parameters)
     others = {name: value for name, value in parameters.items() if name not in modules}
     refuse_named_models(others, pipeline)
+    refuse_rounded_numbers(parameters)
     refuse_local_paths(others, here=Path.cwd(), home=Path.home())
     for name in modules:
         check_root(root, needed_for=name)

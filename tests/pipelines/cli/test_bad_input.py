@@ -172,7 +172,7 @@ BAD_RUNS = [
     (["--set", "model_name=my model"], "model_name must be 1 to 127 letters, digits"),
     (["--params", "{project}/absent.yaml"], "absent.yaml: No such file or directory"),
     (["--params", "{project}/list.yaml"], "must hold NAME: VALUE lines, got a list"),
-    (["--params", "{project}/broken.yaml"], "is no YAML"),
+    (["--params", "{project}/broken.yaml"], "is not valid YAML"),
     (["--option", "host=x"], "target local has no option 'host'"),
     (["--set", "params.units=many"], "params.units must be like its default 64, got 'many'"),
     (["--set", "cluster.workers=2"], "there is no cluster setting 'workers'; did you mean 'worker'?"),

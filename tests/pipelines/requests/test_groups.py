@@ -13,7 +13,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.component_catalogue import list_components
 from trainwright_pipelines.requests.finding import DEFINITIONS
 from trainwright_pipelines.requests.groups import GROUPS, places_in_groups, settings_class, settings_of, text_settings
-from trainwright_pipelines.requests.parameters import Parameter, typed_values
+from trainwright_pipelines.requests.parameters import Parameter, typed_texts
 
 COMPONENTS = Path(trainwright_components.__file__).parent
 READMES = sorted(COMPONENTS.glob("*/README.md"))
@@ -121,25 +121,25 @@ def test_an_older_flat_name_is_refused_with_the_new_one(old: str, new: str) -> N
         with pytest.raises(
             InvalidSetting, match=rf"no parameter '{old.replace('_', '[_-]')}': it is {re.escape(new)}, "
         ):
-            typed_values([(name, "x")], DECLARED)
+            typed_texts([(name, "x")], DECLARED)
 
 
 def test_a_name_that_several_groups_have_is_shown_in_each() -> None:
     with pytest.raises(InvalidSetting, match=r"it is training\.batch_size or evaluation\.batch_size, such as --set tr"):
-        typed_values([("batch_size", 4)], DECLARED)
+        typed_texts([("batch_size", "4")], DECLARED)
 
 
 def test_a_group_of_another_pipeline_is_not_taken_for_one_with_a_like_name() -> None:
     declared = {name: each for name, each in DECLARED.items() if name in ("source", "params", "data", "training")}
     with pytest.raises(InvalidSetting, match=r"^this pipeline has no group 'tuning'; it has: data, training$"):
-        typed_values([("tuning.metric", "loss")], declared)
+        typed_texts([("tuning.metric", "loss")], declared)
 
 
 def test_a_name_is_not_looked_for_in_groups_that_a_pipeline_does_not_have() -> None:
     declared = {"serving": Parameter(name="serving", type="STRING"), "name": Parameter(name="name", type="STRING")}
     assert places_in_groups("deploy", {"serving": "STRING", "name": "STRING"}) == []
     with pytest.raises(InvalidSetting, match="no parameter 'deploy'; there is: serving, name"):
-        typed_values([("deploy", "x")], declared)
+        typed_texts([("deploy", "x")], declared)
 
 
 def test_a_setting_that_is_text_stays_as_it_was_written() -> None:
@@ -150,5 +150,5 @@ def test_a_setting_that_is_text_stays_as_it_was_written() -> None:
         ("data.stratify", "off"),
         ("training.epochs", "3"),
     ]
-    values = typed_values(written, DECLARED, texts=texts)
+    values = typed_texts(written, DECLARED, texts=texts)
     assert values == {"data": {"time_column": "on", "key_column": "007", "stratify": False}, "training": {"epochs": 3}}

@@ -1,10 +1,12 @@
 """A run's parameters: from file, settings and defaults; paths become absolute; modules are looked at."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from trainwright_components.errors import InvalidModule, InvalidSetting
+from trainwright_components.saved_models.versions import check_base_path
 from trainwright_pipelines.requests.finding import DEFINITIONS, PipelineSource
 from trainwright_pipelines.requests.inputs import fill_local_paths, gather_values
 from trainwright_pipelines.requests.locations import absolute_locations, find_module, find_source, shipped_modules
@@ -155,3 +157,55 @@ def test_the_shipped_modules_pass(tmp_path: Path) -> None:
 def test_the_folder_of_a_model_starts_where_the_setting_was_written(project: Path, tmp_path: Path) -> None:
     for text, found in (("./project", str(project)), ("project", "project"), ("org/name", "org/name")):
         assert absolute_locations({"model": text}, base=tmp_path, must_exist=True) == {"model": found}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("training: {epochs: 2}\nserving: {}\ntraining: {seed: 1}\n", "the mapping in line 1 has 'training' twice"),
+        ("training.epochs: 2\ntraining: {seed: 1}\n", "'training.epochs' and 'training' are both given"),
+        ("params: {units: .nan}\n", "'params.units' must be a number, neither NaN nor infinite"),
+        ("params: &all {units: *all}\n", "'params.units' is a part of itself"),
+        ("training: !!python/object:os.system {}\n", "is not valid YAML: could not determine a constructor"),
+        ("{" * 3000, "is not valid YAML: it is nested too deeply"),
+        ("source: yes\n", "'source' must be text, got True; put it in quotes"),
+    ],
+)
+def test_a_file_that_would_lose_or_change_values_is_refused(content: str, message: str, project: Path) -> None:
+    (project / "params.yaml").write_text(content)
+    with pytest.raises(InvalidSetting, match=re.escape(message)):
+        gather_values(SHIPPED, DECLARED, params_file=project / "params.yaml", folder=project)
+
+
+def test_a_dotted_name_in_a_file_keeps_the_type_that_is_written(project: Path) -> None:
+    (project / "params.yaml").write_text("options.name: 'no'\noptions.size: '5'\noptions.rate: 1e-3\n")
+    values = gather_values(SHIPPED, DECLARED, params_file=project / "params.yaml", folder=project)
+    assert values["options"] == {"name": "no", "size": "5", "rate": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("~nobody-here/x", "there is no home folder for the ~ of"),
+        ("x" * 5000, "cannot look at .*: File name too long"),
+        ("broken.csv", "broken.csv is a link to nowhere.csv, where nothing is"),
+        ("a\0b", "a path has no null character"),
+        ("file:///nowhere/x.csv", "no data at /nowhere/x.csv"),
+    ],
+)
+def test_a_path_that_cannot_be_one_is_refused(value: str, message: str, project: Path) -> None:
+    (project / "broken.csv").symlink_to("nowhere.csv")
+    with pytest.raises(InvalidSetting, match=message):
+        gather_values(SHIPPED, DECLARED, settings=[("source", value), ("model_name", "m")], folder=project)
+
+
+def test_a_base_path_that_cannot_be_made_is_told_before_a_run(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    for name in ("link", "link/below", "file/below"):
+        with pytest.raises(InvalidSetting, match=f"cannot be made: {tmp_path / name.partition('/')[0]} is no folder"):
+            check_base_path(tmp_path / name)
+    with pytest.raises(InvalidSetting, match="cannot be written to: File name too long"):
+        check_base_path(tmp_path / ("x" * 300))
+    check_base_path(tmp_path / "new" / "er")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]

@@ -66,6 +66,11 @@ def test_nothing_is_sent_while_an_image_or_a_path_is_open(
         (Kubeflow(host=kubeflow.address), PARAMETERS, "only a name so far"),
         (target(kubeflow.address), {"module": str(module_file)}, "pipeline_root"),
         (target(kubeflow.address), {**PARAMETERS, "settings": {"file": str(module_file)}}, r"'settings\.file'"),
+        (
+            target(kubeflow.address),
+            {**PARAMETERS, "settings": {"seed": 2**60}},
+            r"'settings\.seed' is 1152921504606846976",
+        ),
         (Kubeflow(), PARAMETERS, "needs --option host="),
     ]
     for made, parameters, message in refused:

@@ -23,6 +23,7 @@ from trainwright_pipelines.targets.lowering import (
     lower_for_vertex,
     parse_images,
     refuse_local_paths,
+    refuse_rounded_numbers,
     refuse_unresolved_images,
     to_yaml,
     unresolved_images,
@@ -154,6 +155,16 @@ def test_a_local_path_is_refused_by_the_parameters_name(parameters: Any, name: s
 def test_uris_and_paths_of_the_cluster_are_no_local_paths(tmp_path: Path) -> None:
     parameters = {"a": "gs://bucket/x", "b": "/mnt/absent-volume/models", "c": "digits", "d": 3, "e": ["x"], "f": "a/b"}
     refuse_local_paths(parameters, here=tmp_path, home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [({"n": 2**53}, "n"), ({"data": {"seed": -(2**60)}}, "data.seed"), ({"params": {"a": [1, 2**53]}}, "params.a.1")],
+)
+def test_a_number_that_would_arrive_as_another_is_refused(parameters: dict[str, Any], name: str) -> None:
+    refuse_rounded_numbers({"n": 2**53 - 1, "x": 1e300, "on": True})
+    with pytest.raises(InvalidSetting, match=f"parameter '{name}' is -?[0-9]+, which would not arrive as it is"):
+        refuse_rounded_numbers(parameters)
 
 
 def test_what_is_written_for_kubeflow_loads_with_kfps_own_sdk(pipeline: CompiledPipeline, tmp_path: Path) -> None:
