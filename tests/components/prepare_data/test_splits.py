@@ -20,7 +20,11 @@ Prepare = Callable[..., PreparedData]
 
 def ids(prepared: PreparedData, column: str = "id") -> dict[str, set[int]]:
     return {
-        split: {int(features[column]) for features, *_ in read_split(prepared.dataset, split).as_numpy_iterator()}
+        split: {
+            int(number)
+            for features, *_ in read_split(prepared.dataset, split).batch(1_000).as_numpy_iterator()
+            for number in features[column]
+        }
         for split in prepared.statistics.splits
     }
 

@@ -88,7 +88,7 @@ class RowsInMemory:
 
         steps = order.steps(self.count)
         positions = tf.data.Dataset.range(first_step * sharing.local, steps * sharing.local)
-        return positions.map(share, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return positions.map(_plain(share), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +124,12 @@ class StreamedRows:
                 part = tf.nest.map_structure(lambda column: column[start : start + tf.maximum(own, 1)], whole)
                 return part, rows, own
 
-            return tf.data.Dataset.range(sharing.local).map(share)
+            return tf.data.Dataset.range(sharing.local).map(_plain(share))
 
         def decoded(part: Any, rows: "tf.Tensor", own: "tf.Tensor") -> Any:
             return self.decode(part), rows, own
 
-        return batches.flat_map(divide).map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return batches.flat_map(_plain(divide)).map(_plain(decoded), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _share(rows: "tf.Tensor", replica: "tf.Tensor", replicas: int) -> "tuple[tf.Tensor, tf.Tensor]":
@@ -138,6 +138,13 @@ def _share(rows: "tf.Tensor", replica: "tf.Tensor", replicas: int) -> "tuple[tf.
 
     base, extra = rows // replicas, rows % replicas
     return replica * base + tf.minimum(replica, extra), base + tf.cast(replica < extra, tf.int32)
+
+
+def _plain(function: Callable[..., Any]) -> Any:
+    """`function` for tf.data as it is; AutoGraph would take half a second of each start to translate all of ours."""
+    import tensorflow as tf
+
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def endless_batches(
@@ -175,7 +182,7 @@ def endless_batches(
         data = transform(batch)
         return data if sharing.replicas == 1 else (data, global_rows, own_rows)
 
-    passes = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass)
+    passes = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(_plain(one_pass))
     batches = passes.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     endless = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return endless.prefetch(_AHEAD * sharing.local)
