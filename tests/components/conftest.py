@@ -1,11 +1,12 @@
-"""Prepared datasets, trained and exported models on real data, made once for all tests of components."""
+"""Prepared datasets, trained and exported models on real data, made once for all tests and all their processes."""
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from sklearn.datasets import load_wine
 import trainwright_components
 from trainwright_components.cluster.launchers.docker_command import docker_version
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.processes.locks import locked
 from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent
 
 MODULES = Path(__file__).parent / "modules"
+_WHOLE = ".whole"  # written last into a folder that is made once
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 # Keras 3.15 reads its variables in a way that NumPy 2.4 finds old-fashioned, whenever a model is saved.
 _KERAS_AND_NUMPY = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -38,11 +43,28 @@ def warm_parent() -> Iterator[WarmParent]:
 
 
 @pytest.fixture(scope="session")
-def digits_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """scikit-learn's digits: 1,797 rows, feature `image` (8, 8) float32 in 0-16, label `digit` of ten classes."""
-    from trainwright_components.prepare_data.prepare import prepare_data
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Makes a folder of a name once for all processes of a test run; tests only read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
 
-    return prepare_data("digits", tmp_path_factory.mktemp("digits") / "dataset").dataset
+    def made_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with locked(shared / f"{name}.lock"):
+            if not (folder / _WHOLE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (folder / _WHOLE).touch()
+        return folder
+
+    return made_once
+
+
+@pytest.fixture(scope="session")
+def digits_dataset(made_once: MadeOnce) -> Path:
+    """scikit-learn's digits: 1,797 rows, feature `image` (8, 8) float32 in 0-16, label `digit` of ten classes."""
+    return _prepare("digits", "digits", made_once)
 
 
 @pytest.fixture(scope="session")
@@ -65,78 +87,86 @@ def tabular_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tabular_dataset(tabular_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tabular_dataset(tabular_csv: Path, made_once: MadeOnce) -> Path:
     """`tabular_csv` prepared: three classes, four numeric features, one categorical, missing values in two."""
-    from trainwright_components.prepare_data.prepare import prepare_data
-    from trainwright_components.prepare_data.settings import PrepareSettings
-
-    output = tmp_path_factory.mktemp("tabular") / "dataset"
-    return prepare_data(tabular_csv, output, PrepareSettings(label="cultivar")).dataset
+    return _prepare("tabular", tabular_csv, made_once, label="cultivar")
 
 
 @pytest.fixture(scope="session")
-def regression_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def regression_dataset(made_once: MadeOnce) -> Path:
     """scikit-learn's diabetes: 442 rows, ten numeric features, label `progression`, a number in 25-346."""
+    return _prepare("regression", "diabetes", made_once)
+
+
+def _prepare(name: str, source: str | Path, made_once: MadeOnce, **options: Any) -> Path:
     from trainwright_components.prepare_data.prepare import prepare_data
+    from trainwright_components.prepare_data.settings import PrepareSettings
 
-    return prepare_data("diabetes", tmp_path_factory.mktemp("regression") / "dataset").dataset
+    settings = PrepareSettings(**options)
+    made = made_once(f"{name}_dataset", lambda folder: prepare_data(source, folder / "dataset", settings))
+    return made / "dataset"
 
 
-def _train(module: str | Path, dataset: Path, folder: Path, **options: Any) -> Path:
+def _train(name: str, module: str | Path, dataset: Path, made_once: MadeOnce, **options: Any) -> Path:
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.training.run import run_training
     from trainwright_components.user_module.module import load_module
 
     params = options.pop("params", {})
     settings = TrainingSettings(batch_size=32, **options)
-    return run_training(load_module(module), dataset, folder, params=params, settings=settings).model_folder
+
+    def train(folder: Path) -> None:
+        run_training(load_module(module), dataset, folder / "model", params=params, settings=settings)
+
+    return made_once(f"{name}_model", train) / "model"
 
 
 @pytest.fixture(scope="session")
-def digits_model(digits_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_model(digits_dataset: Path, made_once: MadeOnce) -> Path:
     """The shipped digits example, small and trained for a moment: about nine of ten right."""
-    folder = tmp_path_factory.mktemp("digits_model")
     params = {"filters": 8, "units": 16, "dropout": 0.0, "learning_rate": 0.01}
-    return _train("trainwright_pipelines.examples.digits", digits_dataset, folder, params=params, epochs=4)
+    module = "trainwright_pipelines.examples.digits"
+    return _train("digits", module, digits_dataset, made_once, params=params, epochs=4)
 
 
 @pytest.fixture(scope="session")
-def tabular_model(tabular_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tabular_model(tabular_dataset: Path, made_once: MadeOnce) -> Path:
     """A classifier of `tabular_dataset` with a vocabulary in `preprocess`, a custom layer and logits."""
-    return _train(MODULES / "wine.py", tabular_dataset, tmp_path_factory.mktemp("tabular_model"), epochs=30)
+    return _train("tabular", MODULES / "wine.py", tabular_dataset, made_once, epochs=30)
 
 
 @pytest.fixture(scope="session")
-def regression_model(regression_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def regression_model(regression_dataset: Path, made_once: MadeOnce) -> Path:
     """A linear regression on `regression_dataset` without preprocessing."""
-    return _train(MODULES / "diabetes.py", regression_dataset, tmp_path_factory.mktemp("regression_model"), epochs=30)
+    return _train("regression", MODULES / "diabetes.py", regression_dataset, made_once, epochs=30)
 
 
 @pytest.fixture(scope="session")
-def digits_saved_model(digits_model: Path, digits_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_saved_model(digits_model: Path, digits_dataset: Path, made_once: MadeOnce) -> Path:
     """`digits_model` exported; `golden.jsonl` and `card.md` lie beside it."""
-    return _export(digits_model, digits_dataset, tmp_path_factory.mktemp("digits_export"))
+    return _export("digits", digits_model, digits_dataset, made_once)
 
 
 @pytest.fixture(scope="session")
-def tabular_saved_model(tabular_model: Path, tabular_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tabular_saved_model(tabular_model: Path, tabular_dataset: Path, made_once: MadeOnce) -> Path:
     """`tabular_model` exported."""
-    return _export(tabular_model, tabular_dataset, tmp_path_factory.mktemp("tabular_export"))
+    return _export("tabular", tabular_model, tabular_dataset, made_once)
 
 
 @pytest.fixture(scope="session")
-def regression_saved_model(
-    regression_model: Path, regression_dataset: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def regression_saved_model(regression_model: Path, regression_dataset: Path, made_once: MadeOnce) -> Path:
     """`regression_model` exported."""
-    return _export(regression_model, regression_dataset, tmp_path_factory.mktemp("regression_export"))
+    return _export("regression", regression_model, regression_dataset, made_once)
 
 
-def _export(model: Path, dataset: Path, folder: Path) -> Path:
+def _export(name: str, model: Path, dataset: Path, made_once: MadeOnce) -> Path:
     from trainwright_components.export_savedmodel.export import export_model
 
-    golden, card = folder / "golden.jsonl", folder / "card.md"
-    return export_model(model, dataset, folder / "saved_model", golden=golden, card=card).folder
+    def export(folder: Path) -> None:
+        golden, card = folder / "golden.jsonl", folder / "card.md"
+        export_model(model, dataset, folder / "saved_model", golden=golden, card=card)
+
+    return made_once(f"{name}_export", export) / "saved_model"
 
 
 def docker_answers() -> bool:

@@ -129,7 +129,8 @@ class StreamedRows:
         def decoded(part: Any, rows: "tf.Tensor", own: "tf.Tensor") -> Any:
             return self.decode(part), rows, own
 
-        return batches.flat_map(_plain(divide)).map(_plain(decoded), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        parts = batches.flat_map(_plain(divide))
+        return parts.map(_plain(decoded), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _share(rows: "tf.Tensor", replica: "tf.Tensor", replicas: int) -> "tuple[tf.Tensor, tf.Tensor]":
