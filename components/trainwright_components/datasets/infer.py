@@ -80,7 +80,12 @@ def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
             raise InvalidSetting(
                 f"{setting} names the column {name!r}, which {source} lacks{did_you_mean(name, list(columns))}"
             )
-    for name, kind in roles.kinds.items():
+    check_kinds(roles.kinds)
+
+
+def check_kinds(kinds: Mapping[str, str]) -> None:
+    """Raise `InvalidSetting` for a kind that there is not."""
+    for name, kind in kinds.items():
         if kind not in FEATURE_KINDS:
             raise InvalidSetting(f"data.kinds: {name!r} cannot be {kind!r}{did_you_mean(kind, FEATURE_KINDS)}")
 
@@ -95,7 +100,7 @@ def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -
     kind = kind or _kind_of(column)
     if kind == "numeric" and not column.is_numeric:
         place, text = column.not_a_number or (source, "bytes")
-        raise InvalidData(f"{place}: column {name!r} holds {text!r}, but kinds says that it is numeric")
+        raise InvalidData(f"{place}: column {name!r} holds {text!r}, but data.kinds says that it is numeric")
     if kind == "numeric" or (kind == "image" and column.is_numeric):
         return Feature(name=name, kind=kind, dtype=_number_dtype(name, column, source), shape=column.shape)
     if column.shape:
@@ -162,8 +167,8 @@ def _kind_of(column: ColumnProfile) -> str:
 def _vocabulary(name: str, column: ColumnProfile) -> tuple[str, ...]:
     if column.values is None:
         raise InvalidData(
-            f"column {name!r} has more than {DISTINCT_LIMIT:,} different values; make it text or numeric with kinds, "
-            "or exclude it"
+            f"column {name!r} has more than {DISTINCT_LIMIT:,} different values; make it text or numeric with "
+            "data.kinds, or leave it out with data.exclude"
         )
     return tuple(sorted(column.values))
 

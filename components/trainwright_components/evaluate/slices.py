@@ -83,7 +83,9 @@ def check_slices(slices: tuple[str, ...], schema: Schema) -> None:
         if feature.shape or not (feature.kind == "categorical" or feature.is_whole):
             possible = [each.name for each in schema.features if each.kind == "categorical" and not each.shape]
             there = f"categorical here: {', '.join(possible)}" if possible else "this dataset has none"
-            raise InvalidSetting(f"slices need categorical features, but {name!r} is {feature.kind}; {there}")
+            raise InvalidSetting(
+                f"evaluation.slices need categorical features, but {name!r} is {feature.kind}; {there}"
+            )
 
 
 def _rows_by_value(column: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.intp]]]:

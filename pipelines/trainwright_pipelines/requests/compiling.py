@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import sys
 import traceback
 from contextlib import redirect_stdout
@@ -17,6 +18,7 @@ from trainwright_components.errors import InvalidPipeline, TrainwrightError, Use
 from trainwright_components.files import content_digest, write_whole
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.finding import PipelineSource, read_compiled
+from trainwright_pipelines.requests.groups import places_in_groups
 
 _OUR_PACKAGES = (Path(trainwright_components.__file__).parent, Path(__file__).parents[1])
 
@@ -78,10 +80,25 @@ def _import_file(file: Path) -> ModuleType:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
         users = [frame for frame in frames if not frame.filename.startswith(str(_OUR_PACKAGES[1]))]
         text = "".join(["Traceback:\n", *traceback.format_list(users), *traceback.format_exception_only(error)])
-        raise UserCodeError(f"{file} cannot be imported: {error}", user_traceback=text) from error
+        raise UserCodeError(
+            f"{file} cannot be imported: {error}{_moved_argument(error)}", user_traceback=text
+        ) from error
     finally:
         sys.path.remove(str(file.parent))
     return module
+
+
+def _moved_argument(error: Exception) -> str:
+    """Where an argument that one of our components took in earlier releases has gone."""
+    # the sentence of kfp 2.17, dsl/base_component.py, which gives nothing else to tell it by
+    found = re.match(r'([\w-]+)\(\) got an unexpected keyword argument "(\w+)"', str(error))
+    name = found[1].replace("-", "_") if found else ""
+    if not found or not (_OUR_PACKAGES[0] / name / "component.py").is_file():
+        return ""
+    component = getattr(importlib.import_module(f"trainwright_components.{name}.component"), name)
+    places = places_in_groups(found[2], dict.fromkeys(component.component_spec.inputs, "STRUCT"))
+    ways = [f'{name}({group}={{"{setting}": ...}})' for group, _, setting in (each.partition(".") for each in places)]
+    return f" It is now written {' or '.join(ways)}" if ways else ""
 
 
 def _files_behind(file: Path) -> list[Path]:

@@ -30,6 +30,8 @@ def check_settings(values: Mapping[str, Any], declared: Collection[str]) -> None
         for name in GROUPS
         if name in declared
     }
+    if "data" in groups:
+        _check_data(groups["data"])
     outline = _check_module(values) if "module" in declared else None
     if {"training", "cluster"} <= groups.keys():
         _check_strategy(groups["training"], groups["cluster"])
@@ -64,6 +66,18 @@ def check_place(values: Mapping[str, Any], home: Path) -> None:
         return
     check_base_path(Path(serving.base_path))
     check_model(home, values["model_name"], Path(serving.base_path))
+
+
+def _check_data(data: Any) -> None:
+    """Words that stand for readers and kinds of columns; their modules bring in pandas, so only for who writes one."""
+    if data.format:
+        from trainwright_components.datasets.sources.opening import check_format
+
+        check_format(data.format, setting="data.format")
+    if data.kinds:
+        from trainwright_components.datasets.infer import check_kinds
+
+        check_kinds(data.kinds)
 
 
 def _check_strategy(training: Any, cluster: Any) -> None:

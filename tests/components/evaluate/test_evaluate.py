@@ -435,7 +435,7 @@ def test_the_page_shows_verdict_plots_and_slices(tabular_evaluation: Evaluation)
         ({"thresholds": {"acuracy": 0.9}}, "did you mean 'accuracy'"),
         (
             {"slices": ("alcohol",)},
-            "slices need categorical features, but 'alcohol' is numeric; categorical here: strength",
+            "evaluation.slices need categorical features, but 'alcohol' is numeric; categorical here: strength",
         ),
         ({"slices": ("strenth",)}, "did you mean 'strength'"),
         ({"split": "tset"}, "did you mean 'test'"),

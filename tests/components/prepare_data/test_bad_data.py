@@ -69,7 +69,11 @@ def test_settings_that_do_not_fit_the_columns_are_corrected(
             {},
             r"rows\.csv, row 9: column 'x' is infinite; leave it empty where it is unknown",
         ),
-        (with_value("x", 9, "nine"), {"kinds": {"x": "numeric"}}, r"row 9: column 'x' holds 'nine', but kinds says"),
+        (
+            with_value("x", 9, "nine"),
+            {"kinds": {"x": "numeric"}},
+            r"row 9: column 'x' holds 'nine', but data.kinds says",
+        ),
         (with_value("x", 9, -1), {"weight_column": "x"}, r"weight_column 'x' must be at least 0 and finite; .* -1"),
         (with_value("x", 9, None), {"weight_column": "x"}, r"row 9: data\.weight_column 'x' has no value"),
         (with_value("x", 9, "w"), {"weight_column": "x"}, r"row 9: data\.weight_column 'x' must hold numbers, got 'w'"),

@@ -153,6 +153,8 @@ BAD_RUNS = [
     (["--set", "quantization.enabled=perhaps"], "quantization.enabled must be true or false, got 'perhaps'"),
     (["--set", "data=[1]"], "parameter 'data' must be a mapping"),
     (["--set", "data.time_colum=t"], "there is no data setting 'time_colum'; did you mean 'time_column'?"),
+    (["--set", "data.format=cvs"], "data.format 'cvs' is not known; did you mean 'csv'?"),
+    (["--set", "data.kinds.age=catgorical"], "data.kinds: 'age' cannot be 'catgorical'; did you mean 'categorical'?"),
     (["--set", "data.label=y"], "there is no data setting 'label'; it is the parameter 'label'"),
     (["--set", "serving.enabld=false"], "there is no serving setting 'enabld'; did you mean 'enabled'?"),
     (["--set", "evaluation.champion_base_path=x"], "it is the parameter 'serving.base_path'"),
@@ -291,6 +293,30 @@ def test_an_exception_in_the_users_pipeline_file_shows_the_users_lines_alone(
     assert "raises.py cannot be imported: 'from the user'" in outcome.err
     assert 'raises.py", line 3' in outcome.err
     assert "trainwright_pipelines" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("call", "way"),
+    [
+        ('prepare_data(source="a.csv", label="y", time_column="day")', 'prepare_data(data={"time_column": ...})'),
+        ('prepare_data(source="a.csv", label="y", source_format="csv")', 'prepare_data(data={"format": ...})'),
+        ('prepare_data(source="a.csv", label="y", thresholds={})', ""),
+        ('trained(nonsense="day")', ""),
+    ],
+)
+def test_an_older_argument_of_a_component_is_refused_with_the_new_one(
+    trainwright: Callable[..., Any], project: Path, call: str, way: str
+) -> None:
+    (project / "older.py").write_text(
+        "from kfp import dsl\nfrom trainwright.components import prepare_data\n\n\n"
+        "@dsl.component(base_image='i')\ndef trained() -> None: ...\n\n\n"
+        f"@dsl.pipeline\ndef older() -> None:\n    {call}\n"
+    )
+    outcome = trainwright("run", str(project / "older.py"))
+    assert outcome.code == 2
+    first = outcome.err.partition("Traceback")[0].strip()
+    assert "got an unexpected keyword argument" in first
+    assert first.endswith(f" It is now written {way}" if way else '".')
 
 
 def test_an_error_is_a_document_when_json_is_asked_for(trainwright: Callable[..., Any]) -> None:

@@ -22,6 +22,12 @@ _FILE_FORMATS: Mapping[str, type[FileFormat]] = {
 FORMATS = (*_FILE_FORMATS, "images")
 
 
+def check_format(format_name: str, *, setting: str) -> None:
+    """Raise `InvalidSetting` for a format that there is not; empty is none."""
+    if format_name and format_name not in FORMATS:
+        raise InvalidSetting(f"{setting} {format_name!r} is not known{did_you_mean(format_name, FORMATS)}")
+
+
 def open_source(location: str, *, format_name: str = "", setting: str = "data.format") -> Source:
     """The rows at `location`.
 
@@ -34,8 +40,7 @@ def open_source(location: str, *, format_name: str = "", setting: str = "data.fo
         InvalidSetting: Nothing is there, or its format is not known.
         InvalidData: It is not what its name says.
     """
-    if format_name and format_name not in FORMATS:
-        raise InvalidSetting(f"{setting} {format_name!r} is not known{did_you_mean(format_name, FORMATS)}")
+    check_format(format_name, setting=setting)
     if location in BUNDLED_NAMES:
         return BundledSet(location)
     if not location:
