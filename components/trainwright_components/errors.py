@@ -5,7 +5,7 @@ TrainwrightError
 ├── InvalidData             data that cannot be read, or that contradicts its schema
 ├── InvalidModule           a model module that does not keep the contract
 ├── UserCodeError           an exception raised inside the user's own code
-├── TrainingFailed          a training that ended without a model
+├── TrainingFailed          a training run that ended without a model
 ├── BudgetExceeded          a result over the limits it was given
 ├── ServingUnavailable      a model server that cannot be started or reached
 ├── DeploymentRejected      a version that failed its golden requests and was withdrawn
@@ -69,7 +69,7 @@ class UserCodeError(TrainwrightError):
 
 
 class TrainingFailed(TrainwrightError):
-    """A training that ended without a model."""
+    """A training run that ended without a model."""
 
 
 class BudgetExceeded(TrainwrightError):

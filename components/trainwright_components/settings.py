@@ -21,13 +21,13 @@ from trainwright_components.hints import did_you_mean
 
 Settings = TypeVar("Settings")
 
-# A field that has this in its metadata is no setting of the group: it comes from the parameter that stands there.
+# A field that has this in its metadata is not a setting of the group: it comes from the parameter that stands there.
 GIVEN_BY = "given_by"
 # A class of nested settings may name the field that a bare value stands for: `worker: 2` for `worker: {replicas: 2}`.
 SHORTHAND = "SHORTHAND"
 
 _ITEM = re.compile(r"^(?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def read_settings(kind: type[Settings], values: Any, *, where: str, given: Mappi
         kind: A dataclass of settings; what is wrong with the values themselves its `__post_init__` says.
         values: What was written, by name.
         where: The dotted name in messages.
-        given: Values of fields that are no settings of the group, see `GIVEN_BY`.
+        given: Values of fields that are not settings of the group, see `GIVEN_BY`.
 
     Raises:
         InvalidSetting: Not a mapping, an unknown name, or a value that cannot be used.
@@ -67,7 +67,7 @@ def given_settings(kind: type[Settings], given: Settings | None, *, name: str = 
 
 
 def check_mapping(values: Any, *, where: str) -> None:
-    """Refuse what is no mapping."""
+    """Refuse what is not a mapping."""
     if not isinstance(values, Mapping):
         raise InvalidSetting(f"{where} must be a mapping, got {values!r}")
 
@@ -220,7 +220,7 @@ def _typed_scalar(name: str, value: Any, kind: type) -> Any:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
+    except OverflowError:  # an integer that no float holds
         return False
 
 
@@ -246,4 +246,4 @@ def _type_words(kind: Any) -> str:
     if is_dataclass(kind):
         [short] = [each for each in fields(kind) if each.name == getattr(kind, SHORTHAND)]
         return f"{_type_words(short.type)}, or a mapping of {', '.join(each.name for each in fields(kind))}"
-    return "text" if issubclass(kind, str) else _WORDS[kind].removeprefix("a ")
+    return _WORDS[str if issubclass(kind, str) else kind].removeprefix("an ").removeprefix("a ")

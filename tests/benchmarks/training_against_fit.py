@@ -3,7 +3,7 @@
     python tests/benchmarks/training_against_fit.py [--rounds 3] [--epochs 4] [--replicas]
 
 Every row is paired: in each round all contestants train the same model on the same rows one after the other, in one
-process. An epoch's time is a median over all epochs but the first of each training, which holds the tracing. Ratios
+process. An epoch's time is a median over all epochs but the first of each training run, which holds the tracing. Ratios
 are examples per second relative to fit's, so more than 1 is faster than fit; `cpu` is the same with processor time,
 which a busy machine disturbs least. `--replicas` adds two logical devices and two workers, which on one machine show
 what distribution costs.
@@ -143,7 +143,7 @@ def train_with_loop(module: Path, dataset: Path, case: Case, steps: int, epochs:
 def examples_per_second(
     module: Path, dataset: Path, case: Case, epochs: int, cluster: dict[str, int], **more: Any
 ) -> float:
-    """Of a training on replicas, between its second epoch and its end."""
+    """Of a training run on replicas, between its second epoch and its end."""
     from trainwright_components.train_distributed.train import train_model
 
     training = {"epochs": epochs, "batch_size": case.batch_size, "checkpoint_every_s": 0.0, **more}

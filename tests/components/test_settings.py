@@ -106,20 +106,20 @@ def test_nested_settings_keep_the_default_of_what_they_do_not_name() -> None:
         ({"limits": {"max_byte": 1}}, "there is no job.limits setting 'max_byte'; did you mean 'max_bytes'?"),
         ({"limits": 3}, "job.limits must be a mapping, got 3"),
         ({"source": "x"}, "there is no job setting 'source'; it is the parameter 'source'"),
-        ({"tries": 2.5}, "job.tries must be a whole number, got 2.5"),
-        ({"tries": True}, "job.tries must be a whole number, got True"),
-        ({"tries": None}, "job.tries must be a whole number, got None"),
-        ({"tries": 10**400}, f"job.tries must be a whole number, got {10**400}"),
+        ({"tries": 2.5}, "job.tries must be an integer, got 2.5"),
+        ({"tries": True}, "job.tries must be an integer, got True"),
+        ({"tries": None}, "job.tries must be an integer, got None"),
+        ({"tries": 10**400}, f"job.tries must be an integer, got {10**400}"),
         ({"weights": {"a": 10**400}}, f"job.weights.a must be a number, got {10**400}"),
         ({"tries": 0}, "job.tries must be at least 1, got 0"),
-        ({"name": 2020}, "job.name must be text, got 2020; put it in quotes"),
-        ({"name": ["a"]}, "job.name must be text, got ['a']"),
+        ({"name": 2020}, "job.name must be a string, got 2020; put it in quotes"),
+        ({"name": ["a"]}, "job.name must be a string, got ['a']"),
         ({"name": "alpah"}, "job.name must be one of \"\", alpha, beta; got 'alpah'; did you mean 'alpha'?"),
         ({"colour": "GREEN"}, "job.colour must be one of RED, BLUE; got 'GREEN'"),
         ({"weights": {"a": "b"}}, "job.weights.a must be a number, got 'b'"),
         ({"weights": {"a": float("nan")}}, "job.weights.a must be a number, got nan"),
-        ({"worker": "two"}, "job.worker must be a whole number, got 'two'"),
-        ({"worker": {"replicas": "two"}}, "job.worker.replicas must be a whole number, got 'two'"),
+        ({"worker": "two"}, "job.worker must be an integer, got 'two'"),
+        ({"worker": {"replicas": "two"}}, "job.worker.replicas must be an integer, got 'two'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_in_full(values: Any, message: str) -> None:
@@ -133,16 +133,16 @@ def test_everything_about_a_setting_is_read_from_its_class() -> None:
     assert list(found)[-4:] == ["anything", "limits.max_bytes", "limits.max_s", "worker"]
     assert "source" not in found
     assert (found["name"].type, found["name"].default, found["name"].description) == (
-        "text",
+        "string",
         '""',
         "What it is called.",
     )
-    assert (found["limits.max_bytes"].type, found["limits.max_bytes"].default) == ("whole number or null", "null")
+    assert (found["limits.max_bytes"].type, found["limits.max_bytes"].default) == ("integer or null", "null")
     assert (found["limits.max_s"].default, found["limits.max_s"].description) == (
         "60.0",
         "The longest time, in seconds.",
     )
-    assert found["worker"].type == "whole number, or a mapping of replicas, machine"
+    assert found["worker"].type == "integer, or a mapping of replicas, machine"
 
 
 def test_a_switch_is_read_without_the_rest_of_its_group() -> None:

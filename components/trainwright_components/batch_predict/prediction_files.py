@@ -101,7 +101,7 @@ class ParquetWriter:
 
 def _json_values(column: Column) -> list[Any]:
     values: list[Any] = plain_list(column)
-    return [None if value != value else value for value in values]  # NaN is no JSON
+    return [None if value != value else value for value in values]  # NaN is not valid JSON
 
 
 WRITERS: Mapping[str, Callable[[Path], PredictionWriter]] = {

@@ -1,4 +1,4 @@
-"""Which members end a training when they are done, and which start again when one is lost.
+"""Which members end a training run when they are done, and which start again when one is lost.
 
 Members that train in step, under a synchronous strategy, can only go on together. With parameter servers the chief
 alone runs the training: a worker comes and goes by itself, while a parameter server takes the chief's variables with

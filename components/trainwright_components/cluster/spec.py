@@ -58,7 +58,7 @@ class ClusterSpec:
         evaluator: Scores each checkpoint beside the training; at most one.
         launcher: `local` starts processes of this machine, `docker` containers.
         mounts: Further absolute paths that members in containers may read, such as data outside the dataset.
-        max_restarts: How often lost members are answered with a restart before the training fails; the evaluator,
+        max_restarts: How often lost members are answered with a restart before the training run fails; the evaluator,
             whose loss fails nothing, is started again as often.
         rendezvous_timeout_s: Seconds until every member must have joined.
         stall_timeout_s: Seconds without a step of any member after which those that are silent count as lost.
@@ -86,7 +86,7 @@ class ClusterSpec:
         if self.evaluator.replicas > 1:
             raise InvalidSetting(f"cluster.evaluator must be 0 or 1, got {self.evaluator.replicas}")
         if self.evaluator.replicas and not self.trainers:
-            raise InvalidSetting("an evaluator needs a training beside it: add cluster.chief=1")
+            raise InvalidSetting("an evaluator needs a training run beside it: add cluster.chief=1")
         if self.ps.replicas and not self.worker.replicas:
             raise InvalidSetting('cluster.ps needs at least one worker, such as {"worker": 2, "ps": 1}')
         if self.ps.replicas and not self.chief.replicas:

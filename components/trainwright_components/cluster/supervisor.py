@@ -58,7 +58,7 @@ class ClusterOutcome:
 
     @property
     def is_success(self) -> bool:
-        """Whether the training was done."""
+        """Whether the training run was done."""
         return not self.reason and not self.was_stopped
 
 
@@ -99,7 +99,7 @@ class _Watch:
         self._await(self.expected)
 
     def until_the_end(self, should_stop: Callable[[], bool]) -> ClusterOutcome:
-        """Watch until the training is done, fails for good, or is asked to end."""
+        """Watch until the training run is done, fails for good, or is asked to end."""
         while True:
             ended = self.gang.wait(_POLL_S)
             heartbeats = self.gang.heartbeats()
@@ -192,7 +192,7 @@ class _Watch:
         self.restarts.append(restart)
         if is_final:
             self.expected.discard(EVALUATOR)
-            logger.warning("%s: the training goes on without it", restart.reason)
+            logger.warning("%s: the training run continues without it", restart.reason)
             return None
         self._losses[loss.is_of_evaluator] += 1
         logger.warning("%s; restart %d of %d", loss.reason, self._losses[loss.is_of_evaluator], limit)

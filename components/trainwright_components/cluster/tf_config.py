@@ -20,7 +20,7 @@ Addresses = Mapping[str, Sequence[str]]
 
 
 def build_tf_config(addresses: Addresses, member: Member) -> str:
-    """`TF_CONFIG` of `member`, from `host:port` of each member by role; evaluators are no part of the cluster."""
+    """`TF_CONFIG` of `member`, from `host:port` of each member by role; evaluators are not part of the cluster."""
     cluster = {role: list(hosts) for role, hosts in addresses.items() if hosts and role != "evaluator"}
     return json.dumps({"cluster": cluster, "task": {"type": member.role, "index": member.index}})
 

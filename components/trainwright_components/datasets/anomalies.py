@@ -115,7 +115,7 @@ def _describe(column: ColumnProfile | None) -> str:
         return f"an infinite number ({column.first_infinite})"
     if column.is_numeric:
         shape = f" of shape {list(column.shape)}" if column.shape else ""
-        return f"{'whole numbers' if column.is_whole else 'numbers'}{shape}{absent}"
+        return f"{'integers' if column.is_whole else 'numbers'}{shape}{absent}"
     place, text = column.not_a_number or ("", "")
     distinct = f"{len(column.values):,}" if column.values is not None else f"more than {DISTINCT_LIMIT:,}"
     return f"texts ({distinct} different), such as {text!r} ({place}){absent}"

@@ -27,7 +27,7 @@ class Chunk:
         first_row: The number of the first row in that file; rows count from 1, without a header.
         split: The split that the source itself puts these rows in; empty when it does not say.
         is_typed: False when texts may stand for numbers, as in CSV.
-        keeps_integers: Whether whole numbers are stored as such and not as floats.
+        keeps_integers: Whether integers are stored as such and not as floats.
     """
 
     columns: Mapping[str, Column]
@@ -88,7 +88,7 @@ class SourceTraits:
         is_split: Whether the chunks say their split.
         size_bytes: Of its files, to choose the number of shards and to show progress; 0 when unknown.
         default_label: The label when nobody names one.
-        identifiers: Columns that name rows and are no features, such as the path of an image.
+        identifiers: Columns that name rows and are not features, such as the path of an image.
         kinds: The kinds of columns that cannot be told from the values.
         files: The TFRecord files, where a dataset may refer to them instead of copying.
     """
@@ -115,7 +115,7 @@ def is_missing(column: Column, *, is_typed: bool) -> NDArray[np.bool_]:
 
 
 class NotANumber(ValueError):
-    """A value that is no number; `row` is its index."""
+    """A value that is not a number; `row` is its index."""
 
     def __init__(self, row: int) -> None:
         super().__init__(row)

@@ -78,7 +78,7 @@ def _whole(chunk: Chunk, feature: Feature, numbers: Column) -> Column:
         row = int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
         value = numbers[row][wrong[row]][0]
         raise InvalidData(
-            f"{chunk.place(row)}: column {feature.name!r} must be a whole number from {least:,} to {greatest:,}, "
+            f"{chunk.place(row)}: column {feature.name!r} must be an integer from {least:,} to {greatest:,}, "
             f"got {value:g}"
         )
     return exact.astype(feature.dtype)
@@ -109,7 +109,7 @@ def checked_image(content: bytes | None) -> bytes:
     """`content` if TensorFlow can decode it, else the same picture as PNG.
 
     Raises:
-        InvalidData: It is no image, or a damaged one.
+        InvalidData: It is not an image, or a damaged one.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -124,7 +124,7 @@ def checked_image(content: bytes | None) -> bytes:
             image.convert("RGBA" if "A" in image.getbands() else "RGB").save(buffer, format="PNG")
             return buffer.getvalue()
     except UnidentifiedImageError as error:  # whose own message is the address of a buffer
-        raise InvalidData("this is no image, or of a format that is not known; replace it or remove the row") from error
+        raise InvalidData("this is not an image, or its format is not known; replace it or remove the row") from error
     except Exception as error:
         raise InvalidData(f"the image cannot be read ({error}); replace it or remove the row") from error
 
@@ -144,7 +144,7 @@ def _encode_label(chunk: Chunk, label: Label) -> Column:
     if (encoded < 0).any():
         row = int((encoded < 0).argmax())
         raise InvalidData(
-            f"{chunk.place(row)}: label {label.name!r} is {texts[row]!r}, which is no class"
+            f"{chunk.place(row)}: label {label.name!r} is {texts[row]!r}, which is not a class"
             f"{did_you_mean(texts[row], label.class_names)}"
         )
     return encoded

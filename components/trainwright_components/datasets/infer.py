@@ -26,9 +26,9 @@ class Roles:
     Args:
         label: The column to predict; empty for none.
         task: `auto`, `classification`, `regression` or `none`; `auto` takes texts and up to
-            `MAX_NUMBERED_CLASSES` whole numbers for classes.
+            `MAX_NUMBERED_CLASSES` integers for classes.
         weight: The column with the weight of each row; empty for none.
-        exclude: Columns that are no features: keys, times, identifiers.
+        exclude: Columns that are not features: keys, times, identifiers.
         kinds: The kind of a column where the values do not tell: `{"zip": "categorical"}`.
     """
 
@@ -133,7 +133,7 @@ def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) 
     """The label that `column` makes.
 
     Raises:
-        InvalidData: It has missing values, one class only, a class with one example, or is no number in regression.
+        InvalidData: It has missing values, one class only, a class with one example, or is not a number in regression.
     """
     if column.missing:
         raise InvalidData(
@@ -207,7 +207,7 @@ def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
 
 
 def class_text(text: str) -> str:
-    """The one spelling of a whole number as a class name: `1` for `1.0` too; other texts as they are."""
+    """The one spelling of an integer as a class name: `1` for `1.0` too; other texts as they are."""
     try:
         return number_text(float(text))
     except ValueError:

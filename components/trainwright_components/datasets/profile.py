@@ -28,7 +28,7 @@ class ColumnProfile:
 
     Attributes:
         values: How often each value occurs, as text; None once there are more than `DISTINCT_LIMIT`.
-        not_a_number: The place and the text of the first value that is no number; empty when all are.
+        not_a_number: The place and the text of the first value that is not a number; empty when all are.
         shape: Of one row; None before the first value.
         stored_dtype: Of the integers or booleans that are kept as such; None before the first value.
     """

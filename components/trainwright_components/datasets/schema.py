@@ -124,7 +124,7 @@ class Schema:
         """The schema that `text` describes.
 
         Raises:
-            InvalidData: `text` is no schema.
+            InvalidData: `text` is not a schema.
         """
         try:
             content = json.loads(text)
@@ -156,7 +156,9 @@ def read_dataset_file(dataset: Path, name: str) -> str:
     try:
         return (dataset / name).read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidData(f"{dataset} is no prepared dataset: it has no {name}; make one with prepare_data") from error
+        raise InvalidData(
+            f"{dataset} is not a prepared dataset: it has no {name}; make one with prepare_data"
+        ) from error
 
 
 def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def parse_thresholds(thresholds: Mapping[str, Any], *, task: Task, known: tuple[
     A bare number is a minimum where more is better and a maximum where less is.
 
     Raises:
-        InvalidSetting: An unknown metric or bound, or a limit that is no number.
+        InvalidSetting: An unknown metric or bound, or a limit that is not a number.
     """
     return tuple(_parse(name, limits, task=task, known=known) for name, limits in thresholds.items())
 
@@ -293,7 +293,7 @@ def no_champion(metric: str) -> Check:
 
 
 def _apart(value: float, other: float) -> tuple[str, str]:
-    """Both with four significant digits, or as many as whole numbers have and as it takes to tell them apart."""
+    """Both with four significant digits, or as many as integers have and as it takes to tell them apart."""
     fewest = max(4, min(15, len(f"{max(abs(value), abs(other)):.0f}")))
     digits = next((count for count in range(fewest, 17) if f"{value:.{count}g}" != f"{other:.{count}g}"), fewest)
     return f"{value:.{digits}g}", f"{other:.{digits}g}"

@@ -76,7 +76,7 @@ def check_slices(slices: tuple[str, ...], schema: Schema) -> None:
     """Refuse features that do not part the rows.
 
     Raises:
-        InvalidSetting: There is no such feature, or it is neither categorical nor a whole number.
+        InvalidSetting: There is no such feature, or it is neither categorical nor an integer.
     """
     for name in slices:
         feature = schema.feature(name)

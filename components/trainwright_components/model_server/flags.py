@@ -139,7 +139,7 @@ def parse_flags(arguments: Sequence[str]) -> CommandLine:
 
 
 def describe_unknown(argument: str) -> str:
-    """What to say about an argument that is no flag."""
+    """What to say about an argument that is not a flag."""
     name = argument.removeprefix("--").partition("=")[0]
     if name in _KNOWN:
         return f"unknown argument: {argument} (flags are written --{name}=VALUE)"

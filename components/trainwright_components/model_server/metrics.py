@@ -112,7 +112,7 @@ class ServingMetrics:
         )
 
     def request_done(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Count a request that was answered; latencies are those of answers that are no errors."""
+        """Count a request that was answered; latencies are those of answers that are not errors."""
         self.request_count.add(model, status)
         if status == "OK":
             self.request_latency.add(model, api, entrypoint, value=seconds * 1e6)

@@ -34,7 +34,7 @@ def choose_files(source: Source, settings: PrepareSettings) -> WholeFilesSplitte
 def stored_schema(schema: Schema, profile: TableProfile, *, is_expected: bool) -> Schema | None:
     """The schema under which the rows can be read as they are stored; None when a value would have to change.
 
-    Class labels can stay when they are whole numbers from 0; their names are then the numbers, without gaps.
+    Class labels can stay when they are integers from 0; their names are then the numbers, without gaps.
     """
     label = schema.label
     if schema.weight and profile.columns[schema.weight].is_stored_whole:

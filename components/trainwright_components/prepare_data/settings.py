@@ -30,11 +30,11 @@ class PrepareSettings:
         validation_fraction: The share of rows for validation; 0 for none.
         test_fraction: The share of rows for the final test; 0 for none.
         stratify: Whether each class is split in the same shares.
-        key_column: Rows with the same value here stay in one split; the column is no feature.
+        key_column: Rows with the same value here stay in one split; the column is not a feature.
         time_column: The latest rows by this column are the test, those before them the validation; it is no feature.
         split_column: The column that says train, validation or test (or val, dev, holdout ...); it is no feature.
         weight_column: The column with the weight of each row.
-        exclude: Columns that are no features.
+        exclude: Columns that are not features.
         kinds: The kind of a column where its values do not tell (numeric, categorical, text or image), such as
             `{"zip": "categorical"}`.
         expected_schema: A schema.json or a prepared dataset that the data has to fit; its vocabularies and classes

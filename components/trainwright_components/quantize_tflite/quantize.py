@@ -215,7 +215,7 @@ def _choose(results: Sequence[ModeResult]) -> ModeResult | None:
 
 
 def _rank(result: ModeResult) -> tuple[bool, int, int]:
-    """A model that answers NaN is no near miss."""
+    """A model that answers NaN is not a near miss."""
     has_nan = result.measured is not None and result.measured.not_finite > 0
     return has_nan, len(result.excesses), result.size_bytes or 0
 

@@ -93,7 +93,7 @@ def open_source(saved_model: Path) -> tuple[Source, ...]:
     try:
         loaded = LoadedModel.load(saved_model)
     except LoadingFailed as error:
-        raise InvalidModule(f"{saved_model} is no SavedModel: {error}") from error
+        raise InvalidModule(f"{saved_model} is not a SavedModel: {error}") from error
     if SERVING_DEFAULT not in loaded.signatures:
         raise InvalidModule(f"{saved_model} has no signature {SERVING_DEFAULT}; export it with export_savedmodel")
     candidates = [SERVING_DEFAULT]

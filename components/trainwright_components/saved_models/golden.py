@@ -132,7 +132,7 @@ def _golden_request(file: Path, number: int, line: str) -> GoldenRequest:
             is_absolute=bool(content.get("is_absolute", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidData(f"{file}, line {number}, is no golden request: {error}") from error
+        raise InvalidData(f"{file}, line {number}, is not a golden request: {error}") from error
 
 
 def _compared(request: GoldenRequest, way: str, ask: _Ask) -> _Comparison:

@@ -31,7 +31,7 @@ def check_base_path(base_path: Path) -> None:
     try:
         there = next(each for each in (base_path, *base_path.parents) if each.exists() or each.is_symlink())
         if not there.is_dir():
-            raise InvalidSetting(f"serving.base_path {base_path} cannot be made: {there} is no folder")
+            raise InvalidSetting(f"serving.base_path {base_path} cannot be made: {there} is not a folder")
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise InvalidSetting(f"serving.base_path {base_path} cannot be written to: {error.strerror}") from error

@@ -42,7 +42,7 @@ class DrillResult:
         resumed_at: The step from which it resumed; None when it never stopped.
         steps_lost: Steps that were taken twice.
         noticed_s: Until members were restarted.
-        back_s: Until the training took steps with all members again.
+        back_s: Until the training run took steps with all members again.
         caught_up_s: Until it was past the step of the fault.
         reasons: The reason of each restart.
         largest_difference: Between a weight of the two training runs.

@@ -1,4 +1,4 @@
-"""The figures of the page about a training: metrics by epoch, learning rate and speed by step."""
+"""The figures of the page about a training run: metrics by epoch, learning rate and speed by step."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def draw_metrics(history: Sequence[Mapping[str, float]]) -> "Figure":
 
 
 def draw_timeline(timeline: Timeline) -> "Figure":
-    """Speed and learning rate over the steps; lines mark where the training went on, triangles the checkpoints."""
+    """Speed and learning rate by step; lines mark where the training run continued, triangles the checkpoints."""
     from matplotlib.figure import Figure
 
     steps = [point.step for point in timeline.points]

@@ -1,4 +1,4 @@
-"""The page about a training: curves, speed, cluster, checkpoints, restarts, settings."""
+"""The page about a training run: curves, speed, cluster, checkpoints, restarts, settings."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ def write_report(
     failure: Exception | None = None,
     checkpoint: str = "",
 ) -> None:
-    """Write the page to `path`; of a training that failed, with what it failed of and what it can go on from."""
+    """Write the page to `path`; of a training run that failed, with what it failed of and what it can go on from."""
     page = Report("Training" if failure is None else "Training that failed")
     if failure is not None:
         _add_failure(page, failure, checkpoint)
@@ -77,7 +77,7 @@ def _add_failure(page: Report, failure: Exception, checkpoint: str) -> None:
         f"{checkpoint} is still there: started again into the same folder with the same code, parameters, settings and "
         "data, as `trainwright runs resume` does, it goes on from that checkpoint; with others it begins anew."
         if checkpoint
-        else "There is no checkpoint: started again, the training begins anew."
+        else "There is no checkpoint: started again, the training run begins from the start."
     )
 
 
@@ -106,7 +106,7 @@ def _add_timeline(page: Report, timeline: Timeline) -> None:
     if len(timeline.points) > 1:
         page.add_figure(
             draw_timeline(timeline),
-            caption="Triangles are checkpoints; dashed lines are steps from which the training went on after an "
+            caption="Triangles are checkpoints; dashed lines are steps from which the training run continued after an "
             "interruption, dotted ones those it went back to.",
         )
     if timeline.roll_backs:

@@ -72,7 +72,7 @@ def train_model(
         InvalidSetting: A setting that cannot be used, or this process is a member of a cluster of another launcher's.
         InvalidModule: The module cannot be trained on this dataset.
         UserCodeError: The user's code raised.
-        TrainingFailed: The training ended without a model.
+        TrainingFailed: The training run ended without a model.
     """
     for name, path in {"output": output, "log_dir": log_dir, "report": report}.items():
         check_local(path or "", name=name)
@@ -139,7 +139,7 @@ def _report_failure(
     params: Mapping[str, Any],
     cluster: ClusterSpec,
 ) -> None:
-    """Write the page about a training that failed; what it failed of is raised in any case."""
+    """Write the page about a training run that failed; what it failed of is raised in any case."""
     try:
         fingerprint = fingerprint_of(module, make_context(module, dataset, params, settings), settings)
         found = read_unfinished(output, fingerprint)

@@ -1,4 +1,4 @@
-"""What a training tells the user's module."""
+"""What a training run tells the user's module."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ def make_context(
     replicas: int = 1,
     log_dir: Path | None = None,
 ) -> Context:
-    """The context of a training on `dataset` with `params`.
+    """The context of a training run on `dataset` with `params`.
 
     Raises:
         InvalidSetting: The module has no such parameter.

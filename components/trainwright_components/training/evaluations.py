@@ -18,7 +18,7 @@ class Evaluation:
     """The score of one checkpoint.
 
     Args:
-        training: The fingerprint of the training that wrote it.
+        training: The fingerprint of the training run that wrote it.
         epoch: The number of the epoch that it lies in, from 0.
         seconds: Spent on it.
     """
@@ -55,7 +55,7 @@ def add_evaluation(model_folder: Path, evaluation: Evaluation) -> None:
 
 
 def best_evaluation(evaluations: Sequence[Evaluation], monitor: str) -> Evaluation | None:
-    """The best by `monitor`, or by the loss where that is no metric of validation."""
+    """The best by `monitor`, or by the loss where that is not a metric of validation."""
     if not evaluations:
         return None
     name = monitor if monitor in evaluations[0].metrics else OTHERWISE

@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 
 class NotFinite(Exception):
-    """The loss or a weight is no number any more; the message says which, and where."""
+    """The loss or a weight is NaN or infinite; the message says which, and where."""
 
 
 class StepWatch(Protocol):
@@ -98,7 +98,7 @@ class Loop:
         """Train to the end.
 
         Raises:
-            NotFinite: The loss or a weight is no number any more.
+            NotFinite: The loss or a weight is NaN or infinite.
             TrainingFailed: A checkpoint cannot be written.
             Interrupted: The process was asked to end.
         """
@@ -151,7 +151,7 @@ class Loop:
         """Write a checkpoint of weights that are numbers; every member has to call this.
 
         Raises:
-            NotFinite: A weight is no number: from such a checkpoint nothing could go on.
+            NotFinite: A weight is NaN or infinite: from such a checkpoint nothing could go on.
         """
         self._check_weights()
         checkpoint = self.checkpoint()
@@ -271,11 +271,11 @@ class Loop:
             raise NotFinite(f"the loss became {loss} in epoch {self.position.epoch + 1}, {steps}{self._advice()}")
 
     def _check_weights(self) -> None:
-        """The loss hides some weights that are no numbers: ReLU makes nothing of NaN."""
+        """The loss hides some weights that are NaN or infinite: ReLU makes nothing of NaN."""
         step = self.position.step
         if weight := find_not_finite(self.model):
             since = f"noticed at step {step}; it was a number at step {self._numbers_at}"
-            raise NotFinite(f"the weight {weight} is no number any more: {since}{self._advice()}")
+            raise NotFinite(f"the weight {weight} is NaN or infinite: {since}{self._advice()}")
         self._numbers_at = step
 
     def _advice(self) -> str:
@@ -292,7 +292,7 @@ class Loop:
         )
 
     def measurements(self) -> dict[str, float]:
-        """What is no metric of the model, but belongs beside them: the learning rate, and the last known speed."""
+        """What is not a metric of the model, but belongs beside them: the learning rate, and the last known speed."""
         points = self.position.timeline.points
         speed = {"examples_per_second": points[-1].examples_per_second} if points else {}
         return {"learning_rate": read_rate(self.model), **speed}

@@ -27,7 +27,8 @@ def check_module(module: ModelModule, context: Context) -> "keras.Model | None":
         That model; None for a module that trains by itself.
 
     Raises:
-        InvalidModule: What `build_model` returned is no compiled Keras model, or does not take what `preprocess` gives.
+        InvalidModule: What `build_model` returned is not a compiled Keras model, or does not take what
+            `preprocess` gives.
         UserCodeError: The user's code raised.
     """
     if module.train is not None:
@@ -44,7 +45,7 @@ def check_model(module: ModelModule, model: Any, context: Context) -> Any:
         What it put out for these rows.
 
     Raises:
-        InvalidModule: It is no compiled Keras model, or it does not take what `preprocess` gives.
+        InvalidModule: It is not a compiled Keras model, or it does not take what `preprocess` gives.
         InvalidData: A split has no rows, or labels that the model has no output for.
         UserCodeError: The user's code raised.
     """
@@ -171,7 +172,7 @@ def _refused(module: ModelModule, what: str) -> Iterator[None]:
 
 
 def check_kind(module: ModelModule, model: Any) -> None:
-    """Refuse what is no compiled Keras model."""
+    """Refuse what is not a compiled Keras model."""
     check_is_model(module, model, "build_model")
     if not is_compiled(model):
         raise InvalidModule(
@@ -208,12 +209,12 @@ def _refuse_keras_distribution(module: ModelModule) -> None:
 
 
 def check_overrides(module: ModelModule, model: Any) -> None:
-    """Refuse a model class with a method of its own in place of one of Keras' that this training does not call."""
+    """Refuse a model class with a method of its own in place of one of Keras' that this training run does not call."""
     for name in _NOT_CALLED:
         owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
         if not owner.__module__.startswith(("keras.", "tf_keras.")):
             raise InvalidModule(
-                f"{owner.__name__} of {module.location.name} overrides {name}, which this training does not call; "
+                f"{owner.__name__} of {module.location.name} overrides {name}, which this training run does not call; "
                 "override train_step, test_step, compute_loss or compute_metrics, or call it in train(context)"
             )
 

@@ -22,9 +22,7 @@ def check_monitor(monitor: str, metrics: Iterable[str]) -> None:
     """
     known = list(metrics)
     if monitor not in known:
-        raise InvalidSetting(
-            f"training.monitor {monitor!r} is no metric of this training; there are: {', '.join(known)}"
-        )
+        raise InvalidSetting(f"unknown metric {monitor!r} in training.monitor; there are: {', '.join(known)}")
 
 
 def foresee_metrics(module: ModelModule, model: "keras.Model", *, has_validation: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""Lines that say how far a training is, how fast, and how long it will take."""
+"""Lines that say how far a training run is, how fast, and how long it will take."""
 
 import logging
 import time

@@ -59,5 +59,5 @@ def train_reference(
     except TrainwrightError as error:
         print(first_line(error))
         return 1
-    print(f"the training ended before step {steps}")
+    print(f"the training run ended before step {steps}")
     return 1

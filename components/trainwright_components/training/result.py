@@ -1,4 +1,4 @@
-"""What a training gave, and how training.json holds it."""
+"""What a training run gave, and how training.json holds it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -17,7 +17,7 @@ _BESIDE = ("settings", "cluster", "inputs", FINGERPRINT)  # in training.json, bu
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a training gave.
+    """What a training run gave.
 
     Args:
         history: The metrics of each epoch.

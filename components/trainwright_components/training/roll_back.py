@@ -1,4 +1,4 @@
-"""What follows when the loss is no number any more: the end, or a return to the last checkpoint at a lower rate.
+"""What follows when the loss is NaN or infinite: the end, or a return to the last checkpoint at a lower rate.
 
 Every member of a cluster sees the same loss after the same call and reads the same checkpoint, which the chief wrote
 before it, so all of them decide alike.

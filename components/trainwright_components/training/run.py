@@ -50,7 +50,7 @@ def run_training(
 ) -> TrainingResult:
     """Train on the `train` split, validate on `validation`, and write the folder of the trained model to `output`.
 
-    A training that was cut off goes on from its newest checkpoint in `output`, if it is the same training.
+    A training run that was cut off continues from its newest checkpoint in `output`, if it is the same training.
 
     Args:
         module: The user's code.
@@ -138,7 +138,7 @@ def _comparison(
 
 
 def prepare_output(output: Path) -> None:
-    """Make the folder; a training that ended there counts for nothing, one that was cut off can go on.
+    """Make the folder; a training run that ended there counts for nothing, one that was cut off can go on.
 
     Checkpoints of one that ended are set aside, until the next one has saved its own.
     """

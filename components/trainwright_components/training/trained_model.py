@@ -27,7 +27,7 @@ MODULE_FOLDER = "module"
 PARAMS_FILE = "params.json"
 TRAINING_FILE = "training.json"
 CHECKPOINTS_FOLDER = "checkpoints"
-PREVIOUS_FOLDER = "previous"  # what a training that ended left of checkpoints, until the next one has saved its own
+PREVIOUS_FOLDER = "previous"  # what a training run that ended left of checkpoints, until the next one has saved its own
 _SHAPE, _DTYPE = "shape", "dtype"
 
 
@@ -55,7 +55,7 @@ class TrainedModel:
             params = json.loads((folder / PARAMS_FILE).read_text())
             training = json.loads((folder / TRAINING_FILE).read_text())
         except (OSError, ValueError) as error:
-            raise InvalidData(f"{folder} is no trained model: {error}; make one with train_distributed") from error
+            raise InvalidData(f"{folder} is not a trained model: {error}; make one with train_distributed") from error
         return cls(folder=folder, params=params, training=training)
 
     @cached_property
@@ -132,7 +132,7 @@ def save_trained(
     except OSError as error:
         raise TrainingFailed(
             f"the trained model cannot be written to {folder}: {error.strerror or error}; make room and start again: "
-            "the training goes on from its last checkpoint"
+            "the training run continues from its last checkpoint"
         ) from error
     return TrainedModel(folder=folder, params=context.params, training=training)
 

@@ -1,4 +1,4 @@
-"""What is known of a training that gave no model, for the page about it."""
+"""What is known of a training run that gave no model, for the page about it."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ UNFINISHED_FILE = "unfinished.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """How far a training came.
+    """How far a training run came.
 
     Args:
         result: What it gave until it failed.
@@ -41,7 +41,7 @@ class Unfinished:
 def write_unfinished(
     result: TrainingResult, fingerprint: str, *, settings: dict[str, Any], cluster: dict[str, int]
 ) -> None:
-    """Leave what a training gave until it failed; without a word to its caller if that cannot be written either."""
+    """Leave what a training run gave until it failed; without a word to its caller if that cannot be written either."""
     record = {**record_of(result, settings=settings, cluster=cluster), FINGERPRINT: fingerprint}
     try:
         write_whole(result.model_folder / UNFINISHED_FILE, json.dumps(record))
@@ -50,7 +50,7 @@ def write_unfinished(
 
 
 def read_unfinished(model_folder: Path, fingerprint: str) -> Unfinished:
-    """How far a training came: by what it left when it failed, or by its newest checkpoint if it was killed later.
+    """How far a training run came: by what it left when it failed, or by its newest checkpoint if it was killed later.
 
     Args:
         model_folder: The folder of the trained model.

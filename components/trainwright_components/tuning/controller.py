@@ -346,7 +346,7 @@ def _why_unusable(final: Measurement, metric: str) -> str:
         known = ", ".join(sorted(final.metrics)) or "none"
         return f"metric {metric!r} was not reported (tuning.metric); reported: {known}"
     if not math.isfinite(final.metrics[metric]):
-        return f"{metric} is {final.metrics[metric]} at step {final.step_count}: the training diverged"
+        return f"{metric} is {final.metrics[metric]} at step {final.step_count}: the training run diverged"
     return ""
 
 

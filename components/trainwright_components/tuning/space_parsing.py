@@ -78,7 +78,7 @@ def _integer(name: str, spec: Mapping[str, Any]) -> IntegerSpec:
     low, high = _bounds(name, spec)
     for key, bound in (("min_value", low), ("max_value", high)):
         if not float(bound).is_integer():
-            raise _invalid(name, f"{key} must be a whole number, got {bound!r}")
+            raise _invalid(name, f"{key} must be an integer, got {bound!r}")
     scale = _scale(name, spec, low)
     return IntegerSpec(name=name, **_common(name, spec), min_value=int(low), max_value=int(high), scale_type=scale)
 

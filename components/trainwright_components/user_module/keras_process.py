@@ -93,7 +93,7 @@ def _main(folder: Path) -> None:
         write_whole(folder / _RAISED, pickle.dumps(_portable(error)))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # TensorFlow may linger after a training with several members
+    os._exit(code)  # TensorFlow may linger after a training run with several members
 
 
 def _portable(error: Exception) -> Exception:

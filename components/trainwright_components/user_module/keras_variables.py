@@ -36,7 +36,7 @@ def metric_variables(model: "keras.Model") -> list[Any]:
 
 
 def random_variables(model: "keras.Model") -> list[Any]:
-    """States of random generators that are no variables of the model, as those of Dropout in tf_keras."""
+    """States of random generators that are not variables of the model, as those of Dropout in tf_keras."""
     if not is_tf_keras(model):
         return []
     makers = (getattr(layer, "_random_generator", None) for layer in model._flatten_layers())

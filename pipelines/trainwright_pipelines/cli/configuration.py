@@ -48,7 +48,7 @@ def _configured(name: str, home: Home) -> dict[str, str]:
     try:
         content: Any = yaml.safe_load(home.configuration.read_text())
     except yaml.YAMLError as error:
-        raise InvalidSetting(f"{home.configuration} is no YAML: {error}") from error
+        raise InvalidSetting(f"{home.configuration} is not valid YAML: {error}") from error
     section = ((content or {}).get("targets") or {}).get(name) or {} if isinstance(content, dict | None) else None
     if not isinstance(section, dict):
         raise InvalidSetting(f"{home.configuration}: targets.{name} must be a mapping of options")

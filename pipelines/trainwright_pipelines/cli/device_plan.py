@@ -1,4 +1,4 @@
-"""What a training with given settings would use of this machine; starts TensorFlow in this process, trains nothing."""
+"""What a training run with given settings would use of this machine; starts TensorFlow here, but trains nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

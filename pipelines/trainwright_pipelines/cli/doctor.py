@@ -58,7 +58,7 @@ trainwright devices --set training.devices.memory_growth=true --set cluster.work
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting such as training.strategy or cluster.worker: show what a training with it would use.",
+    help="A setting such as training.strategy or cluster.worker: show what a training run with it would use.",
 )
 @json_option
 def devices(settings: tuple[str, ...], as_json: bool) -> None:

@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
         module, _, attribute = entry[0].partition(":")
         command = getattr(import_module(module), attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{entry[0]} is no command")
+            raise TypeError(f"{entry[0]} is not a command")
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ trainwright new wines --source wine               another bundled set: wine, iri
 def new(folder: Path, source: str | None, label: str | None) -> None:
     """Write a project into DIR: model.py, params.yaml and README.md that fit the data.
 
-    A label of names or of few whole numbers gives a classifier, any other a regression.
+    A label of names or of few integers gives a classifier, any other a regression.
     """
     from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, find_source
     from trainwright_pipelines.scaffold.project import write_digits_project, write_table_project

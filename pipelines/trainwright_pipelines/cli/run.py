@@ -47,7 +47,7 @@ def run(
 ) -> None:
     """Run PIPELINE and follow it to its end; exit code 0 when no step failed.
 
-    A model that was not good enough to be served is no failure: --json has headlines.is_blessed.
+    A model that was not good enough to be served is not a failure: --json has headlines.is_blessed.
 
     PIPELINE is a shipped pipeline's name, file.py:function, or a compiled YAML file.
     Its parameters: trainwright pipelines PIPELINE

@@ -170,7 +170,7 @@ def loop_items(iterator: ItemIterator, inputs: Values, *, constants: Mapping[str
     """The inputs of each iteration.
 
     Raises:
-        InvalidPipeline: What is to be looped over is no list.
+        InvalidPipeline: What is to be looped over is not a list.
     """
     if iterator.is_artifact:
         found = inputs.artifacts.get(iterator.input or "", ())
@@ -197,9 +197,9 @@ def _items(iterator: ItemIterator, inputs: Values, constants: Mapping[str, str])
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise InvalidPipeline(f"cannot loop over {iterator.input!r}: {value[:200]!r} is no JSON list") from error
+            raise InvalidPipeline(f"cannot loop over {iterator.input!r}: {value[:200]!r} is not a JSON list") from error
     if not isinstance(value, list):
-        raise InvalidPipeline(f"cannot loop over {iterator.input!r}: {to_text(value)[:200]!r} is no list")
+        raise InvalidPipeline(f"cannot loop over {iterator.input!r}: {to_text(value)[:200]!r} is not a list")
     return value
 
 

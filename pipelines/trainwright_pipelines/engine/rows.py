@@ -91,7 +91,7 @@ def _attempt_of_row(row: Mapping[str, Any]) -> Attempt:
 
 def artifact_of_row(row: RowMapping) -> Artifact:
     """The artifact of a row that has the columns of `ARTIFACTS`."""
-    return Artifact(**{name: row[name] for name in ARTIFACTS.c.keys()})  # noqa: SIM118  a column collection is no dict
+    return Artifact(**{name: row[name] for name in ARTIFACTS.c.keys()})  # noqa: SIM118  a column collection is not a dict
 
 
 def _artifact_ids(values: Values) -> dict[str, list[str]]:

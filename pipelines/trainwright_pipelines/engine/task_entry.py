@@ -64,7 +64,7 @@ def _execute(source: Path, function: str, executor_input: Path) -> None:
 
     spec = importlib.util.spec_from_file_location("trainwright_task", source)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{source} is no Python file")
+        raise ImportError(f"{source} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

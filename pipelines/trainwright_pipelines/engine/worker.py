@@ -71,7 +71,7 @@ class Worker(threading.Thread):
             raise
 
     def _explained(self, error: BaseException) -> BaseException:
-        """What the caller is told: a full disk is no fault of the engine, and the run goes on once there is room."""
+        """What the caller is told: a full disk is not a fault of the engine, and the run goes on once there is room."""
         reason = self._execution.why_unwritable(error)
         if not reason:
             return error

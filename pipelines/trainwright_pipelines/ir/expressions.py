@@ -257,7 +257,7 @@ def _bool(value: Any) -> bool:
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 
@@ -285,7 +285,7 @@ def _add(left: Any, right: Any) -> Any:
 def _divide(left: Any, right: Any) -> Any:
     if isinstance(_number(left), int) and isinstance(_number(right), int):
         quotient = abs(left) // abs(right)
-        return quotient if (left < 0) == (right < 0) else -quotient  # whole numbers: towards zero
+        return quotient if (left < 0) == (right < 0) else -quotient  # integers: towards zero
     return left / right
 
 

@@ -51,7 +51,7 @@ class Placeholders:
         self._constants = constants
 
     def text(self, text: str) -> str:
-        """`text` with every placeholder filled; what is no placeholder of KFP stays."""
+        """`text` with every placeholder filled; what is not a placeholder of KFP stays."""
         filled = _PLACEHOLDER.sub(self._fill, text)
         workspace = self._constants.get("workspace_path")
         return filled.replace(WORKSPACE_MOUNT, workspace) if workspace else filled

@@ -1,4 +1,4 @@
-"""Parameter values as KFP types them. Whole numbers stay whole, inside lists and structs too."""
+"""Parameter values as KFP types them. Integers stay whole, inside lists and structs too."""
 
 import json
 import math
@@ -49,13 +49,13 @@ def _as_json(value: Any, name: str, around: tuple[int, ...]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InvalidSetting(
-        f"parameter {name!r} must be text, a number, true or false, a list or a mapping; got {value!r}"
+        f"parameter {name!r} must be a string, a number, true or false, a list or a mapping; got {value!r}"
     )
 
 
 def _key(key: Any, name: str) -> str:
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise InvalidSetting(f"the names in parameter {name!r} must be text, got {key!r}")
+        raise InvalidSetting(f"the names in parameter {name!r} must be strings, got {key!r}")
     return str(key)
 
 
@@ -135,9 +135,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 _TITLES = {
-    "NUMBER_INTEGER": "a whole number",
+    "NUMBER_INTEGER": "an integer",
     "NUMBER_DOUBLE": "a number",
-    "STRING": "text",
+    "STRING": "a string",
     "BOOLEAN": "true or false",
     "LIST": "a list",
     "STRUCT": "a mapping",

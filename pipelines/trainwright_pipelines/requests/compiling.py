@@ -51,7 +51,7 @@ def compile_source(source: PipelineSource) -> tuple[CompiledPipeline, list[Path]
 
         function = getattr(_import_file(source.file), source.function)
         if not isinstance(function, BaseComponent):
-            raise InvalidPipeline(f"{source.file}:{source.function} is no pipeline: put @dsl.pipeline above it")
+            raise InvalidPipeline(f"{source.file}:{source.function} is not a pipeline: put @dsl.pipeline above it")
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "pipeline.yaml"
             try:

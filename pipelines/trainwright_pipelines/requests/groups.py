@@ -51,7 +51,7 @@ def text_settings(types: Mapping[str, str]) -> frozenset[str]:
         types: The KFP types of a pipeline's parameters, by name.
     """
     groups = [name for name, type_name in types.items() if is_group(name, type_name)]
-    return frozenset(each.name for group in groups for each in settings_of(group) if each.type == "text")
+    return frozenset(each.name for group in groups for each in settings_of(group) if each.type == "string")
 
 
 def places_in_groups(name: str, types: Mapping[str, str]) -> list[str]:

@@ -33,7 +33,7 @@ def outline_module(location: Path) -> ModuleOutline:
     """Parse the module's own file.
 
     Raises:
-        InvalidModule: It is no Python, or a folder without an entry file.
+        InvalidModule: It is not Python, or a folder without an entry file.
     """
     file = _entry_file(location)
     try:
@@ -85,7 +85,7 @@ def _entry_file(location: Path) -> Path:
     for name in ENTRY_FILES:
         if (location / name).is_file():
             return location / name
-    raise InvalidModule(f"{location} is no model module: it has neither {' nor '.join(ENTRY_FILES)}")
+    raise InvalidModule(f"{location} is not a model module: it has neither {' nor '.join(ENTRY_FILES)}")
 
 
 def _literal_mapping(body: list[ast.stmt], name: str) -> Mapping[str, Any] | None:

@@ -16,8 +16,8 @@ from trainwright_pipelines.requests.groups import GROUPS, is_group, places_in_gr
 from trainwright_pipelines.requests.written_values import InvalidText, read_text
 
 TYPE_NAMES = {
-    "STRING": "text",
-    "NUMBER_INTEGER": "whole number",
+    "STRING": "string",
+    "NUMBER_INTEGER": "integer",
     "NUMBER_DOUBLE": "number",
     "BOOLEAN": "true or false",
     "LIST": "list",
@@ -43,8 +43,9 @@ class Parameter:
 
     @property
     def type_with_article(self) -> str:
-        """The type as it stands in a sentence: `a whole number`."""
-        return self.type_name if self.type in {"BOOLEAN", "STRING"} else f"a {self.type_name}"
+        """The type as it stands in a sentence: `an integer`."""
+        article = {"BOOLEAN": "", "NUMBER_INTEGER": "an "}.get(self.type, "a ")
+        return f"{article}{self.type_name}"
 
 
 def declared_parameters(pipeline: Pipeline) -> dict[str, Parameter]:
@@ -164,14 +165,14 @@ def _with_entry(base: Mapping[str, Any], path: list[str], value: Any, full_name:
         return {**base, key: value}
     inner = base.get(key, {})
     if not isinstance(inner, Mapping):
-        raise InvalidSetting(f"{full_name!r}: {key!r} is no mapping")
+        raise InvalidSetting(f"{full_name!r}: {key!r} is not a mapping")
     return {**base, key: _with_entry(inner, rest, value, full_name)}
 
 
 def _convert(parameter: Parameter, value: Any) -> Any:
     if parameter.type == "STRING":
         if isinstance(value, bool | float):  # in YAML that may be a name such as `no` or `1.50`, whose text is lost
-            raise InvalidSetting(f"parameter {parameter.name!r} must be text, got {value!r}; put it in quotes")
+            raise InvalidSetting(f"parameter {parameter.name!r} must be a string, got {value!r}; put it in quotes")
         return value if isinstance(value, str) else _text(value)
     read = as_json(_read_scalar(value), name=parameter.name) if isinstance(value, str) else value
     converters: dict[str, Callable[[Any], Any]] = {

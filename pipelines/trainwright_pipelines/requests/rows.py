@@ -22,14 +22,14 @@ def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
     """Rows from JSON: one row, a list of them, or one per line.
 
     Raises:
-        InvalidData: It is no JSON.
+        InvalidData: It is not valid JSON.
     """
     try:
         content = json.loads(text)
     except ValueError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2:
-            raise InvalidData(f"{name} is no JSON: {error}; write it like '{{\"column\": 1.5}}'") from error
+            raise InvalidData(f"{name} is not valid JSON: {error}; write it like '{{\"column\": 1.5}}'") from error
         return [_parse_line(line, number, name) for number, line in enumerate(lines, start=1)]
     if isinstance(content, dict) and isinstance(content.get("instances"), list):  # a request as curl sends it
         content = content["instances"]
@@ -40,7 +40,7 @@ def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
 
 
 def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> list[Any]:
-    """JSON rows as the model takes them: null is a missing value, and what is no feature is left out with a note.
+    """JSON rows as the model takes them: null is a missing value, and what is not a feature is left out with a note.
 
     Rows that name no features stay as they are.
 
@@ -72,7 +72,7 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
     """Rows of a file; `-` is standard input. They get the types of `schema`, other columns are left out.
 
     Raises:
-        InvalidData: It cannot be read, lacks a column, or a value is no number where one is needed.
+        InvalidData: It cannot be read, lacks a column, or a value is not a number where one is needed.
     """
     path, name = Path(file), "standard input" if file == "-" else file
     if path.suffix.lower() in _OTHER_FORMATS:
@@ -117,7 +117,7 @@ def _parse_line(line: str, number: int, name: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise InvalidData(f"{name}, line {number} is no JSON: {error}") from error
+        raise InvalidData(f"{name}, line {number} is not valid JSON: {error}") from error
 
 
 def _csv_rows(text: str, schema: "Schema | None", path: Path) -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ def _whole(text: str) -> int:
     except ValueError:
         number = float(text)
         if not number.is_integer():
-            raise ValueError(f"must be a whole number, got {text!r}") from None
+            raise ValueError(f"must be an integer, got {text!r}") from None
         return int(number)
 
 

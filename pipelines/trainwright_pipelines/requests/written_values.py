@@ -43,7 +43,7 @@ def read_text(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 but for its numbers: `010` is no octal one, `1:30` is none at all, and `1e-3` is one as in JSON."""
+    """YAML 1.1 but for its numbers: `010` is not octal, `1:30` is none at all, and `1e-3` is one as in JSON."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

@@ -134,14 +134,14 @@ def refuse_local_paths(parameters: Mapping[str, Any], *, here: Path, home: Path)
 
 
 def refuse_rounded_numbers(parameters: Mapping[str, Any]) -> None:
-    """Raise `InvalidSetting` for a whole number that would arrive as another one.
+    """Raise `InvalidSetting` for an integer that would arrive as another one.
 
     Both services take parameters as `google.protobuf.Value`, whose only number is a double (protobuf, struct.proto).
     """
     for name, value in _leaves(parameters):
         if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
             raise InvalidSetting(
-                f"parameter {name!r} is {value}, which would not arrive as it is: a remote target rounds whole numbers "
+                f"parameter {name!r} is {value}, which would not arrive as it is: a remote target rounds integers "
                 f"beyond {MAX_SAFE_INTEGER}. Set a smaller one"
             )
 

@@ -51,7 +51,7 @@ def test_a_flat_folder_of_images_keeps_their_paths(image_model: Path, tmp_path: 
 def test_an_unreadable_image_is_named(image_model: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"nothing")
-    with pytest.raises(InvalidData, match=r"images/a\.png: column 'image': this is no image"):
+    with pytest.raises(InvalidData, match=r"images/a\.png: column 'image': this is not an image"):
         predict_rows(image_model, tmp_path / "images", tmp_path / "out")
 
 

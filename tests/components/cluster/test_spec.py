@@ -53,7 +53,7 @@ def test_exactly_one_member_is_chief(roles: dict[str, int], chief: str) -> None:
     ("values", "message"),
     [
         ({"workers": 2}, r"no cluster setting 'workers'; did you mean 'worker'\?"),
-        ({"worker": 1.5}, r"cluster\.worker must be a whole number, got 1\.5"),
+        ({"worker": 1.5}, r"cluster\.worker must be an integer, got 1\.5"),
         ({"worker": -1}, r"cluster\.worker must be at least 0, got -1"),
         ({"chief": 2}, r"cluster\.chief must be 0 or 1, got 2"),
         ({"ps": 1}, r'^cluster\.ps needs at least one worker, such as \{"worker": 2, "ps": 1\}$'),

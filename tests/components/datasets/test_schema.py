@@ -34,7 +34,7 @@ def test_an_unknown_feature_is_corrected() -> None:
 
 def test_a_folder_without_a_schema_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(
-        InvalidData, match=r"is no prepared dataset: it has no schema\.json; make one with prepare_data"
+        InvalidData, match=r"is not a prepared dataset: it has no schema\.json; make one with prepare_data"
     ):
         Schema.load(tmp_path)
 

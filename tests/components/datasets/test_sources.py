@@ -59,7 +59,7 @@ def test_a_ragged_row_is_named(tmp_path: Path, row: int, text: str, count: int) 
         (b"a,b,a\n1,2,3\n", r"the header names a column twice: a; rename one"),
         ("a,b\n1,é\n".encode("latin-1"), r"after row 0: the text is not UTF-8; convert the file to UTF-8"),
         (b'a,b\n1,"' + b"x\n" * 1_500_000, r"row 1 or soon after: a row is longer than 1 MB; close its quotes"),
-        (b"\x00\x01\x02\x00", r"is no CSV file: it holds binary data"),
+        (b"\x00\x01\x02\x00", r"is not a CSV file: it holds binary data"),
     ],
 )
 def test_damaged_csv_is_explained(tmp_path: Path, content: bytes, message: str) -> None:
@@ -181,7 +181,7 @@ def test_a_damaged_npz_is_named(tmp_path: Path) -> None:
     np.savez(path, x=np.arange(100_000))
     whole = path.read_bytes()
     path.write_bytes(whole[:50_000])
-    with pytest.raises(InvalidData, match=r"rows\.npz is no NPZ archive"):
+    with pytest.raises(InvalidData, match=r"rows\.npz is not an NPZ archive"):
         open_source(str(path))
     path.write_bytes(whole[:50_000] + b"\xff" * 8 + whole[50_008:])
     with pytest.raises(InvalidData, match=r"rows\.npz: the archive is damaged"):
@@ -227,7 +227,7 @@ def test_a_damaged_tfrecord_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([b"no example"], r"the records are no tf\.Example"),
+        ([b"no example"], r"the records are not tf\.Example"),
         ([example(x=[1.0, 2.0]), example(x=[1.0])], r"feature 'x' has 1 to 2 values per record; write one number"),
         ([example(x=[b"a", b"b"])], r"feature 'x' has 2 texts per record; write each as a feature of its own"),
         ([example(x=1), example(x=1.0)], r"feature 'x' is int64_list in one record and float_list in another"),

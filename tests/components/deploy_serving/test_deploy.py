@@ -381,7 +381,7 @@ def test_what_is_missing_or_broken_is_named_before_anything_starts(
     with pytest.raises(InvalidData, match="cannot read golden requests"):
         deploy_model(half, tmp_path / "missing", model_name="m", home=tmp_path)
     (tmp_path / "file").write_text('{"inputs": {}}\n')
-    with pytest.raises(InvalidData, match="line 1, is no golden request: 'outputs'"):
+    with pytest.raises(InvalidData, match="line 1, is not a golden request: 'outputs'"):
         deploy_model(half, tmp_path / "file", model_name="m", home=tmp_path)
     assert server_status(tmp_path) is None
 

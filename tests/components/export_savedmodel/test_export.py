@@ -428,7 +428,7 @@ def test_the_wrong_number_of_units_is_named(awkward_dataset: Path, tmp_path: Pat
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path, digits_dataset: Path) -> None:
     (tmp_path / "model").mkdir()
-    with pytest.raises(InvalidData, match="is no trained model"):
+    with pytest.raises(InvalidData, match="is not a trained model"):
         export_model(tmp_path / "model", digits_dataset, tmp_path / "out", golden=tmp_path / "g", card=tmp_path / "c")
     shutil.rmtree(tmp_path / "model")
     assert not list(tmp_path.iterdir())

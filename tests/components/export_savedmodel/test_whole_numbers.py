@@ -122,7 +122,7 @@ def test_the_signature_the_examples_and_the_tflite_file_take_the_width(dtype: st
     assert predict_rows(exported.folder, tmp_path / "rows.npz", tmp_path / "predictions").rows == 60
     wide = tmp_path / "wide.npz"
     np.savez(wide, x=np.full((1, 4, 3), 70_000))
-    with pytest.raises(InvalidData, match=r"wide.npz, row 1: column 'x' must be a whole number from .* got 70000"):
+    with pytest.raises(InvalidData, match=r"wide.npz, row 1: column 'x' must be an integer from .* got 70000"):
         predict_rows(exported.folder, wide, tmp_path / "more")
 
 

@@ -76,7 +76,7 @@ def test_names_that_senders_make_up_do_not_fill_the_memory() -> None:
 
 
 def test_the_page_is_byte_for_byte_what_dashboards_were_built_on() -> None:
-    """TensorFlow Serving's names and limits: no HELP lines, no `_total` or `_created`, whole numbers without `.0`."""
+    """TensorFlow Serving's names and limits: no HELP lines, no `_total` or `_created`, integers without `.0`."""
     metrics = ServingMetrics()
     metrics.request_done("m", "Predict", "REST", "OK", 0.001)
     metrics.request_done('qu"ote\\', "Predict", "GRPC", "NOT_FOUND", 0.001)

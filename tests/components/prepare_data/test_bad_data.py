@@ -1,4 +1,4 @@
-"""What spoils a training is refused, with file, row, column and what to do."""
+"""What spoils a training run is refused, with file, row, column and what to do."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -40,7 +40,7 @@ def test_an_empty_group_is_the_default_of_every_setting() -> None:
     [
         ({"time_colum": "t"}, "no data setting 'time_colum'; did you mean 'time_column'"),
         ({"label": "y"}, "no data setting 'label'; it is the parameter 'label'"),
-        ({"exclude": {"k": 1}}, r"data\.exclude must be text, got \{'k': 1\}"),
+        ({"exclude": {"k": 1}}, r"data\.exclude must be a string, got \{'k': 1\}"),
         ({"test_fraction": "half"}, r"data\.test_fraction must be a number, got 'half'"),
         ({"test_fraction": 1.5}, r"data\.test_fraction must be below 1, got 1\.5"),
         ({"task": "classify"}, r"data\.task must be one of auto, classification"),

@@ -54,7 +54,7 @@ def test_every_difference_is_in_the_table(patients: pd.DataFrame, expected: Path
         "age": ["numeric float32", "no such column"],
         "ward": ["3 known values", "new: 'east'"],
         "outcome": ["3 known classes", "new: 'dead'"],
-        "new": ["no such column", "whole numbers"],
+        "new": ["no such column", "integers"],
     }
     assert kind == "numeric float32"
     assert re.fullmatch(r"texts \(\d+ different\), such as 'high' \(.*rows\.csv, row 5\)", text)
@@ -79,7 +79,7 @@ def test_the_message_says_what_to_do(patients: pd.DataFrame, expected: Path, pre
     message = (
         r"rows\.csv does not fit the expected schema, 2 differences:\n"
         r"  column   expected        found\n"
-        r"  patient  no such column  whole numbers\n"
+        r"  patient  no such column  integers\n"
         r"  visited  no such column  texts \(600 different\).*\n"
         r"Correct the data, exclude new columns, or prepare without data\.expected_schema to accept the change\."
     )

@@ -102,7 +102,7 @@ def test_a_table_with_image_paths_reads_them_beside_it(tmp_path: Path, prepare: 
     [
         (
             b"not an image",
-            r"images/dog/7\.png: column 'image': this is no image, or of a format that is not known; replace",
+            r"images/dog/7\.png: column 'image': this is not an image, or its format is not known; replace",
         ),
         (None, r"images/dog/7\.png: column 'image': the image cannot be read \(.*truncated"),
         (b"", r"images/dog/7\.png: column 'image': there is no image"),

@@ -412,5 +412,5 @@ def test_the_converter_keeps_quiet(digits_saved_model: Path, capfd: pytest.Captu
 
 
 def test_a_folder_without_a_saved_model_is_refused(digits_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidModule, match="is no SavedModel"):
+    with pytest.raises(InvalidModule, match="is not a SavedModel"):
         quantize_model(tmp_path, digits_dataset, tmp_path / "model")

@@ -86,7 +86,7 @@ def test_a_monitor_that_is_no_metric_ends_a_cluster(
     text = (MODULES / "net.py").read_text()
     module.write_text(text if has_callbacks else text.replace("def callbacks(", "def no_callbacks("))
     training = {**TRAINING, "checkpoint_every_steps": 2, "monitor": "val_acuracy"}
-    with pytest.raises(InvalidSetting, match=r"monitor 'val_acuracy' is no metric of this training; there are: loss,"):
+    with pytest.raises(InvalidSetting, match=r"unknown metric 'val_acuracy' in training\.monitor; there are: loss,"):
         train_model(small_dataset, module, tmp_path / "model", training=training, cluster=cluster)
     assert not (tmp_path / "model" / BEST_CHECKPOINT).exists()
     assert any((tmp_path / "model").glob("checkpoints/step-*")) == has_callbacks

@@ -1,4 +1,4 @@
-"""A training that fails leaves a page that says of what, and how far it came."""
+"""A training run that fails leaves a page that says of what, and how far it came."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ TRAINING = {"epochs": 4, "batch_size": 10, "seed": 2, "checkpoint_every_steps": 
 
 @pytest.fixture
 def options(small_dataset: Path, tmp_path: Path) -> dict[str, Any]:
-    """Arguments of a training that is watched at each step."""
+    """Arguments of a training run that is watched at each step."""
     return {
         "dataset": small_dataset,
         "module": NET,
@@ -28,7 +28,7 @@ def options(small_dataset: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 def failed_page(options: dict[str, Any], kind: type[Exception], message: str, **more: Any) -> str:
-    """The page of a training that has to fail."""
+    """The page of a training run that has to fail."""
     with pytest.raises(kind, match=message) as caught:
         train_model(**options, **more)
     page: str = options["report"].read_text()

@@ -1,4 +1,4 @@
-"""The page about a training shows what happened along its way."""
+"""The page about a training run shows what happened along its way."""
 
 import re
 from pathlib import Path

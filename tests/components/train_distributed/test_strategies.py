@@ -117,7 +117,7 @@ def test_sharded_weights_end_as_those_of_one_device(
     training = {**settings, "epochs": 3, "equivalence_steps": 0}
     cut_off = train_model(small_dataset, PLAIN, tmp_path / "model", training=training, cluster=FRESH_PROCESS)
     assert (cut_off.strategy, cut_off.steps) == ("dtensor", 18)
-    (tmp_path / "model" / "training.json").unlink()  # what a training leaves that was cut off
+    (tmp_path / "model" / "training.json").unlink()  # what a training run leaves that was cut off
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=FRESH_PROCESS)
     assert (result.resumed_at, result.steps) == (18, 42)
     assert result.numbers["difference_to_one_device"] <= 1e-6
@@ -153,7 +153,7 @@ def test_the_metrics_of_an_epoch_are_foreseen(
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=settings, cluster=cluster)
     settings |= {"monitor": "val_acc", "checkpoint_every_steps": 1}
     there = re.escape(", ".join(result.metrics)) + "$"
-    with pytest.raises(InvalidSetting, match=rf"'val_acc' is no metric of this training; there are: {there}"):
+    with pytest.raises(InvalidSetting, match=rf"unknown metric 'val_acc' in training\.monitor; there are: {there}"):
         train_model(small_dataset, PLAIN, tmp_path / "other", training=settings, cluster=cluster)
     assert not list((tmp_path / "other").glob("checkpoints/step-*"))
 
@@ -165,7 +165,7 @@ def test_a_difference_that_cannot_be_measured_is_said_so(
     training = {**TRAINING, "equivalence_steps": 43}
     result = train_model(small_dataset, PLAIN, tmp_path / "model", training=training, report=report)
     assert result.timeline.equivalence is None
-    assert "equivalence cannot be measured: on one device, the training ended before step 43" in caplog.text
+    assert "equivalence cannot be measured: on one device, the training run ended before step 43" in caplog.text
     assert "not measured: the log says why" in report.read_text()
 
 

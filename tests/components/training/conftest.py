@@ -17,7 +17,7 @@ TRAIN_ROWS, VALIDATION_ROWS = 53, 21
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """53 and 21 rows: numbers `a` (6,) and `b`, whole numbers `tokens` (5,) below 12, a class of three, a weight."""
+    """53 and 21 rows: numbers `a` (6,) and `b`, integers `tokens` (5,) below 12, a class of three, a weight."""
     folder = tmp_path_factory.mktemp("tiny") / "dataset"
     folder.mkdir()
     schema = Schema(

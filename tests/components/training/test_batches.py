@@ -1,4 +1,4 @@
-"""Every example once per pass, in one order, whatever the number of replicas and wherever a training begins."""
+"""Every example once per pass, in one order, whatever the number of replicas and wherever a training run begins."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ def test_passes_and_seeds_differ_and_repeat(rows_of: Any) -> None:
 
 @both
 def test_a_global_seed_does_not_matter(rows_of: Any) -> None:
-    """Zero is the default seed of a training, and one that TensorFlow mistakes."""
+    """Zero is the default seed of a training run, and one that TensorFlow mistakes."""
 
     def batches_with(seed: int) -> list[list[int]]:
         tf.random.set_seed(seed)

@@ -41,5 +41,6 @@ def test_it_goes_on_where_it_was() -> None:
 
 
 def test_a_metric_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match="'val_acc' is no metric of this training; there are: loss, val_loss"):
+    said = r"unknown metric 'val_acc' in training\.monitor; there are: loss, val_loss"
+    with pytest.raises(InvalidSetting, match=said):
         EarlyStopping(monitor="val_acc", patience=1).is_better({"loss": 1.0, "val_loss": 2.0})

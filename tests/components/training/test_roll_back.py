@@ -1,4 +1,4 @@
-"""A loss that is no number ends the training, or takes it back to a good checkpoint at a lower rate."""
+"""A loss that is NaN or infinite ends the training run, or takes it back to a good checkpoint at a lower rate."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
 from trainwright_components.user_module.module import load_module
 
-# The loss is no number as long as the rate is above a limit and 7 steps were taken.
+# The loss is not a number as long as the rate is above a limit and 7 steps were taken.
 MODULE = """
 import keras
 
@@ -85,7 +85,7 @@ def test_a_checkpoint_never_holds_weights_that_are_no_numbers(
     )
     module = load_module(write_module(text))
     settings = replace(SETTINGS, on_nan="stop", checkpoint_every_steps=1)
-    said = r"^the weight dense\w*/kernel is no number any more: noticed at step 1; it was a number at step 0,"
+    said = r"^the weight dense\w*/kernel is NaN or infinite: noticed at step 1; it was a number at step 0,"
     with pytest.raises(TrainingFailed, match=said):
         run_training(module, tiny_dataset, tmp_path / "model", settings=settings)
     assert list((tmp_path / "model").glob("checkpoints/*")) == []

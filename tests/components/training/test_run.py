@@ -1,4 +1,4 @@
-"""A training of one process: it goes on at the exact step, ends clearly, and honours what the module brings along."""
+"""A training run of one process: it continues at the exact step, ends clearly, and honours what the module brings."""
 
 import json
 import re
@@ -430,7 +430,9 @@ def test_a_method_that_would_not_be_called_is_refused(
     text = MODULE.replace("keras.Model({", "Mine({").replace(
         "DEFAULT", f"class Mine(keras.Model):\n    def {name}(self, *args, **options): pass\n\nDEFAULT", 1
     )
-    with pytest.raises(InvalidModule, match=rf"Mine of net\.py overrides {name}, which this training does not call; "):
+    with pytest.raises(
+        InvalidModule, match=rf"Mine of net\.py overrides {name}, which this training run does not call; "
+    ):
         run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
 
 
@@ -535,7 +537,9 @@ def test_a_monitor_that_is_no_metric_is_refused(
     def say(phase: str = "", step: int = 0) -> None:
         steps.append(step)
 
-    with pytest.raises(InvalidSetting, match="'val_acc' is no metric of this training; there are: loss, accuracy"):
+    with pytest.raises(
+        InvalidSetting, match=r"unknown metric 'val_acc' in training\.monitor; there are: loss, accuracy"
+    ):
         run_training(module, tiny_dataset, tmp_path / "model", settings=settings, task=TaskContext(send_heartbeat=say))
     assert max(steps) == epochs * 6
 

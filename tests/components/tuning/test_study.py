@@ -107,7 +107,7 @@ def test_the_limit_of_failed_trials_ends_the_study(tune: RunStudy) -> None:
 
 
 def test_a_metric_that_is_no_number_makes_the_trial_fail(tune: RunStudy) -> None:
-    with pytest.raises(TrainingFailed, match="score is nan at step 2: the training diverged"):
+    with pytest.raises(TrainingFailed, match="score is nan at step 2: the training run diverged"):
         tune("diverge", REAL, max_trial_count=1)
 
 

@@ -63,7 +63,7 @@ def test_untested_versions_are_named(tmp_path: Path) -> None:
 
 
 def test_a_broken_record_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "store.db").write_text("this is no database, but long enough to be looked at " * 20)
+    (tmp_path / "store.db").write_text("this is not a database, but long enough to be looked at " * 20)
     finding = health.check_home(tmp_path)
     assert finding.level == ERROR
     assert "store.db" in finding.message

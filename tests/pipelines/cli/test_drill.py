@@ -1,4 +1,4 @@
-"""`trainwright drill`: a training of the digits that loses a member, told in a table and as JSON."""
+"""`trainwright drill`: a training run of the digits that loses a member, told in a table and as JSON."""
 
 import json
 import subprocess

@@ -71,7 +71,7 @@ def test_rows_of_a_file_are_sent(trainwright: Callable[..., Any], address: str, 
     [
         (["known"], "give rows in one way"),
         (["known", "{}", "--example"], "give rows in one way"),
-        (["known", "{a: 1}"], "ROWS is no JSON"),
+        (["known", "{a: 1}"], "ROWS is not valid JSON"),
         (["known", "[]"], "ROWS holds no row"),
         (["known", "--file", "absent.csv"], "absent.csv cannot be read"),
         (["known", "{}"], "the model server does not run; start it: trainwright serve start"),
@@ -118,7 +118,7 @@ def test_a_csv_gets_the_types_of_the_schema(tmp_path: Path) -> None:
         ("city,size,rooms\nBern,large,2\n", "line 2: column 'size': could not convert string to float: 'large'"),
         ("city,size,rooms\n", "holds no row"),
         ("city,size,rooms\nBern,1,NA\n", "line 2: 'rooms' has no value, which this model needs"),
-        ("city,size,rooms\nBern,1,2.5\n", "line 2: column 'rooms': must be a whole number, got '2.5'"),
+        ("city,size,rooms\nBern,1,2.5\n", "line 2: column 'rooms': must be an integer, got '2.5'"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -225,7 +225,7 @@ def test_parts_of_items_in_texts_are_filled(execute: Execute) -> None:
     [
         ({}, "needs a value for its parameter 'n'"),
         ({"n": 1, "m": 2}, "no parameter 'm'; it has n, colour"),
-        ({"n": "many"}, "'n' takes a whole number, got 'many'"),
+        ({"n": "many"}, "'n' takes an integer, got 'many'"),
         ({"n": 1, "colour": "green"}, "'colour' is one of red, blue, got 'green'"),
     ],
 )

@@ -82,7 +82,7 @@ def test_the_second_side_is_not_computed_when_the_first_decides() -> None:
         ("a.b", "'a' is missing"),
         ("[1][5]", "index out of range"),
         ("1 / 0", "cannot be computed"),
-        ("'a' > 1", "'a' is no number"),
+        ("'a' > 1", "'a' is not a number"),
         ("1 && true", "neither true nor false"),
         ("int('x')", "cannot be computed"),
         ("", "its end"),

@@ -39,8 +39,8 @@ def test_values_are_read_as_their_type(value: Any, kind: str, expected: Any) -> 
 @pytest.mark.parametrize(
     ("value", "kind", "message"),
     [
-        (2.5, "NUMBER_INTEGER", "'x' takes a whole number, got '2.5'"),
-        (True, "NUMBER_INTEGER", "a whole number"),
+        (2.5, "NUMBER_INTEGER", "'x' takes an integer, got '2.5'"),
+        (True, "NUMBER_INTEGER", "an integer"),
         ("many", "NUMBER_DOUBLE", "a number, got 'many'"),
         ("yes", "BOOLEAN", "true or false, got 'yes'"),
         ("[1", "LIST", "a list"),

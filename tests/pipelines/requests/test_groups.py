@@ -83,7 +83,7 @@ def test_a_parameter_has_one_text_and_one_default_wherever_it_stands() -> None:
 def test_a_component_lists_the_settings_of_its_groups() -> None:
     ports = {port.name: port for port in list_components()["evaluate"].ports}
     assert [name for name in ports if name.startswith("serving")] == ["serving", "serving.enabled", "serving.base_path"]
-    assert (ports["evaluation.batch_size"].type, ports["evaluation.batch_size"].default) == ("whole number", "256")
+    assert (ports["evaluation.batch_size"].type, ports["evaluation.batch_size"].default) == ("integer", "256")
     assert ports["quantization.budget.max_accuracy_drop"].default == "0.01"
     assert ports["quantization.budget.max_accuracy_drop"].description.startswith("Below the float model's accuracy")
 

@@ -168,7 +168,7 @@ def test_the_folder_of_a_model_starts_where_the_setting_was_written(project: Pat
         ("params: &all {units: *all}\n", "'params.units' is a part of itself"),
         ("training: !!python/object:os.system {}\n", "is not valid YAML: could not determine a constructor"),
         ("{" * 3000, "is not valid YAML: it is nested too deeply"),
-        ("source: yes\n", "'source' must be text, got True; put it in quotes"),
+        ("source: yes\n", "'source' must be a string, got True; put it in quotes"),
     ],
 )
 def test_a_file_that_would_lose_or_change_values_is_refused(content: str, message: str, project: Path) -> None:
@@ -203,7 +203,9 @@ def test_a_base_path_that_cannot_be_made_is_told_before_a_run(tmp_path: Path) ->
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "file").touch()
     for name in ("link", "link/below", "file/below"):
-        with pytest.raises(InvalidSetting, match=f"cannot be made: {tmp_path / name.partition('/')[0]} is no folder"):
+        with pytest.raises(
+            InvalidSetting, match=f"cannot be made: {tmp_path / name.partition('/')[0]} is not a folder"
+        ):
             check_base_path(tmp_path / name)
     with pytest.raises(InvalidSetting, match="cannot be written to: File name too long"):
         check_base_path(tmp_path / ("x" * 300))

@@ -70,9 +70,9 @@ def test_text_is_read_as_the_declared_type(name: str, text: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("epochs", "three", "'epochs' must be a whole number, got 'three'"),
-        ("epochs", "2.5", "'epochs' must be a whole number, got '2.5'"),
-        ("epochs", "true", "whole number"),
+        ("epochs", "three", "'epochs' must be an integer, got 'three'"),
+        ("epochs", "2.5", "'epochs' must be an integer, got '2.5'"),
+        ("epochs", "true", "integer"),
         ("rate", "fast", "'rate' must be a number"),
         ("rate", "NaN", "'rate' must be a number"),
         ("rate", "1e999", "'rate' must be a number"),
@@ -80,13 +80,13 @@ def test_text_is_read_as_the_declared_type(name: str, text: str, value: Any) -> 
         ("modes", "float16", "'modes' must be a list"),
         ("params", "[1]", "'params' must be a mapping"),
         ("epoch", "3", "no parameter 'epoch'; did you mean 'epochs'?"),
-        ("source.inner", "3", "'source' is text, not a mapping"),
+        ("source.inner", "3", "'source' is a string, not a mapping"),
         ("params..x", "3", "empty name"),
         (".x", "3", "'.x' has an empty name in it"),
-        ("params.units.x", "3", "'units' is no mapping"),
-        ("epochs", "1" + "0" * 400, "'epochs' must be a whole number"),
-        ("epochs", "9" * 5000, "'epochs' must be a whole number"),
-        ("epochs", "010", "'epochs' must be a whole number"),
+        ("params.units.x", "3", "'units' is not a mapping"),
+        ("epochs", "1" + "0" * 400, "'epochs' must be an integer"),
+        ("epochs", "9" * 5000, "'epochs' must be an integer"),
+        ("epochs", "010", "'epochs' must be an integer"),
         ("rate", "1" + "0" * 400, "'rate' must be a number"),
         ("params", "{a: 1, a: 2}", "the mapping in line 1 has 'a' twice"),
         ("params", '{"a": 1, "a": 2}', "the mapping has 'a' twice"),
@@ -128,13 +128,13 @@ def test_values_that_have_types_keep_them(given: dict[str, Any], values: dict[st
         ({5: 1}, "no parameter '5'"),
         ([1], "parameters must be a mapping, got [1]"),
         ({"params": None}, "'params' must be a mapping, got nothing: give a value or leave it out"),
-        ({"source": True}, "'source' must be text, got True; put it in quotes"),
-        ({"source": 1.5}, "'source' must be text, got 1.5; put it in quotes"),
+        ({"source": True}, "'source' must be a string, got True; put it in quotes"),
+        ({"source": 1.5}, "'source' must be a string, got 1.5; put it in quotes"),
         (
             {"params": {"a": {1, 2}}},
-            "'params.a' must be text, a number, true or false, a list or a mapping; got {1, 2}",
+            "'params.a' must be a string, a number, true or false, a list or a mapping; got {1, 2}",
         ),
-        ({"params": {None: 1}}, "the names in parameter 'params' must be text, got None"),
+        ({"params": {None: 1}}, "the names in parameter 'params' must be strings, got None"),
         ({"params": {1: 1, "1": 2}}, "parameter 'params' has a name twice"),
         ({"params.a": math.inf}, "'params.a' must be a number, neither NaN nor infinite"),
     ],
@@ -155,7 +155,7 @@ def test_hyphens_are_underscores() -> None:
 
 
 def test_a_missing_value_is_asked_for() -> None:
-    with pytest.raises(InvalidSetting, match="--set epochs=<whole number>"):
+    with pytest.raises(InvalidSetting, match="--set epochs=<integer>"):
         check_complete({}, DECLARED)
 
 

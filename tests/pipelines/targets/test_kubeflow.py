@@ -105,7 +105,7 @@ def test_a_run_is_followed_step_by_step_to_its_end(kubeflow: Any, pipeline: Comp
         "note": ("SUCCEEDED", 7.0),
         "use": ("FAILED", 7.0),
     }
-    assert [task.name for task in seen[1].tasks] == ["use"], "Argo's own nodes are no steps"
+    assert [task.name for task in seen[1].tasks] == ["use"], "Argo's own nodes are not steps"
     assert last.message == "one step failed"
 
 
@@ -141,7 +141,7 @@ def test_what_the_server_says_is_passed_on(kubeflow: Any, pipeline: CompiledPipe
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [((401, {}), r"refuses access \(401\): give --option token_file"), ((404, {}), "is no Kubeflow Pipelines API")],
+    [((401, {}), r"refuses access \(401\): give --option token_file"), ((404, {}), "is not a Kubeflow Pipelines API")],
 )
 def test_another_kind_of_server_is_recognized_at_once(
     kubeflow: Any, pipeline: CompiledPipeline, fault: tuple[int, Any], message: str

@@ -109,7 +109,7 @@ def _header_text(file: str) -> IO[str]:
     if not text.strip():
         raise InvalidData(f"{file} is empty; a CSV file starts with a line that names the columns")
     if "\0" in text:
-        raise InvalidData(f"{file} is no CSV file: it holds binary data; say its format, or give another file")
+        raise InvalidData(f"{file} is not a CSV file: it holds binary data; say its format, or give another file")
     return io.StringIO(text, newline="")
 
 

@@ -31,7 +31,7 @@ class JsonLines:
         """All rows from the start.
 
         Raises:
-            InvalidData: A line is no JSON object, or a value is neither scalar nor an array of one shape.
+            InvalidData: A line is not a JSON object, or a value is neither scalar nor an array of one shape.
         """
         for file in self._files:
             rows: list[Mapping[str, Any]] = []

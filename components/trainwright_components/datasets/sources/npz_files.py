@@ -87,7 +87,7 @@ def _read_headers(file: str) -> dict[str, _Member]:
                     headers[entry.removesuffix(".npy")] = _read_header(member)
             return headers
     except zipfile.BadZipFile as error:
-        raise InvalidData(f"{file} is no NPZ archive: {error}; write it with numpy.savez") from error
+        raise InvalidData(f"{file} is not an NPZ archive: {error}; write it with numpy.savez") from error
     except ValueError as error:
         raise InvalidData(f"{file}: an array cannot be read: {error}") from error
 

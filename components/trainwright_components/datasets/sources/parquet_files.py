@@ -36,7 +36,7 @@ class ParquetFiles:
         """All rows from the start.
 
         Raises:
-            InvalidData: A file is no Parquet, or a column is of a type that makes no feature.
+            InvalidData: A file is not Parquet, or a column is of a type that makes no feature.
         """
         import pyarrow as pa
         from pyarrow import parquet

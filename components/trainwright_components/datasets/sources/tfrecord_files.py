@@ -88,7 +88,7 @@ def _peek(file: str) -> list[Any]:
     except tf.errors.OpError as error:
         raise _translated(error, file, 0) from error
     except DecodeError as error:
-        raise InvalidData(f"{file}: the records are no tf.Example; convert them first") from error
+        raise InvalidData(f"{file}: the records are not tf.Example; convert them first") from error
     if not any(example.features.feature for example in examples):
         raise InvalidData(f"{file} holds no record with a feature")
     return examples

@@ -30,7 +30,7 @@ class GrpcSettings:
         address: `host:port`; empty for none.
         socket_path: Path of a Unix socket; empty for none.
         threads: Requests computed at once.
-        channel_arguments: `name=value`, comma-separated; whole numbers are passed as such.
+        channel_arguments: `name=value`, comma-separated; integers are passed as such.
         ssl_config_file: Text proto SSLConfig; none for plain text.
         is_health_served: Answer `grpc.health.v1.Health`.
         api_key: What calls must carry; none for all to be answered.

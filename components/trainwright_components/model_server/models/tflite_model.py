@@ -23,7 +23,7 @@ class TfliteModel:
         interpreters: Requests computed at once; interpreters are made as they are needed.
 
     Raises:
-        StatusError: The file is no TFLite model, or needs operations that the interpreter lacks.
+        StatusError: The file is not a TFLite model, or needs operations that the interpreter lacks.
     """
 
     def __init__(self, path: Path, *, interpreters: int) -> None:

@@ -185,7 +185,7 @@ def decoded_base64(value: dict[str, Any]) -> bytes:
     """The bytes of `{"b64": ...}`.
 
     Raises:
-        StatusError: The value is of another form, or its text is no base64.
+        StatusError: The value is of another form, or its text is not base64.
     """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {shown(value)} not formatted correctly for base64 data")

@@ -65,7 +65,7 @@ def _example(value: Any) -> example_pb2.Example:
     example = example_pb2.Example()
     for name, content in value.items():
         if not _is_encodable(name):
-            raise invalid_argument(f"Feature: {shown(name)} has a name that is no valid UTF-8")
+            raise invalid_argument(f"Feature: {shown(name)} has a name that is not valid UTF-8")
         feature = feature_pb2.Feature()
         for item in content if isinstance(content, list) else [content]:
             _add(feature, name, item)

@@ -12,7 +12,7 @@ _LEAST, _MOST = 1e-4, 1e6
 
 
 def nested_text(array: Any) -> str | None:
-    """The nest of lists of an array of decimals or whole numbers; None where a number needs care."""
+    """The nest of lists of an array of decimals or integers; None where a number needs care."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize < 4 or not array.flags.c_contiguous or not array.size:
         return None
     if array.dtype.kind == "f" and not _are_plain(array) and _odd(array).any():

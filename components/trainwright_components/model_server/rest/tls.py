@@ -12,7 +12,7 @@ def read_ssl_context(file: Path) -> ssl.SSLContext:
     """The context of a server with the key and certificate in `file`.
 
     Raises:
-        StatusError: The file cannot be read, or what it holds is no key, certificate or authority.
+        StatusError: The file cannot be read, or what it holds is not a key, certificate or authority.
     """
     config = read_text_proto(file, SSLConfig())
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,1 +1,1 @@
-"""Settings of a training and of its devices, checked where they enter."""
+"""Settings of a training run and of its devices, checked where they enter."""

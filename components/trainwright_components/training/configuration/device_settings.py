@@ -1,4 +1,4 @@
-"""What a training says about processors and about how they talk to each other. Knows no TensorFlow."""
+"""What a training run says about processors and about how they talk to each other. Knows no TensorFlow."""
 
 from dataclasses import dataclass
 

@@ -64,9 +64,10 @@ class TrainingSettings:
         checkpoint_every_steps: Steps between checkpoints; 0 leaves it to `checkpoint_every_s`.
         checkpoint_every_s: Seconds between checkpoints; 0 leaves it to `checkpoint_every_steps`.
         keep_checkpoints: How many of the newest checkpoints stay.
-        on_nan: What follows a loss that is no number: `stop`, or `roll_back` to the last checkpoint at a lower rate.
+        on_nan: What follows a loss that is NaN or infinite: `stop`, or `roll_back` to the last checkpoint at a lower
+            rate.
         roll_back_factor: By which each roll back multiplies the learning rate.
-        max_roll_backs: Roll backs before the training fails all the same.
+        max_roll_backs: Roll backs before the training run fails all the same.
         equivalence_steps: After so many steps, say how far the weights are from those of one device; 0 does not.
         deterministic: Use only operations that give the same bits each time; slower.
         threads: Threads within one operation; 0 leaves it to TensorFlow, in a local cluster an equal share of

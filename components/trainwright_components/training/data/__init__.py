@@ -1,1 +1,1 @@
-"""The rows of a training: where they come from, in which order, with which weights."""
+"""The rows of a training run: where they come from, in which order, with which weights."""

@@ -20,8 +20,8 @@ def class_weighting(weights: Mapping[str, float], schema: Schema) -> Callable[[A
     """
     names = schema.label.class_names if schema.label is not None else ()
     if unknown := [name for name in weights if name not in names]:
-        known = ", ".join(names) or "none, since the label is no class"
-        raise InvalidSetting(f"training.class_weights names {unknown[0]!r}, which is no class; there are: {known}")
+        known = ", ".join(names) or "none, since the label is not a class"
+        raise InvalidSetting(f"training.class_weights names {unknown[0]!r}, which is not a class; there are: {known}")
     table = [float(weights.get(name, 1.0)) for name in names]
 
     def weigh(batch: Any) -> Any:

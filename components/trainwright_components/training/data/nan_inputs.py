@@ -1,4 +1,4 @@
-"""Which inputs of a model hold NaN: the likeliest reason for a loss or a weight that is no number any more."""
+"""Which inputs of a model hold NaN: the likeliest reason for a loss or a weight that is NaN or infinite."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

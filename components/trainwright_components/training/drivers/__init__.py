@@ -1,1 +1,1 @@
-"""Drivers run the steps of a training, one for each kind of strategy."""
+"""Drivers run the steps of a training run, one for each kind of strategy."""

@@ -1,4 +1,4 @@
-"""What runs the steps of a training: the Protocol between the loop and a kind of strategy."""
+"""What runs the steps of a training run: the Protocol between the loop and a kind of strategy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -68,7 +68,7 @@ class ReplicaSteps:
             yield
 
     def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Take one optimizer step; returns this replica's part of the logs that are no results of metrics."""
+        """Take one optimizer step; returns this replica's part of the logs that are not results of metrics."""
         import tensorflow as tf
 
         before = [tf.identity(variable.value) for variable in self._state]
@@ -78,7 +78,7 @@ class ReplicaSteps:
             return self.train_logs.own_part(logs, _current.share.part)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Count this replica's share in the metrics; returns its part of the logs that are no results."""
+        """Count this replica's share in the metrics; returns its part of the logs that are not results."""
         with self._counting(global_rows, own_rows):
             return self.test_logs.own_part(self._model.test_step(data), _current.share.part)
 

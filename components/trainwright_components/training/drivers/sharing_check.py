@@ -21,7 +21,7 @@ def check_sharing(module: ModelModule, model: "keras.Model", context: Context, s
     """Try whether the compiled `model` can be trained by workers that do not wait for each other.
 
     Raises:
-        InvalidModule: It was compiled with something that takes turns, or counts a metric that is no sum over batches.
+        InvalidModule: It was compiled with something that takes turns, or a metric is not a sum over batches.
     """
     import keras
 
@@ -78,8 +78,8 @@ def _check_metrics(module: ModelModule, model: "keras.Model", context: Context) 
     for metric in users:
         if not all(is_sum.get(id(variable), True) for variable in metric.variables):
             raise InvalidModule(
-                f"the metric {metric.name!r} of {module.location.name} is no sum over batches, which parameter servers "
-                f"need to count it exactly; let its variables only be added to, or {_INSTEAD}"
+                f"the metric {metric.name!r} of {module.location.name} is not a sum over batches, which parameter "
+                f"servers need to count it exactly; let its variables only be added to, or {_INSTEAD}"
             )
 
 

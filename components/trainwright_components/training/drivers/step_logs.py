@@ -35,7 +35,7 @@ class StepLogs:
         self._sources: dict[str, Callable[[], Any] | None] = {}
 
     def own_part(self, logs: Any, part: "tf.Tensor") -> dict[str, Any]:
-        """What this replica, with `part` of all rows, has of the numbers in `logs` that are no results of metrics.
+        """What this replica, with `part` of all rows, has of the numbers in `logs` that are not results of metrics.
 
         Raises:
             InvalidModule: One of these is computed from metrics.

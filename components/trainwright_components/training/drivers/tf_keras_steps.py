@@ -100,7 +100,7 @@ class TfKerasSteps:
             yield
 
     def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Take one optimizer step; returns this replica's part of the logs that are no metric."""
+        """Take one optimizer step; returns this replica's part of the logs that are not metrics."""
         before = _values(self._state)
         with self._counting(global_rows, own_rows):
             logs = self.sums.take_step(data)
@@ -108,7 +108,7 @@ class TfKerasSteps:
             return self.train_logs.own_part(logs, _current.part)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Count this replica's share in the metrics; returns its part of the logs that are no metric."""
+        """Count this replica's share in the metrics; returns its part of the logs that are not metrics."""
         with self._counting(global_rows, own_rows):
             return self.test_logs.own_part(self._model.test_step(data), _current.part)
 

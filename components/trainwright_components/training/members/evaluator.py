@@ -1,4 +1,4 @@
-"""The evaluator: a process that scores each new checkpoint of a training beside it, and keeps a record of the scores.
+"""The evaluator: a process that scores each new checkpoint of a training run, and keeps a record of the scores.
 
 It reads checkpoints and writes its own folder and logs; nothing waits for it.
 """
@@ -66,7 +66,7 @@ def run_evaluator(
     log_dir: Path | None,
     send_heartbeat: SendHeartbeat,
 ) -> None:
-    """Evaluate the training that other members do with the same arguments, until it is done.
+    """Evaluate the training run that other members do with the same arguments, until it is done.
 
     Raises:
         InvalidSetting: There is no validation split, or it has no such metric as `monitor`.
@@ -109,7 +109,7 @@ class Evaluator:
     _seen: set[tuple[str, int]] = field(default_factory=set)
 
     def run(self) -> None:
-        """Score what there is and what comes, the oldest first; ends when the training has and nothing is left.
+        """Score what there is and what comes, the oldest first; ends when the training run has and nothing is left.
 
         Raises:
             InvalidSetting: There is no validation split.
@@ -140,7 +140,7 @@ class Evaluator:
             self.send_heartbeat(JOINED, evaluation.step)
 
     def _checkpoints(self, fingerprint: str) -> Iterator[tuple[bytes, Checkpoint]]:
-        """New checkpoints of this training, each with its file's content, as they come."""
+        """New checkpoints of this training run, each with its file's content, as they come."""
         while True:
             is_done = (self.output / TRAINING_FILE).is_file()  # asked first, or the last checkpoint could be missed
             content = self._next_new()
@@ -163,7 +163,7 @@ class Evaluator:
         known = {checkpoint_name(one.step) for one in self._known_before}
         for path in reversed(checkpoint_files(self.output / CHECKPOINTS_FOLDER)):
             try:
-                key = (path.name, path.stat().st_mtime_ns)  # a training that went back writes a step again
+                key = (path.name, path.stat().st_mtime_ns)  # a training run that went back writes a step again
                 if key not in self._seen and path.name not in known:
                     self._seen.add(key)
                     return path.read_bytes()

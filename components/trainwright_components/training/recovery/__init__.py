@@ -1,1 +1,1 @@
-"""What lets a training go on after it was cut off or its loss was lost."""
+"""What lets a training run go on after it was cut off or its loss was lost."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: each one a file that is whole or absent; a damaged one is passed over for the one before.
+"""Checkpoints of a training run: each a file that is whole or absent; a damaged one is passed over for the one before.
 
 A file is a NumPy archive (whose entries carry checksums) with every variable, the best weights so far, and where the
 training stands as JSON.
@@ -34,11 +34,11 @@ DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that a training needs to go on.
+    """Everything that a training run needs to go on.
 
     Args:
         arrays: Values of variables by name.
-        progress: Where the training stands; plain JSON.
+        progress: Where the training run stands; plain JSON.
         step: Optimizer steps taken.
         size_bytes: Of the file that it was read from; 0 before it was written.
     """
@@ -54,10 +54,10 @@ class CheckpointFolder:
 
     Args:
         keep: How many of the newest stay.
-        fingerprint: What is trained on what; a checkpoint of another training is never used, and goes only once this
-            training has saved one.
+        fingerprint: What is trained on what; a checkpoint of another training run is never used, and goes only once
+            this one has saved its own.
         is_writer: Whether this process is the one that writes.
-        previous: Where those of a training that ended are; it goes then too.
+        previous: Where those of a training run that ended are; it goes then too.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class CheckpointFolder:
                 partial.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint of this training that can be read."""
+        """The newest checkpoint of this training run that can be read."""
         for path in self._paths():
             try:
                 checkpoint, fingerprint = read_checkpoint(path.read_bytes())
@@ -117,11 +117,11 @@ class CheckpointFolder:
                 continue
             if fingerprint == self._fingerprint:
                 return checkpoint
-            logger.warning("checkpoint %s is of another training and is not used", path.name)
+            logger.warning("checkpoint %s is of another training run and is not used", path.name)
         return None
 
     def _is_others(self, path: Path) -> bool:
-        """Whether a file is of another training, or of none any more."""
+        """Whether a file is of another training run, or of none any more."""
         try:
             with np.load(path, allow_pickle=False) as archive:
                 fingerprint = json.loads(archive[_PROGRESS].tobytes())["fingerprint"]

@@ -1,4 +1,4 @@
-"""What decides the weights of a training, as one text: a checkpoint is used only by the training that wrote it."""
+"""What decides the weights of a training run, as one string: a checkpoint is used only by the run that wrote it."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _DECIDES_STEPS = (
     "deterministic",  # promises the same bits, which no other start gives
 )
 _DECIDES_WHAT_IS_KEPT = ("monitor", "restore_best_weights")  # where early stopping chooses; its patience may change
-# Not in it: a training run that was cut off goes on after a change of these.
+# Not in it: a training run that was cut off continues after a change of these.
 _NO_EFFECT_ON_WEIGHTS = (
     "epochs",  # how far it goes
     "early_stopping_patience",  # the same, but for whether there is any

@@ -1,7 +1,7 @@
 """SIGTERM as a request that training answers between two steps: save, then end with the code that says so.
 
-A training alone in its process that cannot answer, since code of the user's does not return, ends some seconds later
-all the same.
+A training run alone in its process that cannot answer, since code of the user's does not return, ends some seconds
+later all the same.
 """
 
 import signal

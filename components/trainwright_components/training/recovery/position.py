@@ -1,4 +1,4 @@
-"""Where a training stands, as its checkpoints hold it."""
+"""Where a training run stands, as its checkpoints hold it."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -8,7 +8,7 @@ from trainwright_components.training.timeline import Timeline, with_read_timelin
 
 @dataclass(kw_only=True)
 class Position:
-    """Where a training stands.
+    """Where a training run stands.
 
     Args:
         step: Optimizer steps taken in all.

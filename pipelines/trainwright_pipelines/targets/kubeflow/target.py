@@ -141,7 +141,7 @@ class Kubeflow:
             raise TargetUnavailable(f"{self.host} refuses access ({reply.status_code}): give --option token_file=FILE")
         if not reply.ok or "json" not in reply.headers.get("content-type", ""):
             raise TargetUnavailable(
-                f"{self.host} is no Kubeflow Pipelines API (its /apis/v2beta1/healthz answers {reply.status_code}): "
+                f"{self.host} is not a Kubeflow Pipelines API (its /apis/v2beta1/healthz answers {reply.status_code}): "
                 "check --option host"
             )
 

@@ -52,7 +52,7 @@ class Rows(keras.metrics.Metric):
 
 
 class Largest(Rows):
-    """The largest prediction, which is no sum over batches."""
+    """The largest prediction, which is not a sum over batches."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self.total.assign(keras.ops.maximum(self.total, keras.ops.max(y_pred) + 5.0))

@@ -29,7 +29,7 @@ def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 class Fragile(keras.Model):
-    """Its loss is no number from a step on, while the learning rate is above a limit."""
+    """Its loss is not a number from a step on, while the learning rate is above a limit."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         optimizer = self.optimizer

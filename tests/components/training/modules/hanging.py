@@ -74,7 +74,7 @@ def callbacks(context):
     class Hang(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 3:
-                if context.params["how"] == "end_a_pool":  # long ago: the training run goes on after it
+                if context.params["how"] == "end_a_pool":  # long ago: the training run continues after it
                     note_reached()
                 hang(context, "callback")
 

@@ -18,7 +18,7 @@ _DISTANCES = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
 
 def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
     tokens = features["tokens"]
-    if context.params["model"] == "varying":  # as long as the longest row of a share; 0 is no token
+    if context.params["model"] == "varying":  # as long as the longest row of a share; 0 is not a token
         tokens = tf.where(tf.range(5) < tf.argmax(tokens, 1, tf.int32)[:, None] + 1, tokens + 1, 0)
         tokens = tokens[:, : tf.reduce_max(tf.reduce_sum(tf.cast(tokens > 0, tf.int32), 1))]
     return {"a": features["a"], "tokens": tokens}

@@ -155,7 +155,7 @@ def mean_square(y_true: Any, y_pred: Any) -> Any:
 
 
 class Spread(keras.metrics.Metric):
-    """A metric with a state that is no mean."""
+    """A metric with a state that is not a mean."""
 
     def __init__(self) -> None:
         super().__init__(name="spread")
