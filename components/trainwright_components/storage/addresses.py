@@ -40,6 +40,18 @@ def split_prefix(folder: str) -> tuple[str, str]:
     return bucket, f"{key}/" if key else ""
 
 
+def child_name(key: str, prefix: str) -> str:
+    """The name of what is directly below `prefix`, an object or, with a slash at its end, a folder.
+
+    Raises:
+        OSError: No address and no disk has such a name.
+    """
+    name = key.removeprefix(prefix).removesuffix("/")
+    if name in ("", ".", ".."):
+        raise OSError(f"what is called {key!r} there cannot be read by its name; rename or remove it")
+    return name
+
+
 def join(folder: str, name: str) -> str:
     """`name` in `folder`; `name` itself when it is absolute."""
     if is_remote(name) or name.startswith("/"):

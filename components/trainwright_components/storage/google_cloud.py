@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from trainwright_components.errors import TargetUnavailable
-from trainwright_components.storage.addresses import base_name, split_bucket, split_prefix
-from trainwright_components.storage.protocol import Entry, RangeReader, Storage
+from trainwright_components.storage.addresses import base_name, child_name, split_bucket, split_prefix
+from trainwright_components.storage.protocol import Entry, RangeReader, Storage, check_folder
 
 NO_CREDENTIALS = (
     "there are no Google credentials: run `gcloud auth application-default login`, "
@@ -45,7 +45,7 @@ class GoogleCloudStorage:
         """An object of that name, else a folder where objects are below it."""
         bucket, key = split_bucket(location)
         with self._answers(location):
-            if key and (blob := self._client.bucket(bucket).get_blob(key, timeout=_TIMEOUT_S)) is not None:
+            if key and (blob := self._bucket(bucket).get_blob(key, timeout=_TIMEOUT_S)) is not None:
                 return Entry(name=base_name(location), size_bytes=int(blob.size))
         with suppress(FileNotFoundError), self._answers(location):
             if any(self._blobs(location, max_results=1)) or not key:
@@ -58,20 +58,20 @@ class GoogleCloudStorage:
         with self._answers(folder):
             listing = self._blobs(folder, delimiter="/")
             files = [
-                Entry(name=blob.name.removeprefix(prefix), size_bytes=int(blob.size))
+                Entry(name=child_name(blob.name, prefix), size_bytes=int(blob.size))
                 for blob in listing
                 if blob.name != prefix  # the empty object that some tools make for a folder
             ]
-            folders = [Entry(name=base_name(name), is_folder=True) for name in listing.prefixes]
-        if not files and not folders and self.find(folder) is None:
-            raise FileNotFoundError(f"there is no folder {folder}")
+            folders = [Entry(name=child_name(name, prefix), is_folder=True) for name in listing.prefixes]
+        if not files and not folders:
+            check_folder(self, folder)
         return [*files, *folders]
 
     def open(self, location: str) -> IO[bytes]:
         """An object to read, of the generation that it has now."""
         bucket, key = split_bucket(location)
         with self._answers(location):
-            blob = self._client.bucket(bucket).get_blob(key, timeout=_TIMEOUT_S) if key else None
+            blob = self._bucket(bucket).get_blob(key, timeout=_TIMEOUT_S) if key else None
         if blob is None:
             raise FileNotFoundError(f"there is no object {location}")
         return io.BufferedReader(_Object(self, location, blob), _BUFFER_BYTES)
@@ -81,12 +81,16 @@ class GoogleCloudStorage:
         from google.api_core import exceptions
 
         bucket, key = split_bucket(location)
+        if not key:
+            raise IsADirectoryError(f"{location} is a bucket, not a file")
         precondition = {} if replace else {"if_generation_match": 0}
         with self._answers(location):
-            blob = self._client.bucket(bucket).blob(key)
+            blob = self._bucket(bucket).blob(key)
             try:
                 blob.upload_from_filename(str(source), timeout=_TIMEOUT_S, **precondition)
             except exceptions.PreconditionFailed:
+                if replace:  # it is not ours, and nothing was written
+                    raise
                 return False
         return True
 
@@ -94,11 +98,17 @@ class GoogleCloudStorage:
         """Delete an object."""
         bucket, key = split_bucket(location)
         with suppress(FileNotFoundError), self._answers(location):
-            self._client.bucket(bucket).blob(key).delete(timeout=_TIMEOUT_S)
+            self._bucket(bucket).blob(key).delete(timeout=_TIMEOUT_S)
+
+    def _bucket(self, name: str) -> Any:
+        try:
+            return self._client.bucket(name)
+        except (ValueError, IndexError) as error:  # IndexError: an empty name
+            raise OSError(f"{name!r} is not the name of a bucket") from error
 
     def _blobs(self, folder: str, **options: Any) -> Any:
         bucket, prefix = split_prefix(folder)
-        return self._client.list_blobs(bucket, prefix=prefix, timeout=_TIMEOUT_S, **options)
+        return self._client.list_blobs(self._bucket(bucket), prefix=prefix, timeout=_TIMEOUT_S, **options)
 
     @contextmanager
     def _answers(self, location: str) -> Iterator[None]:
@@ -123,8 +133,10 @@ class GoogleCloudStorage:
 class _Object(RangeReader):
     def __init__(self, storage: GoogleCloudStorage, location: str, blob: Any) -> None:
         super().__init__()
-        self._storage, self._location, self._blob = storage, location, blob
-        self.size, self._generation = int(blob.size), blob.generation  # a download may take them from the blob
+        self._storage, self._location = storage, location
+        self.size, self._generation = int(blob.size), blob.generation
+        # One without properties: its address is made of its name, that of the other is what the server once said.
+        self._blob = blob.bucket.blob(blob.name)
 
     def read_range(self, start: int, end: int) -> bytes:
         from google.api_core import exceptions

@@ -20,7 +20,7 @@ class LocalStorage:
         path = Path(location)
         try:
             return _entry(path)
-        except (FileNotFoundError, ValueError):  # ValueError: a path with a null byte
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a path with a null byte
             if path.is_symlink():  # it leads nowhere now: unlike nothing, it is meant to be there
                 raise
             return None

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -124,7 +125,7 @@ def expand(location: str) -> list[str]:
     if exists(location):
         return [location]
     if any(sign in location for sign in _PATTERN_SIGNS):
-        if found := sorted(_matching(location)):
+        if found := sorted(set(_matching(location))):  # a bucket can have a file and a folder of one name
             return found
         raise InvalidSetting(f"no file matches {location!r}")
     raise InvalidSetting(f"there is no file or folder {location!r}{_sibling_hint(location)}")
@@ -165,10 +166,23 @@ def local_copy(location: str) -> Iterator[Path]:
 
 def _fetch(location: str, target: Path) -> None:
     if is_folder(location):
-        target.mkdir()
-        for entry in list_entries(location):
-            _fetch(join(location, entry.name), target / entry.name)
-        return
+        _fetch_folder(location, target)
+    else:
+        _fetch_file(location, target)
+
+
+def _fetch_folder(location: str, target: Path) -> None:
+    target.mkdir()
+    entries = list_entries(location)
+    for entry, following in pairwise(entries):
+        if entry.name == following.name:
+            raise InvalidSetting(f"{location!r} has a file and a folder called {entry.name!r}; rename one of them")
+    for entry in entries:
+        fetch = _fetch_folder if entry.is_folder else _fetch_file
+        fetch(join(location, entry.name), target / entry.name)
+
+
+def _fetch_file(location: str, target: Path) -> None:
     with _readable(location), storage_of(location).open(location) as file, target.open("wb") as copy:
         shutil.copyfileobj(file, copy, 1 << 20)
 
@@ -193,7 +207,9 @@ def publish(source: Path, location: str, *, marker: str) -> None:
         return
     storage = storage_of(location)
     storage.remove(join(location, marker))
-    for old in _files_below(location):
+    if (found := find(location)) is not None and not found.is_folder:
+        storage.remove(location)  # readers would take it for the folder
+    for old in _files_below(location) if is_folder(location) else ():
         if old.removeprefix(location).strip("/") not in names:
             storage.remove(old)
     _write_all(source, names - {marker}, location)
@@ -207,8 +223,6 @@ def _write_all(source: Path, names: Collection[str], location: str) -> None:
 
 
 def _files_below(location: str) -> Iterator[str]:
-    if not is_folder(location):
-        return
     for entry in list_entries(location):
         path = join(location, entry.name)
         yield from _files_below(path) if entry.is_folder else (path,)

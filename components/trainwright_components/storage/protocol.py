@@ -52,6 +52,15 @@ class Storage(Protocol):
         ...
 
 
+def check_folder(storage: Storage, folder: str) -> None:
+    """Raise where there is no folder; for storages that list nothing then, as they do for an empty one."""
+    found = storage.find(folder)
+    if found is None:
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if not found.is_folder:
+        raise NotADirectoryError(f"{folder} is a file, not a folder")
+
+
 class RangeReader(io.RawIOBase):
     """A file that is read by ranges of bytes, such as over HTTP. Subclasses say its size and give a range."""
 
@@ -63,6 +72,12 @@ class RangeReader(io.RawIOBase):
     def read_range(self, start: int, end: int) -> bytes:
         """The bytes from `start` to before `end`, which the file has."""
         raise NotImplementedError
+
+    def _read_all_of(self, start: int, end: int) -> bytes:
+        content = self.read_range(start, end)
+        if len(content) != end - start:  # fewer would look like the end of the file
+            raise OSError(f"the storage gave {len(content)} bytes of the {end - start} from byte {start} on")
+        return content
 
     def readable(self) -> bool:
         return True
@@ -80,13 +95,13 @@ class RangeReader(io.RawIOBase):
 
     def readall(self) -> bytes:  # io's own asks for a few kilobytes at a time
         start, self._position = min(self._position, self.size), self.size
-        return self.read_range(start, self.size) if start < self.size else b""
+        return self._read_all_of(start, self.size) if start < self.size else b""
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # any writable buffer
         end = min(self.size, self._position + len(buffer))
         if end <= self._position:
             return 0
-        content = self.read_range(self._position, end)
+        content = self._read_all_of(self._position, end)
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)

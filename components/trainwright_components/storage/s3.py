@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from trainwright_components.errors import TargetUnavailable
-from trainwright_components.storage.addresses import base_name, split_bucket, split_prefix
-from trainwright_components.storage.protocol import Entry, RangeReader, Storage
+from trainwright_components.storage.addresses import base_name, child_name, split_bucket, split_prefix
+from trainwright_components.storage.protocol import Entry, RangeReader, Storage, check_folder
 
 NO_CREDENTIALS = "there are no AWS credentials: run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -49,15 +49,16 @@ class S3Storage:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
             for page in pages:
                 entries += [
-                    Entry(name=each["Key"].removeprefix(prefix), size_bytes=int(each["Size"]))
+                    Entry(name=child_name(each["Key"], prefix), size_bytes=int(each["Size"]))
                     for each in page.get("Contents", ())
                     if each["Key"] != prefix  # the empty object that some tools make for a folder
                 ]
                 entries += [
-                    Entry(name=base_name(each["Prefix"]), is_folder=True) for each in page.get("CommonPrefixes", ())
+                    Entry(name=child_name(each["Prefix"], prefix), is_folder=True)
+                    for each in page.get("CommonPrefixes", ())
                 ]
-        if not entries and self.find(folder) is None:
-            raise FileNotFoundError(f"there is no folder {folder}")
+        if not entries:
+            check_folder(self, folder)
         return entries
 
     def open(self, location: str) -> IO[bytes]:
@@ -70,6 +71,8 @@ class S3Storage:
     def write(self, location: str, source: Path, *, replace: bool) -> bool:
         """Upload a file, in parts where it is large; one that may not replace another is of 5 GB at most."""
         bucket, key = split_bucket(location)
+        if not key:
+            raise IsADirectoryError(f"{location} is a bucket, not a file")
         with self._answers(location):
             if replace:
                 self._client.upload_file(str(source), bucket, key)
@@ -99,17 +102,12 @@ class S3Storage:
         except NoCredentialsError as error:
             raise TargetUnavailable(NO_CREDENTIALS) from error
         except ParamValidationError as error:
-            raise OSError(str(error)) from error
+            raise OSError(" ".join(str(error).split())) from error
         except ClientError as error:
-            status, said = _status(error), error.response["Error"]
-            reason = f"{status} {said.get('Message', '')}".strip()
-            if status == 404:
-                raise FileNotFoundError(reason) from error
-            if status >= 500 or status == 429:
-                raise TargetUnavailable(f"cannot reach {location}: {reason}") from error
-            raise OSError(reason) from error
-        except S3UploadFailedError as error:
-            raise OSError(str(error)) from error
+            raise _meaning(error, location) from error
+        except S3UploadFailedError as error:  # raised where the client's own error is handled
+            client_error = error.__context__
+            raise (_meaning(client_error, location) if client_error else OSError(str(error))) from error
         except BotoCoreError as error:
             raise TargetUnavailable(f"cannot reach {location}: {error}") from error
 
@@ -132,6 +130,16 @@ class _Object(RangeReader):
                     raise
                 raise OSError("it was replaced while it was read") from error
         return content
+
+
+def _meaning(error: Any, location: str) -> Exception:
+    status = _status(error)
+    reason = f"{status} {error.response['Error'].get('Message', '')}".strip()
+    if status == 404:
+        return FileNotFoundError(reason)
+    if status >= 500 or status == 429:
+        return TargetUnavailable(f"cannot reach {location}: {reason}")
+    return OSError(reason)
 
 
 def _status(error: Any) -> int:

@@ -37,6 +37,8 @@ class TensorFlowStorage:
     def open(self, location: str) -> IO[bytes]:
         """A file to read."""
         with _answers():
+            if _gfile().isdir(location):  # which some of its file systems read as a file of no bytes
+                raise IsADirectoryError(f"{location} is a folder")
             return io.BufferedReader(_File(location), _BUFFER_BYTES)
 
     def write(self, location: str, source: Path, *, replace: bool) -> bool:

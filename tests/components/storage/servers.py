@@ -1,9 +1,11 @@
 """Storage servers on this machine, which others wrote: gcp-storage-emulator for gs://, moto for s3://."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -85,3 +87,40 @@ def s3(patch: pytest.MonkeyPatch, *, bucket: str) -> Iterator[None]:
         yield
     finally:
         server.stop()
+
+
+@contextmanager
+def refusing_writes(patch: pytest.MonkeyPatch, *, status: int) -> Iterator[None]:
+    """A server of gs:// and s3:// that answers each upload with `status`."""
+
+    class Refusal(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_PUT  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_MAX_ATTEMPTS": "1",
+        "STORAGE_EMULATOR_HOST": address,
+    }.items():
+        patch.setenv(name, value)
+    patch.setattr(locations, "_made", {})
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

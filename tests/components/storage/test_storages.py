@@ -1,13 +1,14 @@
 """All storages do the same: on disk, in Google Cloud Storage, in S3, and where TensorFlow has a file system."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.components.storage import servers
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
-from trainwright_components.storage.addresses import join, scheme_of
+from trainwright_components.storage.addresses import child_name, join, scheme_of
 from trainwright_components.storage.google_cloud import GoogleCloudStorage
 from trainwright_components.storage.local import LocalStorage
 from trainwright_components.storage.locations import (
@@ -23,7 +24,7 @@ from trainwright_components.storage.locations import (
     size_bytes,
     storage_of,
 )
-from trainwright_components.storage.protocol import Entry
+from trainwright_components.storage.protocol import Entry, RangeReader
 from trainwright_components.storage.s3 import S3Storage
 from trainwright_components.storage.tensorflow_files import TensorFlowStorage
 
@@ -109,6 +110,21 @@ class TestStorage:
             Entry(name="er", is_folder=True),
         ]
         assert read_bytes(f"{place}/with space+%.csv") == b"with space+%.csv"
+
+    @pytest.mark.parametrize("name", ["a#b", "a?b", "a%2Fb", "a;b&c=d", "a[1]", "*", "'\""])
+    def test_a_name_is_taken_as_it_is(self, name: str, place: str, tmp_path: Path) -> None:
+        write(f"{place}/folder/{name}", name.encode(), tmp_path)
+        assert read_bytes(f"{place}/folder/{name}") == name.encode()
+        assert Entry(name=name, size_bytes=len(name)) in list_entries(f"{place}/folder")
+        assert expand(f"{place}/folder/{name}") == [f"{place}/folder/{name}"]
+
+    def test_a_file_is_no_folder_and_a_folder_no_file(self, place: str, tmp_path: Path) -> None:
+        write(f"{place}/folder/file", b"x", tmp_path)
+        with pytest.raises(InvalidSetting):
+            list_entries(f"{place}/folder/file")
+        with pytest.raises(InvalidSetting):
+            read_bytes(f"{place}/folder")
+        assert not exists(f"{place}/folder/file/below")
 
     def test_a_pattern_matches_within_its_part(self, place: str, tmp_path: Path) -> None:
         for name in ("x/one.csv", "x/two.csv", "y/one.csv", "y/.hidden.csv", "y/deep/one.csv"):
@@ -202,6 +218,91 @@ class TestStorage:
                     file.read()
             else:
                 assert content + file.read() in (PARTS, PARTS[:10] + other[10:])
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+class TestBuckets:
+    """What only buckets can have, since their folders are beginnings of names."""
+
+    @pytest.fixture
+    def bucket(self, scheme: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        with servers.serving(scheme, monkeypatch) as bucket:
+            yield bucket
+
+    def test_a_file_and_a_folder_of_one_name(self, bucket: str, tmp_path: Path) -> None:
+        for name in ("data/both", "data/both/x"):
+            write(f"{bucket}/{name}", name.encode(), tmp_path)
+        assert [(entry.name, entry.is_folder) for entry in list_entries(f"{bucket}/data")] == [
+            ("both", False),
+            ("both", True),
+        ]
+        assert expand(f"{bucket}/data/*/x") == [f"{bucket}/data/both/x"]
+        with (
+            pytest.raises(InvalidSetting, match="/data' has a file and a folder called 'both'; rename one of them"),
+            local_copy(f"{bucket}/data"),
+        ):
+            pass
+
+    def test_a_published_folder_takes_the_place_of_a_file_and_of_all_below_one(
+        self, bucket: str, tmp_path: Path
+    ) -> None:
+        for name in ("model", "model/marker", "model/old", "model/old/older"):
+            write(f"{bucket}/{name}", b"before", tmp_path)
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (folder / "marker").write_text("now")
+        publish(folder, f"{bucket}/model", marker="marker")
+        assert is_folder(f"{bucket}/model")
+        assert list_entries(f"{bucket}/model") == [Entry(name="marker", size_bytes=3)]
+
+    def test_an_object_that_no_address_names_is_not_passed_over(self, bucket: str, tmp_path: Path) -> None:
+        write(f"{bucket}/data//x", b"x", tmp_path)
+        with pytest.raises(InvalidSetting, match="what is called 'data//' there cannot be read by its name"):
+            list_entries(f"{bucket}/data")
+
+    def test_what_is_no_bucket_or_no_file_is_refused(self, bucket: str, scheme: str, source: Path) -> None:
+        for location in (f"{scheme}://", f"{scheme}://No_Bucket!!/x"):
+            with pytest.raises(InvalidSetting, match=r"(?s)cannot read .*[Nn]ot the name of a bucket|Invalid bucket"):
+                exists(location)
+        with pytest.raises(IsADirectoryError, match=f"{bucket} is a bucket, not a file"):
+            storage_of(bucket).write(bucket, source, replace=True)
+
+
+@pytest.mark.parametrize("key", ["d/./", "d/../", "d/..", "d//", "d/"])
+def test_a_name_that_leads_elsewhere_is_none(key: str) -> None:
+    assert child_name("d/..x/", "d/") == "..x"
+    with pytest.raises(OSError, match="cannot be read by its name; rename or remove it"):
+        child_name(key, "d/")
+
+
+class _Short(RangeReader):
+    size = 100
+
+    def read_range(self, start: int, end: int) -> bytes:
+        return b"x" * ((end - start) // 2)
+
+
+def test_fewer_bytes_than_were_asked_for_are_no_end_of_a_file() -> None:
+    readers: list[Callable[[], object]] = [_Short().readall, _Short().read, io.BufferedReader(_Short(), 64).read]
+    for read in readers:
+        with pytest.raises(OSError, match=r"the storage gave [0-9]+ bytes of the [0-9]+ from byte 0 on"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("location", "status", "error"),
+    [
+        ("s3://bucket/x", 503, TargetUnavailable),
+        ("s3://bucket/x", 403, OSError),
+        ("s3://bucket/x", 412, OSError),
+        ("gs://bucket/x", 412, OSError),
+    ],
+)
+def test_an_upload_that_is_refused_is_no_success(
+    location: str, status: int, error: type[Exception], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with servers.refusing_writes(monkeypatch, status=status), pytest.raises(error):
+        storage_of(location).write(location, source, replace=True)
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
