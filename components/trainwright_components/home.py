@@ -43,27 +43,30 @@ class Home:
         return self.root / "config.yaml"
 
 
-def home_folder() -> Path:
-    """The folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there, or not be usable.
+def home_folder(given: str | Path | None = None) -> Path:
+    """`given`, else the folder that TRAINWRIGHT_HOME names, else `~/.trainwright`; it may not be there or be unusable.
 
     Raises:
         InvalidSetting: It names an address, such as gs://, or is not UTF-8 text.
     """
-    folder = os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME
-    check_local(folder, name="TRAINWRIGHT_HOME")
+    folder = given or os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME
+    check_local(folder, name="home" if given else "TRAINWRIGHT_HOME")
     root = Path(folder).expanduser().absolute()
     if not is_utf8(str(root)):
         raise InvalidSetting(f"the folder of state {legible(str(root))} is not UTF-8 text; {_ADVICE} with a UTF-8 path")
     return root
 
 
-def find_home() -> Home:
+def find_home(given: str | Path | None = None) -> Home:
     """The home; made when missing.
+
+    Args:
+        given: Its folder; what TRAINWRIGHT_HOME says when absent.
 
     Raises:
         InvalidSetting: It cannot be made or written to.
     """
-    root = home_folder()
+    root = home_folder(given)
     make_home(root)
     return Home(root=root)
 

@@ -14,12 +14,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from dataclasses import Field as DataclassField
 from enum import StrEnum
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, get_args, get_origin
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class _Group(DataclassInstance, Protocol):
+        @classmethod
+        def from_mapping(cls, values: Mapping[str, Any], /) -> Self: ...
+
+
 Settings = TypeVar("Settings")
+Group = TypeVar("Group", bound="_Group")
 
 # A field that has this in its metadata is not a setting of the group: it comes from the parameter that stands there.
 GIVEN_BY = "given_by"
@@ -55,15 +64,20 @@ def read_settings(kind: type[Settings], values: Any, *, where: str, given: Mappi
     return kind(**_typed_fields(kind, values, where=where), **(given or {}))
 
 
-def given_settings(kind: type[Settings], given: Settings | None, *, name: str = "settings") -> Settings:
-    """The settings that a function was called with, all defaults where there are none.
+def given_settings(kind: type[Group], given: Group | Mapping[str, Any] | None) -> Group:
+    """The settings that a function was called with: a `kind`, its fields by name, or None for all defaults.
 
     Raises:
-        InvalidSetting: Something else than settings of this kind was given, such as a mapping.
+        InvalidSetting: Something else was given, an unknown name, or a value that cannot be used.
     """
-    if given is not None and not isinstance(given, kind):
-        raise InvalidSetting(f"{name} must be made with {kind.__name__}(NAME=VALUE, ...), got {given!r}")
-    return kind() if given is None else given
+    if given is None or isinstance(given, kind):
+        return kind() if given is None else given
+    values: Any = given
+    if not isinstance(values, Mapping):
+        return kind.from_mapping(values)  # which says what it must be
+    apart = {each.name: each.type for each in fields(kind) if GIVEN_BY in each.metadata}
+    group = kind.from_mapping({name: value for name, value in values.items() if name not in apart})
+    return replace(group, **{name: _typed(name, values[name], apart[name]) for name in apart.keys() & values.keys()})
 
 
 def check_mapping(values: Any, *, where: str) -> None:

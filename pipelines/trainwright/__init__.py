@@ -135,12 +135,14 @@ _WHERE = {
 _ERRORS = "trainwright_components.errors"
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'trainwright' has no attribute {name!r}")
-    module, _, attribute = _WHERE.get(name, f"{_ERRORS}:{name}").partition(":")
-    found = globals()[name] = getattr(import_module(module), attribute)
-    return found
+if not TYPE_CHECKING:  # a type checker knows the names above, and finds all others wrong
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'trainwright' has no attribute {name!r}")
+        module, _, attribute = _WHERE.get(name, f"{_ERRORS}:{name}").partition(":")
+        found = globals()[name] = getattr(import_module(module), attribute)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
-from trainwright_components.files import check_local, write_whole
+from trainwright_components.files import write_whole
 from trainwright_components.hints import did_you_mean
-from trainwright_components.home import Home, find_home, make_home
+from trainwright_components.home import Home, find_home
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
 from trainwright_pipelines.engine.records import Event, Run, State, Task
@@ -95,7 +95,7 @@ def run(
         InvalidSetting: A parameter is unknown, missing or of another type.
         RunFailed: The run cannot be recorded: the disk is full, or the database is away.
     """
-    state = _home(home)
+    state = find_home(home)
     prepared = prepare_run(pipeline, given=parameters, home=state)
     with Store(state.root) as store:
         created = engine.create_run(
@@ -177,6 +177,8 @@ def submit(
 ) -> Submission:
     """Start `pipeline` and return at once; on this machine it runs in a process of its own.
 
+    State and configuration are where TRAINWRIGHT_HOME says.
+
     Args:
         pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
         parameters: Values by name; a dotted name goes into a mapping. Relative paths start at the current folder.
@@ -206,7 +208,7 @@ def compile(
     target: str = DEFAULT_TARGET,
     options: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Compile `pipeline` and write what a target would be sent.
+    """Compile `pipeline` and write what a target would be sent; its configuration is where TRAINWRIGHT_HOME says.
 
     Args:
         pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
@@ -229,16 +231,8 @@ def compile(
     return list(written)
 
 
-def _home(root: str | Path | None) -> Home:
-    if root is None:
-        return find_home()
-    check_local(root, name="home")
-    make_home(Path(root))
-    return Home(root=Path(root).absolute())
-
-
 def _open(home: str | Path | None) -> Store:
-    return Store(_home(home).root)
+    return Store(find_home(home).root)
 
 
 def _target(name: str, options: Mapping[str, str] | None, home: Home) -> Target:

@@ -1,9 +1,10 @@
 """Ask a served model from Python."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.errors import InvalidData
 from trainwright_components.home import home_folder
 from trainwright_components.model_server.operation import client
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
@@ -35,12 +36,14 @@ def predict(
 
     Raises:
         InvalidSetting: This machine has no such model or version.
-        InvalidData: A row does not fit what the model takes.
-        ServingUnavailable: The server cannot be reached or refuses the request.
+        InvalidData: A value is missing that cannot be, or `rows` is not a list of rows.
+        ServingUnavailable: The server cannot be reached, or refuses the request, such as rows that do not fit.
     """
+    if isinstance(rows, str | Mapping):
+        raise InvalidData(f"rows must be a list of rows, got {rows!r}; put one row in a list")
     instances = list(rows)
     if not address:
-        root = Path(home) if home else home_folder()
+        root = home_folder(home)
         schema = find_served_model(root, model, version=version).schema
         if schema and signature in ("", SERVING_DEFAULT):
             instances = fit_rows(instances, schema)

@@ -25,11 +25,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'trainwright.components' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"trainwright_components.{name}.component"), name)
-    return found
+if not TYPE_CHECKING:  # a type checker knows the names above, and finds all others wrong
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'trainwright.components' has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"trainwright_components.{name}.component"), name)
+        return found
 
 
 def __dir__() -> list[str]:

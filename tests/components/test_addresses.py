@@ -34,16 +34,22 @@ def train(**paths: Any) -> None:
     train_model(Path("absent"), "absent.py", **{"output": Path("out"), **paths})
 
 
+def tune(**paths: Any) -> None:
+    tune_model("absent", "absent.py", **{"study_folder": "out", **paths})
+
+
 WRITERS = {
     "write_whole": lambda: write_whole(Path(ADDRESS), "text"),
     "whole_folder": make_folder,
     "serving.base_path": lambda: deploy(base_path=ADDRESS),
     "serving.base_path as a Path": lambda: deploy(base_path=Path(ADDRESS)),
-    "TRAINWRIGHT_HOME": lambda: deploy(home=ADDRESS),
+    "home": lambda: deploy(home=ADDRESS),
     "output": lambda: train(output=Path(ADDRESS)),
     "log_dir": lambda: train(log_dir=Path(ADDRESS)),
     "report": lambda: train(report=Path(ADDRESS)),
-    "study_folder": lambda: tune_model("absent.py", Path("absent"), Path(ADDRESS)),
+    "study_folder": lambda: tune(study_folder=ADDRESS),
+    "model_folder": lambda: tune(model_folder=ADDRESS),
+    "report of a study": lambda: tune(report=ADDRESS),
     "prepared dataset": lambda: prepare_data("iris", Path(ADDRESS), PrepareSettings()),
 }
 

@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from trainwright_components.hints import did_you_mean
 from trainwright_components.saved_models.layout import SAVED_MODEL_FILE, written_schema
 from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature, LoadingFailed
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
-from trainwright_components.settings import given_settings
+from trainwright_components.settings import given_settings, read_settings
 
 DEFAULT_BATCH_SIZE = 256
 ROW = "row"
@@ -35,9 +37,12 @@ class PredictSettings:
     """How to score.
 
     Args:
+        source_format: The source's format; found from the names of the files when empty.
         split: Of a prepared dataset; all of them when empty.
         output_format: `jsonl`, `csv` or `parquet`.
+        batch_size: Rows scored at a time.
         keep_columns: Columns of the source that are repeated beside the predictions, such as a key.
+        signature: The signature that answers.
     """
 
     source_format: str = ""
@@ -53,6 +58,15 @@ class PredictSettings:
             raise InvalidSetting(f"output_format {self.output_format!r} is not known{hint}")
         if self.batch_size < 1:
             raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from untyped values.
+
+        Raises:
+            InvalidSetting: An unknown name, or a value of the wrong type.
+        """
+        return read_settings(cls, values, where="prediction")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +86,10 @@ class Predictions:
 
 
 def predict_rows(
-    saved_model: str | Path, source: str | Path, output: str | Path, settings: PredictSettings | None = None
+    saved_model: str | Path,
+    source: str | Path,
+    output: str | Path,
+    settings: PredictSettings | Mapping[str, Any] | None = None,
 ) -> Predictions:
     """Score every row of `source` and write `output`/predictions.<format>, whole or not at all.
 
@@ -80,7 +97,11 @@ def predict_rows(
         saved_model: An exported model.
         source: Anything that prepare_data reads, without a label, or a prepared dataset.
         output: The folder of the predictions.
-        settings: Formats, columns to keep, signature; the defaults when absent.
+        settings: Formats, columns to keep, signature, as `PredictSettings` or its fields by name; the defaults when
+            absent.
+
+    Returns:
+        The file, how many rows it holds, and a page about them.
 
     Raises:
         InvalidSetting: The model or the source is not there.

@@ -125,6 +125,10 @@ def read_split(dataset: str | Path, split: str, *, schema: Schema | None = None)
     Returns:
         Elements `(features, label)`, `(features, label, weight)` or, without a label, `(features,)`; `features` maps
         names to tensors of the stored dtypes and shapes.
+
+    Raises:
+        InvalidData: There is no such dataset, or a file of it is missing.
+        InvalidSetting: The dataset has no such split.
     """
     import tensorflow as tf
 

@@ -46,7 +46,6 @@ def deploy_serving(
         Path(saved_model.path),
         Path(golden_requests.path),
         model_name=model_name,
-        home=Path(os.environ.get("TRAINWRIGHT_HOME") or "~/.trainwright").expanduser(),
         base_path=settings.base_path,
         compared_with=compared_with,
         run=os.environ.get("TRAINWRIGHT_RUN", ""),

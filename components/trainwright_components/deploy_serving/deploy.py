@@ -25,6 +25,7 @@ from trainwright_components.deploy_serving.proving import (
 )
 from trainwright_components.errors import ComparisonOutdated, DeploymentRejected, InvalidData, InvalidSetting
 from trainwright_components.files import check_local, content_digest, write_whole
+from trainwright_components.home import home_folder
 from trainwright_components.model_server.operation.control import add_model, remove_model, start_server
 from trainwright_components.model_server.operation.serving_home import ServerInfo, check_model
 from trainwright_components.processes.locks import locked
@@ -82,7 +83,7 @@ def deploy_model(
     golden_requests: str | Path,
     *,
     model_name: str,
-    home: str | Path,
+    home: str | Path | None = None,
     base_path: str | Path = "",
     timeout_s: float = DEFAULT_TIMEOUT_S,
     compared_with: str = "",
@@ -97,12 +98,15 @@ def deploy_model(
         saved_model: Folder with `saved_model.pb`.
         golden_requests: JSON-lines file of requests and answers.
         model_name: Letters, digits, `.`, `_` and `-`.
-        home: The folder that TRAINWRIGHT_HOME names; its server serves the model.
+        home: The folder of state, whose server serves the model; what TRAINWRIGHT_HOME says when absent.
         base_path: Folder of the model's versions; empty for `<home>/models/<model_name>`.
         timeout_s: Seconds until the version must answer, for each of its two servers.
         compared_with: The version that must still be live when this one is published, `none` where none may be; empty
             publishes whatever is live.
         run: The run that deploys, for the history.
+
+    Returns:
+        The version, where it answers, and the history of its model.
 
     Raises:
         InvalidSetting: The name, the home, the base path or `compared_with` cannot be used.
@@ -113,8 +117,7 @@ def deploy_model(
     """
     check_name(model_name)
     check_local(base_path, name="serving.base_path")
-    check_local(home, name="TRAINWRIGHT_HOME")
-    saved_model, golden_requests, home = Path(saved_model), Path(golden_requests), Path(home)
+    saved_model, golden_requests, home = Path(saved_model), Path(golden_requests), home_folder(home)
     _check_compared_with(compared_with)
     _check_saved_model(saved_model)
     requests = read_golden_requests(golden_requests)

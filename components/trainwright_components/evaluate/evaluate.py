@@ -110,13 +110,19 @@ class Evaluation:
         }
 
 
-def evaluate_model(model: str | Path, dataset: str | Path, *, settings: EvaluationSettings | None = None) -> Evaluation:
+def evaluate_model(
+    model: str | Path, dataset: str | Path, *, settings: EvaluationSettings | Mapping[str, Any] | None = None
+) -> Evaluation:
     """Score the trained model in the folder `model` on a split of `dataset`; memory does not grow with the rows.
 
     Args:
         model: A folder that training wrote.
         dataset: A prepared dataset with the columns of the one that the model was trained on.
-        settings: Split, thresholds, slices and champion; the defaults when absent.
+        settings: Split, thresholds, slices and champion, as `EvaluationSettings` or its fields by name; the defaults
+            when absent.
+
+    Returns:
+        The metrics, those of slices and of the champion, and whether the model is blessed.
 
     Raises:
         InvalidSetting: An unknown split, metric, bound or slice.

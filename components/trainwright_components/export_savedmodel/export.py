@@ -63,7 +63,11 @@ def export_model(
         card: A Markdown file.
         evaluation: Metrics by name for the card.
 
+    Returns:
+        The folder, its signatures, how exactly it answers like the Keras model, and its size.
+
     Raises:
+        InvalidData: `model` or `dataset` is not there.
         InvalidModule: The exported graph answers differently from the Keras model, or needs Python to run.
         UserCodeError: `preprocess` cannot become part of a graph.
     """

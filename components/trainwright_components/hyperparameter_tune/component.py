@@ -43,8 +43,8 @@ def hyperparameter_tune(
     from trainwright_components.hyperparameter_tune.tune import tune_model
 
     result = tune_model(
-        module.path,
         Path(dataset.path),
+        module.path,
         Path(study.path),
         model_folder=Path(model.path),
         report=Path(report.path),

@@ -16,7 +16,7 @@ from trainwright_components.errors import InvalidModule, TrainingFailed, UserCod
 from trainwright_components.files import check_local, content_digest, whole_folder, write_whole
 from trainwright_components.hyperparameter_tune.study_report import study_report
 from trainwright_components.processes.warm_parent import WarmParent
-from trainwright_components.settings import check_mapping
+from trainwright_components.settings import check_mapping, given_settings
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.trained_model import TRAINING_FILE
 from trainwright_components.tuning.controller import run_study
@@ -55,8 +55,8 @@ class TuningResult:
 
 
 def tune_model(
-    module: str | Path,
     dataset: str | Path,
+    module: str | Path,
     study_folder: str | Path,
     *,
     model_folder: str | Path | None = None,
@@ -70,8 +70,8 @@ def tune_model(
     A study that the folder already holds a part of is resumed: its finished trials count.
 
     Args:
-        module: A model module, as `load_module` takes it.
         dataset: A prepared dataset.
+        module: A Python file, a folder, or a dotted name.
         study_folder: Where the record, the trials' logs and the best model are kept.
         model_folder: Where the best model goes; otherwise it stays in the study's folder.
         report: File that the HTML report goes to; otherwise it is `report.html` in the study's folder.
@@ -79,13 +79,17 @@ def tune_model(
         training: `TrainingSettings` that every trial shares, or its fields by name.
         tuning: `TuningSettings` of the study, or its fields by name.
 
+    Returns:
+        The study with all its trials, the best one, its parameters and where its model is.
+
     Raises:
         InvalidSetting: A setting or parameter that cannot be used, by name, or this process is a member of a cluster of
             another launcher's.
         TrainingFailed: Too many trials failed.
         UserCodeError: The same, where the module raised.
     """
-    check_local(study_folder, name="study_folder")
+    for name, path in {"study_folder": study_folder, "model_folder": model_folder, "report": report}.items():
+        check_local(path or "", name=name)
     check_mapping(params or {}, where="params")
     refuse_foreign_cluster(os.environ)
     shared = training.to_mapping() if isinstance(training, TrainingSettings) else training or {}
@@ -100,7 +104,7 @@ def tune_model(
         report=Path(report or Path(study_folder) / REPORT_FILE),
         params=dict(params or {}),
         training=dict(shared),
-        settings=tuning if isinstance(tuning, TuningSettings) else TuningSettings.from_mapping(tuning or {}),
+        settings=given_settings(TuningSettings, tuning),
     )
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
 from trainwright_components.datasets.chunks import Column, Source, SourceTraits
@@ -70,13 +71,19 @@ class PreparedData:
         )
 
 
-def prepare_data(source: str | Path, output: str | Path, settings: PrepareSettings | None = None) -> PreparedData:
+def prepare_data(
+    source: str | Path, output: str | Path, settings: PrepareSettings | Mapping[str, Any] | None = None
+) -> PreparedData:
     """Prepare `source` as a dataset in the folder `output`, which is whole or absent.
 
     Args:
         source: The name of a bundled set (`digits`), a file, a pattern, a folder of files or of images.
         output: The dataset's folder: TFRecords of each split, schema.json and statistics.json.
-        settings: Label, splits, kinds of columns; the defaults when absent.
+        settings: Label, splits, kinds of columns, as `PrepareSettings` or its fields by name; the defaults when
+            absent.
+
+    Returns:
+        The dataset's folder, its schema and its statistics.
 
     Raises:
         InvalidSetting: A setting cannot be used with this source.

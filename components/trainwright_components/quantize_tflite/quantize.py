@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,11 @@ class Quantization:
 
 
 def quantize_model(
-    saved_model: str | Path, dataset: str | Path, output: str | Path, *, settings: QuantizationSettings | None = None
+    saved_model: str | Path,
+    dataset: str | Path,
+    output: str | Path,
+    *,
+    settings: QuantizationSettings | Mapping[str, Any] | None = None,
 ) -> Quantization:
     """Write the chosen TFLite model to the file `output`; over budget too, so call `require_budget` afterwards.
 
@@ -149,11 +153,16 @@ def quantize_model(
         saved_model: An exported model.
         dataset: A prepared dataset, to calibrate with and to compare on.
         output: The TFLite file.
-        settings: Modes and budget; all modes and no limits when absent.
+        settings: Modes and budget, as `QuantizationSettings` or its fields by name; all modes and no limits when
+            absent.
+
+    Returns:
+        What each mode gave, and which was chosen.
 
     Raises:
         InvalidSetting: An unknown mode, limit or split.
-        InvalidModule: The SavedModel has no signature of numbers.
+        InvalidData: The dataset is not there, or its split has no rows.
+        InvalidModule: There is no SavedModel, or it has no signature of numbers.
     """
     saved_model, dataset, output = Path(saved_model), Path(dataset), Path(output)
     settings = given_settings(QuantizationSettings, settings)

@@ -16,7 +16,7 @@ from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.datasets.reader import check_files
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.files import check_local
-from trainwright_components.settings import check_mapping
+from trainwright_components.settings import check_mapping, given_settings
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.configuration.devices import leave_gpus_to_members
 from trainwright_components.training.configuration.precision import dtype_policy
@@ -68,8 +68,12 @@ def train_model(
         report: Where the HTML page goes.
         launcher: What starts the members of a cluster, instead of the launcher that `cluster` names.
 
+    Returns:
+        What is kept beside the model: the metrics of each epoch, steps, strategy and timeline.
+
     Raises:
         InvalidSetting: A setting that cannot be used, or this process is a member of a cluster of another launcher's.
+        InvalidData: `dataset` is not a prepared dataset.
         InvalidModule: The module cannot be trained on this dataset.
         UserCodeError: The user's code raised.
         TrainingFailed: The training run ended without a model.
@@ -85,8 +89,8 @@ def train_model(
         module,
         Path(output),
         params=dict(params or {}),
-        settings=training if isinstance(training, TrainingSettings) else TrainingSettings.from_mapping(training or {}),
-        spec=cluster if isinstance(cluster, ClusterSpec) else ClusterSpec.from_mapping(cluster or {}),
+        settings=given_settings(TrainingSettings, training),
+        spec=given_settings(ClusterSpec, cluster),
         log_dir=Path(log_dir) if log_dir else None,
         report=Path(report) if report else None,
         launcher=launcher,

@@ -109,13 +109,13 @@ def test_a_bad_space_is_refused_before_any_trial(
     module_file: Path, digits_dataset: Path, tmp_path: Path, tuning: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
-        tune_model(module_file, digits_dataset, tmp_path / "study", tuning={**TUNING, **tuning})
+        tune_model(digits_dataset, module_file, tmp_path / "study", tuning={**TUNING, **tuning})
     assert not (tmp_path / "study").exists()
 
 
 def test_a_missing_module_is_refused_before_any_trial(digits_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidModule, match=r"no model module at .*absent\.py"):
-        tune_model(tmp_path / "absent.py", digits_dataset, tmp_path / "study", tuning=TUNING)
+        tune_model(digits_dataset, tmp_path / "absent.py", tmp_path / "study", tuning=TUNING)
 
 
 def test_an_error_in_every_trial_shows_the_users_own_lines(digits_dataset: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_an_error_in_every_trial_shows_the_users_own_lines(digits_dataset: Path,
     with pytest.raises(
         UserCodeError, match=r"2 of 2 trials failed, none succeeded: build_model of broken\.py"
     ) as caught:
-        tune_model(module, digits_dataset, tmp_path / "study", training={"epochs": 1}, tuning=TUNING)
+        tune_model(digits_dataset, module, tmp_path / "study", training={"epochs": 1}, tuning=TUNING)
     assert 'context.params["unit"]' in caught.value.user_traceback
     assert "keras/src" not in caught.value.user_traceback
 
@@ -141,7 +141,7 @@ def test_a_model_that_hangs_in_c_with_sigterm_blocked_costs_its_trial_alone(
     module = tmp_path / "hanging.py"
     module.write_text(MODULE.replace("    model = keras.Model(", hang))
     tuning = {**TUNING, "max_trial_duration_s": 30, "parallel_trial_count": 2}
-    result = tune_model(module, digits_dataset, tmp_path / "study", training={"epochs": 1}, tuning=tuning)
+    result = tune_model(digits_dataset, module, tmp_path / "study", training={"epochs": 1}, tuning=tuning)
     assert result.best_params["units"] == 32
     assert [trial.reason for trial in result.study.trials] == [
         "the trial ran longer than 30 s (tuning.max_trial_duration_s) and was ended",
@@ -156,7 +156,7 @@ def test_a_module_that_hangs_on_import_is_given_up_at_the_limit(digits_dataset: 
     with pytest.raises(
         TrainingFailed, match=r"importing .*endless.py took longer than 1 s, the limit of tuning\.max_t"
     ):
-        tune_model(module, digits_dataset, tmp_path / "study", tuning={**TUNING, "max_trial_duration_s": 1})
+        tune_model(digits_dataset, module, tmp_path / "study", tuning={**TUNING, "max_trial_duration_s": 1})
 
 
 def test_the_controller_does_not_import_tensorflow() -> None:

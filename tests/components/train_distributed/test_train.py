@@ -225,7 +225,7 @@ def test_a_member_of_a_cluster_of_another_launcher_trains_nothing(
     with pytest.raises(InvalidSetting, match=r"TF_CONFIG makes this process worker-1 of a cluster \(worker: 2\)"):
         train_model(small_dataset, NET, tmp_path / "model", training=TRAINING, cluster=cluster)
     with pytest.raises(InvalidSetting, match="TF_CONFIG makes this process worker-1"):
-        tune_model(NET, small_dataset, tmp_path / "study")
+        tune_model(small_dataset, NET, tmp_path / "study")
     with pytest.raises(InvalidSetting, match="TF_CONFIG makes this process worker-1"):
         run_training(load_module(NET), small_dataset, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

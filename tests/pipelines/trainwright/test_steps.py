@@ -1,5 +1,6 @@
 """The steps as functions, called as a person calls them: text for paths, settings of their classes."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from trainwright import (
     TrainingSettings,
     TuningSettings,
 )
+from trainwright_components.settings import given_settings
 
 MODULE = trainwright.shipped_modules()["tabular_classifier"]
-MAPPING: Any = {"split": "test"}
 LIST: Any = [1]
 
 
@@ -35,7 +36,10 @@ def test_every_step_takes_paths_as_text(tmp_path: Path, monkeypatch: pytest.Monk
     trained = trainwright.train("dataset", str(MODULE), "model", training=training, log_dir="logs", report="page.html")
     assert (trained.steps > 0, Path("page.html").is_file()) == (True, True)
     settings = EvaluationSettings(thresholds={"accuracy": 0.0})
-    assert trainwright.evaluate("model", "dataset", settings=settings).is_blessed
+    evaluated = trainwright.evaluate("model", "dataset", settings=settings)
+    assert evaluated.is_blessed
+    by_name = trainwright.evaluate("model", "dataset", settings={"thresholds": {"accuracy": 0.0}})
+    assert by_name.metrics == evaluated.metrics
 
     trainwright.export("model", "dataset", "saved_model", golden="golden.jsonl", card="card.md")
     assert all(Path(name).is_file() for name in ("saved_model/saved_model.pb", "golden.jsonl", "card.md"))
@@ -48,22 +52,22 @@ def test_every_step_takes_paths_as_text(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: trainwright.prepare("iris", "out", MAPPING), r"must be made with PrepareSettings\("),
-        (lambda: trainwright.evaluate("m", "d", settings=MAPPING), r"must be made with EvaluationSettings\("),
-        (
-            lambda: trainwright.quantize("m", "d", "o", settings=MAPPING),
-            r"must be made with QuantizationSettings\(",
-        ),
-        (
-            lambda: trainwright.batch_predict("m", "iris", "o", MAPPING),
-            r"must be made with PredictSettings\(",
-        ),
+        (lambda: trainwright.prepare("iris", "out", LIST), r"data must be a mapping, got \[1\]"),
+        (lambda: trainwright.evaluate("m", "d", settings=LIST), r"evaluation must be a mapping, got \[1\]"),
+        (lambda: trainwright.quantize("m", "d", "o", settings=LIST), r"quantization must be a mapping, got \[1\]"),
+        (lambda: trainwright.batch_predict("m", "iris", "o", LIST), r"prediction must be a mapping, got \[1\]"),
+        (lambda: trainwright.prepare("iris", "out", {"kind": {}}), "no data setting 'kind'; did you mean 'kinds'"),
+        (lambda: trainwright.prepare("iris", "out", {"label": 3}), "label must be text, got 3"),
+        (lambda: trainwright.evaluate("m", "d", settings={"slice": ["a"]}), "did you mean 'slices'"),
+        (lambda: trainwright.evaluate("m", "d", settings={"champion_base_path": 3}), "champion_base_path must be text"),
+        (lambda: trainwright.quantize("s", "d", "o", settings={"mode": "int8"}), "did you mean 'modes'"),
+        (lambda: trainwright.batch_predict("s", "r", "o", {"batch": 3}), "did you mean 'batch_size'"),
         (lambda: trainwright.train("d", MODULE, "o", training=LIST), r"training must be a mapping, got \[1\]"),
         (lambda: trainwright.train("d", MODULE, "o", cluster=LIST), r"cluster must be a mapping, got \[1\]"),
-        (lambda: trainwright.tune(MODULE, "d", "o", tuning=LIST), r"tuning must be a mapping, got \[1\]"),
-        (lambda: trainwright.tune(MODULE, "d", "o", training=LIST), r"training must be a mapping, got \[1\]"),
+        (lambda: trainwright.tune("d", MODULE, "o", tuning=LIST), r"tuning must be a mapping, got \[1\]"),
+        (lambda: trainwright.tune("d", MODULE, "o", training=LIST), r"training must be a mapping, got \[1\]"),
         (lambda: trainwright.train("d", MODULE, "o", params=LIST), r"params must be a mapping, got \[1\]"),
-        (lambda: trainwright.tune(MODULE, "d", "o", params=LIST), r"params must be a mapping, got \[1\]"),
+        (lambda: trainwright.tune("d", MODULE, "o", params=LIST), r"params must be a mapping, got \[1\]"),
         (lambda: TuningSettings(metric="val_accuracy"), "tuning.goal is missing: say MAXIMIZE or MINIMIZE"),
     ],
 )
@@ -74,3 +78,38 @@ def test_settings_of_another_form_are_refused(
     with pytest.raises(InvalidSetting, match=message):
         call()
     assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_given_by_name_also_those_that_a_parameter_of_its_own_gives_in_a_pipeline() -> None:
+    values = {"label": "y", "test_fraction": 0.2}
+    assert given_settings(PrepareSettings, values) == PrepareSettings(label="y", test_fraction=0.2)
+    with pytest.raises(InvalidSetting, match="it is the parameter 'label'"):
+        PrepareSettings.from_mapping(values)
+
+
+@pytest.mark.parametrize("name", [name for name in trainwright.__all__ if name.islower()])
+def test_every_path_may_be_text_and_all_settings_a_mapping(name: str) -> None:
+    for parameter in inspect.signature(getattr(trainwright, name)).parameters.values():
+        kind = str(parameter.annotation)
+        assert "pathlib.Path" not in kind or "str | pathlib.Path" in kind, parameter
+        if "Settings" in kind or "ClusterSpec" in kind:
+            assert kind.endswith("Mapping[str, typing.Any] | None"), parameter
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: trainwright.deploy("absent", "absent", model_name="m"), "absent holds no saved_model.pb"),
+        (lambda: trainwright.predict("m", [{"a": 1}], home="home"), "'m'"),
+        (lambda: trainwright.predict("m", {"a": 1}), r"rows must be a list of rows, got \{'a': 1\}; put one row in a"),  # type: ignore[arg-type]
+        (lambda: trainwright.predict("m", "a"), "rows must be a list of rows, got 'a'"),
+        (lambda: trainwright.get_run("absent", home="gs://bucket"), "home must be a path on this machine"),
+    ],
+)
+def test_what_cannot_be_used_is_an_error_of_the_tree(
+    call: Callable[[], Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / "home"))
+    with pytest.raises(trainwright.TrainwrightError, match=named):
+        call()
