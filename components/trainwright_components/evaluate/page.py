@@ -101,7 +101,7 @@ def _add_classification(report: Report, scores: ClassificationScores) -> None:
         report.add_figure(_draw_roc(scores.roc), caption=f"ROC curve, {_roc_note(scores)}.")
     report.add_figure(
         _draw_calibration(scores),
-        caption="How often the model is right, by how sure it is; points on the line are honest.",
+        caption="How often the model is right, by how sure it is; points on the diagonal are perfectly calibrated.",
     )
 
 

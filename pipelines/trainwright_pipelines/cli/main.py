@@ -22,7 +22,7 @@ COMMANDS = {
     "runs": ("trainwright_pipelines.cli.runs:runs", "Look at runs; resume, repeat, cancel or delete them."),
     "serve": ("trainwright_pipelines.cli.serve:serve", "Start, stop and look at the model server of this machine."),
     "predict": ("trainwright_pipelines.cli.predict:predict", "Ask a served model."),
-    "drill": ("trainwright_pipelines.cli.drill:drill", "Disturb a training run on purpose, and see what that costs."),
+    "drill": ("trainwright_pipelines.cli.drill:drill", "Inject a fault into a training run, and measure the recovery."),
     "doctor": ("trainwright_pipelines.cli.doctor:doctor", "Check this installation and say what to mend."),
     "devices": ("trainwright_pipelines.cli.doctor:devices", "Show the processors that TensorFlow sees."),
 }

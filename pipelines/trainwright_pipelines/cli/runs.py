@@ -57,7 +57,7 @@ trainwright runs list
 trainwright runs list --pipeline train-and-deploy --state failed --limit 5
 """,
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number of runs to list.")
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option(
     "--state",

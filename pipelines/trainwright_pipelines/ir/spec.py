@@ -71,7 +71,7 @@ class ItemIterator:
     raw: list[Any] | None = None
     is_artifact: bool = False
     parallelism: int = 0
-    """At most so many at once; 0 for no limit."""
+    """Maximum number of iterations at once; 0 for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,8 +101,10 @@ def _only_function_in_file(file: Path) -> PipelineSource:
     pipelines = [node.name for node in _functions(file) if any(_is_pipeline(each) for each in node.decorator_list)]
     if len(pipelines) == 1:
         return PipelineSource(name=pipelines[0], file=file.absolute(), function=pipelines[0])
+    if not pipelines:
+        raise InvalidPipeline(f"{file} has no @dsl.pipeline")
     found = ", ".join(f"{file}:{name}" for name in pipelines)
-    raise InvalidPipeline(f"say which function of {file}: {found}" if pipelines else f"{file} has no @dsl.pipeline")
+    raise InvalidPipeline(f"{file} defines several pipelines; choose one of {found}")
 
 
 def _is_pipeline(decorator: ast.expr) -> bool:

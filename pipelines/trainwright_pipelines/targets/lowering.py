@@ -109,7 +109,7 @@ def refuse_unresolved_images(pipeline: CompiledPipeline) -> None:
     """Raise `InvalidSetting` if a step would be sent with an image that exists nowhere."""
     for image, steps in unresolved_images(pipeline).items():
         raise InvalidSetting(
-            f"the image {image!r} of {', '.join(steps)} is only a name so far: build one with this package "
+            f"the image {image!r} of {', '.join(steps)} does not exist yet: build one with this package "
             "installed, push it, and give "
             f"--option images={image.removeprefix(LOGICAL_PREFIX)}=HOST/NAME:TAG (or set {IMAGES_VARIABLE})"
         )

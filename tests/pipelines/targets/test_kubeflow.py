@@ -63,7 +63,7 @@ def test_nothing_is_sent_while_an_image_or_a_path_is_open(
     kubeflow: Any, storage: Any, pipeline: CompiledPipeline, module_file: Path
 ) -> None:
     refused: list[tuple[Kubeflow, dict[str, Any], str]] = [
-        (Kubeflow(host=kubeflow.address), PARAMETERS, "only a name so far"),
+        (Kubeflow(host=kubeflow.address), PARAMETERS, "does not exist yet"),
         (target(kubeflow.address), {"module": str(module_file)}, "pipeline_root"),
         (target(kubeflow.address), {**PARAMETERS, "settings": {"file": str(module_file)}}, r"'settings\.file'"),
         (

@@ -69,7 +69,7 @@ def test_nothing_is_sent_while_something_is_open(
     vertex: Any, storage: Any, pipeline: CompiledPipeline, with_platform: CompiledPipeline, module_file: Path
 ) -> None:
     refused = [
-        (target(vertex.address, images={}), pipeline, PARAMETERS, "only a name so far"),
+        (target(vertex.address, images={}), pipeline, PARAMETERS, "does not exist yet"),
         (target(vertex.address), with_platform, PARAMETERS, "secretAsEnv"),
         (target(vertex.address), pipeline, {**PARAMETERS, "settings": {"x": str(module_file)}}, r"'settings\.x'"),
         (target(vertex.address, pipeline_root=""), pipeline, PARAMETERS, "needs --option pipeline_root="),

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from trainwright_components.cluster.heartbeats import Heartbeat, read_heartbeats, remove_heartbeats
+from trainwright_components.cluster.heartbeats import remove_heartbeats
 from trainwright_components.cluster.launchers.docker_command import (
     OWNER_LABEL,
     docker,
@@ -27,7 +27,7 @@ from trainwright_components.cluster.launchers.docker_command import (
     remove_stale,
 )
 from trainwright_components.cluster.launchers.entry import PIPE_VARIABLE, VERSION_VARIABLE
-from trainwright_components.cluster.launchers.member_logs import MemberLogs
+from trainwright_components.cluster.launchers.member_logs import GangOnThisMachine
 from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import DEFAULT_PORT, VARIABLE, build_tf_config
@@ -90,15 +90,12 @@ class _Container:
 
 
 @dataclass(kw_only=True)
-class ContainerGang:
+class ContainerGang(GangOnThisMachine):
     """One container per member; a member that starts again gets a new one under the same name on the network."""
 
-    job: ClusterJob
     name: str
     launcher: DockerContainers
     containers: dict[Member, _Container] = field(default_factory=dict)
-    logs: MemberLogs = field(default_factory=lambda: MemberLogs(files={}))
-    _ended: dict[Member, int] = field(default_factory=dict)
     _starts: int = 0
 
     def restart(self, members: Collection[Member]) -> None:
@@ -160,14 +157,6 @@ class ContainerGang:
             if is_over or time.monotonic() >= deadline:
                 return dict(self._ended)
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
-
-    def heartbeats(self) -> Mapping[Member, Heartbeat]:
-        """The last heartbeat of life of each member that has given one."""
-        return read_heartbeats(self.job.folder, self.job.spec)
-
-    def end_of_log(self, member: Member) -> str:
-        """The last lines that a member wrote."""
-        return self.logs.end_of(member)
 
     def send_signal(self, member: Member, number: int) -> None:
         """Send a signal to one member; SIGSTOP pauses its container, whose first process could not pass it on."""

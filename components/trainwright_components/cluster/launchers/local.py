@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from trainwright_components.cluster.heartbeats import Heartbeat, read_heartbeats, remove_heartbeats
-from trainwright_components.cluster.launchers.member_logs import MemberLogs
+from trainwright_components.cluster.heartbeats import remove_heartbeats
+from trainwright_components.cluster.launchers.member_logs import GangOnThisMachine
 from trainwright_components.cluster.launchers.protocol import THREADS_VARIABLE, ClusterJob, Gang, Launcher
 from trainwright_components.cluster.spec import Member
 from trainwright_components.cluster.tf_config import VARIABLE, build_tf_config
@@ -54,15 +54,12 @@ class LocalProcesses:
 
 
 @dataclass(kw_only=True)
-class LocalGang:
+class LocalGang(GangOnThisMachine):
     """Children of a warm process, one for each member."""
 
-    job: ClusterJob
     parent: WarmParent
     ports: HeldPorts
     children: dict[Member, WarmChild] = field(default_factory=dict)
-    logs: MemberLogs = field(default_factory=lambda: MemberLogs(files={}))
-    _ended: dict[Member, int] = field(default_factory=dict)
 
     def restart(self, members: Collection[Member]) -> None:
         """Start members under their addresses; each one's log goes on in its file."""
@@ -97,14 +94,6 @@ class LocalGang:
             self._wait_a_little(min(_POLL_S, max(0.0, deadline - time.monotonic())))
             self.logs.forward()
         return dict(self._ended)
-
-    def heartbeats(self) -> Mapping[Member, Heartbeat]:
-        """The last heartbeat of life of each member that has given one."""
-        return read_heartbeats(self.job.folder, self.job.spec)
-
-    def end_of_log(self, member: Member) -> str:
-        """The last lines that a member wrote."""
-        return self.logs.end_of(member)
 
     def send_signal(self, member: Member, number: int) -> None:
         """Send a signal to one member."""

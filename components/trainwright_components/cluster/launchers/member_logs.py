@@ -1,9 +1,12 @@
-"""The logs of all members as one, each line with the name of its member, while they grow."""
+"""What members leave in the folder of their job: logs, followed as one while they grow, and heartbeats."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainwright_components.cluster.heartbeats import Heartbeat, read_heartbeats
+from trainwright_components.cluster.launchers.protocol import ClusterJob
 from trainwright_components.cluster.spec import Member
 
 logger = logging.getLogger(__name__)
@@ -38,3 +41,20 @@ class MemberLogs:
         if file is None or not file.is_file():
             return ""
         return file.read_bytes()[-_LAST_BYTES:].decode(errors="replace").strip()
+
+
+@dataclass(kw_only=True)
+class GangOnThisMachine:
+    """What gangs have in common whose members write into the folder of their job as it lies here."""
+
+    job: ClusterJob
+    logs: MemberLogs = field(default_factory=lambda: MemberLogs(files={}))
+    _ended: dict[Member, int] = field(default_factory=dict)
+
+    def heartbeats(self) -> Mapping[Member, Heartbeat]:
+        """The last heartbeat of each member that has given one."""
+        return read_heartbeats(self.job.folder, self.job.spec)
+
+    def end_of_log(self, member: Member) -> str:
+        """The last lines that a member wrote."""
+        return self.logs.end_of(member)
