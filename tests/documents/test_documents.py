@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,44 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path, environmen
     finally:
         run(["trainwright", "serve", "stop"], tmp_path, environment)
     assert any("http://127.0.0.1:" in output for output in outputs)
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "package", ["components/trainwright_components", "pipelines/trainwright_pipelines"], ids=["components", "pipelines"]
+)
+def test_the_rooms_of_contributing_are_those_of_the_package(package: str) -> None:
+    """All of them, each once, and on the floors of the contract, from the upper to the ground."""
+    table = CONTRIBUTING.partition(f"`{package}/`:\n")[2].partition("| --- |")[2].partition("\n\n")[0]
+    listed = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table.strip().splitlines() if row.count("|") > 2]
+    rooms = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
+    assert sorted(itertools.chain(*listed)) == sorted(rooms - {"__init__"})
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    [floors] = [each["layers"] for each in contracts if each.get("containers") == [Path(package).name]]
+    height = {room: -at for at, floor in enumerate(floors) for room in re.findall(r"\w+", floor)}
+    heights = [height[room] for row in listed for room in row if room in height]  # examples are no package
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_what_contributing_says_to_look_at_is_there() -> None:
+    rows = CONTRIBUTING.partition("## To add one\n")[2].partition("| --- |")[2].partition("\n\n")[0].splitlines()[1:]
+    assert rows
+    for row in rows:
+        _, _, *cells, contract, _ = [cell.strip().strip("`") for cell in row.split("|")]
+        roots = (COMPONENTS, ROOT / "pipelines" / "trainwright_pipelines")
+        tests = (ROOT / "tests" / "components", ROOT / "tests" / "pipelines")
+        for cell, folders in [*((cell, roots) for cell in cells), (contract, tests)]:
+            file, _, name = cell.partition(":")
+            if file == "none":
+                continue
+            [found] = [folder / file for folder in folders if (folder / file).is_file()]
+            assert re.search(rf"^(class )?{name}\b", found.read_text(encoding="utf-8"), re.MULTILINE), cell
+
+
+def test_every_link_in_contributing_leads_somewhere() -> None:
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", CONTRIBUTING)]
+    assert [link for link in links if not (ROOT / link).is_file()] == []
