@@ -11,10 +11,12 @@ from pathlib import Path
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, insert, inspect, select, text, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine.leases import is_stale
 from trainwright_pipelines.engine.tables import LEASES, METADATA, RUNS
+from trainwright_pipelines.engine.unwritable import damaged, why_unwritable
 
 STEPS = (
     # 1 to 2: which runs were compiled for components with other names, and cannot be repeated
@@ -29,14 +31,15 @@ def migrate(engine: Engine, home: Path) -> None:
     """Make the tables, or bring those of an older release up to date; all of it or nothing.
 
     Raises:
-        InvalidSetting: A newer release wrote the store, or a process of an older one is using it.
+        InvalidSetting: A newer release wrote the store, a process of an older one is using it, or it has other tables
+            than its version.
     """
     with engine.connect() as connection:
-        if _version(connection) == VERSION:
+        if _version(connection, home) == VERSION:
             return
     # SQLite's write lock, taken as the transaction begins, makes other processes wait here until the work is done.
     with engine.execution_options(writes=True).begin() as connection:
-        found = _version(connection)
+        found = _version(connection, home)
         if found == VERSION:
             return
         if found > VERSION:
@@ -45,21 +48,36 @@ def migrate(engine: Engine, home: Path) -> None:
                 f"{found}, this release knows {VERSION} and older. Install that release (pip install --upgrade "
                 "trainwright), or set TRAINWRIGHT_HOME to another folder"
             )
-        if found == 0:
-            METADATA.create_all(connection)
-        else:
-            _refuse_live_runs(connection, home)
-        for statements in STEPS[found - 1 :] if found else ():
-            for statement in statements:
-                connection.execute(text(statement))
-        _record(connection)
+        try:
+            _bring_up(connection, found, home)
+        except DBAPIError as error:
+            if why_unwritable(error, home):
+                raise
+            raise InvalidSetting(damaged(home, f"its tables are not those of version {found}")) from error
 
 
-def _version(connection: Connection) -> int:
+def _bring_up(connection: Connection, found: int, home: Path) -> None:
+    if found == 0:
+        METADATA.create_all(connection)
+    else:
+        _refuse_live_runs(connection, home)
+    for statements in STEPS[found - 1 :] if found else ():
+        for statement in statements:
+            connection.execute(text(statement))
+    _record(connection)
+
+
+def _version(connection: Connection, home: Path) -> int:
     """0 for an empty database."""
     tables = inspect(connection)
     if tables.has_table(_SCHEMA.name):
-        return int(connection.execute(select(_SCHEMA.c.version)).scalar_one())
+        match connection.execute(select(_SCHEMA.c.version)).scalars().all():
+            case [int(version)] if version >= 1:
+                return version
+            case other:
+                raise InvalidSetting(
+                    damaged(home, f"the version of its schema is {', '.join(map(str, other)) or 'missing'}")
+                )
     return 1 if tables.has_table(RUNS.name) else 0
 
 

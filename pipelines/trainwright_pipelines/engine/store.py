@@ -24,6 +24,7 @@ from trainwright_pipelines.engine.tables import (
     TASKS,
     open_database,
 )
+from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
 
 _LATEST = "latest"
 
@@ -36,7 +37,9 @@ class Store:
         url: A database instead of `home/store.db`.
 
     Raises:
-        InvalidSetting: A newer release of trainwright wrote the store, or a process of an older one is using it.
+        InvalidSetting: A newer release of trainwright wrote the store, a process of an older one is using it, or it
+            has other tables than its version.
+        Unwritable: The disk or the database cannot be used, or is damaged.
     """
 
     def __init__(self, home: Path, *, url: str | None = None) -> None:
@@ -45,8 +48,10 @@ class Store:
         self.engine = open_database(url or f"sqlite:///{self.home / STORE_NAME}")
         try:
             migrate(self.engine, self.home)
-        except BaseException:
+        except BaseException as error:
             self.engine.dispose()
+            if reason := why_unwritable(error, self.home):
+                raise Unwritable(reason) from error
             raise
         self._writer = self.engine.execution_options(writes=True)
 

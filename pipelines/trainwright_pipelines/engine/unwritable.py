@@ -1,4 +1,7 @@
-"""Why something could not be written, in words that a person can act on: full disks, quotas, databases that refuse."""
+"""Why something could not be written, in words that a person can act on: full disks, quotas, databases that refuse.
+
+A database that is damaged cannot be read either.
+"""
 
 import errno
 import shutil
@@ -9,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from trainwright_components.errors import RunFailed
+from trainwright_components.files import STORE_NAME
 
 _FULL = "the disk is full"
 _REASONS = {
@@ -38,11 +42,21 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
         if isinstance(each, OSError) and each.errno in _REASONS and not is_terminal:
             place = Path(each.filename).parent if isinstance(each.filename, str) else folder
             return f"{_REASONS[each.errno]}: nothing more can be written to {place}"
+        if isinstance(each, sqlite3.DatabaseError) and _code(each) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return damaged(folder, str(each))
         if isinstance(each, sqlite3.OperationalError):
             return _why_sqlite(each, folder)
         if isinstance(each, OperationalError):
             return f"the database that records runs does not answer: {each.orig}"
     return ""
+
+
+def damaged(folder: Path, reason: str) -> str:
+    """What to do about a store that no release has written so."""
+    return (
+        f"the record of runs, {folder / STORE_NAME}, is damaged: {reason}. Put a copy of it back, or move it away to "
+        "begin a new one; files of runs and models stay as they are"
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -58,9 +72,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _why_sqlite(error: sqlite3.OperationalError, folder: Path) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    code = _code(error)
     if code == sqlite3.SQLITE_ERROR:
         return ""  # a statement that is wrong, not a disk
     if code == sqlite3.SQLITE_FULL or shutil.disk_usage(folder).free < _LEAST_BYTES:
         return f"{_FULL}: nothing more can be written to {folder}"
     return f"the record of runs in {folder} cannot be written: {error}"
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE

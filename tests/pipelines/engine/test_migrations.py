@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect, text
 
+from trainwright import list_runs
 from trainwright_components.deploy_serving.history import read_history
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.model_server.operation.serving_home import ServingHome
 from trainwright_components.tuning.store import TrialStore
 from trainwright_pipelines.cli.health import ERROR, check_home
@@ -236,6 +237,44 @@ def test_a_newer_home_is_refused_and_left_as_it_is(home: Path, trainwright: Comm
     finding = check_home(home)
     assert (finding.level, finding.advice) == (ERROR, "")
     assert "was written by a newer release" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        (["DELETE FROM schema_version"], "the version of its schema is missing"),
+        (["INSERT INTO schema_version VALUES (1)"], "the version of its schema is 2, 1"),
+        (["UPDATE schema_version SET version = 0"], "the version of its schema is 0"),
+        (["UPDATE schema_version SET version = 'two'"], "the version of its schema is two"),
+        (["DROP TABLE schema_version"], "its tables are not those of version 1"),
+        (["DROP TABLE schema_version", "ALTER TABLE runs RENAME TO gone"], "its tables are not those of version 0"),
+    ],
+)
+def test_a_store_whose_version_is_not_true_is_left_as_it_is(statements: list[str], message: str, home: Path) -> None:
+    Store(home).close()
+    database = sqlite3.connect(home / "store.db")
+    for statement in statements:
+        database.execute(statement)
+    database.commit()
+    database.close()
+    before = content(home)
+    with pytest.raises(InvalidSetting, match=f"store.db, is damaged: {message}. Put a copy"):
+        Store(home)
+    assert content(home) == before
+
+
+@pytest.mark.parametrize("size", [0, 30, 5_000, 60_000])
+def test_a_store_that_was_cut_off_or_is_something_else_is_told(size: int, home: Path, trainwright: Command) -> None:
+    file = home / "store.db"
+    file.write_bytes(file.read_bytes()[:size] or b"These are no runs.\n" * 1_000)
+    before = file.read_bytes()
+    code, out, err = trainwright("runs", "list")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(f"error: the record of runs, {file}, is damaged: ")
+    with pytest.raises(RunFailed, match="is damaged"):
+        list_runs(home=home)
+    assert check_home(home).level == ERROR
+    assert file.read_bytes() == before
 
 
 def test_a_home_that_an_older_release_is_using_is_not_migrated(home: Path) -> None:
