@@ -1,6 +1,13 @@
-"""What all tests share."""
+"""What all tests share: how pytest goes about them."""
 
 import gc
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out files as they come: it would keep those of few tests, the slowest, for the end."""
+    config.option.loadscopereorder = False
 
 
 def pytest_collection_finish() -> None:
