@@ -31,8 +31,8 @@ class PrepareSettings:
         test_fraction: The share of rows for the final test; 0 for none.
         stratify: Whether each class is split in the same shares.
         key_column: Rows with the same value here stay in one split; the column is not a feature.
-        time_column: The latest rows by this column are the test, those before them the validation; it is no feature.
-        split_column: The column that says train, validation or test (or val, dev, holdout ...); it is no feature.
+        time_column: The latest rows by this column are the test, those before them the validation; it is not a feature.
+        split_column: The column that says train, validation or test (or val, dev, holdout ...); it is not a feature.
         weight_column: The column with the weight of each row.
         exclude: Columns that are not features.
         kinds: The kind of a column where its values do not tell (numeric, categorical, text or image), such as
