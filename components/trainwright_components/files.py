@@ -29,6 +29,18 @@ def check_local(location: str | Path, *, name: str) -> None:
         raise InvalidSetting(f"{name} must be a path on this machine, without a scheme; got {shown}")
 
 
+def current_folder() -> Path:
+    """The folder that relative paths start at.
+
+    Raises:
+        InvalidSetting: It was removed meanwhile.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise InvalidSetting("the current folder was removed: change to another one, then try again") from error
+
+
 def write_whole(path: Path, content: str | bytes, *, is_durable: bool = True) -> None:
     """Write `content` beside `path` and rename it into place, so that readers see all of it or none.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.files import check_local, is_utf8, legible
+from trainwright_components.files import check_local, current_folder, is_utf8, legible
 
 DEFAULT_HOME = "~/.trainwright"
 _ADVICE = "set TRAINWRIGHT_HOME to a folder of yours"
@@ -51,7 +51,11 @@ def home_folder(given: str | Path | None = None) -> Path:
     """
     folder = given or os.environ.get("TRAINWRIGHT_HOME") or DEFAULT_HOME
     check_local(folder, name="home" if given else "TRAINWRIGHT_HOME")
-    root = Path(folder).expanduser().absolute()
+    try:
+        root = Path(folder).expanduser()
+    except RuntimeError as error:
+        raise InvalidSetting(f"the folder of state {folder} has no user's folder for its ~; {_ADVICE}") from error
+    root = root if root.is_absolute() else current_folder() / root
     if not is_utf8(str(root)):
         raise InvalidSetting(f"the folder of state {legible(str(root))} is not UTF-8 text; {_ADVICE} with a UTF-8 path")
     return root
@@ -79,7 +83,7 @@ def make_home(root: Path) -> None:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSetting(f"cannot make {root}: {error.strerror}; {_ADVICE}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise InvalidSetting(f"cannot make {root}: {getattr(error, 'strerror', error)}; {_ADVICE}") from error
     if not os.access(root, os.W_OK):
         raise InvalidSetting(f"cannot write to {root}; {_ADVICE}")

@@ -13,6 +13,7 @@ from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import write_whole
 from trainwright_components.hints import did_you_mean
 from trainwright_components.home import Home, find_home
+from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
 from trainwright_pipelines.engine.records import Event, Run, State, Task
@@ -68,7 +69,7 @@ class PipelineRun:
 
 
 def run(
-    pipeline: str,
+    pipeline: str | Path,
     parameters: Mapping[str, Any] | None = None,
     *,
     name: str = "",
@@ -141,10 +142,10 @@ def list_runs(
     Raises:
         InvalidSetting: There is no such state, or `limit` is negative.
     """
-    if state and state.upper() not in STATES:
+    if state and str(state).upper() not in STATES:
         raise InvalidSetting(f"state must be one of {', '.join(STATES)}; got {state!r}")
-    if limit < 0:
-        raise InvalidSetting(f"limit must be at least 0, got {limit}")
+    if not isinstance(limit, int) or limit < 0:
+        raise InvalidSetting(f"limit must be a whole number, at least 0; got {limit}")
     with _open(home) as store:
         found = engine.find_runs(store, pipeline=pipeline, state=state)
         return [_seen(each, store) for each, _ in islice(found, limit)]
@@ -167,7 +168,7 @@ def get_run(run_id: str = "latest", *, home: str | Path | None = None) -> Pipeli
 
 
 def submit(
-    pipeline: str,
+    pipeline: str | Path,
     parameters: Mapping[str, Any] | None = None,
     *,
     target: str = DEFAULT_TARGET,
@@ -202,7 +203,7 @@ def submit(
 
 
 def compile(
-    pipeline: str,
+    pipeline: str | Path,
     output: str | Path,
     *,
     target: str = DEFAULT_TARGET,
@@ -221,13 +222,16 @@ def compile(
 
     Raises:
         InvalidPipeline: The pipeline cannot be found or compiled.
-        InvalidSetting: An option is unknown, missing or of another type.
+        InvalidSetting: An option is unknown, missing or of another type, or `output` cannot be written.
     """
     home = find_home()
     files = _target(target, options, home).lower(load_pipeline(find_pipeline(pipeline), home.compiled))
     written = {Path(output) / name: text for name, text in files.items()}
     for path, text in written.items():
-        write_whole(path, text)
+        try:
+            write_whole(path, text)
+        except OSError as error:
+            raise InvalidSetting(f"cannot write {path}: {error.strerror}") from error
     return list(written)
 
 
@@ -236,6 +240,7 @@ def _open(home: str | Path | None) -> Store:
 
 
 def _target(name: str, options: Mapping[str, str] | None, home: Home) -> Target:
+    check_mapping({} if options is None else options, where="options")
     return make_target(name, [f"{option}={value}" for option, value in (options or {}).items()], home)
 
 

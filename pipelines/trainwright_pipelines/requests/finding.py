@@ -41,12 +41,15 @@ def shipped_pipelines() -> dict[str, PipelineSource]:
     }
 
 
-def find_pipeline(reference: str) -> PipelineSource:
+def find_pipeline(reference: str | Path) -> PipelineSource:
     """The source that `reference` names; hyphens and underscores are the same in shipped names.
 
     Raises:
         InvalidPipeline: There is no such pipeline, file or function.
     """
+    if not isinstance(reference, str | Path):
+        raise InvalidPipeline(f"a pipeline is named by text or a path, such as file.py:function; got {reference!r}")
+    reference = str(reference)
     shipped = shipped_pipelines()
     if source := shipped.get(reference.replace("-", "_")):
         return source

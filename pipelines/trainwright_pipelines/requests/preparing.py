@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.files import current_folder
 from trainwright_components.home import Home
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.compiling import load_pipeline
@@ -24,7 +25,7 @@ class PreparedRun:
 
 
 def prepare_run(
-    pipeline: str,
+    pipeline: str | Path,
     *,
     home: Home,
     settings: Iterable[tuple[str, str]] = (),
@@ -39,13 +40,14 @@ def prepare_run(
         InvalidSetting: A parameter is unknown, missing or of another type.
         InvalidModule: The model module cannot be one.
     """
+    here = current_folder()
     source = find_pipeline(pipeline)
     compiled = load_pipeline(source, home.compiled)
     declared = declared_parameters(compiled.pipeline)
-    values = gather_values(source, declared, settings=settings, params_file=params_file, given=given, folder=Path.cwd())
+    values = gather_values(source, declared, settings=settings, params_file=params_file, given=given, folder=here)
     if runs_here:
         values = fill_local_paths(values, declared, home.models)
         if source.is_shipped:
             check_place({name: each.default for name, each in declared.items()} | values, home.root)
-        values = find_named_models(values, compiled.pipeline, home=home.root, folder=Path.cwd())
+        values = find_named_models(values, compiled.pipeline, home=home.root, folder=here)
     return PreparedRun(pipeline=compiled, values=values)

@@ -136,7 +136,30 @@ def test_arguments_of_another_form_are_refused() -> None:
         trainwright.run(SUMS, [1])  # type: ignore[arg-type]
     with pytest.raises(trainwright.InvalidSetting, match="no parameter '3'"):
         trainwright.run(SUMS, {3: 4})  # type: ignore[dict-item]
-    with pytest.raises(trainwright.InvalidSetting, match="limit must be at least 0, got -1"):
+    with pytest.raises(trainwright.InvalidSetting, match="limit must be a whole number, at least 0; got -1"):
         trainwright.list_runs(limit=-1)
+    with pytest.raises(trainwright.InvalidSetting, match=r"limit must be .*; got 1\.5"):
+        trainwright.list_runs(limit=1.5)  # type: ignore[arg-type]
+    with pytest.raises(trainwright.InvalidSetting, match=r"options must be a mapping, got \['a'\]"):
+        trainwright.submit(SUMS, target="kubeflow", options=["a"])  # type: ignore[arg-type]
+    with pytest.raises(trainwright.InvalidPipeline, match=r"a pipeline is named by text or a path.*; got None"):
+        trainwright.run(None)  # type: ignore[arg-type]
+    with pytest.raises(trainwright.InvalidSetting, match=r"cannot make .*null byte"):
+        trainwright.list_runs(home="a\0b")
+    with pytest.raises(trainwright.InvalidSetting, match=r"has no user's folder for its ~"):
+        trainwright.list_runs(home="~nobody-here/home")
     with pytest.raises(trainwright.InvalidSetting, match="home must be a path on this machine"):
         trainwright.list_runs(home="gs://bucket/home")
+
+
+def test_a_current_folder_that_was_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for call in (lambda: trainwright.run(SUMS, {"x": 2}), lambda: trainwright.list_runs(home="relative")):
+        with pytest.raises(trainwright.InvalidSetting, match="the current folder was removed: change to another one"):
+            call()
+    with pytest.raises(trainwright.InvalidSetting, match=r"cannot write out/sums\.yaml: No such file"):
+        trainwright.compile(SUMS, "out")
+    assert trainwright.list_runs(home=tmp_path / "home") == []
