@@ -170,10 +170,10 @@ def test_the_rooms_of_contributing_are_those_of_the_package(package: str) -> Non
     listed = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table.strip().splitlines() if row.count("|") > 2]
     rooms = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     assert sorted(itertools.chain(*listed)) == sorted(rooms - {"__init__"})
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    [floors] = [
+        each["layers"] for each in tools["importlinter"]["contracts"] if each.get("containers") == [Path(package).name]
     ]
-    [floors] = [each["layers"] for each in contracts if each.get("containers") == [Path(package).name]]
     height = {room: -at for at, floor in enumerate(floors) for room in re.findall(r"\w+", floor)}
     heights = [height[room] for row in listed for room in row if room in height]  # examples are no package
     assert heights == sorted(heights, reverse=True)
