@@ -67,7 +67,6 @@ def _pipeline(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Pipeline:
         root=_component("root", spec["root"]),
         components=components,
         executors={name: _executor(raw or {}) for name, raw in executors.items()},
-        default_root=str(spec.get("defaultPipelineRoot") or ""),
         platform=(platform.get("platforms") or {}).get("kubernetes") or {},
     )
 

@@ -166,7 +166,6 @@ class Pipeline:
     root: Component
     components: Mapping[str, Component]
     executors: Mapping[str, Executor]
-    default_root: str = ""
     platform: Mapping[str, Any] = field(default_factory=dict)
     """The `kubernetes` part of the platform document; empty when there is none."""
 

@@ -106,6 +106,9 @@ def test_every_path_may_be_text_and_all_settings_a_mapping(name: str) -> None:
         (lambda: trainwright.predict("m", [{"a": 1}], home="home"), "'m'"),
         (lambda: trainwright.predict("m", {"a": 1}), r"rows must be a list of rows, got \{'a': 1\}; put one row in a"),  # type: ignore[arg-type]
         (lambda: trainwright.predict("m", "a"), "rows must be a list of rows, got 'a'"),
+        (lambda: trainwright.run(Path("absent.yaml")), "no file absent.yaml"),
+        (lambda: trainwright.submit(Path("absent.yaml")), "no file absent.yaml"),
+        (lambda: trainwright.compile(Path("absent.yaml"), "out"), "no file absent.yaml"),
         (lambda: trainwright.get_run("absent", home="gs://bucket"), "home must be a path on this machine"),
     ],
 )
