@@ -36,8 +36,10 @@ class GivenFiles:
 def open_rows(source: str, settings: PrepareSettings) -> Source:
     """The rows of `source`, and of the files that `settings` give for other splits."""
     others = {"validation": settings.validation_source, "test": settings.test_source}
-    parts = {"train": open_source(source, format_name=settings.format)}
-    parts |= {split: open_source(path, format_name=settings.format) for split, path in others.items() if path}
+    paths = {"train": source, **{split: path for split, path in others.items() if path}}
+    parts = {
+        split: open_source(path, format_name=settings.format, dialect=settings.dialect) for split, path in paths.items()
+    }
     return GivenFiles(parts) if len(parts) > 1 else parts["train"]
 
 

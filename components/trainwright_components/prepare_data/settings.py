@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.settings import GIVEN_BY, check_choice, check_minimum, read_settings
 
@@ -25,6 +26,10 @@ class PrepareSettings:
         label: The column to predict; the source's own when empty.
         task: auto, classification, regression, or none for data without a label.
         format: csv, jsonl, parquet, tfrecord, npz or images; found from the names of the files when empty.
+        encoding: Of text files, such as utf-16 or cp1252; found from marks and zeros, else UTF-8.
+        delimiter: Between the values of text files: one sign, or tab, or blanks for any run of them; found when empty.
+        header: Whether the first line of text files names the columns: yes, no, or auto. Without, they are called
+            column_1, column_2 and so on.
         validation_source: Rows for validation, when they are files of their own.
         test_source: Rows for the final test, when they are files of their own.
         validation_fraction: The share of rows for validation; 0 for none.
@@ -46,6 +51,9 @@ class PrepareSettings:
     label: str = field(default="", metadata={GIVEN_BY: "label"})
     task: str = "auto"
     format: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    header: str = "auto"
     validation_source: str = ""
     test_source: str = ""
     validation_fraction: float = DEFAULT_FRACTION
@@ -63,6 +71,7 @@ class PrepareSettings:
 
     def __post_init__(self) -> None:
         check_choice(self.task, TASKS, where="data.task")
+        _ = self.dialect  # refuses what it cannot be
         check_minimum(self, where="data", minimum={"seed": None})
         for name in ("validation_fraction", "test_fraction"):
             if getattr(self, name) >= 1:
@@ -96,6 +105,11 @@ class PrepareSettings:
             InvalidSetting: An unknown name, or a value of the wrong type.
         """
         return read_settings(cls, values, where="data", given={"label": label})
+
+    @property
+    def dialect(self) -> DialectOptions:
+        """What is said about how text files are written."""
+        return DialectOptions(encoding=self.encoding, delimiter=self.delimiter, header=self.header)
 
     @property
     def fractions(self) -> Mapping[str, float]:

@@ -1,15 +1,17 @@
 """Files by path or address alike: find, list, read, write and publish them, each in the storage of its scheme."""
 
+import bz2
 import gzip
+import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import files_below, whole_folder
@@ -24,6 +26,7 @@ from trainwright_components.storage.tensorflow_files import TensorFlowStorage
 STORAGES: tuple[type[Storage], ...] = (LocalStorage, GoogleCloudStorage, S3Storage, TensorFlowStorage)
 _BY_SCHEME: Mapping[str, type[Storage]] = {scheme: storage for storage in STORAGES for scheme in storage.schemes}
 _PATTERN_SIGNS = "*?["
+_UNPACK: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 _made: dict[tuple[type[Storage], int], Storage] = {}  # by process, since a forked one may not share its connections
 
@@ -46,7 +49,7 @@ def _readable(location: str) -> Iterator[None]:
 
 @contextmanager
 def open_binary(location: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading; `.gz` is unpacked on the way.
+    """Open a file for reading; `.gz`, `.bz2` and `.xz` are unpacked on the way.
 
     Raises:
         InvalidSetting: There is no such file, or it may not be read.
@@ -54,11 +57,12 @@ def open_binary(location: str) -> Iterator[IO[bytes]]:
     with _readable(location):
         opened = storage_of(location).open(location)
     with opened as file:
-        if not location.endswith(".gz"):
+        unpack = next((open_ for suffix, open_ in _UNPACK.items() if location.endswith(suffix)), None)
+        if unpack is None:
             yield file
             return
-        with gzip.open(file) as unpacked:
-            yield unpacked  # type: ignore[misc]  # GzipFile is a binary stream in all but name
+        with unpack(file) as unpacked:
+            yield unpacked
 
 
 def read_bytes(location: str) -> bytes:

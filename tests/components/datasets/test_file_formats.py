@@ -86,7 +86,7 @@ class TestFileFormat:
         assert set(source.traits.columns) <= set(TABLE)
 
     def test_a_file_of_another_name_is_read_when_the_format_is_said(self, name: str, file: Path) -> None:
-        other = file.rename(file.with_name("rows.data"))
+        other = file.rename(file.with_name("rows.bin"))
         assert read(open_source(str(other), format_name=name)).keys() == TABLE.keys()
         with pytest.raises(InvalidSetting, match="is not known from its name"):
             open_source(str(other))

@@ -1,40 +1,53 @@
-"""CSV and TSV, in blocks. Every value is read as text: what a column holds is decided on all of its rows."""
+"""CSV and its like, in blocks. Every value is read as text: what a column holds is decided on all of its rows."""
 
-import csv
 import io
+import logging
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, Any, ClassVar
 
 import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, FileFormat, SourceTraits
+from trainwright_components.datasets.sources.dialect import Dialect, DialectOptions, Found, find_dialect, split_blanks
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
 
 _BLOCK_BYTES = 1 << 20
-_HEADER_BYTES = 1 << 20
-_DELIMITERS = ",\t;|"
+_HEAD_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
 
 
 class CsvFiles:
-    """Rows of CSV files that share one header.
+    """Rows of text files that have the same columns.
 
     Args:
         files: In the order to read them.
-        delimiter: Between values; found from the header when empty.
+        options: What is known of how they are written; the rest is found from the head of the first.
     """
 
     format_name: ClassVar[str] = "csv"
-    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(csv|tsv)(\.gz)?")
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(csv|tsv|tab)(\.(gz|bz2|xz))?")
+    other_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(data|dat|txt|asc|test|trn|tst)(\.(gz|bz2|xz))?")
+    """Names that text files of other content have too, such as a readme beside the data."""
 
-    def __init__(self, files: Sequence[str], *, delimiter: str = "") -> None:
+    def __init__(self, files: Sequence[str], options: DialectOptions | None = None) -> None:
         self._files = files
-        self._names, self._delimiter = _read_header(files[0], delimiter)
+        first = _look_at(files[0], options or DialectOptions())
+        for sentence in first.evidence:
+            _log.info("%s: %s", base_name(files[0]), sentence)
+        self.dialect, self.evidence = first.dialect, first.evidence
+        self._names = list(first.names)
+        self._dialects = {files[0]: first.dialect}
+        alike = DialectOptions(delimiter=first.dialect.delimiter, header="yes" if first.dialect.has_header else "no")
         for file in files[1:]:
-            names, _ = _read_header(file, self._delimiter)
-            _check_same_header(file, names, files[0], self._names)
+            found = _look_at(file, replace(alike, encoding=options.encoding if options else ""))
+            _check_same_header(file, list(found.names), files[0], self._names)
+            self._dialects[file] = found.dialect
 
     @property
     def traits(self) -> SourceTraits:
@@ -46,12 +59,12 @@ class CsvFiles:
         """All rows from the start; values are stripped of blanks around them.
 
         Raises:
-            InvalidData: A row has too many or too few values, or the text is not UTF-8.
+            InvalidData: A row has too many or too few values, or the text is not of its encoding.
         """
         for file in self._files:
-            yield from self._file_chunks(file)
+            yield from self._file_chunks(file, self._dialects[file])
 
-    def _file_chunks(self, file: str) -> Iterator[Chunk]:
+    def _file_chunks(self, file: str, dialect: Dialect) -> Iterator[Chunk]:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -61,56 +74,76 @@ class CsvFiles:
             ragged.append(row)
             return "error"
 
-        first_row = 1
+        first_row, lines = 1, 0
         try:
-            with open_binary(file) as stream:
+            with open_binary(file) as binary, _delimited(binary, dialect) as stream:
                 reader = arrow_csv.open_csv(
                     pa.PythonFile(stream, "r"),
-                    read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+                    read_options=arrow_csv.ReadOptions(
+                        use_threads=False,
+                        block_size=_BLOCK_BYTES,
+                        column_names=self._names,
+                        skip_rows=0 if dialect.delimiter == " " else dialect.first_line,
+                        encoding="utf-8" if dialect.delimiter == " " else dialect.encoding,
+                    ),
                     parse_options=arrow_csv.ParseOptions(
-                        delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=note_ragged
+                        delimiter="\t" if dialect.delimiter == " " else dialect.delimiter,
+                        quote_char=dialect.quote or False,
+                        newlines_in_values=bool(dialect.quote),
+                        invalid_row_handler=note_ragged,
                     ),
                     convert_options=arrow_csv.ConvertOptions(
-                        column_types=dict.fromkeys(_raw_names(file, self._delimiter), pa.string()),
-                        strings_can_be_null=False,
+                        column_types=dict.fromkeys(self._names, pa.string()), strings_can_be_null=False
                     ),
                 )
                 for batch in reader:
                     for start in range(0, batch.num_rows, CHUNK_ROWS):
                         part = batch.slice(start, CHUNK_ROWS)
                         columns = {name: _stripped(part.column(number)) for number, name in enumerate(self._names)}
+                        lines += _values_of_several_lines(part) if dialect.quote else 0
                         yield Chunk(columns=columns, origin=file, first_row=first_row, is_typed=False)
                         first_row += part.num_rows
-        except (pa.ArrowInvalid, OSError, EOFError) as error:
-            raise _translated(error, file, ragged[0] if ragged else None, first_row) from error
+        except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as error:
+            raise _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error
+        if lines:
+            _log.info(
+                "%s: %d values are of several lines; if they should not be, some quotes are not closed", file, lines
+            )
 
 
-def _read_header(file: str, delimiter: str) -> tuple[list[str], str]:
-    names = _raw_names(file, delimiter := delimiter or _find_delimiter(file))
-    named = [name.strip() or f"unnamed_{number + 1}" for number, name in enumerate(names)]
-    if repeated := {name for name in named if named.count(name) > 1}:
-        raise InvalidData(f"{file}: the header names a column twice: {', '.join(sorted(repeated))}; rename one")
-    return named, delimiter
-
-
-def _raw_names(file: str, delimiter: str) -> list[str]:
-    return next(csv.reader(_header_text(file), delimiter=delimiter))
-
-
-def _find_delimiter(file: str) -> str:
-    line = _header_text(file).readline()
-    return max(_DELIMITERS, key=line.count)
-
-
-def _header_text(file: str) -> IO[str]:
+def _look_at(file: str, options: DialectOptions) -> Found:
     with open_binary(file) as stream:
-        head = stream.read(_HEADER_BYTES)
-    text = head.decode("utf-8-sig", errors="replace").lstrip("\r\n")
-    if not text.strip():
-        raise InvalidData(f"{file} is empty; a CSV file starts with a line that names the columns")
-    if "\0" in text:
-        raise InvalidData(f"{file} is not a CSV file: it holds binary data; say its format, or give another file")
-    return io.StringIO(text, newline="")
+        head = stream.read(_HEAD_BYTES)
+        found = find_dialect(head, options, file=file, is_whole=len(head) < _HEAD_BYTES)
+    if repeated := {name for name in found.names if found.names.count(name) > 1}:
+        raise InvalidData(f"{file}: the header names a column twice: {', '.join(sorted(repeated))}; rename one")
+    return found
+
+
+@contextmanager
+def _delimited(binary: IO[bytes], dialect: Dialect) -> Iterator[IO[bytes]]:
+    """`binary`, with one tab for each run of blanks where those are the delimiter."""
+    if dialect.delimiter != " ":
+        yield binary
+        return
+    text = io.TextIOWrapper(binary, encoding=dialect.encoding)
+    try:
+        for _ in range(dialect.first_line):
+            text.readline()
+        yield _Joined(text)  # type: ignore[misc]  # Arrow calls read and closed alone
+    finally:
+        text.detach()
+
+
+class _Joined:
+    closed = False
+
+    def __init__(self, lines: IO[str]) -> None:
+        self._lines = lines
+
+    def read(self, size: int = -1) -> bytes:
+        lines = self._lines.readlines(size)
+        return "".join("\t".join(split_blanks(line)) + "\n" for line in lines).encode()
 
 
 def _check_same_header(file: str, names: list[str], first: str, expected: list[str]) -> None:
@@ -126,18 +159,25 @@ def _check_same_header(file: str, names: list[str], first: str, expected: list[s
     raise InvalidData(f"{file} has other columns than {first} ({detail or 'another order'}); give files that agree")
 
 
+def _values_of_several_lines(batch: Any) -> int:
+    import pyarrow.compute as pc
+
+    return sum(pc.sum(pc.match_substring(column, "\n")).as_py() or 0 for column in batch.columns)
+
+
 def _stripped(column: Any) -> Any:
     import pyarrow.compute as pc
 
     return np.asarray(pc.utf8_trim_whitespace(column).to_numpy(zero_copy_only=False), dtype=object)
 
 
-def _translated(error: Exception, file: str, ragged: Any, first_row: int) -> InvalidData:
+def _translated(error: Exception, file: str, ragged: Any, first_row: int, dialect: Dialect) -> InvalidData:
     if ragged is not None:
-        where = f"row {ragged.number - 1}" if ragged.number is not None else f"a row after row {first_row - 1}"
+        skipped = 0 if dialect.delimiter == " " else dialect.first_line
+        where = f"row {ragged.number - skipped}" if ragged.number is not None else f"a row after row {first_row - 1}"
         text = ragged.text if len(ragged.text) <= 80 else ragged.text[:77] + "..."
         return InvalidData(
-            f"{file}, {where}: {ragged.actual_columns} values where the header names {ragged.expected_columns} "
+            f"{file}, {where}: {ragged.actual_columns} values where there are {ragged.expected_columns} "
             f"columns: {text!r}; quote values that hold the delimiter, or correct the row"
         )
     if "straddling" in str(error):
@@ -145,8 +185,11 @@ def _translated(error: Exception, file: str, ragged: Any, first_row: int) -> Inv
             f"{file}, row {first_row} or soon after: a row is longer than {_BLOCK_BYTES >> 20} MB; "
             "close its quotes, or put long values into files of their own"
         )
-    if "UTF8" in str(error):
-        return InvalidData(f"{file}, after row {first_row - 1}: the text is not UTF-8; convert the file to UTF-8")
+    if isinstance(error, UnicodeError) or "UTF8" in str(error):
+        return InvalidData(
+            f"{file}, after row {first_row - 1}: the text is not {dialect.encoding.removesuffix('-sig').upper()}; say "
+            "data.encoding, or convert the file to UTF-8"
+        )
     return InvalidData(f"{file}, after row {first_row - 1}: cannot be read as CSV: {error}")
 
 

@@ -6,6 +6,7 @@ from trainwright_components.datasets.chunks import FileFormat, Source
 from trainwright_components.datasets.schema import SCHEMA_FILE
 from trainwright_components.datasets.sources.bundled import BUNDLED_NAMES, BundledSet
 from trainwright_components.datasets.sources.csv_files import CsvFiles
+from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES, ImageFolder
 from trainwright_components.datasets.sources.json_lines import JsonLines
 from trainwright_components.datasets.sources.npz_files import NpzFile
@@ -28,13 +29,16 @@ def check_format(format_name: str, *, setting: str) -> None:
         raise InvalidSetting(f"{setting} {format_name!r} is not known{did_you_mean(format_name, FORMATS)}")
 
 
-def open_source(location: str, *, format_name: str = "", setting: str = "data.format") -> Source:
+def open_source(
+    location: str, *, format_name: str = "", setting: str = "data.format", dialect: DialectOptions | None = None
+) -> Source:
     """The rows at `location`.
 
     Args:
         location: A bundled set's name, a file, a pattern such as `data/*.csv`, or a folder of files or of images.
         format_name: One of `FORMATS`; found from the names of the files when empty.
         setting: Where a person says the format, for messages.
+        dialect: What a person says about how text files are written.
 
     Raises:
         InvalidSetting: Nothing is there, or its format is not known.
@@ -54,7 +58,8 @@ def open_source(location: str, *, format_name: str = "", setting: str = "data.fo
         files = _files_of_folder(location, format_name)
     elif format_name == "images":
         raise InvalidSetting(f"{setting} images needs a folder, but {location!r} is a file")
-    return _FILE_FORMATS[format_name or _common_format(files, setting)](files)
+    name = format_name or _common_format(files, setting)
+    return CsvFiles(files, dialect) if name == CsvFiles.format_name else _FILE_FORMATS[name](files)
 
 
 def _files_of_folder(folder: str, format_name: str) -> list[str]:
@@ -83,6 +88,8 @@ def _common_format(files: Sequence[str], setting: str) -> str:
         )
     if name := names.pop():
         return name
+    if all(CsvFiles.other_names.fullmatch(base_name(file).lower()) for file in files):
+        return CsvFiles.format_name
     if files[0].lower().endswith(IMAGE_SUFFIXES):
         raise InvalidSetting(f"{files[0]!r} is one image; give the folder that holds a folder per class")
     raise InvalidSetting(f"the format of {files[0]!r} is not known from its name; say {setting}: {', '.join(FORMATS)}")
