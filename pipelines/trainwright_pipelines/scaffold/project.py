@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ class Project:
     left_out: tuple[str, ...] = ()
 
 
-def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project:
+def write_table_project(folder: Path, *, source: str, schema: Schema, data: Mapping[str, Any] | None = None) -> Project:
     """Write a project for the table `source`, a file or a bundled set, whose columns `schema` describes.
+
+    `data` are settings of how it is read, which go into params.yaml.
 
     Raises:
         InvalidSetting: `folder` holds one of the files already.
@@ -56,7 +59,7 @@ def write_table_project(folder: Path, *, source: str, schema: Schema) -> Project
         "categorical": tuple(each.name for each in usable if each.kind == "categorical"),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
-        "excluded": [each.name for each in schema.features if each not in usable],
+        "data": _data_group(data or {}, [each.name for each in schema.features if each not in usable]),
     }
     return _write(folder, _render("table_model.py.j2", **values), values)
 
@@ -68,8 +71,13 @@ def write_digits_project(folder: Path) -> Project:
         InvalidSetting: `folder` holds one of the files already.
     """
     model = (EXAMPLES / "digits.py").read_text()
-    values = {"source": "digits", "label": "", "columns": (), "left_out": (), "excluded": [], "is_classification": True}
+    values = {"source": "digits", "label": "", "columns": (), "left_out": (), "data": {}, "is_classification": True}
     return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
+
+
+def _data_group(data: Mapping[str, Any], unused: list[str]) -> dict[str, Any]:
+    excluded = [*dict.fromkeys([*data.get("exclude", ()), *unused])]
+    return {**data, **({"exclude": excluded} if excluded else {})}
 
 
 def _seen_from(folder: Path, source: str) -> str:
@@ -106,7 +114,7 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(yaml=_yaml_text, literal=_literal)
+    environment.filters.update(yaml=_yaml_text, json=json.dumps, literal=_literal)
     return environment.get_template(template).render(**values)
 
 

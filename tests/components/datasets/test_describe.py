@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 
 from trainwright_components.datasets.describe import describe_table
+from trainwright_components.datasets.infer import Roles
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidSetting
 
 
 def test_the_description_is_what_preparing_finds(tabular_csv: Path, tabular_dataset: Path) -> None:
-    assert describe_table(tabular_csv, "cultivar") == Schema.load(tabular_dataset)
+    assert describe_table(tabular_csv, Roles(label="cultivar")) == Schema.load(tabular_dataset)
 
 
 def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
     code = (
         "import sys\nsys.modules['tensorflow'] = None\n"
         "from trainwright_components.datasets.describe import describe_table\n"
-        f"print(describe_table({str(tabular_csv)!r}, 'cultivar').class_names)"
+        "from trainwright_components.datasets.infer import Roles\n"
+        f"print(describe_table({str(tabular_csv)!r}, Roles(label='cultivar')).class_names)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "('class_0', 'class_1', 'class_2')"
@@ -27,4 +29,4 @@ def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
 
 def test_a_misspelt_label_is_corrected(tabular_csv: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"label names the column 'cultivr'.*did you mean 'cultivar'"):
-        describe_table(tabular_csv, "cultivr")
+        describe_table(tabular_csv, Roles(label="cultivr"))

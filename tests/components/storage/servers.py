@@ -1,5 +1,6 @@
 """Storage servers on this machine, which others wrote: gcp-storage-emulator for gs://, moto for s3://."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from trainwright_components.storage import locations
 
+_NUMBERS = itertools.count()
 Handler = Callable[..., None]
 
 
@@ -19,8 +21,9 @@ Handler = Callable[..., None]
 def serving(scheme: str, patch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an empty bucket, or what is like one, in the storage of `scheme`."""
     servers = {"gs": google_cloud, "s3": s3}
-    with servers[scheme](patch, bucket="bucket") if scheme in servers else nullcontext():
-        yield f"{scheme}://bucket"
+    bucket = f"bucket-{next(_NUMBERS)}"  # moto and TensorFlow keep what they have for as long as the process lives
+    with servers[scheme](patch, bucket=bucket) if scheme in servers else nullcontext():
+        yield f"{scheme}://{bucket}"
 
 
 @contextmanager

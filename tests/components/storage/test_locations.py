@@ -47,7 +47,7 @@ def test_remote_folders_are_listed(remote: str) -> None:
 
 
 def test_a_missing_remote_file_is_named(remote: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"there is no file or folder '.*://bucket/other\.csv'"):
+    with pytest.raises(InvalidSetting, match=r"there is no file or folder '.*://bucket-\d+/other\.csv'"):
         open_source(f"{remote}/other.csv")
 
 

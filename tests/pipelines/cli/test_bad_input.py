@@ -27,6 +27,9 @@ BAD_LINES = [
     (["compile", "train_and_deploy", "--target", "moon"], "'moon' is not one of 'local', 'kubeflow', 'vertex'"),
     (["compile", "train_and_deploy", "--outptu", "x"], "--output"),
     (["new", "p", "--label", "y"], "--label needs --source"),
+    (["new", "p", "--set", "data.header=no"], "--set needs --source"),
+    (["new", "p", "--source", "iris", "--set", "data.headr=no"], "did you mean 'header'"),
+    (["new", "p", "--source", "iris", "--set", "header=no"], "it is data.header"),
     (["new", "p", "--source", "x.csv"], "--source needs --label"),
 ]
 

@@ -163,3 +163,18 @@ def test_images_alone_are_refused_with_what_to_do(trainwright: Callable[..., Any
 
 def test_the_names_of_the_bundled_sets_are_those_of_the_library() -> None:
     assert BUNDLED_SOURCES == BUNDLED_NAMES
+
+
+def test_what_is_said_of_the_table_goes_into_the_parameters(trainwright: Callable[..., Any], tmp_path: Path) -> None:
+    table = tmp_path / "servo.data"
+    table.write_bytes("".join(f"{'AB'[n % 2]};{n % 7},5;é;{n % 3}\n" for n in range(90)).encode("cp1252"))
+    command = ["new", str(tmp_path / "p"), "--source", str(table), "--label", "column_4"]
+    refused = trainwright(*command)
+    assert (refused.code, "data.encoding=cp1252" in refused.err) == (2, True)
+    said = ["--set", "data.encoding=cp1252", "--set", "data.task=regression", "--set", 'data.exclude=["column_3"]']
+    assert trainwright(*command, *said).code == 0
+    params = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())
+    assert params["data"] == {"encoding": "cp1252", "task": "regression", "exclude": ["column_3"]}
+    prepare_data(table, tmp_path / "d", PrepareSettings.from_mapping(params["data"], label=params["label"]))
+    schema = Schema.load(tmp_path / "d")
+    assert (schema.feature_names, schema.label and schema.label.kind) == (("column_1", "column_2"), "number")
