@@ -1,5 +1,6 @@
 """Every command and snippet in the READMEs does what it says, in the order in which it stands."""
 
+import importlib
 import itertools
 import os
 import re
@@ -18,6 +19,7 @@ from trainwright import shipped_modules
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "components" / "README.md").read_text(encoding="utf-8")
 COMPONENTS = Path(trainwright_components.__file__).parent
 IN_ORDER = (
     "prepare_data",
@@ -78,10 +80,24 @@ def test_every_component_has_its_place_in_the_order() -> None:
     assert {path.parent.name for path in COMPONENTS.glob("*/component.py")} == set(IN_ORDER)
 
 
-def test_every_link_in_the_readme_leads_somewhere() -> None:
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+@pytest.mark.parametrize("name", ["README.md", "components/README.md", "pipelines/README.md", "CONTRIBUTING.md"])
+def test_every_link_leads_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
     assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert [target for target in targets if not ((ROOT / name).parent / target).exists()] == []
+
+
+def test_the_map_of_components_has_the_ports_of_each() -> None:
+    rows = re.findall(r"^\| \[([\w-]+)\]\(trainwright_components/(\w+)/README\.md\) \|", MAP, re.MULTILINE)
+    assert [name.replace("-", "_") for name, _ in rows] == [folder for _, folder in rows]
+    assert {folder for _, folder in rows} == set(IN_ORDER)
+    for name, folder in rows:
+        spec = getattr(importlib.import_module(f"trainwright_components.{folder}.component"), folder).component_spec
+        [row] = [line for line in MAP.splitlines() if line.startswith(f"| [{name}]")]
+        _, _, _, inputs, outputs, _ = row.split("|")
+        assert re.findall(r"`(\w+)`", inputs) == list(spec.inputs)
+        assert re.findall(r"`(\w+)`", outputs) == list(spec.outputs)
 
 
 def test_every_trainwright_command_in_the_readme_exists() -> None:
