@@ -108,13 +108,16 @@ def test_a_worker_that_is_lost_while_ten_steps_are_handed_out_costs_none(small_d
     training = {**TRAINING, "checkpoint_every_steps": 0, "steps_per_call": 10}
     fault = plan_fault("worker", step=10, cluster=cluster)
     noticed = tmp_path / "noticed"
+    module = tmp_path / "awaiting.py"
+    plain = PLAIN.read_text().replace("DEFAULT_PARAMS = {", 'DEFAULT_PARAMS = {"awaited": "", ')
+    module.write_text(plain + PLAIN.with_name("awaiting.py").read_text())
 
     def note(line: str) -> None:
         if line.startswith("noticed"):
             noticed.touch()
 
     options: dict[str, Any] = {"cluster": cluster, "training": training, "params": {"awaited": str(noticed)}}
-    result = drill(small_dataset, tmp_path, fault, module=PLAIN, tell=note, **options)
+    result = drill(small_dataset, tmp_path, fault, module=module, tell=note, **options)
     assert (result.has_survived, result.steps_lost, result.note) == (True, 0, "")
     assert result.reasons == ("worker-1 ended: killed by signal 9",)
     assert read_result(tmp_path / "disturbed").steps == 24

@@ -1,17 +1,12 @@
-"""A model whose only state is its weights, with layers by name; parameters add what some strategies refuse.
+"""A model whose only state is its weights, with layers by name; parameters add what some strategies refuse."""
 
-With `awaited`, the last epoch begins when that file is there.
-"""
-
-import time
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from trainwright_components.user_module.module import Context
 
-DEFAULT_PARAMS = {"dropout": 0.0, "keras_distribution": False, "eager": False, "awaited": ""}
+DEFAULT_PARAMS = {"dropout": 0.0, "keras_distribution": False, "eager": False}
 
 
 def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -35,20 +30,3 @@ def build_model(context: Context) -> keras.Model:
         run_eagerly=context.params["eager"],
     )
     return model
-
-
-def callbacks(context: Context) -> list[keras.callbacks.Callback]:
-    awaited = context.params["awaited"]
-    return [_Awaiting(Path(awaited))] if awaited else []
-
-
-class _Awaiting(keras.callbacks.Callback):
-    def __init__(self, awaited: Path) -> None:
-        super().__init__()
-        self.awaited = awaited
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        deadline = time.monotonic() + 60
-        while epoch == self.params["epochs"] - 1 and not self.awaited.exists():
-            assert time.monotonic() < deadline, f"{self.awaited} never came"
-            time.sleep(0.05)
