@@ -97,7 +97,7 @@ def run(
         RunFailed: The run cannot be recorded: the disk is full, or the database is away.
     """
     state = find_home(home)
-    prepared = prepare_run(str(pipeline), given=parameters, home=state)
+    prepared = prepare_run(pipeline, given=parameters, home=state)
     with Store(state.root) as store:
         created = engine.create_run(
             prepared.pipeline.to_yaml(), prepared.values, store=store, name=name, uses_cache=use_cache
@@ -198,7 +198,7 @@ def submit(
     """
     home = find_home()
     there = _target(target, options, home)
-    prepared = prepare_run(str(pipeline), given=parameters, home=home, runs_here=there.runs_here)
+    prepared = prepare_run(pipeline, given=parameters, home=home, runs_here=there.runs_here)
     return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache)
 
 
@@ -225,7 +225,7 @@ def compile(
         InvalidSetting: An option is unknown, missing or of another type, or `output` cannot be written.
     """
     home = find_home()
-    files = _target(target, options, home).lower(load_pipeline(find_pipeline(str(pipeline)), home.compiled))
+    files = _target(target, options, home).lower(load_pipeline(find_pipeline(pipeline), home.compiled))
     written = {Path(output) / name: text for name, text in files.items()}
     for path, text in written.items():
         try:

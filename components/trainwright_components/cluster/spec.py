@@ -51,6 +51,8 @@ class Member:
 class ClusterSpec:
     """The roles of a cluster and how it is supervised; no role at all means this process alone.
 
+    `ClusterSpec.from_mapping({"worker": 2})` makes one of plain values, with a chief where one is needed.
+
     Args:
         chief: Coordinates parameter servers, or trains and writes what worker 0 would; at most one.
         worker: Train together; worker 0 writes the model where there is no chief.
@@ -75,6 +77,11 @@ class ClusterSpec:
     stall_timeout_s: float = DEFAULT_STALL_S
 
     def __post_init__(self) -> None:
+        for name in ROLES:
+            given: Any = getattr(self, name)
+            if not isinstance(given, RoleSpec):
+                example = f"ClusterSpec.from_mapping({{{name!r}: {given!r}}})"
+                raise InvalidSetting(f"cluster.{name} takes a number or a mapping by {example} alone; got {given!r}")
         check_choice(self.launcher, LAUNCHERS, where="cluster.launcher")
         check_minimum(self, where="cluster", minimum={}, above_0=("rendezvous_timeout_s", "stall_timeout_s"))
         if relative := [path for path in self.mounts if not path.startswith("/")]:

@@ -226,3 +226,9 @@ def test_a_malformed_one_is_told_in_words(text: str, why: str) -> None:
 def test_a_role_that_training_does_not_know_is_named() -> None:
     with pytest.raises(InvalidSetting, match="TF_CONFIG names the role 'pool'; there are: chief, worker, ps"):
         read_tf_config({"TF_CONFIG": config({"pool": ["a:1"]}, {"type": "pool", "index": 0})})
+
+
+def test_a_role_of_plain_values_is_refused_with_the_way_to_give_it() -> None:
+    with pytest.raises(InvalidSetting, match=r"cluster\.worker takes .* ClusterSpec\.from_mapping\(\{'worker': 2\}\)"):
+        ClusterSpec(worker=2)  # type: ignore[arg-type]
+    assert ClusterSpec.from_mapping({"worker": 2}).worker.replicas == 2
