@@ -6,6 +6,7 @@ import lzma
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -52,7 +53,7 @@ def open_binary(location: str) -> Iterator[IO[bytes]]:
     """Open a file for reading; `.gz`, `.bz2` and `.xz` are unpacked on the way.
 
     Raises:
-        InvalidSetting: There is no such file, or it may not be read.
+        InvalidSetting: There is no such file, it may not be read, or it turns out to be damaged while it is unpacked.
     """
     with _readable(location):
         opened = storage_of(location).open(location)
@@ -61,8 +62,13 @@ def open_binary(location: str) -> Iterator[IO[bytes]]:
         if unpack is None:
             yield file
             return
-        with unpack(file) as unpacked:
-            yield unpacked
+        try:
+            with unpack(file) as unpacked:
+                yield unpacked
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "errno", None) is not None:  # of the disk; what these modules find has no number
+                raise
+            raise InvalidSetting(f"cannot unpack {location!r}: {error}; pack it again") from error
 
 
 def read_bytes(location: str) -> bytes:

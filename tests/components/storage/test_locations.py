@@ -1,6 +1,9 @@
 """A remote path goes wherever a path goes."""
 
-from collections.abc import Iterator
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -104,3 +107,14 @@ def test_a_format_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "rows.dat").write_text("a;b\n1;2\n")
     chunks = list(open_source(str(tmp_path / "rows.dat"), format_name="csv").chunks())
     assert {name: column.tolist() for name, column in chunks[0].columns.items()} == {"a": ["1"], "b": ["2"]}
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"a,b\n1,x\n", lambda b: b[:-8] + bytes(8)])
+def test_a_packed_file_that_is_damaged_is_named(
+    damage: Callable[[bytes], bytes], suffix: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / f"rows.csv.{suffix}"
+    path.write_bytes(damage(pack(b"a,b\n" + b"1,x\n" * 1_000)))
+    with pytest.raises(InvalidSetting, match=rf"cannot unpack '.*rows\.csv\.{suffix}': .*; pack it again"):
+        profile_chunks(open_source(str(path)).chunks())
