@@ -74,7 +74,7 @@ def drill(
     keep: Path | None,
     logs: bool,
     settings: tuple[str, ...],
-    params_file: str | None,
+    params_file: Path | None,
     as_json: bool,
 ) -> None:
     """Inject a fault into one member of a training run; report the steps lost, the times, and the weight difference.
@@ -109,13 +109,12 @@ def drill(
     raise click.exceptions.Exit(0 if result.has_survived else 1)
 
 
-def _values(settings: tuple[str, ...], params_file: str | None) -> dict[str, Any]:
+def _values(settings: tuple[str, ...], params_file: Path | None) -> dict[str, Any]:
     from trainwright_pipelines.requests.parameters import declared_parameters, split_setting
     from trainwright_pipelines.requests.preparing import prepare_run
 
     chosen = [*map(split_setting, settings), ("model_name", "drill")]  # nothing is served under it
-    file = Path(params_file) if params_file else None
-    prepared = prepare_run("train_and_deploy", settings=chosen, home=find_home(), params_file=file)
+    prepared = prepare_run("train_and_deploy", settings=chosen, home=find_home(), params_file=params_file)
     declared = declared_parameters(prepared.pipeline.pipeline)
     return {**{name: parameter.default for name, parameter in declared.items()}, **prepared.values}
 

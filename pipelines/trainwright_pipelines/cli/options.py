@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,7 +47,7 @@ def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     many = click.option(
         "--params",
         "params_file",
-        type=click.Path(dir_okay=False),
+        type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="Parameters as YAML or JSON; relative paths in it start at its folder.",
     )

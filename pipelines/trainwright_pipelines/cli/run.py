@@ -38,7 +38,7 @@ trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \
 def run(
     pipeline: str,
     settings: tuple[str, ...],
-    params_file: str | None,
+    params_file: Path | None,
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
@@ -84,7 +84,7 @@ trainwright submit train_and_deploy --target vertex --option project=my-project 
 def submit(
     pipeline: str,
     settings: tuple[str, ...],
-    params_file: str | None,
+    params_file: Path | None,
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
@@ -108,13 +108,12 @@ def submit(
         click.echo(f"follow: {submission.follow_command}")
 
 
-def _prepare(pipeline: str, settings: tuple[str, ...], params_file: str | None, *, runs_here: bool) -> "PreparedRun":
+def _prepare(pipeline: str, settings: tuple[str, ...], params_file: Path | None, *, runs_here: bool) -> "PreparedRun":
     from trainwright_pipelines.requests.parameters import split_setting
     from trainwright_pipelines.requests.preparing import prepare_run
 
-    file = Path(params_file) if params_file else None
     given = map(split_setting, settings)
-    return prepare_run(pipeline, settings=given, home=find_home(), params_file=file, runs_here=runs_here)
+    return prepare_run(pipeline, settings=given, home=find_home(), params_file=params_file, runs_here=runs_here)
 
 
 def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:

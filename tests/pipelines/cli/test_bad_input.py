@@ -176,6 +176,7 @@ BAD_RUNS = [
     (["--set", "source={project}/dta.csv"], "dta.csv; did you mean 'data.csv'?"),
     (["--set", "model_name=my model"], "model_name must be 1 to 127 letters, digits"),
     (["--params", "{project}/absent.yaml"], "absent.yaml: No such file or directory"),
+    (["--params", ""], "--params .: Is a directory"),
     (["--params", "{project}/list.yaml"], "must hold NAME: VALUE lines, got a list"),
     (["--params", "{project}/broken.yaml"], "is not valid YAML"),
     (["--option", "host=x"], "target local has no option 'host'"),
