@@ -70,8 +70,10 @@ def given_settings(kind: type[Group], given: Group | Mapping[str, Any] | None) -
     Raises:
         InvalidSetting: Something else was given, an unknown name, or a value that cannot be used.
     """
-    if given is None or isinstance(given, kind):
-        return kind() if given is None else given
+    if given is None:
+        return kind()
+    if isinstance(given, kind):
+        return _with_types(given, where=kind.__name__)
     values: Any = given
     if not isinstance(values, Mapping):
         return kind.from_mapping(values)  # which says what it must be
@@ -175,6 +177,16 @@ def _typed_fields(kind: type[Any], values: Any, *, where: str) -> dict[str, Any]
     return typed
 
 
+def _with_types(settings: Group, *, where: str) -> Group:
+    """Settings whose values have the types of their fields, which Python does not look at when they are made."""
+    typed: dict[str, Any] = {}
+    for each in fields(settings):
+        name, value, nested = f"{where}.{each.name}", getattr(settings, each.name), _nested(each)
+        is_made = nested is not None and isinstance(value, nested)
+        typed[each.name] = _with_types(value, where=name) if is_made else _typed_field(name, value, each)
+    return replace(settings, **typed)
+
+
 def _typed_field(name: str, value: Any, field: "DataclassField[Any]") -> Any:
     """Nested settings keep the default of what they do not name."""
     kind = _nested(field)
@@ -206,7 +218,10 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if origin is types.UnionType:
         return None if value is None else _typed(name, value, inner[0])
     if origin is tuple:
-        return tuple(_typed(name, each, inner[0]) for each in (value if isinstance(value, list | tuple) else [value]))
+        return tuple(
+            _typed(name, each, inner[0])
+            for each in (value if isinstance(value, list | tuple | set | frozenset) else [value])
+        )
     if origin is Mapping:
         check_mapping(value, where=name)
         return {str(key): _typed(f"{name}.{key}", each, inner[1]) for key, each in value.items()}

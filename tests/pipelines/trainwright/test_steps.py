@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import trainwright
 from trainwright import (
     Budget,
+    ClusterSpec,
     EvaluationSettings,
     InvalidSetting,
     PredictSettings,
@@ -22,6 +24,8 @@ from trainwright_components.settings import given_settings
 
 MODULE = trainwright.shipped_modules()["tabular_classifier"]
 LIST: Any = [1]
+EPOCHS = TrainingSettings(epochs="3")  # type: ignore[arg-type]
+KINDS = PrepareSettings(kinds=3)  # type: ignore[arg-type]
 
 
 # Keras 3.15 asks NumPy 2 for copies in a way that it warns of.
@@ -71,6 +75,8 @@ def test_every_step_takes_paths_as_text(tmp_path: Path, monkeypatch: pytest.Monk
         (lambda: trainwright.tune("d", MODULE, "o", training=LIST), r"training must be a mapping, got \[1\]"),
         (lambda: trainwright.train("d", MODULE, "o", params=LIST), r"params must be a mapping, got \[1\]"),
         (lambda: trainwright.tune("d", MODULE, "o", params=LIST), r"params must be a mapping, got \[1\]"),
+        (lambda: trainwright.train("d", MODULE, "o", training=EPOCHS), r"TrainingSettings\.epochs must be .*, got '3'"),
+        (lambda: trainwright.prepare("iris", "out", KINDS), r"PrepareSettings\.kinds must be a mapping, got 3"),
         (lambda: TuningSettings(metric="val_accuracy"), "tuning.goal is missing: say MAXIMIZE or MINIMIZE"),
     ],
 )
@@ -88,6 +94,15 @@ def test_settings_are_given_by_name_also_those_that_a_parameter_of_its_own_gives
     assert given_settings(PrepareSettings, values) == PrepareSettings(label="y", test_fraction=0.2)
     with pytest.raises(InvalidSetting, match="it is the parameter 'label'"):
         PrepareSettings.from_mapping(values)
+
+
+def test_settings_that_were_made_with_plain_values_have_the_types_of_their_fields() -> None:
+    made = QuantizationSettings(modes="int8", budget={"max_size_bytes": 3})  # type: ignore[arg-type]
+    assert given_settings(QuantizationSettings, made) == QuantizationSettings(
+        modes=("int8",), budget=replace(QuantizationSettings().budget, max_size_bytes=3.0)
+    )
+    cluster = ClusterSpec.from_mapping({"worker": 2, "ps": {"replicas": 1, "machine": "e2"}})
+    assert given_settings(ClusterSpec, cluster) == cluster
 
 
 @pytest.mark.parametrize("name", [name for name in trainwright.__all__ if name.islower()])
