@@ -1,11 +1,11 @@
 """The disk of this machine."""
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, ClassVar
 
-from trainwright_components.files import whole_file
 from trainwright_components.storage.protocol import Entry, Storage
 
 
@@ -39,8 +39,10 @@ class LocalStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not replace and path.exists():
             return False
-        with whole_file(path) as partial:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial.") as folder:  # each writer has its own
+            partial = Path(folder, path.name)
             shutil.copyfile(source, partial)
+            partial.replace(path)
         return True
 
     def remove(self, location: str) -> None:

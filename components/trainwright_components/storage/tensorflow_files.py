@@ -1,6 +1,7 @@
 """Whatever else TensorFlow has a file system for: `ram://`, and what plug-ins add, such as `hdfs://`."""
 
 import io
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,9 +48,14 @@ class TensorFlowStorage:
             if not replace and _gfile().exists(location):
                 return False
             _gfile().makedirs(parent(location))
-            beside = join(parent(location), f".partial.{base_name(location)}")
-            _gfile().copy(str(source), beside, overwrite=True)
-            _gfile().rename(beside, location, overwrite=True)
+            beside = join(parent(location), f".partial.{uuid.uuid4().hex}")  # each writer has its own
+            try:
+                _gfile().copy(str(source), beside)
+                _gfile().rename(beside, location, overwrite=True)
+            except BaseException:
+                if _gfile().exists(beside):
+                    _gfile().remove(beside)
+                raise
         return True
 
     def remove(self, location: str) -> None:

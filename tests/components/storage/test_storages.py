@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,19 @@ class TestStorage:
         assert read_bytes(f"{place}/file") == b"first"
         assert storage.write(f"{place}/file", source, replace=True)
         assert read_bytes(f"{place}/file") == b"second"
+
+    def test_writers_at_the_same_time_leave_the_file_of_one(self, place: str, tmp_path: Path) -> None:
+        contents = [bytes([number]) * 3_000_000 for number in range(4)]
+        sources = [tmp_path / str(number) for number in range(4)]
+        for path, content in zip(sources, contents, strict=True):
+            path.write_bytes(content)
+        storage = storage_of(place)
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(5):
+                writers = [pool.submit(storage.write, f"{place}/file", path, replace=True) for path in sources]
+                assert all(writer.result() for writer in writers)
+                assert read_bytes(f"{place}/file") in contents
+        assert list_entries(place) == [Entry(name="file", size_bytes=3_000_000)]
 
     def test_removing_twice_is_no_error(self, place: str, tmp_path: Path) -> None:
         write(f"{place}/file", b"x", tmp_path)
