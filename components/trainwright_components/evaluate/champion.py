@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignat
 from trainwright_components.saved_models.outputs import CLASSES, PREDICTIONS, PROBABILITIES
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_components.saved_models.versions import newest_filled
-from trainwright_components.storage.addresses import base_name, join
+from trainwright_components.storage.addresses import base_name, join, scheme_of
 from trainwright_components.storage.locations import find, list_entries, read_bytes
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def find_champion(base_path: str) -> Served | None:
     try:
         there = find(base_path)
         if there is None:
+            above = [] if scheme_of(base_path) else [*Path(base_path).parents]
+            if files := [each for each in above if each.is_file()]:
+                raise InvalidData(f"serving.base_path {base_path} cannot be read: {files[0]} is a file")
             return None
         if not there.is_folder:
             raise InvalidData(f"serving.base_path {base_path} is a file; give the folder of the model's versions")
