@@ -181,7 +181,7 @@ def _kept(chunk: Chunk, name: str) -> Column:
     column = chunk.columns[name]
     if column.dtype != object:
         return column
-    missing = is_missing(column, is_typed=chunk.is_typed).tolist()
+    missing = is_missing(column).tolist()
     values = [None if absent else value for value, absent in zip(column.tolist(), missing, strict=True)]
     if any(isinstance(value, bytes) for value in values):
         raise InvalidSetting(f"keep_columns names {name!r}, which holds bytes; keep texts and numbers only")

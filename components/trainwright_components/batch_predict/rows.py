@@ -10,6 +10,7 @@ from trainwright_components.datasets.chunks import Chunk, Column, Source, Source
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
 from trainwright_components.datasets.sources.opening import open_source
+from trainwright_components.datasets.sources.values import ValueOptions
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.hints import did_you_mean
@@ -70,7 +71,8 @@ def open_rows(source: str, *, source_format: str, split: str) -> Source:
         return PreparedRows(folder, split=split)
     if split:
         raise InvalidSetting(f"split {split!r} can be chosen from a prepared dataset only; {source!r} is none")
-    return open_source(source, format_name=source_format, setting="source_format")
+    values = ValueOptions(keeps_strays=True)  # the model's own schema says what is a number
+    return open_source(source, format_name=source_format, setting="source_format", values=values)
 
 
 def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> None:

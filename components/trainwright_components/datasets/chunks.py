@@ -26,7 +26,6 @@ class Chunk:
         origin: The file that the rows come from, for messages.
         first_row: The number of the first row in that file; rows count from 1, without a header.
         split: The split that the source itself puts these rows in; empty when it does not say.
-        is_typed: False when texts may stand for numbers, as in CSV.
         keeps_integers: Whether integers are stored as such and not as floats.
     """
 
@@ -34,7 +33,6 @@ class Chunk:
     origin: str
     first_row: int = 1
     split: str = ""
-    is_typed: bool = True
     keeps_integers: bool = False
 
     @property
@@ -103,12 +101,10 @@ class SourceTraits:
     files: tuple[str, ...] = ()
 
 
-def is_missing(column: Column, *, is_typed: bool) -> NDArray[np.bool_]:
+def is_missing(column: Column) -> NDArray[np.bool_]:
     """Which rows of `column` have no value: `(rows,)`."""
     if column.dtype == object:
-        if is_typed:
-            return np.array([value is None or value == "" for value in column.tolist()], bool)
-        return np.array([value is None or value in MISSING_TEXTS for value in column.tolist()], bool)
+        return np.array([value is None or value == "" for value in column.tolist()], bool)
     if not np.issubdtype(column.dtype, np.floating) or not column.size:
         return np.zeros(len(column), bool)
     return np.asarray(np.isnan(column.reshape(len(column), -1)).all(axis=1))
@@ -122,7 +118,7 @@ class NotANumber(ValueError):
         self.row = row
 
 
-def as_numbers(column: Column, *, is_typed: bool) -> NDArray[np.floating[Any]]:
+def as_numbers(column: Column) -> NDArray[np.floating[Any]]:
     """`column` as float64, or float32 if it is that already; NaN where missing.
 
     Raises:
@@ -132,7 +128,7 @@ def as_numbers(column: Column, *, is_typed: bool) -> NDArray[np.floating[Any]]:
         return column if column.dtype == np.float32 else column.astype(np.float64)
     numbers = np.asarray(pd.to_numeric(pd.Series(column, dtype=object), errors="coerce"), np.float64)
     unread = np.flatnonzero(np.isnan(numbers))
-    wrong = unread[~is_missing(column[unread], is_typed=is_typed)]
+    wrong = unread[~is_missing(column[unread])]
     if len(wrong):
         raise NotANumber(int(wrong[0]))
     return numbers

@@ -8,6 +8,7 @@ from trainwright_components.datasets.profile import profile_chunks
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.opening import open_source
+from trainwright_components.datasets.sources.values import ValueOptions
 
 DESCRIBED_ROWS = 100_000
 
@@ -18,6 +19,7 @@ def describe_table(
     *,
     format_name: str = "",
     dialect: DialectOptions | None = None,
+    values: ValueOptions | None = None,
     max_rows: int = DESCRIBED_ROWS,
 ) -> Schema:
     """The schema that prepare_data would find in the table at `path`, from about its first `max_rows` rows.
@@ -26,7 +28,7 @@ def describe_table(
         InvalidSetting: There is no such file, or no column that `roles` names.
         InvalidData: The file cannot be read, or the label cannot be learnt.
     """
-    source = open_source(str(path), format_name=format_name, dialect=dialect)
+    source = open_source(str(path), format_name=format_name, dialect=dialect, values=values)
     traits = source.traits
     roles = replace(
         roles,

@@ -54,13 +54,13 @@ def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
             return numbers.astype(np.float32, copy=False)
         return _whole(chunk, feature, numbers)
     column = chunk.column(feature.name)
-    return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(chunk, column)
+    return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(column)
 
 
 def _numbers(chunk: Chunk, name: str) -> Column:
     column = chunk.column(name)
     try:
-        return as_numbers(column, is_typed=chunk.is_typed)
+        return as_numbers(column)
     except NotANumber as error:
         raise InvalidData(
             f"{chunk.place(error.row)}: column {name!r} must be a number, got {str(column[error.row])!r}"
@@ -84,9 +84,9 @@ def _whole(chunk: Chunk, feature: Feature, numbers: Column) -> Column:
     return exact.astype(feature.dtype)
 
 
-def _texts(chunk: Chunk, column: Column) -> Column:
+def _texts(column: Column) -> Column:
     texts = as_text(column)
-    missing = is_missing(column, is_typed=chunk.is_typed)
+    missing = is_missing(column)
     return _objects(["" if absent else text for text, absent in zip(texts, missing.tolist(), strict=True)])
 
 
@@ -131,7 +131,7 @@ def checked_image(content: bytes | None) -> bytes:
 
 def _encode_label(chunk: Chunk, label: Label) -> Column:
     column = chunk.column(label.name)
-    if missing := is_missing(column, is_typed=chunk.is_typed).tolist():
+    if missing := is_missing(column).tolist():
         _refuse(chunk, missing, f"label {label.name!r} has no value")
     if label.kind == "number":
         return _numbers(chunk, label.name).astype(np.float32)

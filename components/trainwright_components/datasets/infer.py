@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import MISSING_TEXTS, number_text
+from trainwright_components.datasets.chunks import number_text
 from trainwright_components.datasets.profile import DISTINCT_LIMIT, ColumnProfile, TableProfile
 from trainwright_components.datasets.schema import FEATURE_KINDS, WHOLE_DTYPES, Feature, Label, Schema
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
@@ -158,7 +158,7 @@ def _kind_of(column: ColumnProfile) -> str:
     values = column.values
     if values is None:
         return "text"
-    if all(value.lower().endswith(IMAGE_SUFFIXES) for value in values if value not in MISSING_TEXTS):
+    if all(value.lower().endswith(IMAGE_SUFFIXES) for value in values if value):
         return "image"
     is_free = len(values) > _FREE_TEXT_DISTINCT and len(values) > (column.rows - column.missing) / 2
     return "text" if is_free else "categorical"

@@ -57,7 +57,7 @@ class ColumnProfile:
         if numbers is not None and column.dtype == object:
             missing: NDArray[np.bool_] = np.isnan(numbers)
         else:
-            missing = is_missing(column, is_typed=chunk.is_typed)
+            missing = is_missing(column)
         if missing.any():
             self.missing += int(missing.sum())
             self.first_missing = self.first_missing or chunk.place(int(missing.argmax()))
@@ -95,7 +95,7 @@ class ColumnProfile:
             self.is_bytes, self.values = True, None
             return None
         try:
-            numbers = as_numbers(column, is_typed=chunk.is_typed)
+            numbers = as_numbers(column)
             row = first_code(column)
         except NotANumber as error:
             row = error.row

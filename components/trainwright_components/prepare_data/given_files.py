@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from trainwright_components.datasets.chunks import Chunk, Source, SourceTraits
 from trainwright_components.datasets.sources.opening import open_source
@@ -37,9 +38,8 @@ def open_rows(source: str, settings: PrepareSettings) -> Source:
     """The rows of `source`, and of the files that `settings` give for other splits."""
     others = {"validation": settings.validation_source, "test": settings.test_source}
     paths = {"train": source, **{split: path for split, path in others.items() if path}}
-    parts = {
-        split: open_source(path, format_name=settings.format, dialect=settings.dialect) for split, path in paths.items()
-    }
+    options: dict[str, Any] = {"format_name": settings.format, "dialect": settings.dialect, "values": settings.values}
+    parts = {split: open_source(path, **options) for split, path in paths.items()}
     return GivenFiles(parts) if len(parts) > 1 else parts["train"]
 
 

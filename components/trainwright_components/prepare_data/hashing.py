@@ -44,7 +44,7 @@ def key_fractions(chunk: Chunk, column: str, *, seed: int) -> NDArray[np.float64
         InvalidData: A row has no key.
     """
     values = chunk.column(column)
-    missing = is_missing(values, is_typed=chunk.is_typed)
+    missing = is_missing(values)
     if missing.any():
         place = chunk.place(int(missing.argmax()))
         raise InvalidData(f"{place}: data.key_column {column!r} has no value; give every row a key, or remove the row")

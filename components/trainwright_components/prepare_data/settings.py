@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from trainwright_components.datasets.sources.dialect import DialectOptions
+from trainwright_components.datasets.sources.values import ValueOptions
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.settings import GIVEN_BY, check_choice, check_minimum, read_settings
 
@@ -30,6 +31,11 @@ class PrepareSettings:
         delimiter: Between the values of text files: one sign, or tab, or blanks for any run of them; found when empty.
         header: Whether the first line of text files names the columns: yes, no, or auto. Without, they are called
             column_1, column_2 and so on.
+        decimal: The decimal sign of numbers in text files, `.` or `,`; found for each column when empty.
+        thousands: What stands between thousands in text files: a comma, a dot, a blank or an apostrophe.
+        missing: Texts that mean missing in every column of text files, such as ["NA", "-99"]; found for each column
+            when absent.
+        stray: What to do with single words in a column of numbers, of which it has 99 % at least: error, or missing.
         validation_source: Rows for validation, when they are files of their own.
         test_source: Rows for the final test, when they are files of their own.
         validation_fraction: The share of rows for validation; 0 for none.
@@ -54,6 +60,10 @@ class PrepareSettings:
     encoding: str = ""
     delimiter: str = ""
     header: str = "auto"
+    decimal: str = ""
+    thousands: str = ""
+    missing: tuple[str, ...] | None = None
+    stray: str = "error"
     validation_source: str = ""
     test_source: str = ""
     validation_fraction: float = DEFAULT_FRACTION
@@ -71,7 +81,7 @@ class PrepareSettings:
 
     def __post_init__(self) -> None:
         check_choice(self.task, TASKS, where="data.task")
-        _ = self.dialect  # refuses what it cannot be
+        _ = self.dialect, self.values  # refuse what they cannot be
         check_minimum(self, where="data", minimum={"seed": None})
         for name in ("validation_fraction", "test_fraction"):
             if getattr(self, name) >= 1:
@@ -110,6 +120,18 @@ class PrepareSettings:
     def dialect(self) -> DialectOptions:
         """What is said about how text files are written."""
         return DialectOptions(encoding=self.encoding, delimiter=self.delimiter, header=self.header)
+
+    @property
+    def values(self) -> ValueOptions:
+        """What is said about how the values of text files are written."""
+        return ValueOptions(
+            decimal=self.decimal,
+            thousands=self.thousands,
+            missing=self.missing,
+            stray=self.stray,
+            texts=frozenset(name for name, kind in self.kinds.items() if kind != "numeric"),
+            keeps_strays=bool(self.expected_schema),
+        )
 
     @property
     def fractions(self) -> Mapping[str, float]:

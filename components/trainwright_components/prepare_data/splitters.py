@@ -456,12 +456,12 @@ def _share_of_few(share: float, count: int, fractions: Mapping[str, float]) -> i
 
 def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
     values = chunk.column(column)
-    missing = is_missing(values, is_typed=chunk.is_typed)
+    missing = is_missing(values)
     if missing.any():
         place = chunk.place(int(missing.argmax()))
         raise InvalidData(f"{place}: data.time_column {column!r} has no value; fill it in or remove the row")
     try:
-        return as_numbers(values, is_typed=chunk.is_typed).astype(np.float64)
+        return as_numbers(values).astype(np.float64)
     except NotANumber:
         moments = pd.to_datetime(pd.Series(as_text(values)), format="ISO8601", utc=True, errors="coerce")
     if moments.isna().any():

@@ -84,4 +84,4 @@ def _describe(source: str, label: str, data: Mapping[str, Any]) -> "Schema":
         exclude=(*read.exclude, *(name for name in by if name)),
         kinds=read.kinds,
     )
-    return describe_table(source, roles, format_name=read.format, dialect=read.dialect)
+    return describe_table(source, roles, format_name=read.format, dialect=read.dialect, values=read.values)

@@ -17,7 +17,7 @@ from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_components.prepare_data.settings import PrepareSettings
 
-ROWS = [("Ana", "1,5", 'says "no"'), ("Bo; b", "2,25", ""), ("Cé", "-3", "x\ty"), ("Dan", "4", "two\nlines")]
+ROWS = [("Ana", "1.5", 'says "no"'), ("Bo; b", "2.25", ""), ("Cé", "-3", "x\ty"), ("Dan", "4", "two\nlines")]
 
 
 def read(path: Path, **options: Any) -> tuple[list[str], list[list[str]]]:
@@ -55,7 +55,7 @@ def test_packed_files_are_unpacked(tmp_path: Path, suffix: str, opened: Any) -> 
         ("E,E,5\nB,D,6\nE,D,4\n", ["column_1", "column_2", "column_3"], ["E", "E", "5"], "the first line holds values"),
         ("p,x\ne,x\np,x\ne,y\n", ["column_1", "column_2"], ["p", "x"], "the first line recurs below"),
         ("2024-01-01,a\n2024-01-02,b\n", ["column_1", "column_2"], ["2024-01-01", "a"], "the first line holds a time"),
-        ("8,?,?,Lake\n53,?,?,Tuk\n24,?,?,Ab\n", [f"column_{n}" for n in range(1, 5)], ["8", "?", "?", "Lake"], ""),
+        ("8,?,?,Lake\n53,?,?,Tuk\n24,?,?,Ab\n", [f"column_{n}" for n in range(1, 5)], ["8", "", "", "Lake"], ""),
         ('1\ta\n2\t"b\n3\tc\n4\t"d\n5\te\n', ["column_1", "column_2"], ["1", "a"], "quotes are part of the values"),
         ('"a","b"\n"r1",1,2\n"r2",3,4\n', ["unnamed_1", "a", "b"], ["r1", "1", "2"], "one value more than the header"),
         ("a\tb\nd\tc\nclass\t\nx\t1\ny\t2\n", ["a", "b"], ["x", "1"], "are Orange's"),
@@ -114,7 +114,7 @@ def test_values_of_several_lines_stay_whole(tmp_path: Path) -> None:
 def test_what_is_said_goes_before_what_is_found(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("1,2;3\n4,5;6\n")
     assert read(tmp_path / "rows.csv", delimiter=",", header="yes") == (["1", "2;3"], [["4", "5;6"]])
-    assert read(tmp_path / "rows.csv", delimiter="semicolon", header="no")[1] == [["1,2", "3"], ["4,5", "6"]]
+    assert read(tmp_path / "rows.csv", delimiter="semicolon", header="no")[1] == [["1.2", "3"], ["4.5", "6"]]
 
 
 @pytest.mark.parametrize(

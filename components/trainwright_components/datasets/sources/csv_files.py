@@ -12,6 +12,7 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, FileFormat, SourceTraits
 from trainwright_components.datasets.sources.dialect import Dialect, DialectOptions, Found, find_dialect, split_blanks
+from trainwright_components.datasets.sources.values import Strays, ValueOptions, find_readings
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
@@ -35,14 +36,21 @@ class CsvFiles:
     other_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(data|dat|txt|asc|test|trn|tst)(\.(gz|bz2|xz))?")
     """Names that text files of other content have too, such as a readme beside the data."""
 
-    def __init__(self, files: Sequence[str], options: DialectOptions | None = None) -> None:
+    def __init__(
+        self, files: Sequence[str], options: DialectOptions | None = None, values: ValueOptions | None = None
+    ) -> None:
         self._files = files
+        self._options = values or ValueOptions()
         first = _look_at(files[0], options or DialectOptions())
         for sentence in first.evidence:
             _log.info("%s: %s", base_name(files[0]), sentence)
-        self.dialect, self.evidence = first.dialect, first.evidence
+        self.dialect = first.dialect
         self._names = list(first.names)
         self._dialects = {files[0]: first.dialect}
+        self._readings, said = find_readings(self._sample(files[0]), self._options, delimiter=first.dialect.delimiter)
+        for sentence in said:
+            _log.info("%s: column %s", base_name(files[0]), sentence)
+        self.evidence = (*first.evidence, *said)
         alike = DialectOptions(delimiter=first.dialect.delimiter, header="yes" if first.dialect.has_header else "no")
         for file in files[1:]:
             found = _look_at(file, replace(alike, encoding=options.encoding if options else ""))
@@ -62,7 +70,31 @@ class CsvFiles:
             InvalidData: A row has too many or too few values, or the text is not of its encoding.
         """
         for file in self._files:
-            yield from self._file_chunks(file, self._dialects[file])
+            strays = Strays()
+            for chunk in self._file_chunks(file, self._dialects[file]):
+                yield self._plain(chunk, strays)
+            if found := strays.describe():
+                if self._options.stray == "error":
+                    raise InvalidData(
+                        f"{file}: {'; '.join(found)}; say data.stray=missing to count them as missing, or the column's "
+                        "kind with data.kinds"
+                    )
+                for sentence in found:
+                    _log.warning("%s: %s; they count as missing", base_name(file), sentence)
+
+    def _plain(self, chunk: Chunk, strays: Strays) -> Chunk:
+        columns = {}
+        for name, column in chunk.columns.items():
+            reading = self._readings[name]
+            columns[name] = reading.plain(column)
+            if reading.format is not None and not self._options.keeps_strays:
+                columns[name] = strays.take(name, columns[name], first_row=chunk.first_row)
+        return replace(chunk, columns=columns)
+
+    def _sample(self, file: str) -> dict[str, list[str]]:
+        """The first values of each column."""
+        first: Chunk | None = next(self._file_chunks(file, self._dialects[file]), None)
+        return {name: first.columns[name].tolist() if first is not None else [] for name in self._names}
 
     def _file_chunks(self, file: str, dialect: Dialect) -> Iterator[Chunk]:
         import pyarrow as pa
@@ -101,7 +133,7 @@ class CsvFiles:
                         part = batch.slice(start, CHUNK_ROWS)
                         columns = {name: _stripped(part.column(number)) for number, name in enumerate(self._names)}
                         lines += _values_of_several_lines(part) if dialect.quote else 0
-                        yield Chunk(columns=columns, origin=file, first_row=first_row, is_typed=False)
+                        yield Chunk(columns=columns, origin=file, first_row=first_row)
                         first_row += part.num_rows
         except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as error:
             raise _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error

@@ -23,7 +23,7 @@ _CONSISTENT = 0.95
 _NUMBER = re.compile(r"[+-]?\s*(\d[\d.,' ]*|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 _TIME = re.compile(r"\d{4}[-/]\d\d?[-/]\d\d?.*|\d\d?([./-])\d\d?\1\d{2,4}.*|.*\d\d:\d\d:\d\d.*")
 _MADE_UP = "; the columns are called column_1, column_2 and so on"
-_ORANGE_TYPES = re.compile(r"|[dcst]|discrete|continuous|string|time")
+_ORANGE_TYPES = re.compile(r"[dcst]|discrete|continuous|string|time")
 _ORANGE_FLAGS = re.compile(r"(|class|meta|ignore|weight|[cimw]|\w+=\S+)( \w+=\S+)*")
 _YEARS = range(1500, 2200)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -305,12 +305,10 @@ def _has_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
 
 def _is_of_orange(rows: Sequence[Sequence[str]]) -> bool:
     """Whether two lines below the header tell types and roles, as files of Orange do."""
-    return (
-        len(rows) > 3
-        and all(_ORANGE_TYPES.fullmatch(cell) for cell in rows[1])
-        and all(_ORANGE_FLAGS.fullmatch(cell) for cell in rows[2])
-        and any(rows[1])
-    )
+    if len(rows) < 4 or not all(_ORANGE_FLAGS.fullmatch(cell.strip()) for cell in rows[2]):
+        return False
+    types = [cell for cell in rows[1] if _ORANGE_TYPES.fullmatch(cell.strip())]  # other cells list a column's values
+    return len(types) >= len(rows[1]) / 2
 
 
 def _are_names(cells: Sequence[str], numbered: Sequence[int], recurring: Sequence[int]) -> bool:

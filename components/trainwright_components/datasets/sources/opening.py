@@ -12,6 +12,7 @@ from trainwright_components.datasets.sources.json_lines import JsonLines
 from trainwright_components.datasets.sources.npz_files import NpzFile
 from trainwright_components.datasets.sources.parquet_files import ParquetFiles
 from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
+from trainwright_components.datasets.sources.values import ValueOptions
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.hints import did_you_mean
 from trainwright_components.storage.addresses import base_name, is_remote, join, normalize
@@ -30,7 +31,12 @@ def check_format(format_name: str, *, setting: str) -> None:
 
 
 def open_source(
-    location: str, *, format_name: str = "", setting: str = "data.format", dialect: DialectOptions | None = None
+    location: str,
+    *,
+    format_name: str = "",
+    setting: str = "data.format",
+    dialect: DialectOptions | None = None,
+    values: ValueOptions | None = None,
 ) -> Source:
     """The rows at `location`.
 
@@ -39,6 +45,7 @@ def open_source(
         format_name: One of `FORMATS`; found from the names of the files when empty.
         setting: Where a person says the format, for messages.
         dialect: What a person says about how text files are written.
+        values: What a person says about how their values are written.
 
     Raises:
         InvalidSetting: Nothing is there, or its format is not known.
@@ -59,7 +66,7 @@ def open_source(
     elif format_name == "images":
         raise InvalidSetting(f"{setting} images needs a folder, but {location!r} is a file")
     name = format_name or _common_format(files, setting)
-    return CsvFiles(files, dialect) if name == CsvFiles.format_name else _FILE_FORMATS[name](files)
+    return CsvFiles(files, dialect, values) if name == CsvFiles.format_name else _FILE_FORMATS[name](files)
 
 
 def _files_of_folder(folder: str, format_name: str) -> list[str]:

@@ -1,0 +1,222 @@
+"""How the values of a column of text are written: decimal comma, thousands, currency, percent, what means missing."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainwright_components.datasets.chunks import MISSING_TEXTS, Column
+from trainwright_components.errors import InvalidSetting
+
+STRAY_CHOICES = ("error", "missing")
+MOSTLY = 0.99  # the share of numbers from which on other words in a column are strays
+_SIGNS = "$€£¥₹"
+_ALSO_MISSING = frozenset({"-", "--", ".", "None", "none"})  # in columns of numbers, where they are no values
+_CODE = re.compile(r"[A-Z]{2,3}")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormat:
+    """How numbers are written.
+
+    Args:
+        name: For people.
+        pattern: What such a number looks like, without signs of currency.
+        removed: Characters to leave out.
+        decimal: What stands for the decimal point.
+    """
+
+    name: str
+    pattern: str
+    removed: str = ""
+    decimal: str = "."
+
+    def matching(self, *, with_signs: bool) -> re.Pattern[str]:
+        """Numbers like this, with signs of currency or percent around them where there are such."""
+        signs = (rf"[{_SIGNS}]?\s?", rf"\s?[{_SIGNS}%]?") if with_signs else ("", "")
+        return re.compile(rf"[+-]?{signs[0]}[+-]?(?:{self.pattern}){signs[1]}")
+
+
+_EXPONENT = r"(?:[eE][+-]?\d+)?"
+PLAIN = NumberFormat(name="plain", pattern=rf"(?:\d+\.?\d*|\.\d+){_EXPONENT}")
+_COMMA = NumberFormat(name="with a decimal comma", pattern=rf"(?:\d+(?:,\d*)?|,\d+){_EXPONENT}", decimal=",")
+_COMMA_AND_DOTS = NumberFormat(
+    name="with a decimal comma and dots between thousands",
+    pattern=r"\d{1,3}(?:\.\d{3})*(?:,\d+)?",
+    removed=".",
+    decimal=",",
+)
+_COMMAS = NumberFormat(name="with commas between thousands", pattern=r"\d{1,3}(?:,\d{3})*(?:\.\d+)?", removed=",")
+_BLANKS = NumberFormat(
+    name="with blanks between thousands",
+    pattern=r"\d{1,3}(?:[ \u00a0\u202f']\d{3})*(?:\.\d+)?",
+    removed=" \u00a0\u202f'",
+)
+_BLANKS_AND_COMMA = NumberFormat(
+    name="with blanks between thousands and a decimal comma",
+    pattern=r"\d{1,3}(?:[ \u00a0\u202f']\d{3})*(?:,\d+)?",
+    removed=" \u00a0\u202f'",
+    decimal=",",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueOptions:
+    """What a person says about values; empty for what is to be found.
+
+    Args:
+        decimal: The decimal sign of numbers, `.` or `,`.
+        thousands: What stands between thousands.
+        missing: Texts that mean missing in every column, in place of those that are found.
+        stray: What to do with single words in a column of numbers: refuse them, or count them as missing.
+        texts: Columns that hold no numbers, whatever they look like.
+        keeps_strays: Whether such words stay what they are, for who compares them with a schema.
+    """
+
+    decimal: str = ""
+    thousands: str = ""
+    missing: tuple[str, ...] | None = None
+    stray: str = "error"
+    texts: frozenset[str] = frozenset()
+    keeps_strays: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("decimal", self.decimal, ("", ".", ",")),
+            ("thousands", self.thousands, ("", ",", ".", " ", "'")),
+            ("stray", self.stray, STRAY_CHOICES),
+        ):
+            if value not in choices:
+                listed = ", ".join(map(repr, filter(None, choices)))
+                raise InvalidSetting(f"data.{name} must be one of {listed}; got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the values of one column are read.
+
+    Args:
+        format: Of its numbers; none for texts.
+        missing: Texts that mean missing.
+        with_signs: Whether numbers have signs of currency or percent.
+    """
+
+    format: NumberFormat | None = None
+    missing: frozenset[str] = MISSING_TEXTS
+    with_signs: bool = False
+
+    def plain(self, values: Column) -> Column:
+        """`values` with plain numbers, and the empty string where one is missing."""
+        texts = values.tolist()
+        if self.format is None:
+            return _objects("" if text in self.missing else text for text in texts)
+        if self.format is PLAIN and not self.with_signs:
+            return _objects("" if text in self.missing else text for text in texts)
+        matching = self.format.matching(with_signs=self.with_signs)
+        table = str.maketrans({**dict.fromkeys(f"{self.format.removed}{_SIGNS}% \u00a0"), self.format.decimal: "."})
+        return _objects(
+            "" if text in self.missing else text.translate(table) if matching.fullmatch(text) else text
+            for text in texts
+        )
+
+
+def find_readings(
+    sample: Mapping[str, Sequence[str]], options: ValueOptions, *, delimiter: str
+) -> tuple[dict[str, Reading], list[str]]:
+    """How each column is read, and what is unlike plain numbers and texts, a sentence each."""
+    readings, evidence = {}, []
+    for name, values in sample.items():
+        reading, said = _find_reading(name, values, options, delimiter=delimiter)
+        readings[name] = reading
+        evidence += said
+    return readings, evidence
+
+
+def _find_reading(
+    name: str, values: Sequence[str], options: ValueOptions, *, delimiter: str
+) -> tuple[Reading, list[str]]:
+    given = None if options.missing is None else frozenset({"", *options.missing})
+    tokens = MISSING_TEXTS | _ALSO_MISSING if given is None else given
+    present = [value for value in values if value not in tokens]
+    found = None if name in options.texts else _find_format(present, options, delimiter=delimiter)
+    if found is None:
+        missing, said = _missing_in_texts(name, values) if given is None else (given, [])
+        return Reading(missing=missing), said
+    number_format, with_signs = found
+    said = []
+    odd = sorted({value for value in values if value in _ALSO_MISSING})
+    if odd and given is None:
+        said.append(f"{name!r}: {', '.join(odd)} means missing among its numbers")
+    if number_format is not PLAIN or with_signs:
+        example = next((v for v in present if not PLAIN.matching(with_signs=False).fullmatch(v)), present[0])
+        what = number_format.name if number_format is not PLAIN else "with signs of currency or percent"
+        said.append(f"{name!r}: numbers {what}, such as {example}")
+    return Reading(format=number_format, missing=tokens, with_signs=with_signs), said
+
+
+def _find_format(present: Sequence[str], options: ValueOptions, *, delimiter: str) -> tuple[NumberFormat, bool] | None:
+    if not present:
+        return None
+    candidates = [PLAIN, _COMMAS, _COMMA, _COMMA_AND_DOTS, _BLANKS, _BLANKS_AND_COMMA]
+    if delimiter != ",":  # with commas between values, one inside a number is more likely a mark of thousands
+        candidates = [PLAIN, _COMMA, _COMMA_AND_DOTS, _COMMAS, _BLANKS_AND_COMMA, _BLANKS]
+    if options.decimal:
+        candidates = [each for each in candidates if each.decimal == options.decimal]
+    if options.thousands:
+        candidates = [each for each in candidates if options.thousands in each.removed]
+    for with_signs in (False, True):
+        for each in candidates:
+            matching = each.matching(with_signs=with_signs)
+            if sum(matching.fullmatch(value) is not None for value in present) >= MOSTLY * len(present):
+                return each, with_signs
+    return None
+
+
+def _missing_in_texts(name: str, values: Sequence[str]) -> tuple[frozenset[str], list[str]]:
+    """`NA` is a value where all others are codes like it, such as those of countries."""
+    others = {value for value in values if value and value not in MISSING_TEXTS}
+    if "NA" in values and len(others) > 1 and all(_CODE.fullmatch(value) for value in others):
+        shown = ", ".join(sorted(others)[:3])
+        return MISSING_TEXTS - {"NA"}, [f"{name!r}: NA is a value there, since all others are codes like it ({shown})"]
+    return MISSING_TEXTS, []
+
+
+class Strays:
+    """Words in columns of numbers: how many, and where the first are."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._shown: dict[str, list[str]] = {}
+        self._rows = 0
+
+    def take(self, name: str, values: Column, *, first_row: int) -> Column:
+        """`values` with the empty string for each word, which is noted."""
+        texts = values.tolist()
+        matching = PLAIN.matching(with_signs=False)
+        wrong = [row for row, text in enumerate(texts) if text and not matching.fullmatch(text)]
+        if not wrong:
+            return values
+        self._counts[name] = self._counts.get(name, 0) + len(wrong)
+        shown = self._shown.setdefault(name, [])
+        shown += [f"{texts[row]!r} in row {first_row + row}" for row in wrong[: _SHOWN - len(shown)]]
+        cleaned = values.copy()
+        cleaned[wrong] = ""
+        return cleaned
+
+    def describe(self) -> list[str]:
+        """A sentence for each column that has some."""
+        return [
+            f"column {name!r} holds numbers but for {count:,} values: {', '.join(self._shown[name])}"
+            + (" ..." if count > len(self._shown[name]) else "")
+            for name, count in self._counts.items()
+        ]
+
+
+def _objects(values: Iterable[Any]) -> Column:
+    found = list(values)
+    column = np.empty(len(found), dtype=object)
+    column[:] = found
+    return column
