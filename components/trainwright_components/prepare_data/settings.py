@@ -81,7 +81,8 @@ class PrepareSettings:
 
     def __post_init__(self) -> None:
         check_choice(self.task, TASKS, where="data.task")
-        _ = self.dialect, self.values  # refuse what they cannot be
+        DialectOptions(encoding=self.encoding, delimiter=self.delimiter, header=self.header)
+        ValueOptions(decimal=self.decimal, thousands=self.thousands, stray=self.stray)
         check_minimum(self, where="data", minimum={"seed": None})
         for name in ("validation_fraction", "test_fraction"):
             if getattr(self, name) >= 1:
