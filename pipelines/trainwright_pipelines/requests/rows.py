@@ -1,6 +1,5 @@
-"""Rows to ask a served model about: from an argument, or a file of CSV, JSON or JSON lines."""
+"""Rows to ask a served model about: from an argument, or a file of CSV and its like, JSON or JSON lines."""
 
-import csv
 import json
 import math
 import sys
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainwright_components.errors import InvalidData
+from trainwright_components.errors import InvalidData, InvalidSetting
 
 if TYPE_CHECKING:
     from trainwright_components.datasets.schema import Feature, Schema
 
-_OTHER_FORMATS = {".gz", ".npz", ".parquet", ".tfrecord", ".tfrecords", ".tsv"}
+_OTHER_FORMATS = {".bz2", ".gz", ".npz", ".parquet", ".tfrecord", ".tfrecords", ".xz"}
 
 
 def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
@@ -74,7 +73,11 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
     Raises:
         InvalidData: It cannot be read, lacks a column, or a value is not a number where one is needed.
     """
+    from trainwright_components.datasets.sources.csv_files import CsvFiles
+
     path, name = Path(file), "standard input" if file == "-" else file
+    if CsvFiles.file_names.fullmatch(path.name.lower()) or CsvFiles.other_names.fullmatch(path.name.lower()):
+        return _table_rows(file, schema)
     if path.suffix.lower() in _OTHER_FORMATS:
         raise _unknown_format(name)
     try:
@@ -83,15 +86,13 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
         raise _unknown_format(name) from error
     except OSError as error:
         raise InvalidData(f"{path} cannot be read: {error}") from error
-    if path.suffix.lower() == ".csv":
-        return _csv_rows(text, schema, path)
     rows = parse_rows(text, name=name)
     return fit_rows(rows, schema, name=name) if schema else rows
 
 
 def _unknown_format(name: str) -> InvalidData:
     return InvalidData(
-        f"{name} cannot be read: --file takes CSV with commas (.csv), JSON and JSON lines, in UTF-8; "
+        f"{name} cannot be read: --file takes CSV and its like, JSON and JSON lines; "
         "score other formats with the pipeline batch_score"
     )
 
@@ -120,21 +121,29 @@ def _parse_line(line: str, number: int, name: str) -> Any:
         raise InvalidData(f"{name}, line {number} is not valid JSON: {error}") from error
 
 
-def _csv_rows(text: str, schema: "Schema | None", path: Path) -> list[dict[str, Any]]:
-    reader = csv.DictReader(text.splitlines())
-    columns = reader.fieldnames or []
+def _table_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
+    from trainwright_components.datasets.sources.csv_files import CsvFiles
+    from trainwright_components.datasets.sources.values import ValueOptions
+
+    texts = frozenset(each.name for each in schema.features if each.dtype == "string") if schema else frozenset[str]()
+    try:
+        table = CsvFiles([file], values=ValueOptions(texts=texts, keeps_strays=True))
+    except InvalidSetting as error:
+        raise InvalidData(f"{file} cannot be read: {error}") from error
+    columns = table.traits.columns
     readers = _column_readers(schema, columns)
     if missing := [name for name in readers if name not in columns]:
-        raise InvalidData(f"{path} lacks {', '.join(missing)}, which the model needs")
-    _note_ignored({name for name in columns if name not in readers}, str(path))
+        raise InvalidData(f"{file} lacks {', '.join(missing)}, which the model needs")
+    _note_ignored({name for name in columns if name not in readers}, file)
     rows = []
-    for number, row in enumerate(reader, start=2):
-        try:
-            rows.append({name: read(row[name] or "") for name, read in readers.items()})
-        except ValueError as error:
-            raise InvalidData(f"{path}, line {number}: {error}") from error
+    for chunk in table.chunks():
+        for number in range(chunk.rows):
+            try:
+                rows.append({name: read(chunk.columns[name][number]) for name, read in readers.items()})
+            except ValueError as error:
+                raise InvalidData(f"{chunk.place(number)}: {error}") from error
     if not rows:
-        raise InvalidData(f"{path} holds no row")
+        raise InvalidData(f"{file} holds no row")
     return rows
 
 
@@ -145,14 +154,12 @@ def _column_readers(schema: "Schema | None", columns: Any) -> Mapping[str, Calla
 
 
 def _reader(feature: "Feature") -> Callable[[str], Any]:
-    """Reads the text of a CSV as prepare_data and batch_score do."""
-    from trainwright_components.datasets.chunks import MISSING_TEXTS
-
+    """Reads what prepare_data and batch_score would read; the empty text is a missing value."""
     by_type: dict[str, Callable[[str], Any]] = {"float32": float, "bool": _boolean, "string": str}
     read = by_type.get(feature.dtype, _whole)
 
     def read_text(text: str) -> Any:
-        if (text if feature.dtype == "string" else text.strip()) in MISSING_TEXTS:
+        if not text:
             return _missing(feature)
         try:
             return read(text)

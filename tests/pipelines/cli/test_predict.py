@@ -115,10 +115,10 @@ def test_a_csv_gets_the_types_of_the_schema(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("city,size\nBern,1\n", "lacks rooms"),
-        ("city,size,rooms\nBern,large,2\n", "line 2: column 'size': could not convert string to float: 'large'"),
+        ("city,size,rooms\nBern,large,2\n", "row 1: column 'size': could not convert string to float: 'large'"),
         ("city,size,rooms\n", "holds no row"),
-        ("city,size,rooms\nBern,1,NA\n", "line 2: 'rooms' has no value, which this model needs"),
-        ("city,size,rooms\nBern,1,2.5\n", "line 2: column 'rooms': must be an integer, got '2.5'"),
+        ("city,size,rooms\nBern,1,NA\n", "row 1: 'rooms' has no value, which this model needs"),
+        ("city,size,rooms\nBern,1,2.5\n", "row 1: column 'rooms': must be an integer, got '2.5'"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -126,6 +126,19 @@ def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: 
     file.write_text(text)
     with pytest.raises(InvalidData, match=message):
         read_rows_file(str(file), schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['city;size;rooms\n"Bern; BE";1,5;2\nNA;-;3\n', "# made by hand\ncity\tsize\trooms\nBern; BE\t1.5\t2\nNA\t?\t3\n"],
+)
+def test_a_table_is_read_as_training_reads_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    first, second = read_rows_file(str(file), schema=SCHEMA)
+    assert first == {"size": 1.5, "rooms": 2, "city": "Bern; BE"}
+    assert math.isnan(second.pop("size"))
+    assert second == {"rooms": 3, "city": ""}
 
 
 def test_a_request_as_curl_sends_it_is_taken_too() -> None:
@@ -151,10 +164,10 @@ def test_json_rows_may_hold_null_and_columns_that_are_no_features(capsys: pytest
         fit_rows([{"rooms": None}], SCHEMA)
 
 
-@pytest.mark.parametrize("name", ["rows.npz", "rows.tsv", "rows.bin"])
+@pytest.mark.parametrize("name", ["rows.npz", "rows.jsonl.gz", "rows.bin"])
 def test_a_file_of_another_format_is_told_which_there_are(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(InvalidData, match=r"--file takes CSV with commas \(\.csv\), JSON and JSON lines.*batch_score"):
+    with pytest.raises(InvalidData, match=r"--file takes CSV and its like, JSON and JSON lines.*batch_score"):
         read_rows_file(str(tmp_path / name), schema=SCHEMA)
 
 
