@@ -26,6 +26,7 @@ def test_is_committed_without_outputs(path: Path) -> None:
     assert not [cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
 
 
+@pytest.mark.slow
 def test_first_model_trains_and_runs_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path / "home"))
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)  # type: ignore[no-untyped-call]  # as above

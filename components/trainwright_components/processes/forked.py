@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 from trainwright_components.processes.die_with_parent import ask_kernel, watch_pipe
 from trainwright_components.processes.quiet_devices import find_devices_quietly
 
+ASKED_TO_END = (signal.SIGTERM, signal.SIGINT)
+"""Signals that are held back while a process is forked."""
+
 
 def run_child(
     request: Mapping[str, Any], *, child_end: int, parent_end: int, forget_parent: Callable[[], None]
@@ -36,6 +39,7 @@ def run_child(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
         _redirect(Path(request["log"]))
         ask_kernel(signal.SIGKILL)
         watch_pipe(child_end, lambda: os.killpg(0, signal.SIGKILL))  # the group too, which the kernel leaves alone

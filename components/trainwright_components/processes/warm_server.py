@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.processes.forked import run_child
+from trainwright_components.processes.forked import ASKED_TO_END, run_child
 from trainwright_components.processes.messages import CHUNK_BYTES, encode_message
 
 
@@ -103,9 +103,12 @@ class _Server:
 
     def _fork(self, client: _Client, request: dict[str, Any]) -> None:
         child_end, parent_end = os.pipe()
+        # What came before the child let go of the handlers above would be taken for the parent's, and lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_TO_END)
         pid = os.fork()
         if pid == 0:
             run_child(request, child_end=child_end, parent_end=parent_end, forget_parent=self.forget)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
         os.close(child_end)
         client.pid, client.pipe = pid, parent_end
         self._send(client, {"pid": pid})

@@ -47,6 +47,7 @@ def prepare_within(bound: int, small: Path, large: Path, output: Path) -> Mappin
     return result
 
 
+@pytest.mark.slow
 def test_arrays_larger_than_the_bound(tmp_path: Path) -> None:
     bound, row_floats = 48 * MB, 32 * 1024
     random = np.random.default_rng(0)

@@ -162,6 +162,16 @@ def test_terminate_is_told_as_the_signal(parent: WarmParent, tmp_path: Path, pid
     assert_gone(processes)
 
 
+def test_a_child_that_is_asked_to_end_at_once_does(parent: WarmParent, tmp_path: Path) -> None:
+    """Also before it has let go of the parent's handlers, which would take the signal for one to the parent."""
+    for number in range(50):
+        with parent.spawn(
+            "targets:hang", {"pids": str(tmp_path / f"{number}.pids")}, log=tmp_path / f"{number}.log"
+        ) as child:
+            child.terminate()
+            assert child.wait(10) == -signal.SIGTERM
+
+
 def test_what_a_child_left_behind_in_its_group_ends_with_it(parent: WarmParent, tmp_path: Path) -> None:
     with parent.spawn("targets:leave_child_behind", {"pid_file": str(tmp_path / "pid")}, log=tmp_path / "log") as child:
         assert child.wait(30) == 0

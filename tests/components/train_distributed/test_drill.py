@@ -21,6 +21,7 @@ def drill(dataset: Path, folder: Path, fault: Fault, *, module: Path = NET, **op
     return run_drill(dataset, module, folder, fault, **{"training": TRAINING, "compare": False, **options})
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_the_steps_since_the_checkpoint(small_dataset: Path, tmp_path: Path) -> None:
     said: list[str] = []
     result = drill(small_dataset, tmp_path, Fault(member=WORKER, step=10), compare=True, tell=said.append)

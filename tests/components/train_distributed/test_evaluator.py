@@ -77,7 +77,7 @@ def test_an_evaluator_without_anything_to_score_is_refused(small_dataset: Path, 
 
 
 @pytest.mark.parametrize("has_callbacks", [True, False])
-@pytest.mark.parametrize("cluster", [{"evaluator": 1}, {"worker": 2}])
+@pytest.mark.parametrize("cluster", [{"evaluator": 1}, pytest.param({"worker": 2}, marks=pytest.mark.slow)])
 def test_a_monitor_that_is_no_metric_ends_a_cluster(
     cluster: dict[str, int], has_callbacks: bool, small_dataset: Path, tmp_path: Path
 ) -> None:

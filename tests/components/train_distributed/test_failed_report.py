@@ -109,6 +109,7 @@ def test_a_member_lost_too_often_is_reported_by_the_newest_checkpoint(options: d
     assert "step-0000000008.npz is still there" in page
 
 
+@pytest.mark.slow
 def test_restarts_are_reported_also_when_they_did_not_help(options: dict[str, Any]) -> None:
     params, cluster = {"member": "worker-1", "step": 10}, {"worker": 2, "max_restarts": 1}
     said = "killed by signal 9 after 1 restart; no more are allowed by cluster.max_restarts=1, which can"

@@ -162,6 +162,7 @@ def test_members_killed_in_the_midst_of_steps_cost_no_example(
         assert_same(result, counted_alone, difference)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_starts_again(
     small_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

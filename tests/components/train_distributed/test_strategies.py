@@ -56,7 +56,11 @@ def test_42_steps_with_adam_end_with_the_weights_of_one_device(
 
 
 @pytest.mark.parametrize(
-    ("training", "cluster"), [({"logical_devices": 2}, FRESH_PROCESS), ({"checkpoint_every_steps": 5}, {"worker": 2})]
+    ("training", "cluster"),
+    [
+        ({"logical_devices": 2}, FRESH_PROCESS),
+        pytest.param({"checkpoint_every_steps": 5}, {"worker": 2}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_difference_to_one_device_is_measured_on_request(
     training: dict[str, Any],
@@ -109,6 +113,7 @@ def test_members_of_a_cluster_hand_the_one_feature_to_a_subclassed_model_alone(
 LAYOUT = {"logical_devices": 2, "layout": {"first/kernel": 1, "first/bias": 0, "last/kernel": 0}}
 
 
+@pytest.mark.slow
 def test_sharded_weights_end_as_those_of_one_device(
     on_one_device: TrainingResult, small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
 ) -> None:
@@ -138,7 +143,7 @@ def test_sharded_weights_that_go_their_own_way_end_the_training(small_dataset: P
 @pytest.mark.parametrize(
     ("training", "cluster"),
     [
-        ({}, {"worker": 2}),
+        pytest.param({}, {"worker": 2}, marks=pytest.mark.slow),
         ({"strategy": "central_storage", "logical_devices": 2}, FRESH_PROCESS),
         pytest.param({"logical_devices": 2}, FRESH_PROCESS, marks=pytest.mark.slow),
         pytest.param(LAYOUT, FRESH_PROCESS, marks=pytest.mark.slow),

@@ -54,6 +54,7 @@ def test_weights_and_history_are_those_of_fit(kind: str, compared: dict[str, Any
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_exported_answers_as_tf_keras_does(
     compared: dict[str, Any], small_dataset: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_what_is_exported_answers_as_tf_keras_does(
     np.testing.assert_allclose(answers, compared["subclassed"]["answers"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_on_every_row(compared: dict[str, Any], small_dataset: Path) -> None:
     settings = EvaluationSettings(split="validation")
     evaluation = evaluate_model(compared["subclassed"]["folder"], small_dataset, settings=settings)
@@ -78,6 +80,7 @@ def test_it_is_evaluated_on_every_row(compared: dict[str, Any], small_dataset: P
     assert evaluation.metrics["accuracy"] == pytest.approx(np.average(right, weights=weights), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "convolution"])
 def test_replicas_give_what_one_device_gives(
     kind: str, compared: dict[str, Any], small_dataset: Path, tmp_path: Path

@@ -97,6 +97,7 @@ def test_a_killed_member_costs_no_accuracy(
     assert result.history == two_workers.history
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_ends_and_the_training_goes_on(
     two_workers: TrainingResult,
     small_dataset: Path,
@@ -231,6 +232,7 @@ def test_a_member_of_a_cluster_of_another_launcher_trains_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_all_members_go_back_together_when_the_loss_is_no_number(
     small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
 ) -> None:
@@ -271,6 +273,7 @@ def test_containers_give_what_one_process_gives_and_survive_a_kill(
     assert len(list((tmp_path / "logs").glob("*/events.*"))) == 4
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_cluster_clearly_and_leaves_what_was_saved(
     two_workers: TrainingResult, small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
 ) -> None:

@@ -409,7 +409,7 @@ def test_a_disk_that_does_not_take_the_model_leaves_no_half_of_it(
     with (
         limited_files(12_000),
         pytest.raises(
-            TrainingFailed, match=r"the trained model cannot be written to .* goes on from its last checkpoint"
+            TrainingFailed, match=r"the trained model cannot be written to .* continues from its last checkpoint"
         ),
     ):
         run_training(module, tiny_dataset, tmp_path / "model", settings=FAST)
@@ -505,6 +505,7 @@ def test_an_own_training_that_raises_keeps_the_users_line(
         run_training(load_module(write_module(text)), tiny_dataset, tmp_path / "model", settings=FAST)
 
 
+@pytest.mark.slow
 def test_rows_too_many_for_memory_are_streamed_alike(
     write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

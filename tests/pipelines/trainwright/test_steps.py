@@ -29,6 +29,7 @@ KINDS = PrepareSettings(kinds=3)  # type: ignore[arg-type]
 
 
 # Keras 3.15 asks NumPy 2 for copies in a way that it warns of.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_every_step_takes_paths_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
