@@ -71,7 +71,7 @@ def test_a_failure_right_after_a_checkpoint_is_told_by_who_knows_more(options: d
     assert rows_of(page)["strategy"].startswith("one_device: ")
 
 
-@pytest.mark.parametrize("cluster", [{}, {"worker": 2}])
+@pytest.mark.parametrize("cluster", [{}, pytest.param({"worker": 2}, marks=pytest.mark.slow)])
 def test_what_another_training_left_in_the_folder_is_not_told(
     options: dict[str, Any], cluster: dict[str, int], tmp_path: Path
 ) -> None:
@@ -100,6 +100,7 @@ def test_an_exception_of_the_users_is_reported_with_their_lines(options: dict[st
     assert int(rows_of(page)["steps"]) in (4, 6, 7)  # of the chief, which may end before it has written
 
 
+@pytest.mark.slow
 def test_a_member_lost_too_often_is_reported_by_the_newest_checkpoint(options: dict[str, Any], tmp_path: Path) -> None:
     params = {"member": "chief-0", "step": 10, "marker": str(tmp_path / "marker"), "signal": int(signal.SIGKILL)}
     cluster = {"worker": 2, "max_restarts": 0}

@@ -60,6 +60,7 @@ def assert_same(one: TrainingResult, other: TrainingResult, difference: Callable
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_worker_gives_what_one_process_gives(
     small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
 ) -> None:

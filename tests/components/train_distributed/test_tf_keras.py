@@ -32,12 +32,17 @@ def _found_by_name() -> Any:
 
 
 @pytest.fixture(scope="module")
-def compared(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def compared(
+    request: pytest.FixtureRequest, small_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """By kind: those that the tests of this run ask for, trained by us and by `fit` in one process of tf_keras."""
+    ours = [item for item in request.session.items if item.path == Path(__file__)]
+    kinds = KINDS if any(item.get_closest_marker("slow") for item in ours) else KINDS[:1]
     compare = importlib.import_module("tf_keras_fit").compare
 
     folder = tmp_path_factory.mktemp("tf_keras")
-    found = call_beside_its_keras(NET, compare, NET, KINDS, small_dataset, TRAINING, folder)
-    return dict(zip(KINDS, found, strict=True))
+    found = call_beside_its_keras(NET, compare, NET, kinds, small_dataset, TRAINING, folder)
+    return dict(zip(kinds, found, strict=True))
 
 
 def difference(ours: list[Any], theirs: list[Any]) -> float:
@@ -45,7 +50,7 @@ def difference(ours: list[Any], theirs: list[Any]) -> float:
     return max(float(np.abs(one - other).max()) for one, other in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 def test_weights_and_history_are_those_of_fit(kind: str, compared: dict[str, Any]) -> None:
     found = compared[kind]
     assert difference(found["ours"], found["theirs"]) < 1e-6

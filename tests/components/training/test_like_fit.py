@@ -113,7 +113,7 @@ def kinds(often: str, *, of: str = KINDS, without: str = "") -> Any:
     return pytest.mark.parametrize("kind", [pytest.param(kind, marks=marks[kind]) for kind in chosen])
 
 
-@kinds("dense batch_norm recurrent attention several own_step guide eager several_steps")
+@kinds("dense batch_norm recurrent attention several own_step guide several_steps")
 def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     module, params = module_of(kind)
     result = run_training(load_module(module), tiny_dataset, tmp_path / "model", params=params, settings=SETTINGS)
@@ -170,7 +170,7 @@ ADAPTING = "amsgrad rmsprop adagrad adam_clipnorm clipnorm global_clipnorm clipv
 
 
 @kinds(
-    "every/adam varying/adam",
+    "every/adam",
     of=f"{ADAM} own_step/rmsprop {' '.join(f'every/{one}' for one in ADAPTING.split())}",
 )
 @pytest.mark.usefixtures("warm_parent")
