@@ -157,6 +157,13 @@ def as_text(column: Column) -> list[str]:
     return [number_text(value) for value in column.tolist()]
 
 
+def object_column(values: list[Any]) -> Column:
+    """`values` as a column of objects, whatever they are: NumPy would make arrays of sequences."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
 def number_text(value: float | int) -> str:
     """`7` for 7.0, `7.5` for 7.5 and nothing for NaN."""
     if isinstance(value, float):

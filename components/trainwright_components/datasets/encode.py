@@ -1,7 +1,6 @@
 """Rows as they come into rows as they are stored: float32, integers, UTF-8 text, checked image bytes, class indices."""
 
 import io
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from trainwright_components.datasets.chunks import (
     as_numbers,
     as_text,
     is_missing,
+    object_column,
 )
 from trainwright_components.datasets.infer import class_text
 from trainwright_components.datasets.schema import Feature, Label, Schema
@@ -87,7 +87,7 @@ def _whole(chunk: Chunk, feature: Feature, numbers: Column) -> Column:
 def _texts(column: Column) -> Column:
     texts = as_text(column)
     missing = is_missing(column)
-    return _objects(["" if absent else text for text, absent in zip(texts, missing.tolist(), strict=True)])
+    return object_column(["" if absent else text for text, absent in zip(texts, missing.tolist(), strict=True)])
 
 
 def _images(chunk: Chunk, name: str, column: Column) -> Column:
@@ -98,7 +98,7 @@ def _images(chunk: Chunk, name: str, column: Column) -> Column:
             contents.append(checked_image(content))
         except (InvalidData, InvalidSetting) as error:
             raise InvalidData(f"{_image_place(chunk, row)}: column {name!r}: {error}") from error
-    return _objects(contents)
+    return object_column(contents)
 
 
 def _image_place(chunk: Chunk, row: int) -> str:
@@ -153,9 +153,3 @@ def _encode_label(chunk: Chunk, label: Label) -> Column:
 def _refuse(chunk: Chunk, rows: list[bool], message: str) -> None:
     if True in rows:
         raise InvalidData(f"{chunk.place(rows.index(True))}: {message}")
-
-
-def _objects(values: list[Any]) -> Column:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column

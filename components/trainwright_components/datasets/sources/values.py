@@ -1,13 +1,10 @@
 """How the values of a column of text are written: decimal comma, thousands, currency, percent, what means missing."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from trainwright_components.datasets.chunks import MISSING_TEXTS, Column
+from trainwright_components.datasets.chunks import MISSING_TEXTS, Column, object_column
 from trainwright_components.errors import InvalidSetting
 
 STRAY_CHOICES = ("error", "missing")
@@ -62,6 +59,9 @@ _BLANKS_AND_COMMA = NumberFormat(
     decimal=",",
 )
 
+_LINE = rf"(?:[+-]?[+-]?(?:{PLAIN.pattern}))?+"
+_PLAIN_LINES = re.compile(rf"{_LINE}(?:\n{_LINE})*+")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValueOptions:
@@ -111,15 +111,17 @@ class Reading:
     def plain(self, values: Column) -> Column:
         """`values` with plain numbers, and the empty string where one is missing."""
         texts = values.tolist()
-        if self.format is None:
-            return _objects("" if text in self.missing else text for text in texts)
-        if self.format is PLAIN and not self.with_signs:
-            return _objects("" if text in self.missing else text for text in texts)
+        if self.format is None or (self.format is PLAIN and not self.with_signs):
+            if (self.missing - {""}).isdisjoint(texts):
+                return values
+            return object_column(["" if text in self.missing else text for text in texts])
         matching = self.format.matching(with_signs=self.with_signs)
         table = str.maketrans({**dict.fromkeys(f"{self.format.removed}{_SIGNS}% \u00a0"), self.format.decimal: "."})
-        return _objects(
-            "" if text in self.missing else text.translate(table) if matching.fullmatch(text) else text
-            for text in texts
+        return object_column(
+            [
+                "" if text in self.missing else text.translate(table) if matching.fullmatch(text) else text
+                for text in texts
+            ]
         )
 
 
@@ -190,11 +192,13 @@ class Strays:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._shown: dict[str, list[str]] = {}
-        self._rows = 0
 
     def take(self, name: str, values: Column, *, first_row: int) -> Column:
         """`values` with the empty string for each word, which is noted."""
         texts = values.tolist()
+        lines = "\n".join(texts)
+        if _PLAIN_LINES.fullmatch(lines) and lines.count("\n") < len(texts):  # nearly always, and in one call
+            return values
         matching = PLAIN.matching(with_signs=False)
         wrong = [row for row, text in enumerate(texts) if text and not matching.fullmatch(text)]
         if not wrong:
@@ -213,10 +217,3 @@ class Strays:
             + (" ..." if count > len(self._shown[name]) else "")
             for name, count in self._counts.items()
         ]
-
-
-def _objects(values: Iterable[Any]) -> Column:
-    found = list(values)
-    column = np.empty(len(found), dtype=object)
-    column[:] = found
-    return column
