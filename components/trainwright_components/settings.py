@@ -104,7 +104,7 @@ def check_choice(value: str, choices: Iterable[str], *, where: str) -> None:
     """Refuse a text that is none of `choices`."""
     names = tuple(choices)
     if value not in names:
-        known = ", ".join(choice or '""' for choice in names)
+        known = ", ".join(choice if any(map(str.isalnum, choice)) else f'"{choice}"' for choice in names)
         hint = did_you_mean(str(value), names, list_at_most=0) if value else ""
         raise InvalidSetting(f"{where} must be one of {known}; got {value!r}{hint}")
 

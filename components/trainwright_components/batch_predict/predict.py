@@ -109,8 +109,8 @@ def predict_rows(
     """
     saved_model, output = Path(saved_model), Path(output)
     settings = given_settings(PredictSettings, settings)
-    rows = open_rows(str(source), source_format=settings.source_format, split=settings.split)
     model = _load(saved_model, settings.signature)
+    rows = open_rows(str(source), source_format=settings.source_format, split=settings.split, schema=model.schema)
     summary = PredictionSummary(str(source))
     started_s = time.monotonic()
     name = f"predictions.{settings.output_format}"

@@ -10,6 +10,7 @@ from trainwright_components.datasets.chunks import Chunk, Column, Source, Source
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
 from trainwright_components.datasets.sources.opening import open_source
+from trainwright_components.datasets.sources.reading import KnownTable
 from trainwright_components.datasets.sources.values import ValueOptions
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -60,8 +61,8 @@ class PreparedRows:
         return np.array(names, dtype=object)[values] if names else values
 
 
-def open_rows(source: str, *, source_format: str, split: str) -> Source:
-    """The rows at `source`.
+def open_rows(source: str, *, source_format: str, split: str, schema: Schema) -> Source:
+    """The rows at `source`, which are read as those were that the model of `schema` was trained on.
 
     Raises:
         InvalidSetting: `split` is set for a source that has none, or nothing is there.
@@ -72,7 +73,8 @@ def open_rows(source: str, *, source_format: str, split: str) -> Source:
     if split:
         raise InvalidSetting(f"split {split!r} can be chosen from a prepared dataset only; {source!r} is none")
     values = ValueOptions(keeps_strays=True)  # the model's own schema says what is a number
-    return open_source(source, format_name=source_format, setting="source_format", values=values)
+    known = KnownTable.of_schema(schema)
+    return open_source(source, format_name=source_format, setting="source_format", values=values, known=known)
 
 
 def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> None:

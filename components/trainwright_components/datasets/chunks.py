@@ -89,6 +89,7 @@ class SourceTraits:
         identifiers: Columns that name rows and are not features, such as the path of an image.
         kinds: The kinds of columns that cannot be told from the values.
         files: The TFRecord files, where a dataset may refer to them instead of copying.
+        reading: How text files are read, for `Schema.reading`.
     """
 
     name: str
@@ -99,6 +100,7 @@ class SourceTraits:
     identifiers: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_missing(column: Column) -> NDArray[np.bool_]:
@@ -171,6 +173,13 @@ def number_text(value: float | int) -> str:
             return ""
         return str(int(value)) if value.is_integer() else repr(value)
     return str(value)
+
+
+def scalar_text(value: str | float | bool) -> str:
+    """A value as it stands among texts: `7` for 7.0, `true` for True."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else number_text(value)
 
 
 def _decoded(value: str | bytes | None) -> str:

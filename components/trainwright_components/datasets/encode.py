@@ -1,6 +1,7 @@
 """Rows as they come into rows as they are stored: float32, integers, UTF-8 text, checked image bytes, class indices."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from trainwright_components.hints import did_you_mean
 from trainwright_components.storage.addresses import join, parent
 from trainwright_components.storage.locations import read_bytes
 
+_BOOLEANS = {"true": "1", "false": "0"}
 _TENSORFLOW_DECODES = ("JPEG", "MPO", "PNG", "GIF", "BMP")
 
 
@@ -44,7 +46,7 @@ def encode_features(chunk: Chunk, schema: Schema) -> dict[str, Column]:
 
 def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
     if feature.dtype != "string":
-        numbers = _numbers(chunk, feature.name)
+        numbers = _numbers(_with_booleans(chunk, feature), feature.name)
         if numbers.shape[1:] != feature.shape:
             raise InvalidData(
                 f"{chunk.origin}: column {feature.name!r} has the shape {numbers.shape[1:]} per row where "
@@ -55,6 +57,15 @@ def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
         return _whole(chunk, feature, numbers)
     column = chunk.column(feature.name)
     return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(column)
+
+
+def _with_booleans(chunk: Chunk, feature: Feature) -> Chunk:
+    """`chunk` with numbers in place of true and false where a boolean is written as text."""
+    column = chunk.column(feature.name)
+    if feature.dtype != "bool" or column.dtype != object:
+        return chunk
+    values = [_BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in column.tolist()]
+    return replace(chunk, columns={**chunk.columns, feature.name: object_column(values)})
 
 
 def _numbers(chunk: Chunk, name: str) -> Column:

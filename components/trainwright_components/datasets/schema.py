@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,14 @@ class Schema:
 
     Args:
         weight: The name of the float32 column with the weight of each row; none when absent.
+        reading: How the text files that they come from were read, as `sources/reading.py` writes it, so that others are
+            read alike; empty for other formats. Schemas that differ in nothing else are equal.
     """
 
     features: tuple[Feature, ...]
     label: Label | None = None
     weight: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         names = list(self.column_names)
@@ -117,7 +120,14 @@ class Schema:
 
     def to_json(self) -> str:
         """The schema as the text of a schema.json."""
-        return json.dumps({"version": FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
+        content = {"version": FORMAT_VERSION, **asdict(self)}
+        if not self.reading:
+            del content["reading"]
+        return json.dumps(content, indent=2) + "\n"
+
+    def without_reading(self) -> "Schema":
+        """The columns alone."""
+        return replace(self, reading={})
 
     @classmethod
     def from_json(cls, text: str) -> "Schema":
@@ -133,6 +143,7 @@ class Schema:
                 features=tuple(Feature(**_with_tuples(feature)) for feature in content["features"]),
                 label=Label(**_with_tuples(label)) if label else None,
                 weight=content.get("weight"),
+                reading=dict(content.get("reading") or {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidData(f"not a schema: {type(error).__name__}: {error}") from error

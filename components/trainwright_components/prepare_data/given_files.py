@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from trainwright_components.datasets.chunks import Chunk, Source, SourceTraits
+from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.sources.opening import open_source
+from trainwright_components.datasets.sources.reading import KnownTable, TableReading
 from trainwright_components.errors import InvalidData
 from trainwright_components.prepare_data.settings import PrepareSettings
 
@@ -34,13 +36,23 @@ class GivenFiles:
                 yield replace(chunk, split=split)
 
 
-def open_rows(source: str, settings: PrepareSettings) -> Source:
-    """The rows of `source`, and of the files that `settings` give for other splits."""
+def open_rows(source: str, settings: PrepareSettings, expected: Schema | None = None) -> Source:
+    """The rows of `source`, and of the files that `settings` give for other splits, which are read as it is.
+
+    It is read itself as what `expected` was made of, where there is that.
+    """
     others = {"validation": settings.validation_source, "test": settings.test_source}
-    paths = {"train": source, **{split: path for split, path in others.items() if path}}
     options: dict[str, Any] = {"format_name": settings.format, "dialect": settings.dialect, "values": settings.values}
-    parts = {split: open_source(path, **options) for split, path in paths.items()}
-    return GivenFiles(parts) if len(parts) > 1 else parts["train"]
+    train = open_source(source, known=KnownTable.of_schema(expected) if expected else None, **options)
+    known = _known_from(train.traits)
+    parts = {split: open_source(path, known=known, **options) for split, path in others.items() if path}
+    return GivenFiles({"train": train, **parts}) if parts else train
+
+
+def _known_from(traits: SourceTraits) -> KnownTable | None:
+    if not traits.reading:
+        return None
+    return KnownTable(needed=traits.columns, reading=TableReading.from_mapping(traits.reading))
 
 
 def files_by_split(source: Source) -> Mapping[str, Sequence[str]]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,9 @@ def _warn_of_unlearnt_classes(schema: Schema, statistics: Statistics) -> None:
 
 
 def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
-    rows = open_rows(source, settings)
-    traits = rows.traits
     expected = load_expected_schema(settings.expected_schema) if settings.expected_schema else None
+    rows = open_rows(source, settings, expected)
+    traits = rows.traits
     roles = _choose_roles(settings, traits, expected)
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
@@ -160,7 +160,7 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     return _Plan(
         rows=rows,
         row_count=profile.rows,
-        schema=stored or schema,
+        schema=replace(stored or schema, reading=traits.reading),
         splitter=splitter,
         is_referenced=stored is not None,
         how=how,

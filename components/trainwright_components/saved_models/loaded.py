@@ -69,7 +69,11 @@ class LoadedSignature:
         if written and set(written.feature_names) == set(self.inputs):
             return written
         features = tuple(_feature_of(name, spec) for name, spec in self.inputs.items())
-        return Schema(features=features, label=written.label if written else None)
+        return Schema(
+            features=features,
+            label=written.label if written else None,
+            reading=written.reading if written else {},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,17 @@ _WIDTH_OF_NO_TERMINAL = 200
 
 def print_json(document: Any) -> None:
     """Print one JSON document; times become ISO 8601, paths text."""
-    click.echo(json.dumps(document, indent=2, default=_plain))
+    click.echo(json_text(document, indent=2))
+
+
+def json_text(document: Any, **options: Any) -> str:
+    """JSON with texts as they are, or with escapes where the output takes no such letters."""
+    text = json.dumps(document, default=_plain, ensure_ascii=False, **options)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(document, default=_plain, **options)
+    return text
 
 
 def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str], *, fold_last: bool = True) -> None:

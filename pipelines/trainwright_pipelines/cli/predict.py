@@ -1,6 +1,5 @@
 """`trainwright predict`: ask a served model."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +9,7 @@ from trainwright_components.home import find_home
 from trainwright_components.saved_models.signatures import SERVING_DEFAULT
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import json_option
-from trainwright_pipelines.cli.output import print_json
+from trainwright_pipelines.cli.output import json_text, print_json
 
 if TYPE_CHECKING:
     from trainwright_components.datasets.schema import Schema
@@ -29,7 +28,10 @@ trainwright predict digits --file rows.jsonl --json
 @click.argument("model")
 @click.argument("rows", required=False)
 @click.option(
-    "--file", "file", type=click.Path(), help="Rows: CSV, JSON or JSON lines; - reads JSON from standard input."
+    "--file",
+    "file",
+    type=click.Path(),
+    help="Rows in any format that a model can be trained on; - reads JSON from standard input.",
 )
 @click.option(
     "--example", "use_example", is_flag=True, help="Send a row that this version was tested with, and show its answer."
@@ -72,7 +74,7 @@ def predict(
         print_json({"model": model, "instances": instances, "predictions": answer})
         return
     for line in answer:
-        click.echo(json.dumps(line))
+        click.echo(json_text(line))
 
 
 def _ask_example(model: str, signature: str, version: int | None, *, as_json: bool) -> None:
@@ -88,9 +90,9 @@ def _ask_example(model: str, signature: str, version: int | None, *, as_json: bo
         document = {"model": model, "version": served.version, "instances": [example.row], "predictions": answer}
         print_json({**document, "expected": [example.expected]})
         return
-    click.echo(f"sent to version {served.version}: {json.dumps(example.row)}")
-    click.echo(f"expected: {json.dumps(example.expected, sort_keys=True)}")
-    click.echo(f"answered: {json.dumps(answer[0], sort_keys=True)}")
+    click.echo(f"sent to version {served.version}: {json_text(example.row)}")
+    click.echo(f"expected: {json_text(example.expected, sort_keys=True)}")
+    click.echo(f"answered: {json_text(answer[0], sort_keys=True)}")
 
 
 def _deployed(model: str, version: int | None) -> "ServedModel":

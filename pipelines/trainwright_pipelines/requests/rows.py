@@ -1,9 +1,9 @@
-"""Rows to ask a served model about: from an argument, or a file of CSV and its like, JSON or JSON lines."""
+"""Rows to ask a served model about: from an argument, or a file of any format that a model can be trained on."""
 
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,8 @@ import click
 from trainwright_components.errors import InvalidData, InvalidSetting
 
 if TYPE_CHECKING:
+    from trainwright_components.datasets.chunks import Chunk
     from trainwright_components.datasets.schema import Feature, Schema
-
-_OTHER_FORMATS = {".bz2", ".gz", ".npz", ".parquet", ".tfrecord", ".tfrecords", ".xz"}
 
 
 def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
@@ -39,9 +38,9 @@ def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
 
 
 def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> list[Any]:
-    """JSON rows as the model takes them: null is a missing value, and what is not a feature is left out with a note.
+    """JSON rows as the model takes them: null is a missing value, a number among texts is a text.
 
-    Rows that name no features stay as they are.
+    What is not a feature is left out with a note. Rows that name no features stay as they are.
 
     Raises:
         InvalidData: A value is missing that cannot be.
@@ -57,7 +56,7 @@ def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> li
         try:
             fitted.append(
                 {
-                    key: _missing(features[key]) if _is_missing(value, features[key]) else value
+                    key: _missing(features[key]) if _is_missing(value, features[key]) else _fit(value, features[key])
                     for key, value in row.items()
                     if key in features
                 }
@@ -68,37 +67,37 @@ def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> li
 
 
 def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
-    """Rows of a file; `-` is standard input. They get the types of `schema`, other columns are left out.
+    """Rows of a file or a folder; `-` is JSON on standard input.
+
+    With a schema they are read as those that the model was trained on, and columns that it does not take are left out.
 
     Raises:
-        InvalidData: It cannot be read, lacks a column, or a value is not a number where one is needed.
+        InvalidData: It cannot be read, lacks a column, or a value does not fit the schema.
     """
-    from trainwright_components.datasets.sources.csv_files import CsvFiles
-
     path, name = Path(file), "standard input" if file == "-" else file
-    if CsvFiles.file_names.fullmatch(path.name.lower()) or CsvFiles.other_names.fullmatch(path.name.lower()):
-        return _table_rows(file, schema)
-    if path.suffix.lower() in _OTHER_FORMATS:
-        raise _unknown_format(name)
+    if path.is_dir() or _is_no_json(path):
+        return _source_rows(file, schema)
     try:
         text = sys.stdin.read() if file == "-" else path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unknown_format(name) from error
+        raise InvalidData(f"{name} cannot be read: it is no text, and its name tells no format") from error
     except OSError as error:
         raise InvalidData(f"{path} cannot be read: {error}") from error
     rows = parse_rows(text, name=name)
     return fit_rows(rows, schema, name=name) if schema else rows
 
 
-def _unknown_format(name: str) -> InvalidData:
-    return InvalidData(
-        f"{name} cannot be read: --file takes CSV and its like, JSON and JSON lines; "
-        "score other formats with the pipeline batch_score"
-    )
-
-
 def _is_missing(value: Any, feature: "Feature") -> bool:
     return value is None or (value == "" and feature.dtype != "string")
+
+
+def _fit(value: Any, feature: "Feature") -> Any:
+    """A number as the text that training makes of it where it stands among texts."""
+    if feature.kind in ("categorical", "text") and isinstance(value, int | float):
+        from trainwright_components.datasets.chunks import scalar_text
+
+        return scalar_text(value)
+    return value
 
 
 def _missing(feature: "Feature") -> Any:
@@ -121,73 +120,62 @@ def _parse_line(line: str, number: int, name: str) -> Any:
         raise InvalidData(f"{name}, line {number} is not valid JSON: {error}") from error
 
 
-def _table_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
+def _is_no_json(path: Path) -> bool:
     from trainwright_components.datasets.sources.csv_files import CsvFiles
+    from trainwright_components.datasets.sources.opening import format_of
+
+    is_packed = path.suffix.lower() == ".gz"
+    return is_packed or format_of(str(path)) not in ("", "jsonl") or bool(CsvFiles.other_names.fullmatch(path.name))
+
+
+def _source_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
+    from trainwright_components.datasets.sources.opening import open_source
+    from trainwright_components.datasets.sources.reading import KnownTable
     from trainwright_components.datasets.sources.values import ValueOptions
 
-    texts = frozenset(each.name for each in schema.features if each.dtype == "string") if schema else frozenset[str]()
     try:
-        table = CsvFiles([file], values=ValueOptions(texts=texts, keeps_strays=True))
+        source = open_source(
+            file,
+            values=ValueOptions(keeps_strays=True),  # the schema says what is a number
+            known=KnownTable.of_schema(schema) if schema else None,
+        )
     except InvalidSetting as error:
         raise InvalidData(f"{file} cannot be read: {error}") from error
-    columns = table.traits.columns
-    readers = _column_readers(schema, columns)
-    if missing := [name for name in readers if name not in columns]:
-        raise InvalidData(f"{file} lacks {', '.join(missing)}, which the model needs")
-    _note_ignored({name for name in columns if name not in readers}, file)
-    rows = []
-    for chunk in table.chunks():
-        for number in range(chunk.rows):
-            try:
-                rows.append({name: read(chunk.columns[name][number]) for name, read in readers.items()})
-            except ValueError as error:
-                raise InvalidData(f"{chunk.place(number)}: {error}") from error
+    rows: list[dict[str, Any]] = []
+    taken = (*source.traits.identifiers, source.traits.default_label)
+    for chunk in source.chunks():
+        if schema and not rows:
+            _note_ignored(chunk.columns.keys() - {*schema.feature_names, *taken}, file)
+        columns = _model_columns(chunk, schema) if schema else _guessed_columns(chunk)
+        rows += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     if not rows:
         raise InvalidData(f"{file} holds no row")
     return rows
 
 
-def _column_readers(schema: "Schema | None", columns: Any) -> Mapping[str, Callable[[str], Any]]:
-    if schema is None:
-        return dict.fromkeys(columns, _guess)
-    return {feature.name: _reader(feature) for feature in schema.features}
+def _model_columns(chunk: "Chunk", schema: "Schema") -> dict[str, list[Any]]:
+    """What the model takes, as batch_score would give it; float32 with the digits that people wrote."""
+    from trainwright_components.datasets.chunks import is_missing
+    from trainwright_components.datasets.encode import encode_features
+    from trainwright_components.short_floats import plain_list
+
+    if absent := [name for name in schema.feature_names if name not in chunk.columns]:
+        raise InvalidData(f"{chunk.origin} lacks {', '.join(absent)}, which the model needs")
+    for feature in schema.features:
+        if (missing := is_missing(chunk.column(feature.name))).any():
+            try:
+                _missing(feature)
+            except ValueError as error:
+                raise InvalidData(f"{chunk.place(int(missing.argmax()))}: {error}") from error
+    return {name: plain_list(column) for name, column in encode_features(chunk, schema).items()}
 
 
-def _reader(feature: "Feature") -> Callable[[str], Any]:
-    """Reads what prepare_data and batch_score would read; the empty text is a missing value."""
-    by_type: dict[str, Callable[[str], Any]] = {"float32": float, "bool": _boolean, "string": str}
-    read = by_type.get(feature.dtype, _whole)
-
-    def read_text(text: str) -> Any:
-        if not text:
-            return _missing(feature)
-        try:
-            return read(text)
-        except ValueError as error:
-            raise ValueError(f"column {feature.name!r}: {error}") from error
-
-    return read_text
+def _guessed_columns(chunk: "Chunk") -> dict[str, list[Any]]:
+    return {name: [_guess(value) for value in column.tolist()] for name, column in chunk.columns.items()}
 
 
-def _whole(text: str) -> int:
+def _guess(value: Any) -> Any:
     try:
-        return int(text)
+        return float(value) if isinstance(value, str) else value
     except ValueError:
-        number = float(text)
-        if not number.is_integer():
-            raise ValueError(f"must be an integer, got {text!r}") from None
-        return int(number)
-
-
-def _boolean(text: str) -> bool:
-    values = {"1": True, "true": True, "0": False, "false": False}
-    if text.strip().lower() not in values:
-        raise ValueError(f"must be true or false, got {text!r}")
-    return values[text.strip().lower()]
-
-
-def _guess(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+        return value

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from trainwright_components.datasets.sources.csv_files import CsvFiles
-from trainwright_components.datasets.sources.dialect import DialectOptions, find_dialect
+from trainwright_components.datasets.sources.dialect import Dialect, DialectOptions, find_dialect
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.prepare_data.prepare import prepare_data
@@ -165,4 +166,4 @@ def test_a_label_that_is_not_there_lists_made_up_names(tmp_path: Path) -> None:
 
 def test_the_dialect_is_written_down_and_read_back() -> None:
     found = find_dialect(b"x;y\n1;2\n3;4\n", DialectOptions(), file="rows.csv")
-    assert type(found.dialect).from_mapping(found.dialect.to_mapping()) == found.dialect
+    assert Dialect.from_mapping(found.dialect.to_mapping()) == replace(found.dialect, first_line=0)

@@ -119,9 +119,9 @@ def test_a_column_with_more_words_is_one_of_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decimal": ";"}, r"data\.decimal must be one of '\.', ','; got ';'"),
+        ({"decimal": ";"}, r'data\.decimal must be one of "", "\.", ","; got \';\''),
         ({"thousands": "x"}, r"data\.thousands must be one of"),
-        ({"stray": "ignore"}, r"data\.stray must be one of 'error', 'missing'; got 'ignore'"),
+        ({"stray": "ignore"}, r"data\.stray must be one of error, missing; got 'ignore'"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, str], message: str) -> None:

@@ -8,11 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from trainwright_components.datasets.chunks import MISSING_TEXTS
 from trainwright_components.datasets.schema import Feature, Schema
-from trainwright_components.errors import InvalidData
+from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.model_server.operation.control import add_model
 from trainwright_pipelines.requests.rows import fit_rows, parse_rows, read_rows_file
 
@@ -115,10 +116,10 @@ def test_a_csv_gets_the_types_of_the_schema(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("city,size\nBern,1\n", "lacks rooms"),
-        ("city,size,rooms\nBern,large,2\n", "row 1: column 'size': could not convert string to float: 'large'"),
+        ("city,size,rooms\nBern,large,2\n", "row 1: column 'size' must be a number, got 'large'"),
         ("city,size,rooms\n", "holds no row"),
         ("city,size,rooms\nBern,1,NA\n", "row 1: 'rooms' has no value, which this model needs"),
-        ("city,size,rooms\nBern,1,2.5\n", "row 1: column 'rooms': must be an integer, got '2.5'"),
+        ("city,size,rooms\nBern,1,2.5\n", "row 1: column 'rooms' must be an integer from .* got 2.5"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -164,11 +165,44 @@ def test_json_rows_may_hold_null_and_columns_that_are_no_features(capsys: pytest
         fit_rows([{"rooms": None}], SCHEMA)
 
 
-@pytest.mark.parametrize("name", ["rows.npz", "rows.jsonl.gz", "rows.bin"])
-def test_a_file_of_another_format_is_told_which_there_are(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows.npz", "rows.npz is not an NPZ archive"),
+        ("rows.jsonl.gz", "cannot unpack '.*rows.jsonl.gz': Not a gzipped file"),
+        ("rows.bin", "its name tells no format"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(InvalidData, match=r"--file takes CSV and its like, JSON and JSON lines.*batch_score"):
+    with pytest.raises((InvalidData, InvalidSetting), match=message):
         read_rows_file(str(tmp_path / name), schema=SCHEMA)
+
+
+def test_every_format_of_training_is_read(tmp_path: Path) -> None:
+    table = pd.DataFrame({"city": ["Bern", "Zürich", None], "size": [1.1, None, 3.25], "rooms": [1, 2, 3]})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    table.to_csv(tmp_path / "rows.txt", index=False, sep="|")
+    table.to_parquet(tmp_path / "rows.parquet")
+    table.to_json(tmp_path / "rows.json", orient="records")
+    table.to_json(tmp_path / "rows.jsonl.gz", orient="records", lines=True)
+    for file in sorted(tmp_path.iterdir()):
+        first, second, third = read_rows_file(str(file), schema=SCHEMA)
+        assert math.isnan(second.pop("size")), file
+        assert (first, second, third) == (
+            {"size": 1.1, "rooms": 1, "city": "Bern"},
+            {"rooms": 2, "city": "Zürich"},
+            {"size": 3.25, "rooms": 3, "city": ""},
+        ), file
+
+
+def test_a_number_among_texts_is_the_text_that_training_makes_of_it() -> None:
+    rows = [{"size": 1, "rooms": 2, "city": value} for value in (7, 7.0, 7.5, True, "7")]
+    assert [row["city"] for row in fit_rows(rows, SCHEMA)] == ["7", "7", "7.5", "true", "7"]
+
+
+def test_texts_are_printed_as_they_are(trainwright: Callable[..., Any], address: str) -> None:
+    assert '"Zürich"' in trainwright("predict", "known", '{"city": "Zürich"}', "--address", address, "--json").out
 
 
 def test_from_python_the_same_rows_get_the_same_answers(trainwright: Callable[..., Any], address: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, FileFormat, SourceTraits
 from trainwright_components.datasets.sources.dialect import Dialect, DialectOptions, Found, find_dialect, split_blanks
+from trainwright_components.datasets.sources.reading import KnownTable, TableReading, find_known
 from trainwright_components.datasets.sources.values import Strays, ValueOptions, find_readings
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
@@ -28,7 +29,9 @@ class CsvFiles:
 
     Args:
         files: In the order to read them.
-        options: What is known of how they are written; the rest is found from the head of the first.
+        options: What a person says about how they are written; the rest is found from the head of the first.
+        values: What a person says about how values are written.
+        known: What is known from elsewhere, such as how the rows were read that a model was trained on.
     """
 
     format_name: ClassVar[str] = "csv"
@@ -37,31 +40,47 @@ class CsvFiles:
     """Names that text files of other content have too, such as a readme beside the data."""
 
     def __init__(
-        self, files: Sequence[str], options: DialectOptions | None = None, values: ValueOptions | None = None
+        self,
+        files: Sequence[str],
+        options: DialectOptions | None = None,
+        values: ValueOptions | None = None,
+        known: KnownTable | None = None,
     ) -> None:
         self._files = files
-        self._options = values or ValueOptions()
-        first = _look_at(files[0], options or DialectOptions())
+        self._options = _with_known(values or ValueOptions(), known)
+        options = options or DialectOptions()
+        first = _look_at(files[0], options, known)
         for sentence in first.evidence:
             _log.info("%s: %s", base_name(files[0]), sentence)
         self.dialect = first.dialect
         self._names = list(first.names)
         self._dialects = {files[0]: first.dialect}
-        self._readings, said = find_readings(self._sample(files[0]), self._options, delimiter=first.dialect.delimiter)
+        self._readings, said = find_readings(
+            self._sample(files[0]),
+            self._options,
+            delimiter=first.dialect.delimiter,
+            known=known.columns if known else None,
+        )
         for sentence in said:
             _log.info("%s: column %s", base_name(files[0]), sentence)
         self.evidence = (*first.evidence, *said)
-        alike = DialectOptions(delimiter=first.dialect.delimiter, header="yes" if first.dialect.has_header else "no")
+        header = "yes" if first.dialect.has_header else "no"
+        alike = replace(options, delimiter=first.dialect.delimiter, header=header)
         for file in files[1:]:
-            found = _look_at(file, replace(alike, encoding=options.encoding if options else ""))
+            found = _look_at(file, alike, known)
             _check_same_header(file, list(found.names), files[0], self._names)
             self._dialects[file] = found.dialect
 
     @property
     def traits(self) -> SourceTraits:
         """What is known before reading."""
-        size = sum(size_bytes(file) for file in self._files)
-        return SourceTraits(name=base_name(self._files[0]), columns=tuple(self._names), size_bytes=size)
+        reading = TableReading(dialect=self.dialect, columns=self._readings, stray=self._options.stray)
+        return SourceTraits(
+            name=base_name(self._files[0]),
+            columns=tuple(self._names),
+            size_bytes=sum(size_bytes(file) for file in self._files),
+            reading=reading.to_mapping(),
+        )
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows from the start; values are stripped of blanks around them.
@@ -87,7 +106,7 @@ class CsvFiles:
         for name, column in chunk.columns.items():
             reading = self._readings[name]
             columns[name] = reading.plain(column)
-            if reading.format is not None and not self._options.keeps_strays:
+            if reading.format is not None and (self._options.stray == "missing" or not self._options.keeps_strays):
                 columns[name] = strays.take(name, columns[name], first_row=chunk.first_row)
         return replace(chunk, columns=columns)
 
@@ -143,10 +162,24 @@ class CsvFiles:
             )
 
 
-def _look_at(file: str, options: DialectOptions) -> Found:
+def _with_known(options: ValueOptions, known: KnownTable | None) -> ValueOptions:
+    """`options` with what is known of texts, and of strays, which somebody has then agreed to count as missing."""
+    if known is None:
+        return options
+    options = replace(options, texts=options.texts | known.texts)
+    if known.reading and known.reading.stray == "missing":
+        options = replace(options, stray="missing")
+    return options
+
+
+def _look_at(file: str, options: DialectOptions, known: KnownTable | None) -> Found:
     with open_binary(file) as stream:
         head = stream.read(_HEAD_BYTES)
-        found = find_dialect(head, options, file=file, is_whole=len(head) < _HEAD_BYTES)
+    is_whole = len(head) < _HEAD_BYTES
+    if known is None:
+        found = find_dialect(head, options, file=file, is_whole=is_whole)
+    else:
+        found = find_known(head, options, known, file=file, is_whole=is_whole)
     if repeated := {name for name in found.names if found.names.count(name) > 1}:
         raise InvalidData(f"{file}: the header names a column twice: {', '.join(sorted(repeated))}; rename one")
     return found

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.settings import check_choice
 
 DELIMITER_NAMES: Mapping[str, str] = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "blanks"}
 HEADER_CHOICES = ("auto", "yes", "no")
@@ -50,8 +51,8 @@ class Dialect:
     """Whether the line before the first row names the columns."""
 
     def to_mapping(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return asdict(self)
+        """As JSON holds what files written alike have in common."""
+        return {name: value for name, value in asdict(self).items() if name != "first_line"}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -67,11 +68,13 @@ class DialectOptions:
         encoding: Such as utf-8, utf-16, cp1252 or latin-1.
         delimiter: One sign, or its name: tab, and blanks for any run of blanks.
         header: auto, yes or no.
+        quote: Around values that hold the delimiter; empty for none, None for what is to be found.
     """
 
     encoding: str = ""
     delimiter: str = ""
     header: str = "auto"
+    quote: str | None = None
 
     def __post_init__(self) -> None:
         if self.encoding:
@@ -85,8 +88,7 @@ class DialectOptions:
             raise InvalidSetting(
                 f"data.delimiter must be one sign, or {', '.join(DELIMITER_NAMES.values())}; got {self.delimiter!r}"
             )
-        if self.header not in HEADER_CHOICES:
-            raise InvalidSetting(f"data.header must be one of {', '.join(HEADER_CHOICES)}; got {self.header!r}")
+        check_choice(self.header, HEADER_CHOICES, where="data.header")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: b
     Raises:
         InvalidData: It is empty, or no text.
     """
-    encoding = options.encoding or _find_encoding(head, file=file)
+    encoding = options.encoding or find_encoding(head, file=file)
     text = _decode(head, encoding)
     evidence = [] if encoding in ("utf-8", "utf-8-sig") or options.encoding else [f"the encoding is {encoding}"]
     skipped, said = _lines_before(text)
@@ -122,6 +124,7 @@ def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: b
     if any(line.strip() for line in lines[:skipped]):
         evidence.append(f"the first {skipped} lines are no rows: {lines[0].strip()[:40]!r}")
     delimiter, quote = _find_delimiter(body, _delimiter(options.delimiter) or said or "", is_whole=is_whole)
+    quote = quote if options.quote is None else options.quote
     if delimiter != "," and not options.delimiter:
         evidence.append(f"values are delimited by {DELIMITER_NAMES.get(delimiter, repr(delimiter))}")
     if not quote:
@@ -161,7 +164,12 @@ def _delimiter(said: str) -> str | None:
     return sign if len(sign) == 1 else None
 
 
-def _find_encoding(head: bytes, *, file: str) -> str:
+def find_encoding(head: bytes, *, file: str) -> str:
+    """The encoding of a file that begins with `head`: by its mark or its zeros, else UTF-8.
+
+    Raises:
+        InvalidData: It is another one.
+    """
     for mark, name in _BOMS:
         if head.startswith(mark):
             return name

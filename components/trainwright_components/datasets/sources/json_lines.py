@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits, number_text
+from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, FileFormat, SourceTraits, scalar_text
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
@@ -100,7 +100,7 @@ def column_of(values: list[Any]) -> Column:
     for row, value in enumerate(values):
         if isinstance(value, dict):
             raise UnevenValues("holds an object; write its fields as columns of their own", row)
-    return np.array([None if value is None else _scalar_text(value) for value in values], dtype=object)
+    return np.array([None if value is None else scalar_text(value) for value in values], dtype=object)
 
 
 def _whole_numbers(values: list[int]) -> Column:
@@ -123,12 +123,6 @@ def _arrays(values: list[Any]) -> Column:
         shape = array.shape
         arrays.append(array)
     return np.stack(arrays)
-
-
-def _scalar_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else number_text(value)
 
 
 def _brief(value: Any) -> str:

@@ -11,6 +11,7 @@ from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES,
 from trainwright_components.datasets.sources.json_lines import JsonLines
 from trainwright_components.datasets.sources.npz_files import NpzFile
 from trainwright_components.datasets.sources.parquet_files import ParquetFiles
+from trainwright_components.datasets.sources.reading import KnownTable
 from trainwright_components.datasets.sources.tfrecord_files import TfRecordFiles
 from trainwright_components.datasets.sources.values import ValueOptions
 from trainwright_components.errors import InvalidSetting
@@ -37,6 +38,7 @@ def open_source(
     setting: str = "data.format",
     dialect: DialectOptions | None = None,
     values: ValueOptions | None = None,
+    known: KnownTable | None = None,
 ) -> Source:
     """The rows at `location`.
 
@@ -46,6 +48,7 @@ def open_source(
         setting: Where a person says the format, for messages.
         dialect: What a person says about how text files are written.
         values: What a person says about how their values are written.
+        known: What is known about them from elsewhere.
 
     Raises:
         InvalidSetting: Nothing is there, or its format is not known.
@@ -66,7 +69,7 @@ def open_source(
     elif format_name == "images":
         raise InvalidSetting(f"{setting} images needs a folder, but {location!r} is a file")
     name = format_name or _common_format(files, setting)
-    return CsvFiles(files, dialect, values) if name == CsvFiles.format_name else _FILE_FORMATS[name](files)
+    return CsvFiles(files, dialect, values, known) if name == CsvFiles.format_name else _FILE_FORMATS[name](files)
 
 
 def _files_of_folder(folder: str, format_name: str) -> list[str]:
@@ -79,16 +82,17 @@ def _files_of_folder(folder: str, format_name: str) -> list[str]:
 
 
 def _data_files(folder: str) -> list[str]:
-    return [path for path in list_folder(folder) if _format_of(path) and not is_folder(path)]
+    return [path for path in list_folder(folder) if format_of(path) and not is_folder(path)]
 
 
-def _format_of(path: str) -> str:
+def format_of(path: str) -> str:
+    """The format that the name of a file tells; empty where it tells none."""
     name = base_name(path).lower()
     return next((known for known, kind in _FILE_FORMATS.items() if kind.file_names.fullmatch(name)), "")
 
 
 def _common_format(files: Sequence[str], setting: str) -> str:
-    names = {_format_of(path) for path in files}
+    names = {format_of(path) for path in files}
     if len(names) > 1:
         raise InvalidSetting(
             f"{files[0]!r} and the {len(files) - 1} files with it are of different formats; say {setting}"

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from trainwright_components.datasets.chunks import MISSING_TEXTS, Column, object_column
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.settings import check_choice
 
 STRAY_CHOICES = ("error", "missing")
+_DECIMALS, _THOUSANDS = ("", ".", ","), ("", ",", ".", " ", "'")
 MOSTLY = 0.99  # the share of numbers from which on other words in a column are strays
 _SIGNS = "$€£¥₹"
 _ALSO_MISSING = frozenset({"-", "--", ".", "None", "none"})  # in columns of numbers, where they are no values
@@ -58,6 +60,7 @@ _BLANKS_AND_COMMA = NumberFormat(
     removed=" \u00a0\u202f'",
     decimal=",",
 )
+_FORMATS = {each.name: each for each in (PLAIN, _COMMA, _COMMA_AND_DOTS, _COMMAS, _BLANKS, _BLANKS_AND_COMMA)}
 
 _LINE = rf"(?:[+-]?[+-]?(?:{PLAIN.pattern}))?+"
 _PLAIN_LINES = re.compile(rf"{_LINE}(?:\n{_LINE})*+")
@@ -84,14 +87,19 @@ class ValueOptions:
     keeps_strays: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("decimal", self.decimal, ("", ".", ",")),
-            ("thousands", self.thousands, ("", ",", ".", " ", "'")),
-            ("stray", self.stray, STRAY_CHOICES),
-        ):
-            if value not in choices:
-                listed = ", ".join(map(repr, filter(None, choices)))
-                raise InvalidSetting(f"data.{name} must be one of {listed}; got {value!r}")
+        check_choice(self.decimal, _DECIMALS, where="data.decimal")
+        check_choice(self.thousands, _THOUSANDS, where="data.thousands")
+        check_choice(self.stray, STRAY_CHOICES, where="data.stray")
+
+    def allows(self, number_format: NumberFormat) -> bool:
+        """Whether numbers may be written so."""
+        is_decimal = self.decimal in ("", number_format.decimal)
+        return is_decimal and (not self.thousands or self.thousands in number_format.removed)
+
+    @property
+    def missing_texts(self) -> frozenset[str] | None:
+        """What means missing in every column; None where that is to be found."""
+        return None if self.missing is None else frozenset({"", *self.missing})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +115,35 @@ class Reading:
     format: NumberFormat | None = None
     missing: frozenset[str] = MISSING_TEXTS
     with_signs: bool = False
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As JSON holds it; the missing texts are left out where they are those that nobody chose."""
+        values: dict[str, Any] = {"numbers": self.format.name, "with_signs": self.with_signs} if self.format else {}
+        if self.missing != self._usual_missing(is_number=self.format is not None):
+            values["missing"] = sorted(self.missing)
+        return values
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_mapping` gave."""
+        number_format = _FORMATS[values["numbers"]] if "numbers" in values else None
+        missing = values.get("missing")
+        return cls(
+            format=number_format,
+            missing=cls._usual_missing(is_number=number_format is not None) if missing is None else frozenset(missing),
+            with_signs=values.get("with_signs", False),
+        )
+
+    @staticmethod
+    def _usual_missing(*, is_number: bool) -> frozenset[str]:
+        return MISSING_TEXTS | _ALSO_MISSING if is_number else MISSING_TEXTS
+
+    def fits(self, values: Sequence[str]) -> bool:
+        """Whether nearly all of `values` are written so."""
+        if self.format is None:
+            return True
+        present = [value for value in values if value not in self.missing]
+        return _share_matching(present, self.format, with_signs=self.with_signs) >= MOSTLY
 
     def plain(self, values: Column) -> Column:
         """`values` with plain numbers, and the empty string where one is missing."""
@@ -126,21 +163,47 @@ class Reading:
 
 
 def find_readings(
-    sample: Mapping[str, Sequence[str]], options: ValueOptions, *, delimiter: str
+    sample: Mapping[str, Sequence[str]],
+    options: ValueOptions,
+    *,
+    delimiter: str,
+    known: Mapping[str, Reading] | None = None,
 ) -> tuple[dict[str, Reading], list[str]]:
-    """How each column is read, and what is unlike plain numbers and texts, a sentence each."""
+    """How each column is read, and what is unlike plain numbers and texts, a sentence each.
+
+    Args:
+        sample: Values of each column.
+        options: What a person says, which comes before what is known.
+        delimiter: Between the values of the file.
+        known: How columns like these were read; where the values do not fit it, how they are written is found.
+    """
     readings, evidence = {}, []
     for name, values in sample.items():
+        earlier = _allowed((known or {}).get(name), options)
+        if earlier and earlier.fits(values):
+            readings[name] = earlier
+            continue
         reading, said = _find_reading(name, values, options, delimiter=delimiter)
+        if earlier and reading.format is None:  # not all are numbers: who needs numbers says which are not
+            reading, said = earlier, []
+        elif earlier:
+            reading = replace(reading, missing=reading.missing | earlier.missing)
         readings[name] = reading
         evidence += said
     return readings, evidence
 
 
+def _allowed(earlier: Reading | None, options: ValueOptions) -> Reading | None:
+    """What is known of a column, as far as `options` do not say otherwise."""
+    if earlier is None or (earlier.format and not options.allows(earlier.format)):
+        return None
+    return earlier if options.missing_texts is None else replace(earlier, missing=options.missing_texts)
+
+
 def _find_reading(
     name: str, values: Sequence[str], options: ValueOptions, *, delimiter: str
 ) -> tuple[Reading, list[str]]:
-    given = None if options.missing is None else frozenset({"", *options.missing})
+    given = options.missing_texts
     tokens = MISSING_TEXTS | _ALSO_MISSING if given is None else given
     present = [value for value in values if value not in tokens]
     found = None if name in options.texts else _find_format(present, options, delimiter=delimiter)
@@ -165,16 +228,16 @@ def _find_format(present: Sequence[str], options: ValueOptions, *, delimiter: st
     candidates = [PLAIN, _COMMAS, _COMMA, _COMMA_AND_DOTS, _BLANKS, _BLANKS_AND_COMMA]
     if delimiter != ",":  # with commas between values, one inside a number is more likely a mark of thousands
         candidates = [PLAIN, _COMMA, _COMMA_AND_DOTS, _COMMAS, _BLANKS_AND_COMMA, _BLANKS]
-    if options.decimal:
-        candidates = [each for each in candidates if each.decimal == options.decimal]
-    if options.thousands:
-        candidates = [each for each in candidates if options.thousands in each.removed]
     for with_signs in (False, True):
-        for each in candidates:
-            matching = each.matching(with_signs=with_signs)
-            if sum(matching.fullmatch(value) is not None for value in present) >= MOSTLY * len(present):
+        for each in filter(options.allows, candidates):
+            if _share_matching(present, each, with_signs=with_signs) >= MOSTLY:
                 return each, with_signs
     return None
+
+
+def _share_matching(present: Sequence[str], number_format: NumberFormat, *, with_signs: bool) -> float:
+    matching = number_format.matching(with_signs=with_signs)
+    return sum(matching.fullmatch(value) is not None for value in present) / len(present) if present else 1.0
 
 
 def _missing_in_texts(name: str, values: Sequence[str]) -> tuple[frozenset[str], list[str]]:

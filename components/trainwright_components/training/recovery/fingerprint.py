@@ -57,7 +57,7 @@ def fingerprint_of(module: ModelModule, context: Context, settings: TrainingSett
         content_digest(module.location),
         json.dumps(dict(context.params), sort_keys=True, default=str),
         json.dumps({name: values[name] for name in names}, sort_keys=True),
-        context.schema.to_json(),
+        context.schema.without_reading().to_json(),
         context.statistics.to_json(),
     ]
     return f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}-{context.replicas}"
