@@ -1,15 +1,15 @@
 """Write the folder of a dataset: sharded TFRecords of tf.Example per split, schema.json, statistics.json."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainwright_components.datasets.accumulate import Columns, SplitAccumulator
+from trainwright_components.datasets.examples import encode_rows
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.files import write_whole
@@ -113,37 +113,3 @@ class ReferenceWriter:
             self._schema.save(self._folder)
             self.statistics.save(self._folder)
             write_whole(self._folder / FILES_FILE, json.dumps(dict(self._files), indent=2) + "\n")
-
-
-def encode_rows(columns: Columns, schema: Schema) -> list[bytes]:
-    """Each row as a serialized tf.Example with one feature per column of `schema`."""
-    import tensorflow as tf
-
-    fields = [_fill(name, columns[name]) for name in schema.column_names]
-    records = []
-    for row in range(len(columns[schema.column_names[0]])):
-        example = tf.train.Example()
-        feature = example.features.feature
-        for fill in fields:
-            fill(feature, row)
-        records.append(example.SerializeToString())
-    return records
-
-
-def _fill(name: str, column: NDArray[Any]) -> Callable[[Any, int], None]:
-    """What puts the value of a row into a tf.Example."""
-    if column.dtype == object:
-        texts = [value.encode() if isinstance(value, str) else value for value in column.tolist()]
-        return lambda feature, row: feature[name].bytes_list.value.append(texts[row])
-    flat = column.reshape(len(column), -1)
-    is_whole = column.dtype.kind in "biu"
-    if column.dtype == bool:
-        flat = flat.astype(np.int8)
-    if flat.shape[1] == 1:
-        numbers = flat[:, 0].tolist()
-        if is_whole:
-            return lambda feature, row: feature[name].int64_list.value.append(numbers[row])
-        return lambda feature, row: feature[name].float_list.value.append(numbers[row])
-    if is_whole:
-        return lambda feature, row: feature[name].int64_list.value.extend(flat[row].tolist())
-    return lambda feature, row: feature[name].float_list.value.extend(flat[row].tolist())

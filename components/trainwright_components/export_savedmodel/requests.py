@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.examples import encode_rows
 from trainwright_components.datasets.reader import sample_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.task import Task
-from trainwright_components.datasets.writer import encode_rows
 from trainwright_components.errors import InvalidData
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of, spread_of
 from trainwright_components.saved_models.layout import WARMUP_FILE

@@ -1,5 +1,7 @@
 """Choose the way to split that the settings ask for, and refuse splits that cannot be."""
 
+import io
+import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
@@ -74,17 +76,33 @@ def _by_row(
 
 
 class _Remembered:
-    """The numbers of the last chunk, which several ask for."""
+    """The numbers of each chunk, for all who ask in the first pass and again in the second.
+
+    They cost more than reading them again from a file, which holds 8 bytes a row and has no name to be left behind.
+    """
 
     def __init__(self, fraction_of: FractionOf) -> None:
         self._fraction_of = fraction_of
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
+        weakref.finalize(self, self._file.close)
+        self._places: dict[tuple[str, str, int], int] = {}
         self._last: Callable[[], Chunk | None] = lambda: None
         self._numbers = np.empty(0, np.float64)
 
     def __call__(self, chunk: Chunk) -> NDArray[np.float64]:
         if self._last() is not chunk:
-            self._last, self._numbers = weakref.ref(chunk), self._fraction_of(chunk)
+            self._last, self._numbers = weakref.ref(chunk), self._find(chunk)
         return self._numbers
+
+    def _find(self, chunk: Chunk) -> NDArray[np.float64]:
+        place = (chunk.origin, chunk.split, chunk.first_row)
+        if place in self._places:
+            self._file.seek(self._places[place])
+            return np.frombuffer(self._file.read(8 * chunk.rows), np.float64)
+        numbers = self._fraction_of(chunk)
+        self._places[place] = self._file.seek(0, io.SEEK_END)
+        self._file.write(numbers.tobytes())
+        return numbers
 
 
 def describe_split(settings: PrepareSettings, splitter: Splitter, *, repeats: str = "") -> str:

@@ -1,0 +1,86 @@
+"""Rows as serialized tf.Example, column by column, since one message after the other takes twenty times as long.
+
+The wire format is that of protocol buffers (protobuf.dev/programming-guides/encoding), the fields those of TensorFlow's
+`tensorflow/core/example/example.proto` and `feature.proto`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainwright_components.datasets.chunks import Column
+from trainwright_components.datasets.schema import Schema
+
+_FIRST, _SECOND = b"\x0a", b"\x12"  # fields 1 and 2, of a known length
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a", b"\x12", b"\x1a"
+_64_BITS = (1 << 64) - 1
+
+
+def encode_rows(columns: Mapping[str, Column], schema: Schema) -> list[bytes]:
+    """Each row as a serialized tf.Example with one feature per column of `schema`.
+
+    `columns` are `(rows, *shape)` numbers or `(rows,)` objects, str or bytes.
+    """
+    numbers = [name for name in schema.column_names if columns[name].dtype.kind == "f"]
+    others = [name for name in schema.column_names if columns[name].dtype.kind != "f"]
+    parts = [_encode_column(name, columns[name]) for name in others]
+    if numbers:  # as many bytes in each row: one table
+        parts.append(_encode_floats([(name, columns[name]) for name in numbers]))
+    return [_delimited(_FIRST, b"".join(row)) for row in zip(*parts, strict=True)]
+
+
+def _encode_floats(columns: Sequence[tuple[str, Column]]) -> list[bytes]:
+    pieces = []
+    for name, column in columns:
+        values = np.ascontiguousarray(column.reshape(len(column), -1), dtype="<f4").view(np.uint8)
+        packed = _delimited(_FIRST, bytes(values.shape[1]))
+        head = _entry(name, _delimited(_FLOAT_LIST, packed))[: -values.shape[1] or None]
+        pieces += [np.broadcast_to(np.frombuffer(head, np.uint8), (len(column), len(head))), values]
+    table = np.concatenate(pieces, axis=1)
+    rows: list[bytes] = np.ascontiguousarray(table).view(f"V{table.shape[1]}")[:, 0].tolist()
+    return rows
+
+
+def _encode_column(name: str, column: Column) -> list[bytes]:
+    known: dict[Any, bytes] = {}
+    encode: Callable[[Any], bytes] = _bytes_list if column.dtype == object else _int64_list
+    values: Iterable[Any] = (
+        column.tolist() if column.ndim == 1 else map(tuple, column.reshape(len(column), -1).tolist())
+    )
+    entries = []
+    for value in values:
+        entry = known.get(value)
+        if entry is None:
+            entry = known[value] = _entry(name, encode(value))
+        entries.append(entry)
+    return entries
+
+
+def _entry(name: str, feature: bytes) -> bytes:
+    """One entry of the map of features."""
+    return _delimited(_FIRST, _delimited(_FIRST, name.encode()) + _delimited(_SECOND, feature))
+
+
+def _bytes_list(value: str | bytes) -> bytes:
+    return _delimited(_BYTES_LIST, _delimited(_FIRST, value.encode() if isinstance(value, str) else value))
+
+
+def _int64_list(value: int | tuple[int, ...]) -> bytes:
+    values = value if isinstance(value, tuple) else (value,)
+    return _delimited(_INT64_LIST, _delimited(_FIRST, b"".join(_varint(int(each) & _64_BITS) for each in values)))
+
+
+def _delimited(field: bytes, content: bytes) -> bytes:
+    return field + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
+    digits = bytearray()
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
