@@ -89,6 +89,7 @@ class SourceTraits:
         identifiers: Columns that name rows and are not features, such as the path of an image.
         kinds: The kinds of columns that cannot be told from the values.
         files: The TFRecord files, where a dataset may refer to them instead of copying.
+        read_from: The files that hold all rows, where a change of one is to be noticed.
         reading: How text files are read, for `Schema.reading`.
     """
 
@@ -100,6 +101,7 @@ class SourceTraits:
     identifiers: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    read_from: tuple[str, ...] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
 
 

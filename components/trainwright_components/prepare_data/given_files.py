@@ -27,7 +27,8 @@ class GivenFiles:
         all_traits = [part.traits for part in self.parts.values()]
         size = sum(traits.size_bytes for traits in all_traits)
         files = tuple(file for traits in all_traits for file in traits.files)
-        return replace(all_traits[0], is_split=True, size_bytes=size, files=files)
+        read_from = tuple(file for traits in all_traits for file in traits.read_from)
+        return replace(all_traits[0], is_split=True, size_bytes=size, files=files, read_from=read_from)
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows from the start."""

@@ -29,6 +29,7 @@ from trainwright_components.prepare_data.splitting import (
     describe_split,
     refuse_empty_splits,
 )
+from trainwright_components.prepare_data.unchanged import UnchangedFiles
 from trainwright_components.reports import Report
 from trainwright_components.settings import given_settings
 from trainwright_components.storage.addresses import join, normalize
@@ -92,7 +93,7 @@ def prepare_data(
     settings = given_settings(PrepareSettings, settings)
     plan = _make_plan(str(source), settings)
     with whole_folder(Path(output), marker=SCHEMA_FILE) as folder:
-        with _open_writer(folder, plan) as writer:
+        with plan.files.watched(), _open_writer(folder, plan) as writer:
             examples = _write_rows(plan, writer)
         statistics = writer.statistics or Statistics(splits={})
         refuse_empty_splits({split: numbers.rows for split, numbers in statistics.splits.items()}, settings)
@@ -113,6 +114,7 @@ class _Plan:
     """What the first pass over the rows settled."""
 
     rows: Source
+    files: UnchangedFiles
     row_count: int
     schema: Schema
     splitter: Splitter
@@ -140,17 +142,20 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     expected = load_expected_schema(settings.expected_schema) if settings.expected_schema else None
     rows = open_rows(source, settings, expected)
     traits = rows.traits
+    files = UnchangedFiles(traits.read_from)
     roles = _choose_roles(settings, traits, expected)
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
         check_columns(traits.columns, roles, source=traits.name)
     way = choose_files(rows, settings) or choose_splitter(settings, traits, roles)
-    profile = _look_at(rows, way)
+    with files.watched():
+        profile = _look_at(rows, way)
     check_split_columns(settings, tuple(profile.columns), source=traits.name)
     schema = expected or infer_schema(profile, roles, source=traits.name)
     if expected:
         refuse_anomalies(find_anomalies(profile, expected, ignored=roles.exclude), source=traits.name)
-    splitter, repeats = _settle(way, rows, has_classes=bool(schema.class_names))
+    with files.watched():
+        splitter, repeats = _settle(way, rows, has_classes=bool(schema.class_names))
     stored = None
     if isinstance(splitter, WholeFilesSplitter):
         stored = stored_schema(schema, profile, is_expected=expected is not None)
@@ -159,6 +164,7 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
         _log.warning("%s: %s", traits.name, how)
     return _Plan(
         rows=rows,
+        files=files,
         row_count=profile.rows,
         schema=replace(stored or schema, reading=traits.reading),
         splitter=splitter,
@@ -229,6 +235,7 @@ def _open_writer(folder: Path, plan: _Plan) -> Writer:
 def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
     """Write all rows; some of the first, encoded, are returned."""
     examples: Mapping[str, Column] = {}
+    count = 0
     progress = ProgressLog(_log, "prepared", total=plan.row_count)
     for chunk in plan.rows.chunks():
         columns = encode_chunk(chunk, plan.schema)
@@ -237,4 +244,6 @@ def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
             writer.write(split, {name: column[names == split] for name, column in columns.items()})
         examples = examples or {name: column[:_SHOWN_EXAMPLES] for name, column in columns.items()}
         progress.add(chunk.rows)
+        count += chunk.rows
+    plan.files.check_count(count, first=plan.row_count, name=plan.rows.traits.name)
     return examples

@@ -46,7 +46,8 @@ class GoogleCloudStorage:
         bucket, key = split_bucket(location)
         with self._answers(location):
             if key and (blob := self._bucket(bucket).get_blob(key, timeout=_TIMEOUT_S)) is not None:
-                return Entry(name=base_name(location), size_bytes=int(blob.size))
+                mark = str(blob.generation)
+                return Entry(name=base_name(location), size_bytes=int(blob.size), content_mark=mark)
         with suppress(FileNotFoundError), self._answers(location):
             if any(self._blobs(location, max_results=1)) or not key:
                 return Entry(name=base_name(location), is_folder=True)

@@ -53,7 +53,8 @@ class LocalStorage:
 def _entry(path: Path) -> Entry:
     about = path.stat()
     is_folder = path.is_dir()
-    return Entry(name=path.name, is_folder=is_folder, size_bytes=0 if is_folder else about.st_size)
+    size_bytes = 0 if is_folder else about.st_size
+    return Entry(name=path.name, is_folder=is_folder, size_bytes=size_bytes, content_mark=str(about.st_mtime_ns))
 
 
 _: type[Storage] = LocalStorage

@@ -2,18 +2,23 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Entry:
-    """A file or a folder by the last part of its address; `size_bytes` is of a file."""
+    """A file or a folder by the last part of its address; `size_bytes` is of a file.
+
+    Args:
+        content_mark: A text that is another once the file is written again; `find` tells it.
+    """
 
     name: str
     is_folder: bool = False
     size_bytes: int = 0
+    content_mark: str = field(default="", compare=False)
 
 
 class Storage(Protocol):

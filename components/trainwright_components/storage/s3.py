@@ -34,7 +34,8 @@ class S3Storage:
         with suppress(FileNotFoundError), self._answers(location):
             if key:
                 about = self._client.head_object(Bucket=bucket, Key=key)
-                return Entry(name=base_name(location), size_bytes=int(about["ContentLength"]))
+                size = int(about["ContentLength"])
+                return Entry(name=base_name(location), size_bytes=size, content_mark=about["ETag"])
         with suppress(FileNotFoundError), self._answers(location):
             bucket, prefix = split_prefix(location)
             found = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)

@@ -27,7 +27,12 @@ class TensorFlowStorage:
         except FileNotFoundError:
             return None
         size_bytes = 0 if about.is_directory else int(about.length)
-        return Entry(name=base_name(location), is_folder=bool(about.is_directory), size_bytes=size_bytes)
+        return Entry(
+            name=base_name(location),
+            is_folder=bool(about.is_directory),
+            size_bytes=size_bytes,
+            content_mark=str(about.mtime_nsec),
+        )
 
     def list(self, folder: str) -> Sequence[Entry]:
         """All in a folder."""

@@ -16,6 +16,7 @@ from trainwright_components.storage.locations import (
     STORAGES,
     exists,
     expand,
+    find,
     is_folder,
     list_entries,
     local_copy,
@@ -57,6 +58,12 @@ def write(location: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "written"
     path.write_bytes(content)
     assert storage_of(location).write(location, path, replace=True)
+
+
+def _mark(location: str) -> str:
+    entry = find(location)
+    assert entry is not None
+    return entry.content_mark
 
 
 def test_each_scheme_has_one_storage() -> None:
@@ -148,10 +155,14 @@ class TestStorage:
     def test_a_file_is_not_replaced_unasked(self, place: str, source: Path) -> None:
         storage = storage_of(place)
         assert storage.write(f"{place}/file", source, replace=False)
+        first = _mark(f"{place}/file")
         source.write_bytes(b"second")
         assert not storage.write(f"{place}/file", source, replace=False)
         assert read_bytes(f"{place}/file") == b"first"
+        assert _mark(f"{place}/file") == first
         assert storage.write(f"{place}/file", source, replace=True)
+        if scheme_of(place) != "ram":  # which keeps no time
+            assert _mark(f"{place}/file") != first
         assert read_bytes(f"{place}/file") == b"second"
 
     def test_writers_at_the_same_time_leave_the_file_of_one(self, place: str, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class CsvFiles:
             name=base_name(self._files[0]),
             columns=tuple(self._names),
             size_bytes=sum(size_bytes(file) for file in self._files),
+            read_from=tuple(self._files),
             reading=reading.to_mapping(),
         )
 

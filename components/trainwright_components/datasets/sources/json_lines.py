@@ -25,7 +25,11 @@ class JsonLines:
     @property
     def traits(self) -> SourceTraits:
         """What is known before reading."""
-        return SourceTraits(name=base_name(self._files[0]), size_bytes=sum(size_bytes(file) for file in self._files))
+        return SourceTraits(
+            name=base_name(self._files[0]),
+            size_bytes=sum(size_bytes(file) for file in self._files),
+            read_from=tuple(self._files),
+        )
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows from the start.

@@ -49,6 +49,7 @@ class NpzFile:
             columns=tuple(names),
             is_split="" not in self._parts,
             size_bytes=size_bytes(self._file),
+            read_from=(self._file,),
             default_label=label,
         )
 

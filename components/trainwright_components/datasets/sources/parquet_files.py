@@ -30,6 +30,7 @@ class ParquetFiles:
             name=base_name(self._files[0]),
             columns=self._names,
             size_bytes=sum(size_bytes(file) for file in self._files),
+            read_from=tuple(self._files),
         )
 
     def chunks(self) -> Iterator[Chunk]:

@@ -34,6 +34,7 @@ class TfRecordFiles:
             name=base_name(self._files[0]),
             columns=tuple(self._spec),
             size_bytes=sum(size_bytes(file) for file in self._files),
+            read_from=tuple(self._files),
             files=tuple(self._files) if all(map(_can_stay, self._files)) else (),
         )
 
