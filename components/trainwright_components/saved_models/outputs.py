@@ -85,7 +85,7 @@ class OutputReader:
         if output.shape.rank != 2 or output.shape[-1] != classes:
             raise InvalidModule(
                 f"the label {self.label.name!r} has {classes} classes, but the model puts out the shape "
-                f"{tuple(output.shape)}; its last layer needs {classes} units"
+                f"{_shown(output)}; its last layer needs {classes} units"
             )
         return tf.nn.softmax(output) if self.from_logits else output
 
@@ -98,9 +98,13 @@ class OutputReader:
         if tuple(output.shape[1:]) != shape:
             raise InvalidModule(
                 f"the label {self.label.name!r} has the shape {shape} per row, but the model puts out "
-                f"{tuple(output.shape)}; its last layer needs {shape[-1] if shape else 1} units"
+                f"{_shown(output)}; its last layer needs {shape[-1] if shape else 1} units"
             )
         return output
+
+
+def _shown(output: "tf.Tensor") -> str:
+    return "(" + ", ".join(["batch", *map(str, output.shape[1:])]) + ")"
 
 
 def puts_out_logits(model: "keras.Model") -> bool:

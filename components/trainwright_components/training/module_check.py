@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidData, InvalidModule, TrainwrightError
+from trainwright_components.training.data.label_fit import check_label_fit
 from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
 from trainwright_components.training.data.splits import TRAIN, VALIDATION, first_batch, has_split, name_split
 from trainwright_components.user_module.keras_kind import is_compiled, is_overridden, is_tf_keras, keras_for
@@ -60,7 +62,7 @@ def check_model(module: ModelModule, model: Any, context: Context) -> Any:
     taken = TakenInput.of_model(model, is_named_by_user=module.has_preprocess)
     inputs = given if taken is None else taken.hand_over(given)
     inputs, outputs = _called(module, model, inputs)
-    _check_outputs(module, model, outputs, context)
+    _check_label_fit(module, model, outputs, context)
     _check_labels(TRAIN, module, model, outputs, batch)
     _check_loss(module, model, inputs, outputs, rest, context)
     _check_validation(module, model, outputs, context)
@@ -97,8 +99,14 @@ def check_data(module: ModelModule, model: Any, context: Context) -> None:
         InvalidData: A split has no rows, or labels that the model has no output for.
     """
     outputs = output_symbols(model)
+    _check_label_fit(module, model, outputs, context)
     _check_labels(TRAIN, module, model, outputs, first_batch(TRAIN, module, context))
     _check_validation(module, model, outputs, context)
+
+
+def _check_label_fit(module: ModelModule, model: Any, outputs: Any, context: Context) -> None:
+    if module.make_dataset is None:
+        check_label_fit(model, outputs, context.schema, location=Path(module.location))
 
 
 def _check_validation(module: ModelModule, model: Any, outputs: Any, context: Context) -> None:
@@ -250,24 +258,6 @@ def _check_inputs(module: ModelModule, model: "keras.Model", inputs: Any) -> Non
                 f"the model of {module.location.name} takes {name!r} with shape {_shape(shape)}, "
                 f"but {source} {_shape((None, *given[name][1:]))}; {_advice(given[name])}"
             )
-
-
-def _check_outputs(module: ModelModule, model: "keras.Model", outputs: Any, context: Context) -> None:
-    label = context.schema.label
-    shape = getattr(outputs, "shape", None)
-    if module.make_dataset is not None or label is None or shape is None or not _loss_is_sparse(model):
-        return
-    if len(label.class_names) > shape[-1]:
-        raise InvalidModule(
-            f"the model of {module.location.name} has {shape[-1]} outputs for the {len(label.class_names)} classes of "
-            f"{label.name!r}; use len(context.schema.label.class_names)"
-        )
-
-
-def _loss_is_sparse(model: "keras.Model") -> bool:
-    loss = getattr(model, "loss", None)
-    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
-    return name == "sparse_categorical_crossentropy"
 
 
 def _advice(given: tuple[int | None, ...]) -> str:

@@ -60,7 +60,7 @@ def test_a_fitting_model_passes(tmp_path: Path, digits_dataset: Path) -> None:
             r"with keras\.Input\(shape=\(8, 8, 1\)\), or give it another shape in preprocess",
         ),
         ("net(shape=(8,))", r"takes 'image' with shape \(batch, 8\), but preprocess .* \(batch, 8, 8, 1\)"),
-        ("net(units=3)", r"has 3 outputs for the 10 classes of 'digit'"),
+        ("net(units=3)", r"'digit' has 10 classes, .*the shape \(batch, 3\); .*needs 10 units \(net\.py, line \d+\)"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, digits_dataset: Path, returns: str, message: str) -> None:

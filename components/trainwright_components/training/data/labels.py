@@ -17,14 +17,33 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-_SPARSE, _ONE_HOT, _BINARY = "sparse", "one-hot", "binary"
+SPARSE, ONE_HOT, BINARY, NUMERIC = "sparse", "one-hot", "binary", "numeric"
 _KINDS = {
-    "sparsecategoricalcrossentropy": _SPARSE,
-    "categoricalcrossentropy": _ONE_HOT,
-    "categoricalfocalcrossentropy": _ONE_HOT,
-    "binarycrossentropy": _BINARY,
-    "binaryfocalcrossentropy": _BINARY,
-    "bce": _BINARY,
+    "sparsecategoricalcrossentropy": SPARSE,
+    "categoricalcrossentropy": ONE_HOT,
+    "categoricalfocalcrossentropy": ONE_HOT,
+    "categoricalhinge": ONE_HOT,
+    "kldivergence": ONE_HOT,
+    "kld": ONE_HOT,
+    "binarycrossentropy": BINARY,
+    "binaryfocalcrossentropy": BINARY,
+    "bce": BINARY,
+    **dict.fromkeys(
+        (
+            "meansquarederror",
+            "mse",
+            "meanabsoluteerror",
+            "mae",
+            "meanabsolutepercentageerror",
+            "mape",
+            "huber",
+            "meansquaredlogarithmicerror",
+            "msle",
+            "logcosh",
+            "poisson",
+        ),
+        NUMERIC,
+    ),
 }
 _OWN_USE = ("train_step", "compute_loss")  # may make of labels what it likes
 _MARK = "unusable label: "
@@ -82,14 +101,14 @@ class LabelCheck:
             return
         for name, loss, output, label in _by_output(self.model, self.outputs, labels):
             where = f"the label of output {name!r}" if name else "the label"
-            kind, shape = _kind_of(loss), tf.TensorShape(output.shape)
-            if kind is None or not shape.rank:
+            kind, shape = kind_of_loss(loss), tf.TensorShape(output.shape)
+            if kind in (None, NUMERIC) or not shape.rank:
                 continue
             if label.dtype == tf.string:
                 raise InvalidData(f"{self.source}: {where} is text; number the classes from 0")
-            if kind == _SPARSE:
+            if kind == SPARSE:
                 yield from self._outside(label, loss, shape, where)
-            elif kind == _ONE_HOT:
+            elif kind == ONE_HOT:
                 self._check_columns(label, shape, where)
             elif shape[-1] == 1 or not label.dtype.is_floating:
                 values = _values(label)
@@ -166,8 +185,8 @@ def _values(label: "tf.Tensor") -> "tf.Tensor":
     return tf.reshape(tf.cast(label, tf.float64 if label.dtype.is_floating else tf.int64), [-1])
 
 
-def _kind_of(loss: Any) -> str | None:
-    """How a loss reads its labels; None where any number will do, or it is the user's own."""
+def kind_of_loss(loss: Any) -> str | None:
+    """How a loss of Keras' reads its labels; None where it is the user's own."""
     own = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
     names = [own, *(kind.__name__ for kind in type(loss).__mro__)]
     return next((_KINDS[name] for name in (name.lower().replace("_", "") for name in names) if name in _KINDS), None)
