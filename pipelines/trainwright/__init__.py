@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trainwright._serving import predict
     from trainwright_components.batch_predict.predict import PredictSettings
     from trainwright_components.batch_predict.predict import predict_rows as batch_predict
+    from trainwright_components.check_evaluation.check import check_evaluation
     from trainwright_components.cluster.spec import ClusterSpec
     from trainwright_components.datasets.reader import read_split
     from trainwright_components.deploy_serving.deploy import deploy_model as deploy
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
         UserCodeError,
     )
     from trainwright_components.evaluate.evaluate import evaluate_model as evaluate
-    from trainwright_components.evaluate.settings import EvaluationSettings
     from trainwright_components.export_savedmodel.export import export_model as export
     from trainwright_components.hyperparameter_tune.tune import tune_model as tune
+    from trainwright_components.metrics.settings import EvaluationSettings
     from trainwright_components.prepare_data.prepare import prepare_data as prepare
     from trainwright_components.prepare_data.settings import PrepareSettings
     from trainwright_components.quantize_tflite.budget import Budget
@@ -79,6 +80,7 @@ __all__ = [
     "TuningSettings",
     "UserCodeError",
     "batch_predict",
+    "check_evaluation",
     "compile",
     "deploy",
     "evaluate",
@@ -103,7 +105,7 @@ _WHERE = {
     "Budget": "trainwright_components.quantize_tflite.budget:Budget",
     "ClusterSpec": "trainwright_components.cluster.spec:ClusterSpec",
     "Context": "trainwright_components.user_module.module:Context",
-    "EvaluationSettings": "trainwright_components.evaluate.settings:EvaluationSettings",
+    "EvaluationSettings": "trainwright_components.metrics.settings:EvaluationSettings",
     "PipelineRun": "trainwright._runs:PipelineRun",
     "PredictSettings": "trainwright_components.batch_predict.predict:PredictSettings",
     "PrepareSettings": "trainwright_components.prepare_data.settings:PrepareSettings",
@@ -113,6 +115,7 @@ _WHERE = {
     "TrainingSettings": "trainwright_components.training.configuration.settings:TrainingSettings",
     "TuningSettings": "trainwright_components.tuning.study:TuningSettings",
     "batch_predict": "trainwright_components.batch_predict.predict:predict_rows",
+    "check_evaluation": "trainwright_components.check_evaluation.check:check_evaluation",
     "compile": "trainwright._runs:compile",
     "deploy": "trainwright_components.deploy_serving.deploy:deploy_model",
     "evaluate": "trainwright_components.evaluate.evaluate:evaluate_model",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainwright_components.batch_predict.component import batch_predict
+    from trainwright_components.check_evaluation.component import check_evaluation
     from trainwright_components.deploy_serving.component import deploy_serving
     from trainwright_components.evaluate.component import evaluate
     from trainwright_components.export_savedmodel.component import export_savedmodel
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "batch_predict",
+    "check_evaluation",
     "deploy_serving",
     "evaluate",
     "export_savedmodel",

@@ -15,6 +15,7 @@ PACKAGE = Path(trainwright_components.__file__).parent
 FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/component.py"))
 EXPECTED = {
     "batch_predict",
+    "check_evaluation",
     "deploy_serving",
     "evaluate",
     "export_savedmodel",

@@ -23,6 +23,7 @@ MAP = (ROOT / "components" / "README.md").read_text(encoding="utf-8")
 COMPONENTS = Path(trainwright_components.__file__).parent
 IN_ORDER = (
     "prepare_data",
+    "check_evaluation",
     "hyperparameter_tune",
     "train_distributed",
     "evaluate",

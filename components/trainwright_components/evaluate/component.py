@@ -44,8 +44,8 @@ def evaluate(
 
     from trainwright_components.evaluate.evaluate import evaluate_model
     from trainwright_components.evaluate.page import build_report, log_plots
-    from trainwright_components.evaluate.settings import EvaluationSettings
     from trainwright_components.files import write_whole
+    from trainwright_components.metrics.settings import EvaluationSettings
     from trainwright_components.saved_models.serving import ServingSettings
     from trainwright_components.settings import is_enabled
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.task import Task, task_of
-from trainwright_components.errors import InvalidData, InvalidSetting
+from trainwright_components.errors import InvalidData
 from trainwright_components.evaluate.blessing import (
     Check,
     NotComparable,
@@ -23,20 +23,18 @@ from trainwright_components.evaluate.blessing import (
     check_thresholds,
     incomparable_champion,
     is_defined,
-    known_metrics,
     no_champion,
-    parse_thresholds,
     undefined_metric,
 )
 from trainwright_components.evaluate.champion import Champion, Unreadable, find_champion
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
-from trainwright_components.evaluate.settings import EvaluationSettings
-from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally, check_slices
-from trainwright_components.hints import did_you_mean
+from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally
 from trainwright_components.metrics.classification import ClassificationScores, ClassificationTally
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of
 from trainwright_components.metrics.regression import RegressionScores, RegressionTally
-from trainwright_components.metrics.table import METRICS, main_metric
+from trainwright_components.metrics.requests import champion_metric, check_slices, read_thresholds
+from trainwright_components.metrics.settings import EvaluationSettings
+from trainwright_components.metrics.table import METRICS
 from trainwright_components.saved_models.history import NO_VERSION
 from trainwright_components.settings import given_settings
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
@@ -137,14 +135,13 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     schema = Schema.load(dataset)
     task = task_of(schema)
     check_slices(settings.slices, schema)
-    metric = _champion_metric(settings, task, schema)
+    metric = champion_metric(settings, schema)
     challenged = _Challenged(settings, schema)
     trained = TrainedModel.load(model)
     check_same_data(trained.schema, schema)
     scorer = Scorer(trained, dataset, settings.split, batch_size=settings.batch_size)
     scorer.build()
-    known = known_metrics(task, schema.class_names, scorer.keras_metrics())
-    thresholds = parse_thresholds(settings.thresholds, task=task, known=known)
+    thresholds = read_thresholds(settings, schema, scorer.keras_metrics())
 
     tally = _make_tally(schema)
     slices = SliceTallies(settings.slices, partial(_make_tally, schema, capacity=SLICE_CAPACITY))
@@ -269,15 +266,6 @@ def _make_tally(schema: Schema, **options: int) -> Tally:
     if task_of(schema) is Task.CLASSIFICATION:
         return ClassificationTally(schema.class_names, **options)
     return RegressionTally()
-
-
-def _champion_metric(settings: EvaluationSettings, task: Task, schema: Schema) -> str:
-    metric = settings.champion_metric or main_metric(task)
-    own = {name for name, each in METRICS[task].items() if each.more_is_better is not None}
-    known = tuple(name for name in known_metrics(task, schema.class_names) if name in own)
-    if metric not in known:
-        raise InvalidSetting(f"evaluation.champion_metric: no metric is called {metric!r}{did_you_mean(metric, known)}")
-    return metric
 
 
 def _champion_check(

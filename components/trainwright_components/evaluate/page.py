@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from trainwright_components.evaluate.blessing import KERAS_PREFIX
 from trainwright_components.evaluate.evaluate import Evaluation
 from trainwright_components.metrics.classification import ClassificationScores
 from trainwright_components.metrics.regression import RegressionScores
 from trainwright_components.metrics.score_curve import RocCurve
+from trainwright_components.metrics.thresholds import KERAS_PREFIX
 from trainwright_components.reports import Report
 
 if TYPE_CHECKING:

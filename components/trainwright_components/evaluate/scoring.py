@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.evaluate.blessing import KERAS_PREFIX
+from trainwright_components.metrics.thresholds import KERAS_PREFIX
 from trainwright_components.saved_models.outputs import OutputReader
 from trainwright_components.training.trained_model import TrainedModel
 from trainwright_components.user_module.keras_kind import is_compiled, is_tf_keras, keras_of

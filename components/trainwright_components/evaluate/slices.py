@@ -7,8 +7,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.schema import Schema
-from trainwright_components.errors import InvalidSetting
 from trainwright_components.metrics.classification import ClassificationScores
 from trainwright_components.metrics.regression import RegressionScores
 
@@ -70,22 +68,6 @@ class SliceTallies:
             for feature, tallies in self._tallies.items()
             for value, tally in sorted(tallies.items())
         )
-
-
-def check_slices(slices: tuple[str, ...], schema: Schema) -> None:
-    """Refuse features that do not part the rows.
-
-    Raises:
-        InvalidSetting: There is no such feature, or it is neither categorical nor an integer.
-    """
-    for name in slices:
-        feature = schema.feature(name)
-        if feature.shape or not (feature.kind == "categorical" or feature.is_whole):
-            possible = [each.name for each in schema.features if each.kind == "categorical" and not each.shape]
-            there = f"categorical here: {', '.join(possible)}" if possible else "this dataset has none"
-            raise InvalidSetting(
-                f"evaluation.slices need categorical features, but {name!r} is {feature.kind}; {there}"
-            )
 
 
 def _rows_by_value(column: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.intp]]]:

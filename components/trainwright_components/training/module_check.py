@@ -10,6 +10,7 @@ from trainwright_components.errors import InvalidData, InvalidModule, Trainwrigh
 from trainwright_components.training.data.label_fit import check_label_fit
 from trainwright_components.training.data.labels import LabelCheck, needs_labels, output_symbols
 from trainwright_components.training.data.splits import TRAIN, VALIDATION, first_batch, has_split, name_split
+from trainwright_components.training.drivers.driver import as_numbers
 from trainwright_components.user_module.keras_kind import is_compiled, is_overridden, is_tf_keras, keras_for
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.module import Context, ModelModule
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 _ROWS = 2
+_GIVE_METRICS = ("train_step", "test_step", "compute_metrics", "get_metrics_result")
 _NOT_CALLED = ("fit", "evaluate", "make_train_function", "make_test_function")
 
 
@@ -89,6 +91,29 @@ def _check_loss(
             f"{type(model).__name__} of {module.location.name} has a train_step but no test_step, and Keras' own fails "
             f"for the validation split: {error.__cause__}; add a test_step"
         ) from error
+
+
+def foresee_compiled(module: ModelModule, context: Context) -> list[str] | None:
+    """The names of what the model that `module` builds was compiled with, the loss too; None where only training tells.
+
+    Raises:
+        InvalidModule: As `check_model`.
+        InvalidData: As `check_model`.
+        UserCodeError: The user's code raised.
+    """
+    import tensorflow as tf
+
+    if module.train is not None:
+        return None
+    model = module.build_model(context)
+    outputs = check_model(module, model, context)
+    if is_tf_keras(model) or any(is_overridden(model, name) for name in _GIVE_METRICS):
+        return None
+    features, *rest = tf.nest.map_structure(lambda column: column[:_ROWS], first_batch(TRAIN, module, context))
+    labels, weights = (*rest, None, None)[:2]
+    with _refused(module, "computing the metrics on a few rows"):
+        model.compute_metrics(features, labels, outputs, weights)
+        return list(as_numbers(model.get_metrics_result()))
 
 
 def check_data(module: ModelModule, model: Any, context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from kfp import dsl
 
+from trainwright_components.check_evaluation.component import check_evaluation
 from trainwright_components.prepare_data.component import prepare_data
 from trainwright_components.train_distributed.component import train_distributed
 from trainwright_pipelines.definitions._release import release
@@ -38,13 +39,16 @@ def train_and_deploy(
     """
     user_module = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact, reimport=False)
     prepared = prepare_data(source=source, label=label, data=data)
+    checked = check_evaluation(
+        dataset=prepared.outputs["dataset"], module=user_module.output, params=params, evaluation=evaluation
+    )
     trained = train_distributed(
         dataset=prepared.outputs["dataset"],
         module=user_module.output,
         params=params,
         training=training,
         cluster=cluster,
-    )
+    ).after(checked)
     release(
         trained.outputs["model"],
         prepared.outputs["dataset"],

@@ -2,6 +2,7 @@
 
 from kfp import dsl
 
+from trainwright_components.check_evaluation.component import check_evaluation
 from trainwright_components.hyperparameter_tune.component import hyperparameter_tune
 from trainwright_components.prepare_data.component import prepare_data
 from trainwright_components.train_distributed.component import train_distributed
@@ -41,13 +42,16 @@ def tune_train_deploy(
     """
     user_module = dsl.importer(artifact_uri=module, artifact_class=dsl.Artifact, reimport=False)
     prepared = prepare_data(source=source, label=label, data=data)
+    checked = check_evaluation(
+        dataset=prepared.outputs["dataset"], module=user_module.output, params=params, evaluation=evaluation
+    )
     tuned = hyperparameter_tune(
         dataset=prepared.outputs["dataset"],
         module=user_module.output,
         params=params,
         training=training,
         tuning=tuning,
-    )
+    ).after(checked)
     trained = train_distributed(
         dataset=prepared.outputs["dataset"],
         module=user_module.output,

@@ -11,7 +11,7 @@ GROUPS = {
     "training": "trainwright_components.training.configuration.settings:TrainingSettings",
     "cluster": "trainwright_components.cluster.spec:ClusterSpec",
     "tuning": "trainwright_components.tuning.study:TuningSettings",
-    "evaluation": "trainwright_components.evaluate.settings:EvaluationSettings",
+    "evaluation": "trainwright_components.metrics.settings:EvaluationSettings",
     "quantization": "trainwright_components.quantize_tflite.settings:QuantizationSettings",
     "serving": "trainwright_components.saved_models.serving:ServingSettings",
 }

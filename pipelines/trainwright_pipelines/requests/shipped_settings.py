@@ -95,7 +95,7 @@ def _check_module(values: Mapping[str, Any]) -> "ModuleOutline | None":
 
 
 def _check_thresholds(evaluation: Any, task: str) -> None:
-    from trainwright_components.evaluate.blessing import check_before_data
+    from trainwright_components.metrics.thresholds import check_before_data
 
     if evaluation.thresholds:
         check_before_data(evaluation.thresholds, _tasks(task), has_slices=bool(evaluation.slices))

@@ -12,16 +12,14 @@ from trainwright_components.evaluate.blessing import (
     Check,
     CheckKind,
     NotComparable,
-    check_before_data,
     check_champion,
     check_finite,
     check_thresholds,
     incomparable_champion,
-    known_metrics,
-    parse_thresholds,
 )
 from trainwright_components.metrics.classification import ClassificationTally
 from trainwright_components.metrics.table import METRICS
+from trainwright_components.metrics.thresholds import check_before_data, known_metrics, parse_thresholds
 
 
 def judge(

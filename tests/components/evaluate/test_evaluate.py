@@ -17,8 +17,8 @@ from trainwright_components.evaluate.blessing import CheckKind, NotComparable
 from trainwright_components.evaluate.champion import Champion
 from trainwright_components.evaluate.evaluate import Evaluation, evaluate_model
 from trainwright_components.evaluate.page import build_report, log_plots
-from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.metrics.classification import ClassificationScores
+from trainwright_components.metrics.settings import EvaluationSettings
 from trainwright_components.training.trained_model import TrainedModel
 
 

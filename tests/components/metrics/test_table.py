@@ -8,9 +8,9 @@ import pytest
 
 import trainwright_components.evaluate
 from trainwright_components.datasets.task import Task
-from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.metrics.directions import is_maximized
 from trainwright_components.metrics.metric import Metric
+from trainwright_components.metrics.settings import EvaluationSettings
 from trainwright_components.metrics.table import METRICS, headline_metrics, main_metric, score_metric
 
 EVERY = [metric for metrics in METRICS.values() for metric in metrics.values()]

@@ -11,8 +11,8 @@ import pytest
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule, UserCodeError
 from trainwright_components.evaluate.evaluate import evaluate_model
-from trainwright_components.evaluate.settings import EvaluationSettings
 from trainwright_components.export_savedmodel.export import export_model
+from trainwright_components.metrics.settings import EvaluationSettings
 from trainwright_components.train_distributed.train import train_model
 from trainwright_components.user_module.keras_process import call_beside_its_keras
 

@@ -1,0 +1,1 @@
+"""Refuse what is asked of a model before it is trained."""
