@@ -61,8 +61,10 @@ def write_whole(path: Path, content: str | bytes, *, is_durable: bool = True) ->
                 os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes 0600; other users' servers read these files  # noqa: PTH101
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # the kernel names no file where writing to one fails
         raise
 
 

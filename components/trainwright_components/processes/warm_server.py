@@ -155,7 +155,7 @@ def _kill_tree(pid: int) -> None:
     """Kill a child, its process group, and what it started in groups or sessions of their own."""
     _signal_group(pid, signal.SIGSTOP)  # it starts nothing more while its children are found
     below: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error, OSError):  # /proc cannot be listed where too many files are open
         below = psutil.Process(pid).children(recursive=True)
     _signal_group(pid, signal.SIGKILL)
     for process in below:

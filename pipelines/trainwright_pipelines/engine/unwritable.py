@@ -21,6 +21,8 @@ _REASONS = {
     errno.EFBIG: "no file may grow further (see `ulimit -f`)",
     errno.EROFS: "the disk is read-only",
     errno.EIO: "the disk reports an error",
+    errno.EMFILE: "too many files are open (see `ulimit -n`)",
+    errno.ENFILE: "too many files are open on this machine",
 }
 _PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in the lowest byte: sqlite.org/rescode.html
 _LEAST_BYTES = 64 << 10  # SQLite's files beside the database begin with 32 KiB
@@ -42,6 +44,8 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
         if isinstance(each, OSError) and each.errno in _REASONS and not is_terminal:
             place = Path(each.filename).parent if isinstance(each.filename, str) else folder
             return f"{_REASONS[each.errno]}: nothing more can be written to {place}"
+        if isinstance(each, OSError) and isinstance(each.filename, str) and Path(each.filename).is_relative_to(folder):
+            return f"{each.filename} cannot be used: {each.strerror}"  # somebody cleared up, or changed whose it is
         if isinstance(each, sqlite3.DatabaseError) and _code(each) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return damaged(folder, str(each))
         if isinstance(each, sqlite3.OperationalError):

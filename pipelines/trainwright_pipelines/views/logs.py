@@ -41,12 +41,15 @@ def last_lines(log: Path | None, count: int) -> list[str]:
 
 
 def read_warnings(log: Path | None, start: int) -> tuple[list[str], int]:
-    """The warnings in the whole lines of `log` from byte `start` on, and where these lines end."""
+    """The warnings in the whole lines of `log` from byte `start` on, and where these lines end; none if it is away."""
     if log is None or not log.is_file():
         return [], start
-    with log.open("rb") as stream:
-        stream.seek(start)
-        whole, newline, _ = stream.read().rpartition(b"\n")
+    try:
+        with log.open("rb") as stream:
+            stream.seek(start)
+            whole, newline, _ = stream.read().rpartition(b"\n")
+    except OSError:  # the next look finds them
+        return [], start
     lines = plain_text(whole.decode(errors="replace")).splitlines()
     return [found[1] for line in lines if (found := _WARNING.match(line))], start + len(whole + newline)
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import resource
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
+from trainwright_components.files import write_whole
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.records import Event, Run, State
@@ -49,6 +56,19 @@ class FullDisk:
     def fill_at_the_start(self, each: Event) -> None:
         """A listener: full from when the first step runs."""
         self.is_full = self.is_full or (each.task is not None and each.state == State.RUNNING)
+
+
+@contextlib.contextmanager
+def limited_to(size_bytes: int) -> Iterator[None]:
+    """Files of this process may not grow beyond that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def ended(run_id: str, store: Store, **settings: Any) -> Run | BaseException:
@@ -139,7 +159,8 @@ def test_a_progress_that_goes_to_a_full_disk_ends_nothing(specs: Path, store: St
         (OSError(errno.EROFS, "x"), "the disk is read-only"),
         (ExceptionGroup("g", [ValueError("x"), ExceptionGroup("h", [OSError(errno.ENOSPC, "x")])]), "the disk is full"),
         (sqlite3.OperationalError("database is locked"), "the record of runs in {home} cannot be written: database is"),
-        (OSError(errno.ENOENT, "x", "/data/f"), ""),
+        (OSError(errno.EMFILE, "x", "/data/f"), "too many files are open (see `ulimit -n`): nothing more"),
+        (OSError(errno.ENOENT, "No such file", "/data/f"), ""),
         (ValueError("the disk is full"), ""),
     ],
 )
@@ -153,3 +174,48 @@ def test_a_wrong_statement_is_not_taken_for_a_full_disk(store: Store) -> None:
     with store.engine.connect() as connection, pytest.raises(Exception, match="no such table") as caught:
         connection.exec_driver_sql("select * from missing")
     assert why_unwritable(caught.value, store.home) == ""
+
+
+ON_A_SMALL_DISK = """
+set -u
+mount -t tmpfs -o size=1m tmpfs "$DISK"
+trainwright run "$SPEC" --set n=1 > /dev/null 2>&1 || exit 10
+head -c 600k /dev/zero > "$DISK/filler"
+trainwright run "$SPEC" --set n=2; echo "full: $?"
+trainwright runs list > /dev/null || exit 11
+rm "$DISK/filler"
+trainwright runs resume > /dev/null 2>&1; echo "resumed: $?"
+mount -o remount,ro "$DISK"
+trainwright run "$SPEC" --set n=4; echo "read-only: $?"
+mount -o remount,rw "$DISK"
+trainwright runs list > /dev/null; echo "listed: $?"
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full_or_read_only_ends_a_run_and_keeps_the_record(specs: Path, tmp_path: Path) -> None:
+    """In a mount namespace of its own, unshare(1), which needs no privilege."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {"DISK": str(disk), "SPEC": str(specs / "chain.yaml"), "TRAINWRIGHT_HOME": str(disk / "home"), "PATH": path}
+    command = ["unshare", "--map-root-user", "--mount", "bash", "-c", ON_A_SMALL_DISK]
+    done = subprocess.run(
+        command, env={**os.environ, **given}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split("\n")[-5:-1] == ["full: 1", "resumed: 0", "read-only: 2", "listed: 0"], done.stderr
+    assert f"error: the disk is full: nothing more can be written to {disk / 'home'}" in done.stderr
+    assert f"error: cannot write to {disk / 'home'}" in done.stderr
+
+
+def test_a_file_of_the_home_that_vanished_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "runs" / "f").touch()
+    assert why_unwritable(caught.value, tmp_path) == f"{tmp_path}/runs/f cannot be used: No such file or directory"
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large") as caught, limited_to(1000):
+        write_whole(tmp_path / "page.html", "x" * 5000)
+    assert caught.value.filename == str(tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []

@@ -675,6 +675,27 @@ def raced(place: str, mine: int, theirs: int):
             replace(place=place, mine=mine, seen=verdict.outputs["seen"]).after(beside)
 
 
+@dsl.component(**OURS)
+def hand_over(text: str, out: dsl.Output[dsl.Dataset]) -> int:
+    with open(out.path, "w") as file:
+        file.write(text)
+    return len(text)
+
+
+@dsl.component(**OURS)
+def take(data: dsl.Input[dsl.Dataset], length: int) -> str:
+    with open(data.path) as file:
+        text = file.read()
+    assert len(text) == length, text
+    return text
+
+
+@pipeline
+def handed_on(text: str = "data!") -> str:
+    first = hand_over(text=text)
+    return take(data=first.outputs["out"], length=first.outputs["Output"]).output
+
+
 @pipeline
 def replayed(text: str = "data!"):
     read_twice(dataset=write(text=text).outputs["out"])
