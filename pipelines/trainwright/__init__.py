@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.tuning.study import TuningSettings
     from trainwright_components.user_module.module import Context
-    from trainwright_components.user_module.tabular_features import features_as_row, row_width
+    from trainwright_components.user_module.tabular_features import table_inputs, table_sizes
     from trainwright_pipelines.requests.locations import shipped_modules
     from trainwright_pipelines.targets.protocol import Submission
 
@@ -85,7 +85,6 @@ __all__ = [
     "deploy",
     "evaluate",
     "export",
-    "features_as_row",
     "get_run",
     "list_runs",
     "predict",
@@ -93,10 +92,11 @@ __all__ = [
     "quantize",
     "read_split",
     "resume",
-    "row_width",
     "run",
     "shipped_modules",
     "submit",
+    "table_inputs",
+    "table_sizes",
     "train",
     "tune",
 ]
@@ -120,7 +120,6 @@ _WHERE = {
     "deploy": "trainwright_components.deploy_serving.deploy:deploy_model",
     "evaluate": "trainwright_components.evaluate.evaluate:evaluate_model",
     "export": "trainwright_components.export_savedmodel.export:export_model",
-    "features_as_row": "trainwright_components.user_module.tabular_features:features_as_row",
     "get_run": "trainwright._runs:get_run",
     "list_runs": "trainwright._runs:list_runs",
     "predict": "trainwright._serving:predict",
@@ -128,10 +127,11 @@ _WHERE = {
     "quantize": "trainwright_components.quantize_tflite.quantize:quantize_model",
     "read_split": "trainwright_components.datasets.reader:read_split",
     "resume": "trainwright._runs:resume",
-    "row_width": "trainwright_components.user_module.tabular_features:row_width",
     "run": "trainwright._runs:run",
     "shipped_modules": "trainwright_pipelines.requests.locations:shipped_modules",
     "submit": "trainwright._runs:submit",
+    "table_inputs": "trainwright_components.user_module.tabular_features:table_inputs",
+    "table_sizes": "trainwright_components.user_module.tabular_features:table_sizes",
     "train": "trainwright_components.train_distributed.train:train_model",
     "tune": "trainwright_components.hyperparameter_tune.tune:tune_model",
 }

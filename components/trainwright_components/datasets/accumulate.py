@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics
+from trainwright_components.datasets.words import WordCounts
 
 Columns = Mapping[str, NDArray[np.generic]]
 
@@ -172,19 +174,22 @@ class ValueAccumulator:
         )
 
 
-class LengthAccumulator:
-    """Lengths of free texts in characters; the empty string counts as missing."""
+class TextAccumulator:
+    """Lengths of free texts in characters, and their words; the empty string counts as missing."""
 
     def __init__(self) -> None:
         self._lengths = NumberAccumulator()
+        self._words = WordCounts()
 
     def add(self, column: NDArray[np.generic]) -> None:
         """Take more rows."""
-        self._lengths.add(np.array([len(text) or np.nan for text in column.tolist()], np.float64))
+        texts = column.tolist()
+        self._lengths.add(np.array([len(text) or np.nan for text in texts], np.float64))
+        self._words.add(texts)
 
     def result(self) -> ColumnStatistics:
-        """The lengths so far."""
-        return self._lengths.result()
+        """The lengths and the words so far."""
+        return replace(self._lengths.result(), words=self._words.result())
 
 
 class ClassAccumulator:
@@ -221,7 +226,7 @@ class PresenceAccumulator:
         return ColumnStatistics(count=self._count, missing=self._missing)
 
 
-Accumulator = NumberAccumulator | LengthAccumulator | ValueAccumulator | ClassAccumulator | PresenceAccumulator
+Accumulator = NumberAccumulator | TextAccumulator | ValueAccumulator | ClassAccumulator | PresenceAccumulator
 
 
 class SplitAccumulator:
@@ -256,4 +261,4 @@ def _accumulator_for(feature: Feature) -> Accumulator:
         return NumberAccumulator()
     if feature.kind == "image":
         return PresenceAccumulator()
-    return LengthAccumulator() if feature.kind == "text" else ValueAccumulator()
+    return TextAccumulator() if feature.kind == "text" else ValueAccumulator()

@@ -17,9 +17,10 @@ from trainwright_components.files import write_whole
 from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
-_EPOCHS = 30
+_EPOCHS = 200
+_PATIENCE = 20
 _BATCH_SIZE = 64
-_TABLE_KINDS = ("numeric", "categorical")
+_TABLE_KINDS = ("numeric", "categorical", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ def write_table_project(folder: Path, *, source: str, schema: Schema, data: Mapp
     if not usable:
         others = ", ".join(f"{each.name!r} ({each.kind})" for each in schema.features) or "nothing"
         raise InvalidData(
-            f"{source} has {others} beside {schema.label.name!r}; a module is written here only for columns of numbers "
-            "and categories, for images start from the one that `trainwright new DIR` without --source gives"
+            f"{source} has {others} beside {schema.label.name!r}; a module is written here only for numbers, "
+            "categories and texts, for images start from the one that `trainwright new DIR` without --source gives"
         )
     values = {
         "source": source if source in BUNDLED_SOURCES else _seen_from(folder, source),
@@ -55,8 +56,6 @@ def write_table_project(folder: Path, *, source: str, schema: Schema, data: Mapp
         "label": schema.label.name,
         "is_classification": schema.label.kind == "class",
         "class_count": len(schema.label.class_names),
-        "numeric": tuple(each.name for each in usable if each.kind == "numeric"),
-        "categorical": tuple(each.name for each in usable if each.kind == "categorical"),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
         "data": _data_group(data or {}, [each.name for each in schema.features if each not in usable]),
@@ -91,7 +90,8 @@ def served_name(folder: Path) -> str:
 
 
 def _write(folder: Path, model: str, values: dict[str, Any]) -> Project:
-    common = {**values, "model_name": served_name(folder), "epochs": _EPOCHS, "batch_size": _BATCH_SIZE}
+    training = {"epochs": _EPOCHS, "patience": _PATIENCE, "batch_size": _BATCH_SIZE}
+    common = {**values, **training, "model_name": served_name(folder)}
     contents = {
         "model.py": model,
         "params.yaml": _render("params.yaml.j2", **common),

@@ -7,9 +7,9 @@ import pytest
 
 from trainwright_components.datasets.accumulate import (
     DistinctCounter,
-    LengthAccumulator,
     NumberAccumulator,
     Sample,
+    TextAccumulator,
     ValueAccumulator,
 )
 from trainwright_components.datasets.statistics import Statistics
@@ -64,11 +64,13 @@ def test_texts_are_ranked_by_frequency() -> None:
     assert list(result.values) == ["b", "a", "c"]
 
 
-def test_of_free_texts_only_the_lengths_are_kept() -> None:
-    accumulator = LengthAccumulator()
-    accumulator.add(np.array(["four", "", "sechs!"], dtype=object))
+def test_of_free_texts_lengths_and_words_of_several_are_kept() -> None:
+    accumulator = TextAccumulator()
+    accumulator.add(np.array(["a cat, a dog", "", "Dog! no cat"], dtype=object))
+    accumulator.add(np.array(["the cat: the x"], dtype=object))
     result = accumulator.result()
-    assert (result.count, result.missing, result.mean, result.max, dict(result.values)) == (2, 1, 5, 6, {})
+    assert (result.count, result.missing, result.mean, result.max, dict(result.values)) == (3, 1, 37 / 3, 14, {})
+    assert list(result.words.items()) == [("cat", 3), ("dog", 2)]
 
 
 def test_statistics_are_the_same_after_reading_them_again(tabular_dataset: Path, tmp_path: Path) -> None:

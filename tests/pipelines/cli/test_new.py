@@ -70,8 +70,8 @@ def test_the_written_module_fits_the_table_and_builds(
         feature.name: tf.constant(["Genève", "Atlantis"] if feature.vocabulary else [math.nan, 10.0])
         for feature in context.schema.features
     }
-    row = module.preprocess(features, context)
-    assert np.isfinite(row["columns"].numpy()).all()
+    inputs = module.preprocess(features, context)
+    assert np.isfinite(inputs["row"].numpy()).all()
 
 
 def test_the_written_module_takes_what_is_left_when_columns_are_kept_out(
@@ -84,7 +84,8 @@ def test_the_written_module_takes_what_is_left_when_columns_are_kept_out(
     schema, statistics = Schema.load(dataset), Statistics.load(dataset)
     context = Context(params=resolve_params(module, {}), schema=schema, statistics=statistics, dataset=dataset)
     check_module(module, context)
-    assert module.build_model(context).input_shape == (None, 2 * len(schema.features))
+    numbers, marks_of_missing = len(schema.features), 1
+    assert module.build_model(context).input_shape == (None, numbers + marks_of_missing)
 
 
 def test_a_project_without_data_starts_from_the_digits(trainwright: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""The words of a text, and how many texts of a stream hold each. A model's graph finds the same ones; no TensorFlow."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+MAX_WORDS = 10_000
+_MAX_COUNTED = 20 * MAX_WORDS
+_SHORTEST = 2  # characters, as scikit-learn's TfidfVectorizer has it
+NO_WORD = r"[^\p{L}\p{N}_]+"
+"""What lies between words, for RE2, which TensorFlow uses; Python's `re` calls it `\\W`."""
+
+
+class WordCounts:
+    """In how many texts each word is; where there are too many words, the rarest so far are forgotten now and then."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Take more texts."""
+        for text in texts:
+            self._counts.update({word for word in re.split(r"\W+", text.lower()) if len(word) >= _SHORTEST})
+            if len(self._counts) > _MAX_COUNTED:
+                self._counts = Counter(dict(self._counts.most_common(_MAX_COUNTED // 2)))
+
+    def result(self) -> dict[str, int]:
+        """Up to `MAX_WORDS` words of more than one text, most frequent first."""
+        ranked = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
+        return {word: count for word, count in ranked if count > 1}
