@@ -130,12 +130,17 @@ def read_split(dataset: str | Path, split: str, *, schema: Schema | None = None)
         InvalidData: There is no such dataset, or a file of it is missing.
         InvalidSetting: The dataset has no such split.
     """
+    return read_batches(dataset, split, schema=schema).unbatch()
+
+
+def read_batches(dataset: str | Path, split: str, *, schema: Schema | None = None) -> "tf.data.Dataset":
+    """As `read_split`, in batches of the size that is parsed at once."""
     import tensorflow as tf
 
     dataset = Path(dataset)
     schema = schema or Schema.load(dataset)
     records = tf.data.TFRecordDataset(_split_locations(dataset, split)).batch(_PARSE_ROWS)
-    return records.map(lambda batch: parse_examples(batch, schema)).unbatch()
+    return records.map(lambda batch: parse_examples(batch, schema))
 
 
 def sample_split(

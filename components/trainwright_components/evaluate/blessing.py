@@ -7,10 +7,15 @@ from enum import StrEnum
 from typing import Any
 
 from trainwright_components.datasets.task import Task
+from trainwright_components.metrics.bootstrap import Difference
 from trainwright_components.metrics.table import METRICS
 from trainwright_components.metrics.thresholds import Threshold, more_is_better
 
 _ROUNDING = 1e-9  # 0.8 - 0.7 is more than 0.1 in floating point
+_ADVICE_BELOW_BASELINE = (
+    "improve the model (look at its inputs and loss, train longer, tune it), or serve it all the same with "
+    "evaluation.allow_below_baseline=true"
+)
 
 
 class NotComparable(Exception):
@@ -24,6 +29,7 @@ class CheckKind(StrEnum):
     THRESHOLD = "threshold"
     SLICE_THRESHOLD = "slice_threshold"
     CHAMPION = "champion"
+    BASELINE = "baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +205,37 @@ def no_champion(metric: str) -> Check:
     """A check that passes because there is nothing to compare with."""
     message = "no model is served yet, so there is no champion to compare with"
     return Check(kind=CheckKind.CHAMPION, metric=metric, passed=True, value=None, limit=None, message=message)
+
+
+def check_baseline(
+    metric: str,
+    value: float | None,
+    baseline: float | None,
+    *,
+    difference: Difference | None,
+    more_is_better: bool,
+    name: str,
+    is_allowed: bool,
+) -> Check:
+    """The model's `value` must not be worse beyond chance than that of the baseline `name`."""
+    if value is None or baseline is None or difference is None:
+        message = f"{metric} is not defined on these rows, so the model is not compared with the baseline ({name})"
+        return Check(kind=CheckKind.BASELINE, metric=metric, passed=True, value=value, limit=baseline, message=message)
+    is_behind, is_better = (value < baseline, value > baseline)[:: 1 if more_is_better else -1]
+    is_worse = is_behind and difference.is_worse(more_is_better=more_is_better)
+    relation = "better" if is_better else "worse beyond chance" if is_worse else "not worse beyond chance"
+    shown, shown_baseline = _apart(value, baseline)
+    allowed = ", which evaluation.allow_below_baseline allows" if is_worse and is_allowed else ""
+    return Check(
+        kind=CheckKind.BASELINE,
+        metric=metric,
+        passed=not is_worse or is_allowed,
+        value=value,
+        limit=baseline,
+        message=f"{metric} is {shown}, {relation} than {shown_baseline} of the baseline ({name}){allowed}: the 95 % "
+        f"interval of the difference is {difference.low:+.3g} to {difference.high:+.3g} on {difference.rows:,} rows",
+        advice="" if not is_worse or is_allowed else _ADVICE_BELOW_BASELINE,
+    )
 
 
 def _apart(value: float, other: float) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.reader import check_count, count_rows
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.errors import InvalidData
+from trainwright_components.evaluate.baselines.fitting import fit_baselines
 from trainwright_components.evaluate.blessing import (
     Check,
     NotComparable,
@@ -27,6 +29,7 @@ from trainwright_components.evaluate.blessing import (
     undefined_metric,
 )
 from trainwright_components.evaluate.champion import Champion, Unreadable, find_champion
+from trainwright_components.evaluate.comparison import BaselineComparison, BesideBaselines, baseline_metric
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally
 from trainwright_components.metrics.classification import ClassificationScores, ClassificationTally
@@ -76,6 +79,7 @@ class Evaluation:
     metrics: dict[str, float]
     slices: tuple[SliceScores, ...]
     champion: ChampionScores | None
+    baselines: BaselineComparison
     compared_with: str
     checks: tuple[Check, ...]
 
@@ -105,6 +109,7 @@ class Evaluation:
             }
             if champion
             else {},
+            "baselines": self.baselines.metadata,
         }
 
 
@@ -143,6 +148,12 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     scorer.build()
     thresholds = read_thresholds(settings, schema, scorer.keras_metrics())
 
+    taken = replace(schema, features=trained.schema.features)
+    fitted = fit_baselines(dataset, taken, has_own_dataset=trained.module.make_dataset is not None)
+    class_weights = trained.training.get("settings", {}).get("class_weights", {})
+    beside = BesideBaselines(
+        fitted, partial(_make_tally, schema), baseline_metric(schema, Statistics.load(dataset), class_weights)
+    )
     tally = _make_tally(schema)
     slices = SliceTallies(settings.slices, partial(_make_tally, schema, capacity=SLICE_CAPACITY))
     progress = _Progress(count_rows(dataset, settings.split))
@@ -151,6 +162,7 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         sliced_by = {name: batch.features[name].numpy() for name in settings.slices}
         slices.add(sliced_by, batch.answers, batch.labels, batch.weights)
         challenged.add(batch)
+        beside.add(batch)
         progress.add(len(batch.labels))
 
     scores, sliced, champion = tally.result(), slices.results(), challenged.result()
@@ -164,6 +176,8 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     named = {each.name: _with_classes(each.scores) for each in sliced}
     checks = check_finite(metrics) + check_thresholds(thresholds, metrics | _with_classes(scores), named)
     checks.append(_champion_check(champion, metric, task, scores.metrics, settings))
+    baselines = beside.result(scores, task)
+    checks += baselines.checks(is_allowed=settings.allow_below_baseline)
     return Evaluation(
         task=task,
         split=settings.split,
@@ -171,6 +185,7 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         metrics={name: value for name, value in metrics.items() if is_defined(value)},
         slices=sliced,
         champion=champion,
+        baselines=baselines,
         compared_with=challenged.compared_with,
         checks=tuple(checks),
     )

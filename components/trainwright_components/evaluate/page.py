@@ -74,19 +74,29 @@ def build_report(evaluation: Evaluation) -> Report:
 
 
 def _add_metrics(report: Report, evaluation: Evaluation) -> None:
-    champion = evaluation.champion
-    other = champion.scores.metrics if champion and champion.scores else {}
-    report.add_heading("Metrics")
+    champion, compared = evaluation.champion, evaluation.baselines
+    columns = [("this model", evaluation.metrics)]
     if champion and champion.scores:
-        rows = [
-            (name, value, other.get(name), value - other[name] if name in other else None)
-            for name, value in evaluation.metrics.items()
-        ]
-        report.add_table(rows, header=("metric", "this model", f"champion (version {champion.version})", "difference"))
-    else:
-        report.add_table(list(evaluation.metrics.items()), header=("metric", "this model"))
+        other = champion.scores.metrics
+        columns.append((f"champion (version {champion.version})", other))
+        columns.append(
+            ("difference", {name: value - other[name] for name, value in evaluation.metrics.items() if name in other})
+        )
+    columns += [(f"baseline: {each.name}", each.scores.metrics) for each in compared.baselines]
+    report.add_heading("Metrics")
+    report.add_table(
+        [(name, *(values.get(name) for _, values in columns)) for name in evaluation.metrics],
+        header=("metric", *(title for title, _ in columns)),
+    )
     if any(name.startswith(KERAS_PREFIX) for name in evaluation.metrics):
         report.add_text(f"Names that begin with {KERAS_PREFIX} are the model's own compiled loss and metrics.")
+    if compared.baselines:
+        report.add_text(
+            f"The baselines were trained on all training rows and are compared by {compared.metric}: the 95 % interval "
+            "is that of the paired bootstrap."
+        )
+    for name, note in compared.notes.items():
+        report.add_text(f"Baseline {name}: {note}.")
 
 
 def _add_classification(report: Report, scores: ClassificationScores) -> None:

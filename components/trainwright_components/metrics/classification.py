@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
+from trainwright_components.metrics.bootstrap import accuracy_sums, auc_sums
 from trainwright_components.metrics.metric import Metric, compute_all
 from trainwright_components.metrics.score_curve import DEFAULT_CAPACITY, RocCurve, ScoreCurve
 
@@ -246,10 +247,10 @@ def _calibration_error(sums: ClassificationSums) -> float | None:
 
 
 CLASSIFICATION_METRICS: tuple[Metric[ClassificationSums], ...] = (
-    Metric(name="accuracy", compute=_accuracy, more_is_better=True, headline=1),
+    Metric(name="accuracy", compute=_accuracy, more_is_better=True, headline=1, by_rows=accuracy_sums),
     Metric(name="balanced_accuracy", compute=_balanced_accuracy, more_is_better=True),
     Metric(name="log_loss", compute=_log_loss, more_is_better=False, is_unbounded=True),
-    Metric(name="auc", compute=_auc, more_is_better=True, is_per_class=True, headline=2),
+    Metric(name="auc", compute=_auc, more_is_better=True, is_per_class=True, headline=2, by_rows=auc_sums),
     Metric(name="average_precision", compute=_average_precision, more_is_better=True),
     Metric(name="macro_precision", compute=lambda sums: _over_seen(sums, sums.precision), more_is_better=True),
     Metric(name="macro_recall", compute=lambda sums: _over_seen(sums, sums.recall), more_is_better=True),

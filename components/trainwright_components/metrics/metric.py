@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from trainwright_components.metrics.bootstrap import RowSums
 
 Sums = TypeVar("Sums")
 
@@ -18,6 +20,7 @@ class Metric(Generic[Sums]):
         is_binary: Of two classes only.
         is_per_class: Also of each class against the others, under its name and that of the class.
         headline: Its place among the metrics of which one is shown first; None where it is not one of them.
+        by_rows: From answers, labels and weights of rows, for draws of them; None where nobody draws.
     """
 
     name: str
@@ -27,6 +30,7 @@ class Metric(Generic[Sums]):
     is_binary: bool = False
     is_per_class: bool = False
     headline: int | None = None
+    by_rows: Callable[[Any, Any, Any], RowSums] | None = None
 
 
 def compute_all(metrics: Iterable[Metric[Sums]], sums: Sums) -> dict[str, float]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
+from trainwright_components.metrics.bootstrap import rmse_sums
 from trainwright_components.metrics.metric import Metric, compute_all
 
 Floats = NDArray[np.float64]
@@ -157,7 +158,7 @@ REGRESSION_METRICS: tuple[Metric[RegressionSums], ...] = (
         more_is_better=False,
         is_unbounded=True,
     ),
-    Metric(name="rmse", compute=_rmse, more_is_better=False, is_unbounded=True, headline=1),
+    Metric(name="rmse", compute=_rmse, more_is_better=False, is_unbounded=True, headline=1, by_rows=rmse_sums),
     Metric(name="mean_error", compute=lambda sums: float((sums.error / sums.weight).mean()), more_is_better=None),
     Metric(name="max_error", compute=lambda sums: sums.largest, more_is_better=False, is_unbounded=True),
     Metric(name="r2", compute=_r2, more_is_better=True, headline=3),

@@ -23,6 +23,7 @@ class EvaluationSettings:
         champion_tolerance: How much worse than the served model it may be: a share of the served model's value for
             log_loss, mae, mse, rmse and max_error (0.01 is 1%), else in units of the metric (0.01 of an accuracy).
         replace_incomparable_champion: Whether a model may replace one that cannot be read, or scored on these rows.
+        allow_below_baseline: Whether a model may be blessed that is worse beyond chance than a simple baseline.
         batch_size: Rows scored at a time.
     """
 
@@ -33,6 +34,7 @@ class EvaluationSettings:
     champion_metric: str = ""
     champion_tolerance: float = 0.0
     replace_incomparable_champion: bool = False
+    allow_below_baseline: bool = False
     batch_size: int = DEFAULT_BATCH_SIZE
 
     def __post_init__(self) -> None:

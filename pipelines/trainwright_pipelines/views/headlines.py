@@ -16,7 +16,10 @@ class Headlines:
     """The first things to know; what a run did not produce is absent.
 
     Args:
-        metric_name: Of the test split: accuracy of a classifier, an error of a regression, which has an `r2` beside it.
+        metric_name: Of the test split: accuracy of a classifier, or AUC where accuracy says little; an error of a
+            regression, which has an `r2` beside it.
+        baseline_name: The strongest of the simple models that were trained on the same rows; its metric beside the
+            model's is `baseline_value`.
         is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it, and then
             `advice` what to do.
         deploys: Whether the model was to be served; false for a blessed one where `serving.enabled` is false.
@@ -29,6 +32,8 @@ class Headlines:
     metric_name: str = ""
     metric_value: float | None = None
     r2: float | None = None
+    baseline_name: str = ""
+    baseline_value: float | None = None
     is_blessed: bool | None = None
     deploys: bool | None = None
     reasons: tuple[str, ...] = ()
@@ -47,8 +52,9 @@ class Headlines:
 
     @property
     def metric_note(self) -> str:
-        """R2 beside an error, to compare with that of the TFLite model."""
-        return "" if self.r2 is None else f"R2 {self.r2:.4f}"
+        """The baseline's metric, and R2 beside an error, to compare with that of the TFLite model."""
+        baseline = [] if self.baseline_value is None else [f"baseline {self.baseline_value:.4f}: {self.baseline_name}"]
+        return "; ".join([*baseline, *([] if self.r2 is None else [f"R2 {self.r2:.4f}"])])
 
     @property
     def tflite_note(self) -> str:
@@ -60,7 +66,8 @@ class Headlines:
 
 def find_headlines(tasks: Sequence[Task]) -> Headlines:
     """The headlines of the run whose steps are `tasks`."""
-    name, value = _headline_metric(tasks)
+    baselines = _metadata_with(tasks, {"baselines"}, component=_EVALUATE).get("baselines", {})
+    name, value = _headline_metric(tasks, first=baselines.get("metric"))
     blessed = _output(tasks, _EVALUATE, "is_blessed")
     reasons = _output(tasks, _EVALUATE, "reasons") or ()
     tflite = _metadata_with(tasks, {"size_bytes", "mode"}, component=_QUANTIZE)
@@ -70,6 +77,8 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         metric_name=name,
         metric_value=value,
         r2=_metric(tasks, "r2") if name != "r2" else None,
+        baseline_name=baselines.get("strongest", ""),
+        baseline_value=baselines.get("strongest_value"),
         is_blessed=blessed if isinstance(blessed, bool) else None,
         deploys=_output(tasks, _EVALUATE, "deploy"),
         reasons=_reasons(reasons, only_failed=blessed is False),
@@ -140,10 +149,14 @@ def _predictions(tasks: Sequence[Task]) -> tuple[str, int | None]:
     return "", None
 
 
-def _headline_metric(tasks: Sequence[Task]) -> tuple[str, float | None]:
+def _headline_metric(tasks: Sequence[Task], *, first: str | None) -> tuple[str, float | None]:
     from trainwright_components.metrics.table import METRICS, headline_metrics
 
-    names = [*(metric.name for task in METRICS for metric in headline_metrics(task)), "loss"]
+    names = [
+        *([first] if first else []),
+        *(metric.name for task in METRICS for metric in headline_metrics(task)),
+        "loss",
+    ]
     return next(((name, value) for name in names if (value := _metric(tasks, name)) is not None), ("", None))
 
 

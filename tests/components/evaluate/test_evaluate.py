@@ -12,9 +12,11 @@ from sklearn import metrics as exact
 
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics, Statistics
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.evaluate.blessing import CheckKind, NotComparable
+from trainwright_components.evaluate.blessing import Check, CheckKind, NotComparable
 from trainwright_components.evaluate.champion import Champion
+from trainwright_components.evaluate.comparison import baseline_metric
 from trainwright_components.evaluate.evaluate import Evaluation, evaluate_model
 from trainwright_components.evaluate.page import build_report, log_plots
 from trainwright_components.metrics.classification import ClassificationScores
@@ -40,7 +42,7 @@ def digits_evaluation(digits_model: Path, digits_dataset: Path) -> Evaluation:
 
 @pytest.fixture(scope="session")
 def tabular_evaluation(tabular_model: Path, tabular_dataset: Path) -> Evaluation:
-    settings = EvaluationSettings(split="train", slices=("strength",), batch_size=50)
+    settings = EvaluationSettings(split="train", slices=("strength",), batch_size=50, allow_below_baseline=True)
     return evaluate_model(tabular_model, tabular_dataset, settings=settings)
 
 
@@ -48,6 +50,11 @@ def champions(base: Path, **versions: Path) -> str:
     for version, saved_model in versions.items():
         shutil.copytree(saved_model, base / version.removeprefix("v"))
     return str(base)
+
+
+def champion_check(evaluation: Evaluation) -> Check:
+    (found,) = (check for check in evaluation.checks if check.kind is CheckKind.CHAMPION)
+    return found
 
 
 def test_digits_agree_with_scikit_learn(
@@ -129,8 +136,13 @@ def keras_answers_of(model: Path, features: Any) -> tuple[None, np.ndarray, None
 
 def test_blessed_without_a_champion_on_the_first_run(digits_evaluation: Evaluation) -> None:
     assert digits_evaluation.is_blessed
-    assert [reason["kind"] for reason in digits_evaluation.reasons] == ["threshold", "threshold", "champion"]
-    assert "no model is served yet" in digits_evaluation.reasons[-1]["message"]
+    assert [reason["kind"] for reason in digits_evaluation.reasons] == [
+        "threshold",
+        "threshold",
+        "champion",
+        "baseline",
+    ]
+    assert "no model is served yet" in digits_evaluation.reasons[2]["message"]
     assert digits_evaluation.compared_with == ""
 
 
@@ -147,7 +159,7 @@ def test_a_folder_that_knows_no_version_has_no_champion(
         tabular_model, tabular_dataset, settings=EvaluationSettings(champion_base_path=str(base))
     )
     assert evaluation.is_blessed
-    assert "no model is served yet" in evaluation.reasons[-1]["message"]
+    assert "no model is served yet" in champion_check(evaluation).message
     assert evaluation.compared_with == "none"
 
 
@@ -173,9 +185,7 @@ def test_the_highest_version_is_the_champion_and_gives_the_same_numbers(
     assert champion.scores is not None
     assert (champion.version, evaluation.compared_with) == ("10", "10")
     assert champion.scores.metrics == pytest.approx(evaluation.scores.metrics, abs=1e-6)
-    (check,) = evaluation.checks
-    assert check.kind is CheckKind.CHAMPION
-    assert check.passed
+    assert champion_check(evaluation).passed
 
 
 def test_a_better_champion_stays_unless_the_tolerance_allows(
@@ -192,7 +202,8 @@ def test_a_better_champion_stays_unless_the_tolerance_allows(
     evaluation = evaluate_model(worse, tabular_dataset, settings=strict)
     assert not evaluation.is_blessed
     assert evaluation.reasons[0]["message"].startswith("accuracy is ")
-    assert evaluate_model(worse, tabular_dataset, settings=replace(strict, champion_tolerance=1.0)).is_blessed
+    tolerant = replace(strict, champion_tolerance=1.0, allow_below_baseline=True)
+    assert evaluate_model(worse, tabular_dataset, settings=tolerant).is_blessed
 
 
 def test_the_champion_itself_passes_as_a_new_model(
@@ -655,3 +666,63 @@ def test_of_several_outputs_the_one_named_like_the_label_is_scored(tabular_datas
     labels, outputs, _ = keras_answers(tmp_path / "model", tabular_dataset)
     assert evaluation.metrics["accuracy"] == pytest.approx((outputs["cultivar"].argmax(axis=1) == labels).mean())
     assert evaluation.metrics["keras_loss"] == pytest.approx(evaluation.metrics["log_loss"], rel=1e-4)
+
+
+def test_a_model_that_is_worse_than_a_baseline_is_not_blessed_unless_allowed(
+    tabular_model: Path, tabular_dataset: Path, tmp_path: Path
+) -> None:
+    """All weights of the last layer are 0: the same answer for every row."""
+    worse = tmp_path / "model"
+    shutil.copytree(tabular_model, worse)
+    trained = TrainedModel.load(worse)
+    trained.model.layers[-1].kernel.assign(np.zeros_like(trained.model.layers[-1].kernel))
+    trained.model.save(worse / "model.keras")
+    evaluation = evaluate_model(worse, tabular_dataset, settings=EvaluationSettings(split="train"))
+    labels, outputs, _ = keras_answers(worse, tabular_dataset, "train")
+    failed = evaluation.reasons[0]
+    assert not evaluation.is_blessed
+    assert (failed["kind"], failed["metric"]) == ("baseline", "accuracy")
+    assert failed["value"] == pytest.approx((outputs.argmax(axis=1) == labels).mean())
+    assert failed["limit"] > 0.9
+    assert "worse beyond chance than" in failed["message"]
+    assert "of the baseline (logistic regression): the 95 % interval of the difference is -0." in failed["message"]
+    assert "evaluation.allow_below_baseline=true" in failed["advice"]
+    settings = EvaluationSettings(split="train", allow_below_baseline=True)
+    allowed = evaluate_model(worse, tabular_dataset, settings=settings)
+    assert allowed.is_blessed
+    assert any("which evaluation.allow_below_baseline allows" in check.message for check in allowed.checks)
+
+
+def test_the_record_and_the_page_have_the_baselines(
+    tabular_evaluation: Evaluation, digits_evaluation: Evaluation
+) -> None:
+    record = json.loads(json.dumps(tabular_evaluation.metadata, allow_nan=False))["baselines"]
+    assert record["metric"] == "accuracy"
+    assert record["value"] == tabular_evaluation.metrics["accuracy"]
+    assert record["strongest"] == "logistic regression"
+    assert set(record["models"]) == {"majority class", "logistic regression"}
+    linear = record["models"]["logistic regression"]
+    assert record["strongest_value"] == linear["metrics"]["accuracy"]
+    assert linear["difference"] == pytest.approx(record["value"] - record["strongest_value"])
+    assert linear["low"] <= linear["difference"] <= linear["high"]
+    assert linear["drawn_rows"] == tabular_evaluation.scores.rows
+    assert "baseline: logistic regression" in build_report(tabular_evaluation).html()
+    notes = digits_evaluation.metadata["baselines"]["notes"]
+    assert notes == {"logistic regression": "not trained, since 'image' is an image"}
+    page = build_report(digits_evaluation).html()
+    assert "Baseline logistic regression: not trained, since" in page
+
+
+@pytest.mark.parametrize(("share", "metric"), [(0.79, "accuracy"), (0.81, "auc")])
+def test_where_one_class_is_nearly_all_auc_decides(share: float, metric: str) -> None:
+    """Whoever always says this class has a high accuracy there."""
+    schema = Schema(features=(), label=Label(name="y", kind="class", dtype="int64", class_names=("no", "yes")))
+    values = {"no": round(share * 100), "yes": 100 - round(share * 100)}
+    column = ColumnStatistics(count=100, distinct=2, values=values)
+    statistics = Statistics(splits={"train": SplitStatistics(rows=100, columns={"y": column})})
+    assert baseline_metric(schema, statistics, {}) == metric
+    assert baseline_metric(schema, statistics, {"yes": 3.0}) == "auc"
+    assert (
+        baseline_metric(replace(schema, label=Label(name="y", kind="number", dtype="float32")), statistics, {})
+        == "rmse"
+    )

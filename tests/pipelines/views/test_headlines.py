@@ -32,6 +32,18 @@ def test_a_regression_is_told_by_its_error(tasks: list[Task]) -> None:
     assert found.reasons == ("rmse is too high",)
 
 
+def test_the_metric_that_baselines_are_compared_by_comes_first_with_the_strongest_of_them(tasks: list[Task]) -> None:
+    baselines = {"metric": "auc", "strongest": "logistic regression", "strongest_value": 0.81}
+    metrics = {"metrics": (_artifact("system.Metrics", accuracy=0.95, auc=0.83, baselines=baselines),)}
+    evaluate = replace(
+        next(task for task in tasks if task.name == "evaluate"), outputs=Values(artifacts=metrics, parameters={})
+    )
+    found = find_headlines([evaluate])
+    assert (found.metric_name, found.metric_value) == ("auc", 0.83)
+    assert found.metric_note == "baseline 0.8100: logistic regression"
+    assert (found.baseline_name, found.baseline_value) == ("logistic regression", 0.81)
+
+
 @pytest.mark.parametrize(
     ("metadata", "note"),
     [
