@@ -102,7 +102,7 @@ def find_known(head: bytes, options: DialectOptions, known: KnownTable, *, file:
     """As `find_dialect`, for a file of which much is known: its own header comes first, then how others were read.
 
     Raises:
-        InvalidData: It is empty, no text, or has no header where one is needed.
+        InvalidData: It is empty, no text, or has no column that is needed.
     """
     options = _with_recorded(head, options, known, file=file)
     look = partial(find_dialect, head, file=file, is_whole=is_whole)
@@ -121,10 +121,10 @@ def find_known(head: bytes, options: DialectOptions, known: KnownTable, *, file:
             f"{file} has no header and {len(founds[0].names)} values in its first row, where training had "
             f"{len(known.columns)} columns ({_listed(tuple(known.columns))}); give all, all but the label, or a header"
         )
-    found = look(options)
-    if not found.dialect.has_header:
-        raise InvalidData(f"{file} has no header; let its first line name the columns: {_listed(known.needed)}")
-    return found
+    first = ", ".join(look(replace(options, header="yes")).names)[:60]
+    raise InvalidData(
+        f"{file}: the first line ({first}) has to name the columns, and has none of {_listed(known.needed)}"
+    )
 
 
 def _with_recorded(head: bytes, options: DialectOptions, known: KnownTable, *, file: str) -> DialectOptions:
