@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
 
+from trainwright_components.datasets.chunks import MISSING_TEXTS
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.settings import check_choice
 
@@ -28,6 +29,7 @@ _ORANGE_TYPES = re.compile(r"[dcst]|discrete|continuous|string|time")
 _ORANGE_FLAGS = re.compile(r"(|class|meta|ignore|weight|[cimw]|\w+=\S+)( \w+=\S+)*")
 _YEARS = range(1500, 2200)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MISSING = MISSING_TEXTS | {"-", "--", "."}
 _BETWEEN_BLANKS = re.compile(r'"[^"]*"|\S+')
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's own way to say it
 
@@ -298,10 +300,17 @@ def _has_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
     if not others:
         return True, ""
     cells = [cell.strip() for cell in first]
-    if any(_TIME.fullmatch(cell) for cell in cells):
+    below = [Counter(row[index].strip() for row in others if index < len(row)) for index in range(len(cells))]
+    if any(_TIME.fullmatch(cell) and _share(_TIME, below[index]) > 0 for index, cell in enumerate(cells)):
         return False, f"there is no header: the first line holds a time ({', '.join(cells)[:60]}){_MADE_UP}"
     numbered = [index for index, cell in enumerate(cells) if _NUMBER.fullmatch(cell)]
-    below = [Counter(row[index].strip() for row in others if index < len(row)) for index in range(len(cells))]
+    over_numbers = [
+        index
+        for index, cell in enumerate(cells)
+        if index not in numbered and cell not in _MISSING and _share(_NUMBER, below[index]) >= _CONSISTENT
+    ]
+    if len(over_numbers) > len(numbered):
+        return True, ""
     recurring = [index for index, cell in enumerate(cells) if cell and below[index][cell] > 0]
     shown = ", ".join(cells)[:60]
     if numbered and not _are_names(cells, numbered, recurring):
@@ -309,6 +318,13 @@ def _has_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
     if len(recurring) > len(cells) / 2:
         return False, f"there is no header: the first line recurs below ({shown}){_MADE_UP}"
     return True, ""
+
+
+def _share(pattern: re.Pattern[str], values: Counter[str]) -> float:
+    """The share of values like `pattern`, of those that are there."""
+    present = {value: count for value, count in values.items() if value not in _MISSING}
+    alike = sum(count for value, count in present.items() if pattern.fullmatch(value))
+    return alike / sum(present.values()) if present else 0.0
 
 
 def _is_of_orange(rows: Sequence[Sequence[str]]) -> bool:
