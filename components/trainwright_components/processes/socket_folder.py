@@ -34,7 +34,7 @@ def remove_stale_folders() -> None:
     """
     for place in {Path(tempfile.gettempdir()), _SHORT_FOLDER}:
         for folder in place.glob(f"{_PREFIX}*"):
-            if _is_old_and_ours(folder) and not _is_listening(folder):
+            if _is_old_and_ours(folder) and not is_listening(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -47,7 +47,8 @@ def _is_old_and_ours(folder: Path) -> bool:
     return is_old and stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
-def _is_listening(folder: Path) -> bool:
+def is_listening(folder: Path) -> bool:
+    """Whether the warm process of `folder` lives."""
     try:
         connect(folder / SOCKET_NAME, blocks=False).close()
     except (FileNotFoundError, ConnectionRefusedError):

@@ -22,6 +22,11 @@ COMMANDS = {
     "runs": ("trainwright_pipelines.cli.runs:runs", "Look at runs; resume, repeat, cancel or delete them."),
     "serve": ("trainwright_pipelines.cli.serve:serve", "Start, stop and look at the model server of this machine."),
     "predict": ("trainwright_pipelines.cli.predict:predict", "Ask a served model."),
+    "tensorboard": (
+        "trainwright_pipelines.cli.tensorboard:tensorboard",
+        "Show training curves in TensorBoard.",
+    ),
+    "gc": ("trainwright_pipelines.cli.retention:collect", "Remove what nobody needs any more; see how much it is."),
     "drill": ("trainwright_pipelines.cli.drill:drill", "Inject a fault into a training run, and measure the recovery."),
     "doctor": ("trainwright_pipelines.cli.doctor:doctor", "Check this installation and say what to mend."),
     "devices": ("trainwright_pipelines.cli.doctor:devices", "Show the processors that TensorFlow sees."),

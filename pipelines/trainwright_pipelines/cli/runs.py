@@ -1,4 +1,4 @@
-"""`trainwright runs`: look at runs, go on with them, repeat them, cancel and delete them."""
+"""`trainwright runs`: look at runs, go on with them, repeat them, cancel them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +26,11 @@ RUNS_COMMANDS = {
     "rerun": (f"{_HERE}:rerun", "Run one step, or everything, again."),
     "resume": (f"{_HERE}:resume", "Go on with a run that was stopped or failed."),
     "cancel": (f"{_HERE}:cancel", "Stop a run; what is finished stays finished."),
-    "delete": (f"{_HERE}:delete", "Delete runs with their folders."),
+    "compare": ("trainwright_pipelines.cli.compare:compare", "Show what differs between runs."),
+    "export": ("trainwright_pipelines.cli.export:export", "Write a run into one archive that opens elsewhere."),
+    "delete": ("trainwright_pipelines.cli.retention:delete", "Delete runs by name, or old ones, with their folders."),
 }
-_STATES = ("pending", "running", "succeeded", "failed", "canceling", "canceled", "interrupted")
+STATES = ("pending", "running", "succeeded", "failed", "canceling", "canceled", "interrupted")
 _RUN = click.argument("run", default="latest", metavar="[RUN]")
 
 
@@ -61,7 +63,7 @@ trainwright runs list --pipeline train-and-deploy --state failed --limit 5
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option(
     "--state",
-    type=click.Choice(_STATES, case_sensitive=False),
+    type=click.Choice(STATES, case_sensitive=False),
     help="Only runs in this state; interrupted: the process that executed it is gone.",
 )
 @json_option
@@ -70,7 +72,7 @@ def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool
     from trainwright_pipelines.engine.runs import find_runs
     from trainwright_pipelines.views.wording import short_seconds, short_time
 
-    with _store() as store:
+    with opened_store() as store:
         found = list(islice(find_runs(store, pipeline=pipeline or "", state=state or ""), limit))
     if as_json:
         print_json([{**_short_document(each), "live_state": live} for each, live in found])
@@ -111,7 +113,7 @@ def show(run: str, as_json: bool) -> None:
     from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
     from trainwright_pipelines.engine.runs import live_state
 
-    with _store() as store:
+    with opened_store() as store:
         found = store.run(run)
         tasks = store.tasks(found.id)
         page = try_page(store, found.id)
@@ -138,7 +140,7 @@ def logs(run: str, step: str | None, follow: bool) -> None:
     """Print the logs of a run's steps, or of one."""
     from trainwright_pipelines.cli.log_tail import follow_logs, print_log
 
-    with _store() as store:
+    with opened_store() as store:
         found = store.run(run)
         if follow:
             follow_logs(store, found.id, step)
@@ -163,7 +165,7 @@ def open_page(run: str) -> None:
 
     from trainwright_pipelines.service.pages.run_page import write_run_page
 
-    with _store() as store:
+    with opened_store() as store:
         page = write_run_page(store, store.run(run).id)  # anew: it may have gone on since
     click.echo(page)
     if not webbrowser.open(page.as_uri()):
@@ -184,7 +186,7 @@ def resume(run: str | None, as_json: bool) -> None:
     from trainwright_pipelines.cli.local_run import execute_and_tell
     from trainwright_pipelines.engine.runs import newest_to_resume
 
-    with _store() as store:
+    with opened_store() as store:
         found = store.run(run) if run else newest_to_resume(store)
         code = execute_and_tell(found, store=store, as_json=as_json, is_resumed=True)
     raise click.exceptions.Exit(code)
@@ -208,7 +210,7 @@ def rerun(run: str, step: str | None, pdb: bool, as_json: bool) -> None:
         raise InvalidSetting("--pdb needs --step: one step at a time can be debugged")
     from trainwright_pipelines.cli.repeat import repeat_run, repeat_step
 
-    with _store() as store:
+    with opened_store() as store:
         found = store.run(run)
         if step:
             code = repeat_step(found, step, store=store, use_debugger=pdb, as_json=as_json)
@@ -223,7 +225,7 @@ def cancel(run: str) -> None:
     """Stop a run; what is finished stays finished, and a served model stays served."""
     from trainwright_pipelines.engine.runs import cancel as cancel_run
 
-    with _store() as store:
+    with opened_store() as store:
         before = store.run(run)
         if before.state.is_final:
             raise InvalidSetting(f"run {before.id} has ended already: {before.state}")
@@ -234,29 +236,9 @@ def cancel(run: str) -> None:
     click.echo(f"run {after.id} {how}{advice}")
 
 
-@click.command(
-    cls=ExampleCommand,
-    examples="""\
-trainwright runs delete RUN
-trainwright runs delete RUN OTHER_RUN --yes
-""",
-)
-@click.argument("run", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(run: tuple[str, ...], yes: bool) -> None:
-    """Delete runs with their folders; served models stay."""
-    from trainwright_pipelines.engine.runs import delete as delete_run
-
-    with _store() as store:
-        found = [store.run(each) for each in run]
-        for each in found:
-            if yes or click.confirm(f"delete run {each.id} and {each.folder}?", err=True):
-                delete_run(each.id, store=store)
-                click.echo(f"deleted {each.id}")
-
-
 @contextmanager
-def _store() -> "Iterator[Store]":
+def opened_store() -> "Iterator[Store]":
+    """The record of runs, until the block ends."""
     from trainwright_pipelines.engine.store import Store
 
     store = Store(find_home().root)

@@ -117,5 +117,15 @@ def _git_output(folder: Path, *arguments: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def blank_secrets(text: str) -> str:
+    """`text` without what looks like a secret: a value behind a name such as password, token or api_key."""
+    return _SECRET_LITERAL.sub(_blank, text)
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether a name is one that secrets go by."""
+    return re.match(_SENSITIVE + ")", name) is not None
+
+
 def _blank(match: re.Match[str]) -> str:
     return f"{match[1]}***"

@@ -27,7 +27,8 @@ from trainwright_components.processes.locks import locked
 _INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\n|$))")
 _KFP = re.compile(r"(kfp|kfp-pipeline-spec|typing-extensions)(?![\w.-])")
 _VALUE_OPTIONS = {"--index-url", "--extra-index-url", "--trusted-host", "--find-links"}
-_COMPLETE = ".complete"
+COMPLETE = ".complete"
+"""The file in an environment that is whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +88,10 @@ def interpreter_for(container: Mapping[str, Any], environments: Path, *, log: Pa
     identity = json.dumps([sys.version, sys.prefix, wanted.requirements, wanted.options])
     folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
     with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
-        if not (folder / _COMPLETE).exists():
+        if not (folder / COMPLETE).exists():
             shutil.rmtree(folder, ignore_errors=True)
             _make_environment(folder, missing, wanted.options, log)
-            (folder / _COMPLETE).touch()
+        (folder / COMPLETE).touch()  # also says when it was last used
     return folder / "bin" / "python3"
 
 

@@ -31,7 +31,8 @@ from trainwright_pipelines.ir.values import as_json, coerce
 STOPS_WITHIN_S = 30.0
 INTERRUPTED = "INTERRUPTED"
 """What a run is whose process is gone, beside the states of the record."""
-_RESUMABLE = (State.FAILED, State.CANCELED, INTERRUPTED)
+RESUMABLE = (State.FAILED, State.CANCELED, INTERRUPTED)
+"""States in which a run can go on."""
 _PAGE_OF_RUNS = 100
 
 
@@ -249,7 +250,7 @@ def newest_to_resume(store: Store) -> Run:
     """
     older = ""
     for run, state in find_runs(store):
-        if state in _RESUMABLE:
+        if state in RESUMABLE:
             if run.is_repeatable:
                 return run
             older = "; runs that an older release made cannot be resumed"
@@ -280,10 +281,19 @@ def delete(run_id: str, *, store: Store) -> None:
         InvalidSetting: It is being executed.
     """
     run = store.run(run_id)
-    if is_held(store.engine, run.id):
-        raise InvalidSetting(f"run {run.id} is being executed; cancel it first: trainwright runs cancel {run.id}")
+    check_deletable(run, store=store)
     kept = store.delete_run(run.id)
     _remove(run.folder, {Path(uri) for uri in kept})
+
+
+def check_deletable(run: Run, *, store: Store) -> None:
+    """Refuse a run that is under way.
+
+    Raises:
+        InvalidSetting: It is being executed.
+    """
+    if is_held(store.engine, run.id):
+        raise InvalidSetting(f"run {run.id} is being executed; cancel it first: trainwright runs cancel {run.id}")
 
 
 def _remove(path: Path, kept: set[Path]) -> None:

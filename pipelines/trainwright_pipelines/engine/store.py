@@ -148,6 +148,17 @@ class Store:
             kept = connection.execute(select(ARTIFACTS.c.uri).where(ARTIFACTS.c.id.in_(mine)))
             return [row[0] for row in kept]
 
+    def run_ids(self) -> set[str]:
+        """The ids of all runs."""
+        with self.engine.connect() as connection:
+            return set(connection.execute(select(RUNS.c.id)).scalars())
+
+    def used_locations(self) -> list[str]:
+        """Where the artifacts lie that a task on record takes or gives."""
+        used = select(ARTIFACTS.c.uri).where(ARTIFACTS.c.id.in_(select(TASK_ARTIFACTS.c.artifact_id)))
+        with self.engine.connect() as connection:
+            return list(connection.execute(used).scalars())
+
     # tasks
 
     def save_task(self, task: Task) -> None:

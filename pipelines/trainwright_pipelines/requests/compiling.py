@@ -121,6 +121,11 @@ def _entry_key(source: PipelineSource) -> str:
     return hashlib.sha256(os.fsencode(f"{source.file}:{source.function}:{sys.version_info[:2]}")).hexdigest()[:16]
 
 
+def stale_entries(cache: Path) -> list[Path]:
+    """Compiled pipelines in `cache` that no run would take any more: a file that they were made from has changed."""
+    return [entry for entry in sorted(cache.glob("*.json")) if _read_entry(entry) is None]
+
+
 def _read_entry(entry: Path) -> CompiledPipeline | None:
     try:
         kept: dict[str, Any] = json.loads(entry.read_text())

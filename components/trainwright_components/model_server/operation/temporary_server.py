@@ -1,6 +1,5 @@
 """A server for one base path on ports of its own, alive as long as a block of code; for trying a version out."""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from trainwright_components.model_server.operation.control import log_tail
 from trainwright_components.model_server.operation.process import ServerProcess, fork_server, start_process
 from trainwright_components.model_server.operation.programs import OURS, program_command
 from trainwright_components.processes.ending import end_process
+from trainwright_components.processes.orphans import owned_folder
 from trainwright_components.processes.ports import LOOPBACK, HeldPorts
 from trainwright_components.processes.warm_parent import WarmParent
 
@@ -42,8 +42,8 @@ def temporary_server(
         ServingUnavailable: The process ended, or does not answer within `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
-    with tempfile.TemporaryDirectory(prefix="trainwright-server-") as folder, _held_ports() as ports:
-        log = Path(folder, "server.log")
+    with owned_folder("trainwright-server-") as folder, _held_ports() as ports:
+        log = folder / "server.log"
         rest, grpc = ports.addresses
         process = _start(program, model_name, base_path, ports.numbers, log)
         try:

@@ -84,8 +84,8 @@ def write_run_page(store: Store, run_id: str) -> Path:
     return path
 
 
-def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
-    """The page of `run` as HTML."""
+def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str, *, links_artifacts: bool = False) -> str:
+    """The page of `run` as HTML; with links to the files of artifacts where these lie beside it."""
     headlines = find_headlines(tasks)
     tasks = in_time_order(tasks)
     return (
@@ -93,6 +93,7 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str) -> str:
         .get_template("run.html.j2")
         .render(
             run=run,
+            links_artifacts=links_artifacts,
             style=files("trainwright_pipelines.service.pages").joinpath("templates/run.css").read_text(),
             headlines=headlines,
             failures=[

@@ -1,0 +1,179 @@
+"""What differs between runs: parameters, hyperparameters in effect, metrics, data, the model module, versions."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainwright_components.metrics.directions import is_maximized
+from trainwright_pipelines.engine.records import Artifact, Run, Task
+from trainwright_pipelines.views.headlines import in_time_order, is_component, metric_artifacts
+
+_SHOWN_DIGEST = 12
+_NOT_DATA = ("module", "serving.base_path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One line of a comparison: the values in the order of the runs, None where a run has none.
+
+    Metrics have `more_is_better`, and in `best` the places of the runs that are best by it.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    more_is_better: bool | None = None
+    best: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What differs between `runs`, by section; metrics are there also where they are the same."""
+
+    runs: tuple[str, ...]
+    sections: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
+    module_differences: Mapping[str, str] = field(default_factory=dict)
+    """A unified difference of the model module from that of the first run, by the id of the other run."""
+
+
+def compare_runs(runs: Sequence[tuple[Run, Sequence[Task]]]) -> Comparison:
+    """Compare two or more runs with their tasks."""
+    ordered = [(run, in_time_order(tasks)) for run, tasks in runs]
+    sections = {
+        "parameters": _differing([flat_values(run.parameters) for run, _ in ordered]),
+        "hyperparameters": _differing([_hyperparameters(tasks) for _, tasks in ordered]),
+        "metrics": tuple(_metrics([_metric_values(tasks) for _, tasks in ordered])),
+        "data": _differing([_data(run, tasks) for run, tasks in ordered]),
+        "module": _differing([_module_digest(tasks) for _, tasks in ordered]),
+        "versions": _differing([_versions(run) for run, _ in ordered]),
+    }
+    return Comparison(
+        runs=tuple(run.id for run, _ in ordered),
+        sections={name: found for name, found in sections.items() if found},
+        module_differences=_module_differences(ordered),
+    )
+
+
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings with their names joined by dots."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat_values(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _differing(columns: Sequence[Mapping[str, Any]]) -> tuple[Difference, ...]:
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = (Difference(name=name, values=tuple(column.get(name) for column in columns)) for name in names)
+    return tuple(row for row in rows if any(value != row.values[0] for value in row.values))
+
+
+def _metrics(columns: Sequence[Mapping[str, float]]) -> Iterator[Difference]:
+    for name in dict.fromkeys(name for column in columns for name in column):
+        values = tuple(column.get(name) for column in columns)
+        known = [value for value in values if value is not None and value == value]
+        more_is_better = is_maximized(name.rpartition(" ")[2])
+        best = (max if more_is_better else min)(known) if known else None
+        places = tuple(place for place, value in enumerate(values) if value == best)
+        is_decided = best is not None and 0 < len(places) < len(values)
+        yield Difference(name=name, values=values, more_is_better=more_is_better, best=places if is_decided else ())
+
+
+def _metric_values(tasks: Sequence[Task]) -> dict[str, float]:
+    """Of training and evaluation; sizes and times of other steps are no metrics of a model."""
+    found: dict[str, float] = {}
+    for task, artifact in metric_artifacts(tasks):
+        if any(is_component(task, name) for name in ("train-distributed", "evaluate")):
+            for name, value in artifact.metadata.items():
+                if isinstance(value, int | float) and not isinstance(value, bool) and name != "rows":
+                    found[f"{task.label} {name}"] = float(value)
+    return found
+
+
+def _hyperparameters(tasks: Sequence[Task]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for folder in _models(tasks):
+        for name, file, key in (("params", "params.json", None), ("training", "training.json", "settings")):
+            try:
+                read = json.loads((folder / file).read_text())
+                found |= flat_values(read if key is None else read[key], f"{name}.")
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # a model of another release, or one that is gone
+    return found
+
+
+def _models(tasks: Sequence[Task]) -> list[Path]:
+    """Folders of the trained models; the last one comes last."""
+    return [
+        artifact.path
+        for task in tasks
+        if is_component(task, "train-distributed")
+        for artifact in task.outputs.artifacts.get("model", ())
+        if artifact.path is not None
+    ]
+
+
+def _data(run: Run, tasks: Sequence[Task]) -> dict[str, str]:
+    found = {}
+    for name, each in (run.provenance.get("inputs") or {}).items():
+        if name not in _NOT_DATA:
+            found[name] = str(each.get("digest") or "unknown")[:_SHOWN_DIGEST]
+    for task in tasks:
+        for slot, artifacts in task.outputs.artifacts.items():
+            for artifact in artifacts:
+                if artifact.type == "system.Dataset" and artifact.digest:
+                    found[f"{task.label} {slot}"] = artifact.digest[:_SHOWN_DIGEST]
+    return found
+
+
+def _module_digest(tasks: Sequence[Task]) -> dict[str, str]:
+    digests = {each.digest[:_SHOWN_DIGEST] for each in _modules(tasks) if each.digest}
+    return {"digest": ", ".join(sorted(digests))} if digests else {}
+
+
+def _modules(tasks: Sequence[Task]) -> Iterator[Artifact]:
+    for task in tasks:
+        if is_component(task, "train-distributed") or is_component(task, "hyperparameter-tune"):
+            yield from task.inputs.artifacts.get("module", ())
+
+
+def _versions(run: Run) -> dict[str, Any]:
+    made_of = run.provenance
+    found = {name: made_of.get(name) for name in ("python", "system", "host")}
+    found["components"] = str(made_of.get("components_digest") or "")[:_SHOWN_DIGEST] or None
+    for repository in made_of.get("git") or ():
+        changed = " with changes" if repository.get("difference") else ""
+        found[f"git {Path(repository['repository']).name}"] = f"{repository.get('commit', '')[:_SHOWN_DIGEST]}{changed}"
+    return found | {f"package {name}": version for name, version in (made_of.get("packages") or {}).items()}
+
+
+def _module_differences(runs: Sequence[tuple[Run, Sequence[Task]]]) -> dict[str, str]:
+    (first, tasks), *others = runs
+    before = _module_text(tasks)
+    found = {}
+    for run, others_tasks in others:
+        after = _module_text(others_tasks)
+        if before and after and before != after:
+            files = sorted(before.keys() | after.keys())
+            found[run.id] = "".join(_file_difference(name, before, after, first.id, run.id) for name in files)
+    return found
+
+
+def _file_difference(name: str, before: Mapping[str, str], after: Mapping[str, str], one: str, other: str) -> str:
+    old, new = (each.get(name, "").splitlines(keepends=True) for each in (before, after))
+    changed = difflib.unified_diff(old, new, fromfile=f"{one}/{name}", tofile=f"{other}/{name}")
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in changed)
+
+
+def _module_text(tasks: Sequence[Task]) -> dict[str, str]:
+    """The Python files of the model module that lies beside the last trained model, as it was when it trained."""
+    folder = next((each / "module" for each in reversed(_models(tasks))), None)
+    if folder is None or not folder.is_dir():
+        return {}
+    files = sorted(each for each in folder.rglob("*.py") if "__pycache__" not in each.parts)
+    return {file.relative_to(folder).as_posix(): file.read_text(errors="replace") for file in files}
