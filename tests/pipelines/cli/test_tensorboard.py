@@ -59,7 +59,7 @@ def test_the_curves_of_a_run_are_served_on_loopback(trained: Path, home: Path) -
     )
     try:
         said = process.stdout.readline()
-        address = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
+        [address] = re.findall(r"http://127\.0\.0\.1:\d+/", said)
         assert said == f"TensorBoard is at {address} until Ctrl-C\n"
         with urllib.request.urlopen(f"{address}data/plugin/scalars/tags") as answer:
             assert {name: list(tags) for name, tags in json.load(answer).items()} == {
