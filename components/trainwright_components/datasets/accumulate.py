@@ -128,6 +128,11 @@ class NumberAccumulator:
         self._min, self._max = min(self._min, float(present.min())), max(self._max, float(present.max()))
         self._sample.add(present)
 
+    @property
+    def sample(self) -> NDArray[np.float64]:
+        """Some of the numbers."""
+        return self._sample.values
+
     def result(self) -> ColumnStatistics:
         """The numbers so far."""
         if not self._elements:
@@ -166,6 +171,11 @@ class ValueAccumulator:
             if value in self._values or len(self._values) < DISTINCT_LIMIT:
                 self._values[value] += number
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each text occurs."""
+        return self._values
+
     def result(self) -> ColumnStatistics:
         """The counts so far."""
         ranked = sorted(self._values.items(), key=lambda item: (-item[1], item[0]))[:TOP_VALUES]
@@ -203,9 +213,14 @@ class ClassAccumulator:
         """Take the class indices of more rows."""
         self._counts += np.bincount(column.astype(np.int64), minlength=len(self._counts))
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each class occurs."""
+        return dict(zip(self._class_names, map(int, self._counts), strict=True))
+
     def result(self) -> ColumnStatistics:
         """The counts so far, of classes without a row too."""
-        counts = dict(zip(self._class_names, map(int, self._counts), strict=True))
+        counts = self.counts
         return ColumnStatistics(count=sum(counts.values()), distinct=sum(map(bool, counts.values())), values=counts)
 
 
@@ -234,25 +249,25 @@ class SplitAccumulator:
 
     def __init__(self, schema: Schema) -> None:
         self.rows = 0
-        self._columns: dict[str, Accumulator] = {}
+        self.columns: dict[str, Accumulator] = {}
         for feature in schema.features:
-            self._columns[feature.name] = _accumulator_for(feature)
+            self.columns[feature.name] = _accumulator_for(feature)
         if label := schema.label:
-            self._columns[label.name] = (
+            self.columns[label.name] = (
                 ClassAccumulator(label.class_names) if label.kind == "class" else NumberAccumulator()
             )
         if schema.weight:
-            self._columns[schema.weight] = NumberAccumulator()
+            self.columns[schema.weight] = NumberAccumulator()
 
     def add(self, columns: Columns) -> None:
         """Take more rows, stored as the schema says."""
         self.rows += len(next(iter(columns.values())))
-        for name, accumulator in self._columns.items():
+        for name, accumulator in self.columns.items():
             accumulator.add(columns[name])
 
     def result(self) -> SplitStatistics:
         """The numbers so far."""
-        columns = {name: accumulator.result() for name, accumulator in self._columns.items()}
+        columns = {name: accumulator.result() for name, accumulator in self.columns.items()}
         return SplitStatistics(rows=self.rows, columns=columns)
 
 

@@ -29,7 +29,7 @@ def find_anomalies(profile: TableProfile, schema: Schema, *, ignored: Collection
         found += _compare_label(schema.label, profile.columns.get(schema.label.name))
     if schema.weight and schema.weight not in profile.columns:
         found.append(Anomaly(column=schema.weight, expected="weights", found="no such column"))
-    known = {*schema.column_names, *ignored}
+    known = {*schema.column_names, *schema.left_out, *ignored}
     found += [
         Anomaly(column=name, expected="no such column", found=_describe(column))
         for name, column in profile.columns.items()

@@ -27,6 +27,7 @@ class Chunk:
         first_row: The number of the first row in that file; rows count from 1, without a header.
         split: The split that the source itself puts these rows in; empty when it does not say.
         keeps_integers: Whether integers are stored as such and not as floats.
+        kept: Where these rows were among those read, from 0, when others of them were dropped.
     """
 
     columns: Mapping[str, Column]
@@ -34,6 +35,7 @@ class Chunk:
     first_row: int = 1
     split: str = ""
     keeps_integers: bool = False
+    kept: NDArray[np.intp] | None = None
 
     @property
     def rows(self) -> int:
@@ -42,7 +44,15 @@ class Chunk:
 
     def place(self, row: int) -> str:
         """Where the row with the index `row` is, for messages."""
-        return f"{self.origin}, row {self.first_row + row}"
+        return f"{self.origin}, row {self.row_numbers[row]}"
+
+    @property
+    def row_numbers(self) -> Sequence[int]:
+        """The number of each row in its file."""
+        if self.kept is None:
+            return range(self.first_row, self.first_row + self.rows)
+        numbers: list[int] = (self.first_row + self.kept).tolist()
+        return numbers
 
     def column(self, name: str) -> Column:
         """The column `name`; all missing when these rows lack it, as JSON rows may."""

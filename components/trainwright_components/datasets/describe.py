@@ -1,16 +1,27 @@
-"""What the columns of a table are, without preparing it and without TensorFlow."""
+"""What the columns of a table are and what looks wrong, without preparing it and without TensorFlow."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
-from trainwright_components.datasets.profile import profile_chunks
+from trainwright_components.datasets.labelled import LabelledRows
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.sources.values import ValueOptions
+from trainwright_components.datasets.verdicts.evidence import Evidence, look_at_rows
+from trainwright_components.datasets.verdicts.given import Given
+from trainwright_components.datasets.verdicts.identities import find_identities
 
 DESCRIBED_ROWS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What was found in a table."""
+
+    schema: Schema
+    evidence: Evidence
 
 
 def describe_table(
@@ -20,8 +31,10 @@ def describe_table(
     format_name: str = "",
     dialect: DialectOptions | None = None,
     values: ValueOptions | None = None,
+    given: Given | None = None,
+    drop_unlabeled: bool = False,
     max_rows: int = DESCRIBED_ROWS,
-) -> Schema:
+) -> Description:
     """The schema that prepare_data would find in the table at `path`, from about its first `max_rows` rows.
 
     Raises:
@@ -38,5 +51,11 @@ def describe_table(
     )
     if traits.columns:
         check_columns(traits.columns, roles, source=traits.name)
-    profile = profile_chunks(source.chunks(), max_rows=max_rows)
-    return infer_schema(profile, roles, source=traits.name)
+    labelled = LabelledRows(source, roles.label) if drop_unlabeled and roles.label else None
+    given = replace(given or Given(), kinds=roles.kinds)
+    profile, evidence = look_at_rows((labelled or source).chunks(), roles, given, max_rows=max_rows)
+    left_out = find_identities(evidence)
+    schema = infer_schema(profile, replace(roles, left_out=left_out), source=traits.name)
+    unlabeled = labelled.dropped if labelled else 0
+    evidence = replace(evidence, schema=schema, left_out=left_out, unlabeled=unlabeled)
+    return Description(schema=schema, evidence=evidence)

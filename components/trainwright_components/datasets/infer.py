@@ -29,6 +29,7 @@ class Roles:
             `MAX_NUMBERED_CLASSES` integers for classes.
         weight: The column with the weight of each row; empty for none.
         exclude: Columns that are not features: keys, times, identifiers.
+        left_out: Columns that are not features since they name or count the rows, as a verdict says.
         kinds: The kind of a column where the values do not tell: `{"zip": "categorical"}`.
     """
 
@@ -36,6 +37,7 @@ class Roles:
     task: str = "auto"
     weight: str = ""
     exclude: Collection[str] = ()
+    left_out: Collection[str] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,7 +51,7 @@ def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
     if not profile.rows:
         raise InvalidData(f"{source} holds no rows")
     check_columns(tuple(profile.columns), roles, source=source)
-    others = {roles.label, roles.weight, *roles.exclude}
+    others = {roles.label, roles.weight, *roles.exclude, *roles.left_out}
     features = [
         feature
         for name, column in profile.columns.items()
@@ -60,7 +62,8 @@ def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
     label = infer_label(roles.label, profile.columns[roles.label], roles, source=source) if roles.label else None
     if roles.weight:
         _check_weight(roles.weight, profile.columns[roles.weight])
-    return Schema(features=tuple(features), label=label, weight=roles.weight or None)
+    weight, left_out = roles.weight or None, tuple(roles.left_out)
+    return Schema(features=tuple(features), label=label, weight=weight, left_out=left_out)
 
 
 def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
@@ -138,7 +141,7 @@ def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) 
     if column.missing:
         raise InvalidData(
             f"{column.first_missing}: label {name!r} has no value ({column.missing:,} of {column.rows:,} rows); "
-            "fill it in or remove these rows"
+            "fill it in, or say data.drop_unlabeled=true to leave such rows out"
         )
     if roles.task == "classification" or (roles.task == "auto" and _looks_like_classes(column)):
         return Label(name=name, kind="class", dtype="int64", class_names=_class_names(name, column))
@@ -147,6 +150,8 @@ def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) 
         raise InvalidData(f"{place}: label {name!r} holds {text!r}, but regression needs numbers")
     if column.first_infinite:
         raise InvalidData(f"{column.first_infinite}: label {name!r} is infinite; remove the row")
+    if not column.shape and column.min == column.max:
+        raise InvalidData(f"label {name!r} is {column.min:g} in all rows; there is nothing to learn")
     return Label(name=name, kind="number", dtype="float32", shape=column.shape or ())
 
 

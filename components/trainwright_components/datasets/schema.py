@@ -78,12 +78,14 @@ class Schema:
         weight: The name of the float32 column with the weight of each row; none when absent.
         reading: How the text files that they come from were read, as `sources/reading.py` writes it, so that others are
             read alike; empty for other formats. Schemas that differ in nothing else are equal.
+        left_out: Columns of the table that are not features since they name or count its rows.
     """
 
     features: tuple[Feature, ...]
     label: Label | None = None
     weight: str | None = None
     reading: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = list(self.column_names)
@@ -144,6 +146,7 @@ class Schema:
                 label=Label(**_with_tuples(label)) if label else None,
                 weight=content.get("weight"),
                 reading=dict(content.get("reading") or {}),
+                left_out=tuple(content.get("left_out", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidData(f"not a schema: {type(error).__name__}: {error}") from error

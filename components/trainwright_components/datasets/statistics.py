@@ -58,9 +58,14 @@ class SplitStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """The numbers of every split."""
+    """The numbers of every split.
+
+    Args:
+        unlabeled: Rows that are in none, since they have no label.
+    """
 
     splits: Mapping[str, SplitStatistics]
+    unlabeled: int = 0
 
     def split(self, name: str) -> SplitStatistics:
         """The numbers of the split `name`."""
@@ -76,8 +81,9 @@ class Statistics:
     def from_json(cls, text: str) -> "Statistics":
         """The statistics that `text` holds."""
         try:
-            splits = json.loads(text)["splits"]
-            return cls(splits={name: _split_from(split) for name, split in splits.items()})
+            content = json.loads(text)
+            splits = {name: _split_from(split) for name, split in content["splits"].items()}
+            return cls(splits=splits, unlabeled=content.get("unlabeled", 0))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidData(f"not statistics: {type(error).__name__}: {error}") from error
 

@@ -41,13 +41,17 @@ class DatasetWriter:
     Args:
         folder: An existing folder.
         shards: The number of files of each split; only these splits can be written.
+        unlabeled: How many rows of the source are left out, since they have no label.
+
+    Attributes:
+        accumulators: Of each split.
     """
 
-    def __init__(self, folder: Path, schema: Schema, *, shards: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, schema: Schema, *, shards: Mapping[str, int], unlabeled: int = 0) -> None:
         import tensorflow as tf
 
-        self._folder, self._schema = folder, schema
-        self._accumulators = {split: SplitAccumulator(schema) for split in shards}
+        self._folder, self._schema, self._unlabeled = folder, schema, unlabeled
+        self.accumulators = {split: SplitAccumulator(schema) for split in shards}
         self._random = {split: np.random.default_rng(0) for split in shards}
         self._files: dict[str, list[Any]] = {}
         for split, total in shards.items():
@@ -56,21 +60,16 @@ class DatasetWriter:
             self._files[split] = [tf.io.TFRecordWriter(name) for name in names]
         self.statistics: Statistics | None = None
 
-    def write(self, split: str, columns: Columns) -> list[int]:
-        """Append rows: every column of the schema as `(rows, *shape)` numbers or `(rows,)` objects, str or bytes.
-
-        Returns:
-            The number of the shard of each row; within one they keep their order.
-        """
+    def write(self, split: str, columns: Columns) -> None:
+        """Append rows: every column of the schema as `(rows, *shape)` numbers or `(rows,)` objects, str or bytes."""
         rows = len(next(iter(columns.values())))
         if not rows:
-            return []
-        self._accumulators[split].add(columns)
+            return
+        self.accumulators[split].add(columns)
         files = self._files[split]
-        places: list[int] = self._random[split].integers(len(files), size=rows).tolist()
+        places = self._random[split].integers(len(files), size=rows)
         for place, record in zip(places, encode_rows(columns, self._schema), strict=True):
             files[place].write(record)
-        return places
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +81,8 @@ class DatasetWriter:
             for file in files:
                 file.close()
         if error is None:
-            splits = {split: accumulator.result() for split, accumulator in self._accumulators.items()}
-            self.statistics = Statistics(splits=splits)
+            splits = {split: accumulator.result() for split, accumulator in self.accumulators.items()}
+            self.statistics = Statistics(splits=splits, unlabeled=self._unlabeled)
             self._schema.save(self._folder)
             self.statistics.save(self._folder)
 
@@ -98,15 +97,13 @@ class ReferenceWriter:
 
     def __init__(self, folder: Path, schema: Schema, *, files: Mapping[str, Sequence[str]]) -> None:
         self._folder, self._schema, self._files = folder, schema, files
-        self._accumulators = {split: SplitAccumulator(schema) for split in files}
+        self.accumulators = {split: SplitAccumulator(schema) for split in files}
         self.statistics: Statistics | None = None
 
-    def write(self, split: str, columns: Columns) -> list[int]:
-        """Count rows in; they keep their order."""
-        rows = len(next(iter(columns.values())))
-        if rows:
-            self._accumulators[split].add(columns)
-        return [0] * rows
+    def write(self, split: str, columns: Columns) -> None:
+        """Count rows in."""
+        if len(next(iter(columns.values()))):
+            self.accumulators[split].add(columns)
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +112,7 @@ class ReferenceWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            splits = {split: accumulator.result() for split, accumulator in self._accumulators.items()}
+            splits = {split: accumulator.result() for split, accumulator in self.accumulators.items()}
             self.statistics = Statistics(splits=splits)
             self._schema.save(self._folder)
             self.statistics.save(self._folder)

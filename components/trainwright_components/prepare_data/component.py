@@ -23,7 +23,7 @@ def prepare_data(
         data: How rows are read, typed and split, such as task, format, time_column, test_source, exclude and kinds.
 
     Returns:
-        dataset: The prepared folder: train, validation and test as TFRecords, schema.json, statistics.json.
+        dataset: The prepared folder: train, validation and test as TFRecords; schema, statistics and verdicts as JSON.
         report: A page of statistics with plots.
     """
     from pathlib import Path

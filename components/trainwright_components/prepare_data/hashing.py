@@ -33,8 +33,7 @@ class PositionFractions:
     def __call__(self, chunk: Chunk) -> NDArray[np.float64]:
         """Files count in the order of their first chunk, which is the same in every pass."""
         file = self._files.setdefault(chunk.origin, len(self._files))
-        rows = range(chunk.first_row, chunk.first_row + chunk.rows)
-        return _fractions((f"{file}{_SEPARATOR}{row}".encode() for row in rows), self._seed)
+        return _fractions((f"{file}{_SEPARATOR}{row}".encode() for row in chunk.row_numbers), self._seed)
 
 
 def key_fractions(chunk: Chunk, column: str, *, seed: int) -> NDArray[np.float64]:

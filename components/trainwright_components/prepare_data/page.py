@@ -10,6 +10,7 @@ import numpy as np
 from trainwright_components.datasets.chunks import Column
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, Statistics
+from trainwright_components.datasets.verdicts.verdict import Verdict, name_columns
 from trainwright_components.reports import Cell, Report
 
 if TYPE_CHECKING:
@@ -20,10 +21,17 @@ MAX_PLOTS = 24
 MAX_BARS = 10
 MAX_CLASS_BARS = 40
 _COLUMNS = 4
+_SHOWN_COLUMNS = 20
 
 
 def draw_page(
-    *, source: str, schema: Schema, statistics: Statistics, how: str, examples: Mapping[str, Column]
+    *,
+    source: str,
+    schema: Schema,
+    statistics: Statistics,
+    how: str,
+    examples: Mapping[str, Column],
+    verdicts: Sequence[Verdict] = (),
 ) -> Report:
     """The page.
 
@@ -33,12 +41,16 @@ def draw_page(
         statistics: Of its splits.
         how: How the rows were split.
         examples: Some rows, as stored, for pictures.
+        verdicts: What looks wrong.
     """
     report = Report(f"Dataset {source}")
+    _add_verdicts(report, verdicts)
     rows = [
         (split, numbers.rows, f"{_share(numbers.rows, statistics)} %") for split, numbers in statistics.splits.items()
     ]
     report.add_heading("Splits").add_text(how).add_table(rows, header=["split", "rows", "share"])
+    if statistics.unlabeled:
+        report.add_text(f"{statistics.unlabeled:,} rows without a label are in none of them.")
     _add_label(report, schema, statistics)
     report.add_heading("Features")
     table = [_feature_row(feature, statistics.splits["train"].columns[feature.name]) for feature in schema.features]
@@ -58,6 +70,23 @@ def draw_page(
     if len(drawn) > MAX_PLOTS:
         report.add_text(f"{len(drawn) - MAX_PLOTS} more features are in the table but not drawn.")
     return report
+
+
+def _add_verdicts(report: Report, verdicts: Sequence[Verdict]) -> None:
+    report.add_heading("What looks wrong")
+    if not verdicts:
+        report.add_text("Nothing was found.")
+        return
+    rows = [
+        (
+            verdict.kind,
+            name_columns(verdict.columns, limit=_SHOWN_COLUMNS),
+            verdict.finding,
+            "; or ".join(map(str, verdict.advice)),
+        )
+        for verdict in verdicts
+    ]
+    report.add_table(rows, header=["verdict", "column", "evidence", "what to do"])
 
 
 def _share(rows: int, statistics: Statistics) -> str:

@@ -1,26 +1,29 @@
 """Turn a source of rows into a dataset: learn the columns, split, encode, describe. Knows nothing of KFP."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
-from trainwright_components.datasets.chunks import Column, Source, SourceTraits
+from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.encode import encode_chunk
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
+from trainwright_components.datasets.labelled import LabelledRows
 from trainwright_components.datasets.profile import TableProfile
 from trainwright_components.datasets.progress import ProgressLog
-from trainwright_components.datasets.row_keys import MAX_KEYS, RowKeys
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
 from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.datasets.verdicts.drift import find_drift
+from trainwright_components.datasets.verdicts.evidence import Evidence, look_at_rows
+from trainwright_components.datasets.verdicts.identities import find_identities
+from trainwright_components.datasets.verdicts.table import judge
+from trainwright_components.datasets.verdicts.verdict import Verdict, save_verdicts
 from trainwright_components.datasets.writer import DatasetWriter, ReferenceWriter, choose_shards
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
 from trainwright_components.prepare_data.given_files import open_rows
-from trainwright_components.prepare_data.hashing import key_fractions
 from trainwright_components.prepare_data.page import draw_page
 from trainwright_components.prepare_data.references import choose_files, stored_schema
 from trainwright_components.prepare_data.settings import PrepareSettings
@@ -53,6 +56,7 @@ class PreparedData:
     Args:
         how: How the rows were split.
         examples: Some of the first rows, as stored.
+        verdicts: What looks wrong.
         is_referenced: Whether the rows stay in the files that they came in.
     """
 
@@ -62,6 +66,7 @@ class PreparedData:
     statistics: Statistics
     how: str
     examples: Mapping[str, Column]
+    verdicts: tuple[Verdict, ...] = ()
     is_referenced: bool = False
 
     def draw_report(self) -> Report:
@@ -72,6 +77,7 @@ class PreparedData:
             statistics=self.statistics,
             how=self.how,
             examples=self.examples,
+            verdicts=self.verdicts,
         )
 
 
@@ -97,10 +103,10 @@ def prepare_data(
     plan = _make_plan(str(source), settings)
     with whole_folder(Path(output), marker=SCHEMA_FILE) as folder:
         with plan.files.watched(), _open_writer(folder, plan) as writer:
-            examples, keys = _write_rows(plan, writer, settings)
+            examples = _write_rows(plan, writer)
         statistics = writer.statistics or Statistics(splits={})
-        if keys.split_by:
-            keys.save(folder)
+        verdicts = _judge(plan, writer)
+        save_verdicts(verdicts, folder)
         refuse_empty_splits({split: numbers.rows for split, numbers in statistics.splits.items()}, settings)
     _warn_of_unlearnt_classes(plan.schema, statistics)
     return PreparedData(
@@ -110,6 +116,7 @@ def prepare_data(
         statistics=statistics,
         how=plan.how,
         examples=examples,
+        verdicts=verdicts,
         is_referenced=plan.is_referenced,
     )
 
@@ -122,6 +129,7 @@ class _Plan:
     files: UnchangedFiles
     row_count: int
     schema: Schema
+    evidence: Evidence
     splitter: Splitter
     is_referenced: bool
     how: str
@@ -143,6 +151,15 @@ def _warn_of_unlearnt_classes(schema: Schema, statistics: Statistics) -> None:
         _log.warning("classes without a training row, which no model can learn: %s", ", ".join(unlearnt))
 
 
+def _judge(plan: _Plan, writer: Writer) -> tuple[Verdict, ...]:
+    drift = find_drift(writer.accumulators)
+    verdicts = judge(replace(plan.evidence, schema=plan.schema, drift=drift))
+    for verdict in verdicts:
+        log = _log.warning if verdict.is_left_out else _log.info
+        log("%s", verdict)
+    return verdicts
+
+
 def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     expected = load_expected_schema(settings.expected_schema) if settings.expected_schema else None
     rows = open_rows(source, settings, expected)
@@ -152,9 +169,11 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
         check_columns(traits.columns, roles, source=traits.name)
-    way = choose_files(rows, settings) or choose_splitter(settings, traits, roles)
+    if settings.drop_unlabeled and roles.label:
+        rows = LabelledRows(rows, roles.label)
     with files.watched():
-        profile = _look_at(rows, way)
+        seen = _look_at(rows, settings, roles, expected)
+    way, profile, roles = seen.way, seen.profile, seen.roles
     check_split_columns(settings, tuple(profile.columns), source=traits.name)
     schema = expected or infer_schema(profile, roles, source=traits.name)
     if expected:
@@ -164,6 +183,7 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     stored = None
     if isinstance(splitter, WholeFilesSplitter):
         stored = stored_schema(schema, profile, is_expected=expected is not None)
+    unlabeled = rows.dropped if isinstance(rows, LabelledRows) else 0
     how = describe_split(settings, splitter, repeats=repeats)
     if repeats:
         _log.warning("%s: %s", traits.name, how)
@@ -172,6 +192,7 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
         files=files,
         row_count=profile.rows,
         schema=replace(stored or schema, reading=traits.reading),
+        evidence=replace(seen.evidence, unlabeled=unlabeled),
         splitter=splitter,
         is_referenced=stored is not None,
         how=how,
@@ -218,13 +239,41 @@ def _settle(way: Splitter | RowSplitter, rows: Source, *, has_classes: bool) -> 
     return chosen, describe_repeats(way, chosen)
 
 
-def _look_at(rows: Source, splitter: Splitter | RowSplitter) -> TableProfile:
-    profile, progress = TableProfile(), ProgressLog(_log, "looked at")
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the first pass over the rows saw."""
+
+    way: Splitter | RowSplitter
+    profile: TableProfile
+    roles: Roles
+    evidence: Evidence
+
+
+def _look_at(rows: Source, settings: PrepareSettings, roles: Roles, expected: Schema | None) -> _Seen:
+    """Read all rows once; twice where the first of them mislead about the columns that are no features.
+
+    Rows that differ in their numbers alone are equal, so these columns have to be known before rows are compared.
+    """
+    if expected:
+        return _look_once(rows, settings, replace(roles, left_out=expected.left_out))
+    _, first = look_at_rows(rows.chunks(), roles, settings.given, max_rows=1)
+    seen = _look_once(rows, settings, replace(roles, left_out=find_identities(first)))
+    left_out = find_identities(seen.evidence)
+    return seen if left_out == seen.roles.left_out else _look_once(rows, settings, replace(roles, left_out=left_out))
+
+
+def _look_once(rows: Source, settings: PrepareSettings, roles: Roles) -> _Seen:
+    way = choose_files(rows, settings) or choose_splitter(settings, rows.traits, roles)
+    chunks = _observed(rows, way, ProgressLog(_log, "looked at"))
+    profile, evidence = look_at_rows(chunks, roles, settings.given)
+    return _Seen(way=way, profile=profile, roles=roles, evidence=evidence)
+
+
+def _observed(rows: Source, way: Splitter | RowSplitter, progress: ProgressLog) -> Iterator[Chunk]:
     for chunk in rows.chunks():
-        profile.add(chunk)
-        splitter.observe(chunk)
+        yield chunk
+        way.observe(chunk)
         progress.add(chunk.rows)
-    return profile
 
 
 def _open_writer(folder: Path, plan: _Plan) -> Writer:
@@ -234,28 +283,21 @@ def _open_writer(folder: Path, plan: _Plan) -> Writer:
     shards = {
         split: choose_shards(count, size_bytes=round(row_bytes * count)) for split, count in plan.expected_rows.items()
     }
-    return DatasetWriter(folder, plan.schema, shards=shards)
+    return DatasetWriter(folder, plan.schema, shards=shards, unlabeled=plan.evidence.unlabeled)
 
 
-def _write_rows(plan: _Plan, writer: Writer, settings: PrepareSettings) -> tuple[Mapping[str, Column], RowKeys]:
-    """Write all rows; some of the first, encoded, are returned, and what tells which rows belong together."""
+def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
+    """Write all rows; some of the first, encoded, are returned."""
     examples: Mapping[str, Column] = {}
-    by = next((name for name in ("key_column", "time_column") if getattr(settings, name)), "")
-    has_keys = by == "key_column" and plan.row_count <= MAX_KEYS
-    keys: dict[str, list[tuple[int, float]]] = {split: [] for split in plan.expected_rows if has_keys}
     count = 0
     progress = ProgressLog(_log, "prepared", total=plan.row_count)
     for chunk in plan.rows.chunks():
         columns = encode_chunk(chunk, plan.schema)
         names = plan.splitter.assign(chunk)
         for split in plan.expected_rows:
-            shards = writer.write(split, {name: column[names == split] for name, column in columns.items()})
-            if has_keys:
-                found = key_fractions(chunk, settings.key_column, seed=settings.seed)[names == split]
-                keys[split] += zip(shards, found.tolist(), strict=True)
+            writer.write(split, {name: column[names == split] for name, column in columns.items()})
         examples = examples or {name: column[:_SHOWN_EXAMPLES] for name, column in columns.items()}
         progress.add(chunk.rows)
         count += chunk.rows
     plan.files.check_count(count, first=plan.row_count, name=plan.rows.traits.name)
-    stored = {split: [key for _, key in sorted(found, key=itemgetter(0))] for split, found in keys.items()}
-    return examples, RowKeys(split_by=by, column=getattr(settings, by) if by else "", keys=stored)
+    return examples

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.values import ValueOptions
+from trainwright_components.datasets.verdicts.given import Given
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.settings import GIVEN_BY, check_choice, check_minimum, read_settings
 
@@ -36,6 +37,7 @@ class PrepareSettings:
         missing: Texts that mean missing in every column of text files, such as ["NA", "-99"]; found for each column
             when absent.
         stray: What to do with single words in a column of numbers, of which it has 99 % at least: error, or missing.
+        drop_unlabeled: Whether rows without a label are left out; else they are refused.
         validation_source: Rows for validation, when they are files of their own.
         test_source: Rows for the final test, when they are files of their own.
         validation_fraction: The share of rows for validation; 0 for none.
@@ -64,6 +66,7 @@ class PrepareSettings:
     thousands: str = ""
     missing: tuple[str, ...] | None = None
     stray: str = "error"
+    drop_unlabeled: bool = False
     validation_source: str = ""
     test_source: str = ""
     validation_fraction: float = DEFAULT_FRACTION
@@ -132,6 +135,17 @@ class PrepareSettings:
             stray=self.stray,
             texts=frozenset(name for name, kind in self.kinds.items() if kind != "numeric"),
             keeps_strays=bool(self.expected_schema),
+        )
+
+    @property
+    def given(self) -> Given:
+        """What verdicts build their advice on."""
+        ways = ("key_column", "time_column", "split_column", "validation_source", "test_source")
+        return Given(
+            exclude=tuple(self.exclude),
+            kinds=self.kinds,
+            way_to_split=next((name for name in ways if getattr(self, name)), ""),
+            missing=self.missing,
         )
 
     @property

@@ -1,7 +1,9 @@
 """`trainwright new`: a project to edit."""
 
+import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,9 @@ from trainwright_pipelines.cli.lazy import ExampleCommand
 
 if TYPE_CHECKING:
     from trainwright_components.datasets.schema import Schema
+    from trainwright_components.datasets.verdicts.verdict import Verdict
+
+_LONGEST_ADVICE = 1_000
 
 
 @click.command(
@@ -30,13 +35,15 @@ trainwright new servos --source servo.data --label column_5 --set data.header=no
     "--set",
     "settings",
     multiple=True,
-    metavar="data.NAME=VALUE",
-    help="How the table is read, such as data.encoding=cp1252; goes into params.yaml. More than once if needed.",
+    metavar="NAME=VALUE",
+    help="A setting of data or training, such as data.encoding=cp1252, for params.yaml. More than once if needed.",
 )
-def new(folder: Path, source: str | None, label: str | None, settings: tuple[str, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the files and what looks wrong as JSON.")
+def new(folder: Path, source: str | None, label: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Write a project into DIR: model.py, params.yaml and README.md that fit the data.
 
-    A label of names or of few integers gives a classifier, any other a regression.
+    A label of names or of few integers gives a classifier, any other a regression. What looks wrong in the table is
+    said, with options of --set against it.
     """
     from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, find_source
     from trainwright_pipelines.scaffold.project import write_digits_project, write_table_project
@@ -44,38 +51,72 @@ def new(folder: Path, source: str | None, label: str | None, settings: tuple[str
     for option, given in (("--label", label), ("--set", settings)):
         if source is None and given:
             raise InvalidSetting(f"{option} needs --source: the table that it is about")
+    verdicts: tuple[Verdict, ...] = ()
     if source is None or source == "digits":
         project = write_digits_project(folder)
     else:
         if label is None and source not in BUNDLED_SOURCES and not Path(source).is_dir():
             raise InvalidSetting("--source needs --label: the column to predict")
         find_source(source, base=Path.cwd())
-        data = _data_settings(settings)
-        project = write_table_project(folder, source=source, schema=_describe(source, label or "", data), data=data)
+        groups = _typed_settings(settings)
+        schema, training, verdicts = _describe(source, label or "", **groups)
+        project = write_table_project(folder, source=source, schema=schema, data=groups["data"], training=training)
+    if as_json:
+        content = {"files": [str(file) for file in project.files], "left_out": list(project.left_out)}
+        click.echo(json.dumps({**content, "verdicts": [verdict.to_json() for verdict in verdicts]}, indent=2))
+        return
     for file in project.files:
         click.echo(f"wrote {file}")
     if project.left_out:
         click.echo(f"not used by model.py: {', '.join(project.left_out)}")
+    _show_verdicts(verdicts)
     params = shlex.quote(str(folder / "params.yaml"))
     click.echo(f"\nRun it: trainwright run train_and_deploy --params {params}")
 
 
-def _data_settings(settings: Iterable[str]) -> dict[str, Any]:
+def _show_verdicts(verdicts: "Sequence[Verdict]") -> None:
+    from trainwright_components.datasets.verdicts.verdict import join_advice, name_columns
+
+    if not verdicts:
+        return
+    click.echo("\nWhat looks wrong (options are for `trainwright run`, and for `trainwright new` into another folder):")
+    for verdict in verdicts:
+        about = f" {name_columns(verdict.columns)}" if verdict.columns else ""
+        click.echo(f"  {verdict.kind}{about}: {verdict.finding}")
+        for advice in verdict.advice:
+            click.echo(f"      {advice}" if len(str(advice)) <= _LONGEST_ADVICE else f"      {advice.text}: see --json")
+    advised = [verdict for verdict in verdicts if not verdict.is_left_out and verdict.advice[0].settings]
+    together = join_advice(advised)
+    if together and len(advised) > 1 and len(str(together)) <= _LONGEST_ADVICE:
+        click.echo(f"  {together}")
+
+
+def _typed_settings(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
     from trainwright_pipelines.requests.groups import text_settings
     from trainwright_pipelines.requests.parameters import Parameter, split_setting, typed_texts
 
-    group = Parameter(name="data", type="STRUCT", is_optional=True, default={})
-    values = typed_texts(map(split_setting, settings), {"data": group}, texts=text_settings({"data": "STRUCT"}))
-    found: dict[str, Any] = values.get("data", {})
-    return found
+    types = dict.fromkeys(("data", "training"), "STRUCT")
+    groups = {
+        name: Parameter(name=name, type=type_name, is_optional=True, default={}) for name, type_name in types.items()
+    }
+    values: dict[str, dict[str, Any]] = typed_texts(map(split_setting, settings), groups, texts=text_settings(types))
+    return {name: values.get(name, {}) for name in groups}
 
 
-def _describe(source: str, label: str, data: Mapping[str, Any]) -> "Schema":
+def _describe(
+    source: str, label: str, *, data: Mapping[str, Any], training: Mapping[str, Any]
+) -> "tuple[Schema, Mapping[str, Any], tuple[Verdict, ...]]":
+    """The columns, settings of training that fit the number of rows, and what looks wrong."""
     from trainwright_components.datasets.describe import describe_table
     from trainwright_components.datasets.infer import Roles
+    from trainwright_components.datasets.verdicts.batches import fitting_batch
+    from trainwright_components.datasets.verdicts.table import judge
     from trainwright_components.prepare_data.settings import PrepareSettings
+    from trainwright_components.training.configuration.settings import TrainingSettings
+    from trainwright_pipelines.scaffold.project import TRAINING
 
     read = PrepareSettings.from_mapping(data, label=label)
+    TrainingSettings.from_mapping(training)
     by = (read.key_column, read.time_column, read.split_column)
     roles = Roles(
         label=label,
@@ -84,4 +125,16 @@ def _describe(source: str, label: str, data: Mapping[str, Any]) -> "Schema":
         exclude=(*read.exclude, *(name for name in by if name)),
         kinds=read.kinds,
     )
-    return describe_table(source, roles, format_name=read.format, dialect=read.dialect, values=read.values)
+    found = describe_table(
+        source,
+        roles,
+        format_name=read.format,
+        dialect=read.dialect,
+        values=read.values,
+        given=read.given,
+        drop_unlabeled=read.drop_unlabeled,
+    )
+    train_rows = round(found.evidence.rows * (1 - sum(read.fractions.values())))
+    fitting = {**TRAINING, "batch_size": fitting_batch(train_rows, TRAINING["batch_size"]), **training}
+    given = replace(found.evidence.given, batch_size=fitting["batch_size"])
+    return found.schema, fitting, judge(replace(found.evidence, given=given, train_rows=train_rows))

@@ -17,9 +17,7 @@ from trainwright_components.files import write_whole
 from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
-_EPOCHS = 200
-_PATIENCE = 20
-_BATCH_SIZE = 64
+TRAINING: Mapping[str, int] = {"epochs": 200, "early_stopping_patience": 20, "batch_size": 64}
 _TABLE_KINDS = ("numeric", "categorical", "text")
 
 
@@ -32,10 +30,17 @@ class Project:
     left_out: tuple[str, ...] = ()
 
 
-def write_table_project(folder: Path, *, source: str, schema: Schema, data: Mapping[str, Any] | None = None) -> Project:
+def write_table_project(
+    folder: Path,
+    *,
+    source: str,
+    schema: Schema,
+    data: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] = TRAINING,
+) -> Project:
     """Write a project for the table `source`, a file or a bundled set, whose columns `schema` describes.
 
-    `data` are settings of how it is read, which go into params.yaml.
+    `data` are settings of how it is read, which go into params.yaml as those of `training` do.
 
     Raises:
         InvalidSetting: `folder` holds one of the files already.
@@ -58,6 +63,7 @@ def write_table_project(folder: Path, *, source: str, schema: Schema, data: Mapp
         "class_count": len(schema.label.class_names),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
+        "training": training,
         "data": _data_group(data or {}, [each.name for each in schema.features if each not in usable]),
     }
     return _write(folder, _render("table_model.py.j2", **values), values)
@@ -90,8 +96,7 @@ def served_name(folder: Path) -> str:
 
 
 def _write(folder: Path, model: str, values: dict[str, Any]) -> Project:
-    training = {"epochs": _EPOCHS, "patience": _PATIENCE, "batch_size": _BATCH_SIZE}
-    common = {**values, **training, "model_name": served_name(folder)}
+    common = {"training": TRAINING, **values, "model_name": served_name(folder)}
     contents = {
         "model.py": model,
         "params.yaml": _render("params.yaml.j2", **common),

@@ -13,7 +13,7 @@ from trainwright_components.errors import InvalidSetting
 
 
 def test_the_description_is_what_preparing_finds(tabular_csv: Path, tabular_dataset: Path) -> None:
-    assert describe_table(tabular_csv, Roles(label="cultivar")) == Schema.load(tabular_dataset)
+    assert describe_table(tabular_csv, Roles(label="cultivar")).schema == Schema.load(tabular_dataset)
 
 
 def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
@@ -21,7 +21,7 @@ def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
         "import sys\nsys.modules['tensorflow'] = None\n"
         "from trainwright_components.datasets.describe import describe_table\n"
         "from trainwright_components.datasets.infer import Roles\n"
-        f"print(describe_table({str(tabular_csv)!r}, Roles(label='cultivar')).class_names)"
+        f"print(describe_table({str(tabular_csv)!r}, Roles(label='cultivar')).schema.class_names)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "('class_0', 'class_1', 'class_2')"

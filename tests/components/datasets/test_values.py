@@ -107,7 +107,8 @@ def test_they_count_as_missing_when_that_is_said(tmp_path: Path) -> None:
 
 def test_a_kind_that_is_said_makes_them_words(tmp_path: Path) -> None:
     roles = Roles(label="y", kinds={"x": "text"})
-    schema = describe_table(strays(tmp_path / "rows.csv"), roles, values=ValueOptions(texts=frozenset({"x"})))
+    values = ValueOptions(texts=frozenset({"x"}))
+    schema = describe_table(strays(tmp_path / "rows.csv"), roles, values=values).schema
     assert schema.feature("x").kind == "text"
 
 

@@ -51,7 +51,7 @@ def test_settings_that_do_not_fit_the_columns_are_corrected(
         (
             with_value("y", 7, None),
             {},
-            r"rows\.csv, row 7: label 'y' has no value \(1 of 40 rows\); fill it in or remove",
+            r"rows\.csv, row 7: label 'y' has no value \(1 of 40 rows\); fill it in, or say data\.drop_unlabeled=true",
         ),
         (
             with_value("y", 7, "once"),

@@ -118,7 +118,7 @@ def test_unsigned_identifiers_keep_all_digits_where_int64_holds_them(
 ) -> None:
     x = np.arange(40, dtype=np.uint64) + 2**40
     np.savez(tmp_path / "rows.npz", x=x, most=x + np.uint64(2**62), beyond=x + np.uint64(2**63), y=np.arange(40) % 2)
-    prepared = prepare(tmp_path / "rows.npz")
+    prepared = prepare(tmp_path / "rows.npz", kinds=dict.fromkeys(("x", "most", "beyond"), "numeric"))
     dtypes = {feature.name: feature.dtype for feature in prepared.schema.features}
     assert dtypes == {"x": "int64", "most": "int64", "beyond": "float32"}
     rows = [row for split in SPLITS for row, _ in read_split(prepared.dataset, split).as_numpy_iterator()]
@@ -230,6 +230,7 @@ def test_an_output_folder_made_before_is_replaced(patients: pd.DataFrame, tmp_pa
         "test",
         "train",
         "validation",
+        "verdicts.json",
     ]
 
 

@@ -90,7 +90,7 @@ def test_a_table_with_image_paths_reads_them_beside_it(tmp_path: Path, prepare: 
     for number in range(40):
         name = ("x", "y")[number % 2]
         expected.setdefault(name, []).append(paint(tmp_path / "photos" / f"{number}.png", number).tobytes())
-        rows.append({"photo": f"photos/{number}.png", "age": number, "kind": name})
+        rows.append({"photo": f"photos/{number}.png", "age": number % 20, "kind": name})
     prepared = prepare(pd.DataFrame(rows), label="kind")
     kinds = {feature.name: (feature.kind, feature.dtype) for feature in prepared.schema.features}
     assert kinds == {"photo": ("image", "string"), "age": ("numeric", "float32")}

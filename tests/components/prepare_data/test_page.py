@@ -66,7 +66,7 @@ def test_digits_are_shown(digits_dataset: Path, tmp_path: Path) -> None:
 
 
 def test_many_features_are_listed_but_not_all_drawn(prepare: Prepare) -> None:
-    table = pd.DataFrame({f"x{i}": np.arange(40.0) * i for i in range(30)} | {"y": ["a", "b"] * 20})
+    table = pd.DataFrame({f"x{i}": np.arange(40.0) * i + 0.5 for i in range(30)} | {"y": ["a", "b"] * 20})
     html = prepare(table, label="y").draw_report().html()
     assert "6 more features are in the table but not drawn." in html
 

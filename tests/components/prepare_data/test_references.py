@@ -51,7 +51,8 @@ def rows_in(prepared: PreparedData, split: str) -> list[tuple[float, float, int]
 def test_whole_files_are_referred_to(shards: Path, prepare: Prepare) -> None:
     prepared = prepare(shards, label="y", reference_above_mb=0)
     assert prepared.is_referenced
-    assert sorted(path.name for path in prepared.dataset.iterdir()) == ["files.json", "schema.json", "statistics.json"]
+    names = ["files.json", "schema.json", "statistics.json", "verdicts.json"]
+    assert sorted(path.name for path in prepared.dataset.iterdir()) == names
     files = {split: split_files(prepared.dataset, split) for split in prepared.statistics.splits}
     assert {split: len(names) for split, names in files.items()} == {"train": 6, "validation": 2, "test": 2}
     assert sorted(path for names in files.values() for path in names) == sorted(shards.iterdir())

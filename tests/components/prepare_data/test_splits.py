@@ -16,6 +16,7 @@ from trainwright_components.prepare_data.prepare import PreparedData, prepare_da
 from trainwright_components.prepare_data.settings import PrepareSettings
 
 Prepare = Callable[..., PreparedData]
+KEPT = {"id": "numeric"}  # else an id is no feature beside others
 
 
 def ids(prepared: PreparedData, column: str = "id") -> dict[str, set[int]]:
@@ -259,7 +260,8 @@ def test_another_seed_gives_another_split(prepare: Prepare) -> None:
 def test_one_key_is_never_on_both_sides(patients: pd.DataFrame, tmp_path: Path, prepare: Prepare, suffix: str) -> None:
     table = patients.assign(id=range(len(patients)))
     table.to_parquet(tmp_path / "rows.parquet")
-    prepared = prepare(table if suffix == "csv" else tmp_path / "rows.parquet", label="outcome", key_column="patient")
+    source = table if suffix == "csv" else tmp_path / "rows.parquet"
+    prepared = prepare(source, label="outcome", key_column="patient", kinds=KEPT)
     sides = {split: {patients["patient"][row] for row in rows} for split, rows in ids(prepared).items()}
     assert "patient" not in prepared.schema.feature_names
     assert sum(map(len, sides.values())) == patients["patient"].nunique()
@@ -269,7 +271,7 @@ def test_one_key_is_never_on_both_sides(patients: pd.DataFrame, tmp_path: Path, 
 def test_keys_are_split_alike_in_every_format(patients: pd.DataFrame, tmp_path: Path, prepare: Prepare) -> None:
     table = patients.assign(id=range(len(patients)))
     table.assign(patient=table["patient"].astype(float)).to_parquet(tmp_path / "rows.parquet")
-    settings = {"label": "outcome", "key_column": "patient"}
+    settings: dict[str, Any] = {"label": "outcome", "key_column": "patient", "kinds": KEPT}
     assert ids(prepare(table, **settings)) == ids(prepare(tmp_path / "rows.parquet", **settings))
 
 
@@ -288,7 +290,8 @@ def test_the_latest_rows_are_the_test(patients: pd.DataFrame, prepare: Prepare, 
     table = patients.assign(id=range(len(patients)))
     if as_number:
         table["visited"] = pd.to_datetime(table["visited"]).astype("int64")
-    splits = ids(prepare(table.sample(frac=1, random_state=3), label="outcome", time_column="visited"))
+    shuffled = table.sample(frac=1, random_state=3)
+    splits = ids(prepare(shuffled, label="outcome", time_column="visited", kinds=KEPT))
     assert splits == {"train": set(range(420)), "validation": set(range(420, 510)), "test": set(range(510, 600))}
 
 

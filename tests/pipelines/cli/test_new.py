@@ -132,7 +132,7 @@ def test_a_column_or_file_that_is_not_there_is_refused(
 
 def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
-    rows = "".join(f"a.png,{number},{number % 2}\n" for number in range(20))
+    rows = "".join(f"a.png,{number % 7},{number % 2}\n" for number in range(20))
     (tmp_path / "table.csv").write_text(f"path,size,label\n{rows}")
     outcome = trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "table.csv"), "--label", "label")
     assert "not used by model.py: path (image)" in outcome.out
@@ -141,7 +141,7 @@ def test_columns_that_the_module_does_not_use_are_named(trainwright: Callable[..
 
 def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
-    rows = "".join(f"a.png,{number},{number % 2},a.png\n" for number in range(20))
+    rows = "".join(f"a.png,{number % 7},{number % 2},a.png\n" for number in range(20))
     (tmp_path / "table.csv").write_text(f"photo: front,size,label,null\n{rows}")
     trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "table.csv"), "--label", "label")
     params = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())

@@ -1,0 +1,42 @@
+"""A source without its rows that have no label."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from trainwright_components.datasets.chunks import Chunk, Source, SourceTraits, is_missing
+
+
+class LabelledRows:
+    """The rows of `source` whose column `label` has a value.
+
+    Attributes:
+        dropped: How many rows had none, in the last reading as far as it came.
+    """
+
+    def __init__(self, source: Source, label: str) -> None:
+        self._source, self._label = source, label
+        self.dropped = 0
+
+    @property
+    def traits(self) -> SourceTraits:
+        """Those of the source, whose files hold rows that are dropped and cannot be referred to."""
+        return replace(self._source.traits, files=())
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows with a label from the start."""
+        self.dropped = 0
+        for chunk in self._source.chunks():
+            missing = is_missing(chunk.column(self._label))
+            if not missing.any():
+                yield chunk
+                continue
+            self.dropped += int(missing.sum())
+            kept = np.flatnonzero(~missing)
+            if len(kept):
+                columns = {name: column[kept] for name, column in chunk.columns.items()}
+                yield replace(chunk, columns=columns, kept=kept)
+
+
+_: type[Source] = LabelledRows

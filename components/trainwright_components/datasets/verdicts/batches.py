@@ -1,0 +1,40 @@
+"""Settings that do not fit the table."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from trainwright_components.datasets.verdicts.check import Check
+from trainwright_components.datasets.verdicts.evidence import Evidence
+from trainwright_components.datasets.verdicts.verdict import Advice, Verdict
+
+STEPS_PER_EPOCH = 8
+
+
+class Batches:
+    """A batch with more rows than there are to train on: each epoch is then one step."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("batch larger than the data",)
+
+    def judge(self, evidence: Evidence) -> Iterator[Verdict]:
+        """What looks wrong."""
+        batch_size, rows = evidence.given.batch_size, evidence.train_rows
+        if batch_size is None or not rows or batch_size <= rows:
+            return
+        fitting = fitting_batch(rows, batch_size)
+        yield Verdict(
+            kind="batch larger than the data",
+            finding=f"training.batch_size is {batch_size:,}, but there are about {rows:,} rows to train on, so that an "
+            "epoch is one step",
+            evidence={"batch_size": batch_size, "train_rows": rows},
+            advice=(Advice(text="take smaller steps", settings={"training.batch_size": fitting}),),
+        )
+
+
+def fitting_batch(rows: int, batch_size: int) -> int:
+    """`batch_size`, or, where it is more than `rows` rows, a power of two with which an epoch has some steps."""
+    if batch_size <= rows:
+        return batch_size
+    return 1 << max(0, (rows // STEPS_PER_EPOCH).bit_length() - 1)
+
+
+_: type[Check] = Batches

@@ -1,0 +1,67 @@
+"""What is wrong with the label: classes with few rows, classes of very different size, no label at all."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from trainwright_components.datasets.verdicts.check import Check
+from trainwright_components.datasets.verdicts.evidence import Evidence
+from trainwright_components.datasets.verdicts.verdict import Advice, Verdict
+
+FEW_ROWS = 20  # leave three to test, at the shares by default
+IMBALANCED = 10  # times as many rows in the largest class as in the smallest
+_SHOWN = 5
+
+
+class Classes:
+    """Classes that have too few rows to learn, or far fewer than others."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("classes with few rows", "imbalance")
+
+    def judge(self, evidence: Evidence) -> Iterator[Verdict]:
+        """What looks wrong."""
+        if not evidence.has_classes or evidence.label is None:
+            return
+        ranked = sorted(evidence.class_counts.items(), key=lambda item: item[1])
+        if few := [(name, count) for name, count in ranked if count < FEW_ROWS]:
+            listed = ", ".join(f"{name!r} ({count:,})" for name, count in few[:_SHOWN])
+            more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
+            yield Verdict(
+                kind="classes with few rows",
+                columns=(evidence.label.name,),
+                finding=f"it has classes with fewer than {FEW_ROWS} rows: {listed}{more}",
+                evidence={"classes": len(few), "fewest_rows": few[0][1]},
+                advice=(Advice(text="add rows, merge such classes or remove them"),),
+            )
+        (least, fewest), (greatest, most) = ranked[0], ranked[-1]
+        if most >= IMBALANCED * fewest:
+            share = most / sum(evidence.class_counts.values())
+            yield Verdict(
+                kind="imbalance",
+                columns=(evidence.label.name,),
+                finding=f"{greatest!r} has {most / max(fewest, 1):.0f} times as many rows as {least!r}: "
+                f"who always says {greatest!r} is right about {share:.1%}",
+                evidence={"largest_share": round(share, 6), "ratio": round(most / max(fewest, 1), 3)},
+                advice=(Advice(text="look at recall and precision of each class, not at accuracy alone"),),
+            )
+
+
+class MissingLabels:
+    """Rows that were dropped, since they have no label."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("missing labels",)
+
+    def judge(self, evidence: Evidence) -> Iterator[Verdict]:
+        """What looks wrong."""
+        if not evidence.unlabeled or evidence.label is None:
+            return
+        total = evidence.rows + evidence.unlabeled
+        yield Verdict(
+            kind="missing labels",
+            columns=(evidence.label.name,),
+            finding=f"{evidence.unlabeled:,} of {total:,} rows have no label and are dropped",
+            evidence={"unlabeled": evidence.unlabeled, "rows": total},
+            advice=(Advice(text="find out why: rows without a label may be unlike the others"),),
+        )
+
+
+_: tuple[type[Check], ...] = (Classes, MissingLabels)
