@@ -38,6 +38,9 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+OWN_PIPELINES = blocks(README.partition("<!-- file: my_pipelines.py -->\n")[2], "python")[0]
+
+
 def snippets(index: int) -> dict[str, str]:
     """The first (in a pipeline) or second (from Python) snippet of each component's README."""
     found = {}
@@ -67,6 +70,7 @@ def write_customers(folder: Path) -> None:
 def environment(tmp_path: Path) -> dict[str, str]:
     write_customers(tmp_path)
     (tmp_path / "model.py").write_text(shipped_modules()["tabular_classifier"].read_text())
+    (tmp_path / "my_pipelines.py").write_text(OWN_PIPELINES)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home"), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -130,6 +134,16 @@ compiler.Compiler().compile(documented, "documented.yaml")
     run([sys.executable, "documented.py"], tmp_path, dict(os.environ))
     text = (tmp_path / "documented.yaml").read_text()
     assert [name for name in IN_ORDER if f"comp-{name.replace('_', '-')}" not in text] == []
+
+
+def test_the_pipeline_of_ones_own_in_the_readme_compiles(tmp_path: Path) -> None:
+    """With steps of its own and ours; the README's commands run it."""
+    (tmp_path / "my_pipelines.py").write_text(OWN_PIPELINES)
+    command = ["trainwright", "compile", "my_pipelines.py:nightly", "-o", "nightly.yaml"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    run(command, tmp_path, {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home")})
+    text = (tmp_path / "nightly.yaml").read_text()
+    assert [name for name in ("drop-repeated-rows", "prepare-data", "evaluate") if f"comp-{name}" not in text] == []
 
 
 @pytest.mark.slow

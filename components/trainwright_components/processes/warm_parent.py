@@ -6,15 +6,19 @@ Never run a TensorFlow op in the parent: a fork afterwards hangs.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import psutil
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_components.processes.child import WarmChild
@@ -23,11 +27,13 @@ from trainwright_components.processes.messages import connect, encode_message, r
 from trainwright_components.processes.socket_folder import SOCKET_NAME, make_private_folder
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 
+FROZEN_S = 5.0
 SOCKET_VARIABLE = "TRAINWRIGHT_WARM_SOCKET"
 DEFAULT_PRELOAD = ("tensorflow", "keras", "kfp.dsl.executor_main")
 
 _SERVER_MODULE = "trainwright_components.processes.warm_server"
 _BACKLOG = 128
+_LOG = logging.getLogger(__name__)
 _STOP_GRACE_S = 5.0
 
 
@@ -44,6 +50,7 @@ class WarmParent:
     def __init__(self, address: Path, process: subprocess.Popen[bytes] | None = None) -> None:
         self.address = address
         self._process = process
+        self._stopped_since: float | None = None
 
     @classmethod
     def start(cls, preload: Sequence[str] = DEFAULT_PRELOAD) -> Self:
@@ -138,6 +145,20 @@ class WarmParent:
             raise self._lost()
         return WarmChild(connection, int(reply["pid"]), received)
 
+    def end_if_frozen(self) -> None:
+        """Kill the warm process, if this object started it, once it was stopped by a signal for `FROZEN_S` seconds.
+
+        It would answer nobody, nor tell how a child ended. What waits for it finds it lost then.
+        """
+        process = self._process
+        if process is None or not _is_stopped(process.pid):
+            self._stopped_since = None
+            return
+        self._stopped_since = self._stopped_since or time.monotonic()
+        if time.monotonic() - self._stopped_since >= FROZEN_S:
+            _LOG.warning("process %d, which starts steps, was stopped by a signal and is killed", process.pid)
+            process.kill()
+
     def close(self) -> None:
         """End the warm process and all its children, if this object started it."""
         process, self._process = self._process, None
@@ -159,3 +180,10 @@ class WarmParent:
         log = self.address.parent / "log"
         end = log.read_text(errors="replace")[-2000:].strip() if log.is_file() else ""
         return WarmParentLost("the warm process ended before it started the child" + (f":\n{end}" if end else ""))
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False

@@ -191,6 +191,13 @@ class Processes:
                 self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (_ENTRY,))
             return self._parents[is_warm]
 
+    def end_frozen(self) -> None:
+        """Kill a warm process that somebody has stopped, for which steps would wait for ever."""
+        with self._lock:
+            parents = list(self._parents.values())
+        for parent in parents:
+            parent.end_if_frozen()
+
     def close(self) -> None:
         """End all processes."""
         with self._lock:

@@ -119,6 +119,7 @@ class Worker(threading.Thread):
         is_failing = False
         while True:
             try:
+                await self._execution.in_thread(self._execution.processes.end_frozen)
                 is_ours = await self._execution.in_thread(self._lease.renew)
                 is_unwanted = await self._execution.in_thread(self._is_cancel_requested)
             except Exception as error:  # a full disk, a database that is away: the next beat may come through

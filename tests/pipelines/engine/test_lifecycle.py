@@ -18,6 +18,7 @@ import yaml
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.launch import Launch, Processes
 from trainwright_pipelines.engine.leases import LeaseHeld
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.engine.replay import rerun_step
@@ -398,3 +399,30 @@ def test_a_cancel_that_comes_before_the_start_is_not_lost(created: Run, store: S
     runs.cancel(created.id, store=store)
     assert runs.execute(created.id, store=store).state == State.CANCELED
     assert store.tasks(created.id) == []
+
+
+def test_a_process_that_starts_steps_and_is_frozen_holds_up_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainwright_components.processes.warm_parent.FROZEN_S", 0.0)
+    processes = Processes()
+    launch = Launch(
+        target="trainwright_pipelines.engine.task_entry:run_command",
+        arguments={"command": ["sleep", "600"]},
+        env=dict(os.environ),
+        cwd=tmp_path,
+    )
+    try:
+        child = processes.start(launch, log=tmp_path / "log")
+        processes.end_frozen()
+        assert child.poll() is None
+        starter = psutil.Process(child.pid).parent()
+        starter.suspend()
+        while starter.status() != psutil.STATUS_STOPPED:
+            pass
+        processes.end_frozen()
+        assert child.wait(30) == -signal.SIGKILL
+        with processes.start(launch, log=tmp_path / "log") as again:
+            assert psutil.Process(again.pid).is_running()
+    finally:
+        processes.close()
