@@ -25,6 +25,6 @@ class WordCounts:
                 self._counts = Counter(dict(self._counts.most_common(_MAX_COUNTED // 2)))
 
     def result(self) -> dict[str, int]:
-        """Up to `MAX_WORDS` words of more than one text, most frequent first."""
+        """Up to `MAX_WORDS`, most frequent first; none where no two texts have one in common, as with identifiers."""
         ranked = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
-        return {word: count for word, count in ranked if count > 1}
+        return dict(ranked) if ranked and ranked[0][1] > 1 else {}

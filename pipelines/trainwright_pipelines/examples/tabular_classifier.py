@@ -6,12 +6,12 @@ import keras
 
 from trainwright import Context, InvalidData, table_inputs, table_sizes
 
-DEFAULT_PARAMS = {"units": 64, "layers": 2, "embedding": 8, "dropout": 0.2, "l2": 1e-3, "learning_rate": 3e-3}
+DEFAULT_PARAMS = {"units": 64, "layers": 2, "embedding": 8, "dropout": 0.2, "l2": 1.0, "learning_rate": 3e-3}
 
 SEARCH_SPACE = {
     "units": {"type": "discrete", "values": [16, 32, 64, 128]},
     "layers": {"type": "integer", "min_value": 1, "max_value": 3},
-    "l2": {"type": "double", "min_value": 1e-5, "max_value": 1e-1, "scale_type": "UNIT_LOG_SCALE"},
+    "l2": {"type": "double", "min_value": 1e-2, "max_value": 1e2, "scale_type": "UNIT_LOG_SCALE"},
     "learning_rate": {"type": "double", "min_value": 1e-4, "max_value": 1e-2, "scale_type": "UNIT_LOG_SCALE"},
 }
 
@@ -26,7 +26,10 @@ def build_model(context: Context) -> keras.Model:
     params, sizes, outputs = context.params, table_sizes(context), len(context.schema.class_names)
     if not outputs:
         raise InvalidData("tabular_classifier needs a label with classes; use tabular_regressor for numbers")
-    l2 = keras.regularizers.L2(params["l2"])
+    rows = context.statistics.split("train").rows
+    l2 = keras.regularizers.L2(
+        params["l2"] / rows
+    )  # as Ridge of scikit-learn counts it
     inputs, terms, parts = {}, [], []
     if sizes.row:
         row = inputs["row"] = keras.Input((sizes.row,), name="row")
@@ -38,7 +41,7 @@ def build_model(context: Context) -> keras.Model:
         parts.append(keras.layers.Flatten()(keras.layers.Embedding(sizes.categories, params["embedding"])(ids)))
     if sizes.words:
         words = inputs["words"] = keras.Input((sizes.words,), name="words")
-        terms.append(keras.layers.Dense(outputs, kernel_initializer="zeros")(words))
+        terms.append(keras.layers.Dense(outputs, kernel_initializer="zeros", kernel_regularizer=l2)(words))
     if parts:
         hidden = keras.layers.concatenate(parts) if len(parts) > 1 else parts[0]
         for _ in range(params["layers"]):

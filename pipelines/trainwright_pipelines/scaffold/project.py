@@ -18,6 +18,7 @@ from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
 TRAINING: Mapping[str, int] = {"epochs": 200, "early_stopping_patience": 20, "batch_size": 64}
+_MONITORS = {"class": "val_cross_entropy", "number": "val_rmse"}
 _TABLE_KINDS = ("numeric", "categorical", "text")
 
 
@@ -63,7 +64,7 @@ def write_table_project(
         "class_count": len(schema.label.class_names),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
-        "training": training,
+        "training": {"monitor": _MONITORS[schema.label.kind], **training},
         "data": _data_group(data or {}, [each.name for each in schema.features if each not in usable]),
     }
     return _write(folder, _render("table_model.py.j2", **values), values)

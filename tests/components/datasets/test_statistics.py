@@ -70,7 +70,13 @@ def test_of_free_texts_lengths_and_words_of_several_are_kept() -> None:
     accumulator.add(np.array(["the cat: the x"], dtype=object))
     result = accumulator.result()
     assert (result.count, result.missing, result.mean, result.max, dict(result.values)) == (3, 1, 37 / 3, 14, {})
-    assert list(result.words.items()) == [("cat", 3), ("dog", 2)]
+    assert list(result.words.items()) == [("cat", 3), ("dog", 2), ("no", 1), ("the", 1)]
+
+
+def test_texts_without_a_word_in_common_have_no_words() -> None:
+    accumulator = TextAccumulator()
+    accumulator.add(np.array(["id 1234", "key 1235"], dtype=object))
+    assert accumulator.result().words == {}
 
 
 def test_statistics_are_the_same_after_reading_them_again(tabular_dataset: Path, tmp_path: Path) -> None:
