@@ -27,9 +27,7 @@ def build_model(context: Context) -> keras.Model:
     if not outputs:
         raise InvalidData("tabular_classifier needs a label with classes; use tabular_regressor for numbers")
     rows = context.statistics.split("train").rows
-    l2 = keras.regularizers.L2(
-        params["l2"] / rows
-    )  # as Ridge of scikit-learn counts it
+    l2 = keras.regularizers.L2(params["l2"] / rows)  # as Ridge of scikit-learn counts it
     inputs, terms, parts = {}, [], []
     if sizes.row:
         row = inputs["row"] = keras.Input((sizes.row,), name="row")

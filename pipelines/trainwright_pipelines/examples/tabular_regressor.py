@@ -27,9 +27,7 @@ def build_model(context: Context) -> keras.Model:
     if label is None or label.kind != "number":
         raise InvalidData("tabular_regressor needs a label that is a number; use tabular_classifier for classes")
     rows = context.statistics.split("train").rows
-    l2 = keras.regularizers.L2(
-        params["l2"] / rows
-    )  # as Ridge of scikit-learn counts it
+    l2 = keras.regularizers.L2(params["l2"] / rows)  # as Ridge of scikit-learn counts it
     inputs, terms, parts = {}, [], []
     if sizes.row:
         row = inputs["row"] = keras.Input((sizes.row,), name="row")
