@@ -1,7 +1,7 @@
 """Self-contained HTML pages: headings, tables, figures as inline SVG. No script, no network."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,15 @@ def _template() -> "Template":
     environment.tests["digits"] = _is_number
     environment.filters["shown"] = _shown
     return environment.from_string(files("trainwright_components").joinpath("report.html.j2").read_text())
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Cell]]:
+    """Nested settings by the names that they are set by, such as `devices.gpu_memory`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value if isinstance(value, Cell) else str(value)
 
 
 def figure_svg(figure: "Figure") -> str:

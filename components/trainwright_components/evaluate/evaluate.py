@@ -71,6 +71,7 @@ class Evaluation:
         metrics: Ours and, under `keras_` names, those that the model was compiled with; those that are finite.
         compared_with: The champion's version, `none` where no version was served; empty where none was asked for.
         checks: Everything that was looked at, passed or not.
+        hyperparameters: What the model was trained with, defaults included.
     """
 
     task: Task
@@ -82,6 +83,7 @@ class Evaluation:
     baselines: BaselineComparison
     compared_with: str
     checks: tuple[Check, ...]
+    hyperparameters: Mapping[str, Any]
 
     @property
     def is_blessed(self) -> bool:
@@ -188,6 +190,7 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         baselines=baselines,
         compared_with=challenged.compared_with,
         checks=tuple(checks),
+        hyperparameters=trained.hyperparameters,
     )
 
 

@@ -9,7 +9,7 @@ from trainwright_components.metrics.classification import ClassificationScores
 from trainwright_components.metrics.regression import RegressionScores
 from trainwright_components.metrics.score_curve import RocCurve
 from trainwright_components.metrics.thresholds import KERAS_PREFIX
-from trainwright_components.reports import Report
+from trainwright_components.reports import Report, dotted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +70,7 @@ def build_report(evaluation: Evaluation) -> Report:
     else:
         _add_regression(report, scores)
     _add_slices(report, evaluation)
+    report.add_heading("Hyperparameters in effect").add_mapping(dict(dotted(evaluation.hyperparameters)))
     return report
 
 

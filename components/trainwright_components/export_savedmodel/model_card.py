@@ -9,10 +9,10 @@ from trainwright_components.datasets.statistics import ColumnStatistics
 from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.export_savedmodel.requests import KnownRequest
 from trainwright_components.export_savedmodel.verify import Verification
+from trainwright_components.reports import dotted
 from trainwright_components.training.trained_model import TrainedModel
 
 _MAX_NAMES = 12
-_TELLING_SETTINGS = ("epochs", "batch_size", "seed", "strategy", "early_stopping_patience", "monitor")
 _MAX_EXAMPLE_CHARACTERS = 600
 
 
@@ -121,11 +121,11 @@ def _data(trained: TrainedModel) -> str:
 
 
 def _training(trained: TrainedModel) -> str:
-    settings = trained.training.get("settings", {})
-    settings = {name: settings[name] for name in _TELLING_SETTINGS if name in settings}
-    rows = [(f"`params.{name}`", f"`{value}`") for name, value in trained.params.items()]
-    rows += [(f"`{name}`", f"`{value}`") for name, value in settings.items()]
+    found = dotted({name: trained.hyperparameters[name] for name in ("params", "training", "cluster")})
+    rows = [(f"`{name}`", f"`{value}`") for name, value in found]
     rows += [("weights", f"{trained.model.count_params():,}")]
+    done = trained.hyperparameters["epochs_done"]
+    rows += [("epochs done", f"{done:,}")] if done is not None else []
     rows += [(name, f"{trained.training[name]:,.6g}") for name in ("steps", "seconds") if name in trained.training]
     return _table(("setting", "value"), rows)
 

@@ -41,6 +41,7 @@ def hyperparameter_tune(
     from pathlib import Path
 
     from trainwright_components.hyperparameter_tune.tune import tune_model
+    from trainwright_components.training.trained_model import TrainedModel
 
     result = tune_model(
         Path(dataset.path),
@@ -54,7 +55,8 @@ def hyperparameter_tune(
     )
     for name, value in result.numbers().items():
         metrics.log_metric(name, value)
-    model.metadata["params"] = result.best_params
+    hyperparameters = TrainedModel.load(result.model_folder).hyperparameters
+    model.metadata.update(params=result.best_params, hyperparameters=hyperparameters)
     study.metadata["best_trial"] = result.best.id
     return (result.best_params,)
 

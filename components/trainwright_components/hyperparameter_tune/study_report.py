@@ -1,9 +1,9 @@
 """The page of a study: what was found, history, importance, parallel coordinates, learning curves, all trials."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trainwright_components.reports import Report
+from trainwright_components.reports import Report, dotted
 from trainwright_components.tuning.importances import parameter_importances
 from trainwright_components.tuning.space import ParameterSpec, Value
 from trainwright_components.tuning.study import Goal, Study, Trial, TrialState
@@ -16,8 +16,8 @@ _STATES = {TrialState.STOPPING: "cut short"}
 _NOT_SET = -0.08  # a condition left the parameter out: below the axis
 
 
-def study_report(study: Study) -> str:
-    """A self-contained page."""
+def study_report(study: Study, *, params: Mapping[str, Value], training: Mapping[str, Any]) -> str:
+    """A self-contained page; `params` and `training` are what all trials share, defaults included."""
     settings, best = study.settings, study.best
     rated = [trial for trial in study.trials if trial.value(settings.metric) is not None]
     report = Report("Hyperparameter tuning")
@@ -25,6 +25,9 @@ def study_report(study: Study) -> str:
         value = best.value(settings.metric)
         report.add_text(f"Best {settings.metric} ({str(settings.goal).lower()}d): {value:.6g}, in trial {best.id}.")
         report.add_mapping(dict(best.params))
+        report.add_heading("Hyperparameters of the best trial").add_mapping(
+            dict(dotted({"params": {**params, **best.params}, "training": training}))
+        )
     report.add_heading("History").add_figure(
         _history(study, rated), caption="Each trial's result, and the best so far."
     )

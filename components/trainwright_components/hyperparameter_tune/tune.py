@@ -144,7 +144,7 @@ def _tune(
             starting_point=start,
             fingerprint=_fingerprint(Path(module), dataset, base, training),
         )
-    write_whole(report, study_report(study))
+    write_whole(report, study_report(study, params=base, training=TrainingSettings.from_mapping(training).to_mapping()))
     return _result(study, TrialStore(study_folder), base, model_folder)
 
 

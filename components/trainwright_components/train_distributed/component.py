@@ -39,6 +39,7 @@ def train_distributed(
     from pathlib import Path
 
     from trainwright_components.train_distributed.train import train_model
+    from trainwright_components.training.trained_model import TrainedModel
 
     result = train_model(
         Path(dataset.path),
@@ -58,6 +59,7 @@ def train_distributed(
         seconds=round(result.seconds, 3),
         strategy=result.strategy,
         replicas=result.replicas,
+        hyperparameters=TrainedModel.load(Path(model.path)).hyperparameters,
     )
 
 

@@ -1,12 +1,12 @@
 """The page about a training run: curves, speed, cluster, checkpoints, restarts, settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.files import write_whole
-from trainwright_components.reports import Cell, Report
+from trainwright_components.reports import Cell, Report, dotted
 from trainwright_components.train_distributed.figures import draw_metrics, draw_timeline
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult
@@ -25,7 +25,10 @@ def write_report(
     failure: Exception | None = None,
     checkpoint: str = "",
 ) -> None:
-    """Write the page to `path`; of a training run that failed, with what it failed of and what it can go on from."""
+    """Write the page to `path`; of a training run that failed, with what it failed of and what it can go on from.
+
+    `params` are all hyperparameters, the module's own among them.
+    """
     page = Report("Training" if failure is None else "Training that failed")
     if failure is not None:
         _add_failure(page, failure, checkpoint)
@@ -64,8 +67,8 @@ def write_report(
         )
     if result.evaluations:
         _add_evaluations(page, result)
-    page.add_heading("Parameters").add_mapping({name: _cell(value) for name, value in params.items()})
-    page.add_heading("Settings").add_mapping(dict(_dotted(settings.to_mapping())))
+    page.add_heading("Parameters").add_mapping(dict(dotted(params)))
+    page.add_heading("Settings").add_mapping(dict(dotted(settings.to_mapping())))
     write_whole(path, page.html())
 
 
@@ -123,15 +126,3 @@ def _add_timeline(page: Report, timeline: Timeline) -> None:
             [(one.step, round(one.at_s, 3), one.size_bytes, one.took_s and round(one.took_s, 3)) for one in shown],
             header=("step", "after s", "bytes", "seconds to write"),
         )
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | bool | None]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, _cell(value)
-
-
-def _cell(value: Any) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -35,7 +35,7 @@ from trainwright_components.training.tensorflow_errors import translate_tensorfl
 from trainwright_components.training.unfinished import read_unfinished
 from trainwright_components.user_module.keras_kind import mentions
 from trainwright_components.user_module.keras_process import call_beside_its_keras
-from trainwright_components.user_module.module import ModelModule, load_module
+from trainwright_components.user_module.module import ModelModule, load_module, resolve_params
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _train(
             )
         raise
     if report is not None:
-        write_report(report, result, settings=settings, params=params, cluster=spec)
+        write_report(report, result, settings=settings, params=resolve_params(loaded, params), cluster=spec)
     return result
 
 
@@ -145,13 +145,14 @@ def _report_failure(
 ) -> None:
     """Write the page about a training run that failed; what it failed of is raised in any case."""
     try:
-        fingerprint = fingerprint_of(module, make_context(module, dataset, params, settings), settings)
+        context = make_context(module, dataset, params, settings)
+        fingerprint = fingerprint_of(module, context, settings)
         found = read_unfinished(output, fingerprint)
         write_report(
             report,
             replace(found.result, restarts=tuple(restarts)),
             settings=settings,
-            params=params,
+            params=context.params,
             cluster=cluster,
             failure=error,
             checkpoint=found.checkpoint,

@@ -15,7 +15,7 @@ from trainwright_components.training.module_check import check_is_model
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.strategies.one_device import OneDevice
 from trainwright_components.training.task_context import TaskContext
-from trainwright_components.training.trained_model import PREVIOUS_FOLDER, save_trained
+from trainwright_components.training.trained_model import OWN_LOOP, PREVIOUS_FOLDER, save_trained
 from trainwright_components.user_module.keras_kind import is_compiled, set_random_seed
 from trainwright_components.user_module.module import Context, ModelModule
 
@@ -67,7 +67,7 @@ def run_custom_loop(
         notes=notes,
         seconds=time.monotonic() - started,
         model_folder=output,
-        strategy="own",
+        strategy=OWN_LOOP,
         strategy_reason=f"{module.location.name} has its own train(context)",
     )
     if task.is_chief:

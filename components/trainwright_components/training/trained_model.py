@@ -28,6 +28,7 @@ PARAMS_FILE = "params.json"
 TRAINING_FILE = "training.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 PREVIOUS_FOLDER = "previous"  # what a training run that ended left of checkpoints, until the next one has saved its own
+OWN_LOOP = "own"  # the strategy of a module with its own train(context), whose epochs nobody counts
 _SHAPE, _DTYPE = "shape", "dtype"
 
 
@@ -57,6 +58,18 @@ class TrainedModel:
         except (OSError, ValueError) as error:
             raise InvalidData(f"{folder} is not a trained model: {error}; make one with train_distributed") from error
         return cls(folder=folder, params=params, training=training)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """All that was in effect, defaults included, by the names of the groups that set it, and what came of it."""
+        epochs_done = None if self.training.get("strategy") == OWN_LOOP else len(self.training.get("history", ()))
+        return {
+            "params": dict(self.params),
+            "training": dict(self.training.get("settings", {})),
+            "cluster": dict(self.training.get("cluster", {})),
+            "epochs_done": epochs_done,
+            "steps": self.training.get("steps"),
+        }
 
     @cached_property
     def schema(self) -> Schema:

@@ -26,6 +26,8 @@ class Headlines:
         tflite_mode: The quantization that was chosen.
         tflite_score: Accuracy of a classifier, R2 of a regression, as `tflite_score_name` says.
         endpoint: The address of the served model.
+        hyperparameters: What the model was trained with, defaults included: `params`, `training`, `cluster`,
+            `epochs_done`, `steps`.
         predictions: The file of a batch prediction; `predicted_rows` counts them.
     """
 
@@ -47,6 +49,7 @@ class Headlines:
     curl: str = ""
     stop_command: str = ""
     best_params: Mapping[str, Any] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     predictions: str = ""
     predicted_rows: int | None = None
 
@@ -92,6 +95,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         curl=str(deployment.get("curl", "")),
         stop_command=str(deployment.get("stop_command", "")),
         best_params=_output(tasks, _TUNE, "best_params") or {},
+        hyperparameters=_metadata_with(tasks, {"hyperparameters"}).get("hyperparameters", {}),
         predictions=predictions,
         predicted_rows=predicted_rows,
     )

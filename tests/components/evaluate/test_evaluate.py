@@ -710,6 +710,8 @@ def test_the_record_and_the_page_have_the_baselines(
     notes = digits_evaluation.metadata["baselines"]["notes"]
     assert notes == {"logistic regression": "not trained, since 'image' is an image"}
     page = build_report(digits_evaluation).html()
+    assert '<td>params.filters</td><td class="number">8</td>' in page
+    assert '<td>training.shuffle_buffer</td><td class="number">10,000</td>' in page
     assert "Baseline logistic regression: not trained, since" in page
 
 

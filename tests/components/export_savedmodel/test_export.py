@@ -204,6 +204,9 @@ def test_the_card_tells_what_is_known(
     assert card.startswith("# digits\n\nPredicts the class `digit`, one of 10: `0`, `1`")
     assert "| `image` | image | float32 | [8, 8] | 0 to 16 |" in card
     assert "| `params.filters` | `8` |" in card
+    assert "| `training.batch_size` | `32` |" in card
+    assert "| `training.shuffle_buffer` | `10000` |" in card, "a default"
+    assert "| epochs done | 4 |" in card
     assert f"| train | {count_rows(digits_dataset, 'train'):,} |" in card
     assert "val_accuracy" in card
     assert re.search(r"\| accuracy \| 0\.\d+ \| export, \d+ rows of the split test \|", card)

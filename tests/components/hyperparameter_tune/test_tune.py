@@ -85,6 +85,16 @@ def test_the_best_model_alone_is_kept_and_is_the_one_with_the_best_parameters(ou
     assert [path.parent.name for path in kept] == ["2"]
 
 
+def test_all_that_was_in_effect_is_on_record_and_on_the_page(outputs: dict[str, Any]) -> None:
+    found = outputs["model"].metadata["hyperparameters"]
+    assert found["params"] == {"units": 32, "learning_rate": 0.02, "activation": "relu"}
+    assert (found["training"]["batch_size"], found["training"]["seed"]) == (64, 0)
+    assert found["epochs_done"] == found["training"]["epochs"]
+    page = Path(outputs["report"].path).read_text().replace(' class="number"', "")
+    assert "<td>params.activation</td><td>relu</td>" in page
+    assert "<td>training.batch_size</td><td>64</td>" in page
+
+
 def test_the_report_has_the_learning_curves(outputs: dict[str, Any]) -> None:
     assert "Learning curves" in Path(outputs["report"].path).read_text()
 

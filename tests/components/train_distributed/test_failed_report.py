@@ -52,7 +52,9 @@ def test_a_loss_that_is_no_number_is_reported_with_the_steps_before_it(options: 
     assert float(rows["val_loss"]) > 0
     assert page.count("<svg") >= 1
     train_model(**options)
-    assert "<h1>Training</h1>" in options["report"].read_text()
+    page = options["report"].read_text()
+    assert "<h1>Training</h1>" in page
+    assert (rows_of(page)["nan_above"], rows_of(page)["shuffle_buffer"]) == ("1", "10,000"), "defaults"
     assert not (options["output"] / UNFINISHED_FILE).exists()
 
 

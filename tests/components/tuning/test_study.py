@@ -205,7 +205,9 @@ def test_the_report_holds_its_plots_and_every_trial(tune: RunStudy) -> None:
             "scale_type": "UNIT_LOG_SCALE",
         },
     }
-    page = study_report(tune("parabola", space, max_trial_count=8))
+    page = study_report(tune("parabola", space, max_trial_count=8), params={"depth": 7}, training={"batch_size": 64})
+    assert "<td>params.depth</td><td>7</td>" in page.replace(' class="number"', "")
+    assert "<td>training.batch_size</td><td>64</td>" in page.replace(' class="number"', "")
     for heading in ("History", "Importance", "Parallel coordinates", "Trials", "Settings"):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("<svg") == 3
@@ -213,7 +215,7 @@ def test_the_report_holds_its_plots_and_every_trial(tune: RunStudy) -> None:
 
 
 def test_the_report_of_a_single_trial_says_what_it_cannot_know(tune: RunStudy) -> None:
-    assert "Too few different results" in study_report(tune("as_told", REAL, max_trial_count=1))
+    assert "Too few different results" in study_report(tune("as_told", REAL, max_trial_count=1), params={}, training={})
 
 
 CONTROLLER = """

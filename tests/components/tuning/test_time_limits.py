@@ -90,7 +90,7 @@ def test_the_limit_of_the_study_ends_it_with_the_best_so_far_and_a_larger_one_go
     assert study.best is not None
     assert study.best.params == {"x": 1}
     assert study.trials[1].reason == "cut short: the study's time was over (tuning.max_duration_s)"
-    assert "<td>cut short</td>" in study_report(study)
+    assert "<td>cut short</td>" in study_report(study, params={}, training={})
 
     again = tune("hang", ONE_TO_FOUR, options=options, **limits)
     assert again.trials == study.trials, "its time is still over"

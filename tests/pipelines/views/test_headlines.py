@@ -44,6 +44,13 @@ def test_the_metric_that_baselines_are_compared_by_comes_first_with_the_stronges
     assert (found.baseline_name, found.baseline_value) == ("logistic regression", 0.81)
 
 
+def test_the_hyperparameters_are_those_on_the_trained_model(tasks: list[Task]) -> None:
+    found = {"params": {"units": 8}, "training": {"epochs": 3}}
+    model = _artifact("system.Model", hyperparameters=found)
+    step = replace(tasks[0], component="comp-train-distributed", outputs=Values(artifacts={"model": (model,)}))
+    assert find_headlines([step]).hyperparameters == found
+
+
 @pytest.mark.parametrize(
     ("metadata", "note"),
     [

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.files import write_whole
+from trainwright_components.reports import dotted
 from trainwright_pipelines.engine.records import Artifact, Run, State, Task
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline
@@ -106,6 +107,7 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str, *, links_ar
             curves=_curves(tasks),
             reports=find_reports(tasks),
             details=[_details(task) for task in tasks if not task.is_group],
+            hyperparameters=dict(dotted(headlines.hyperparameters)),
             provenance=_flat({name: each for name, each in run.provenance.items() if name != "packages"}),
             packages=run.provenance.get("packages", {}),
             version=version("trainwright"),

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from trainwright_pipelines.engine.records import Run, State, Task
+from trainwright_pipelines.engine.records import Artifact, Run, State, Task, Values
 from trainwright_pipelines.service.pages.run_page import render_run_page
 from trainwright_pipelines.views.wording import plain_value
 
@@ -103,6 +104,16 @@ def test_what_failed_is_on_top_with_a_link_to_the_step(page: str) -> None:
 )
 def test_the_page_says(page: str, text: str) -> None:
     assert text in page
+
+
+def test_the_page_has_the_hyperparameters_in_effect(run: Run, tasks: list[Task], spec_text: str) -> None:
+    found = {"params": {"units": 8}, "training": {"devices": {"threads": 3}, "class_weights": {}}, "epochs_done": None}
+    model = Artifact(id="m", name="model", type="system.Model", uri="m", metadata={"hyperparameters": found})
+    step = replace(tasks[0], outputs=Values(artifacts={"model": (model,)}))
+    page = render_run_page(run, [step, *tasks[1:]], spec_text)
+    assert "<td>params.units</td><td><code>8</code></td>" in page
+    assert "<td>training.devices.threads</td><td><code>3</code></td>" in page
+    assert "<td>training.class_weights</td><td><code>{}</code></td>" in page
 
 
 def test_a_log_is_shown_as_a_terminal_would_leave_it(page: str) -> None:
