@@ -43,6 +43,6 @@ def export(run: str, output: Path | None, as_json: bool) -> None:
         return
     click.echo(f"{exported.file}  {short_size(exported.size_bytes)}, {exported.files} files")
     if exported.left_out:
-        click.echo(f"left out, since it does not belong to the run: {', '.join(exported.left_out)}", err=True)
+        click.echo(f"left out, since it lies elsewhere or is gone: {', '.join(exported.left_out)}", err=True)
     if exported.files_with_paths:
         click.echo(f"these files hold paths of this machine: {', '.join(exported.files_with_paths)}", err=True)

@@ -131,7 +131,10 @@ def check_disk(home: Path) -> Finding:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
     message = f"{free_gb:.1f} GB free for {home}"
-    advice = "delete runs that nobody needs (trainwright runs delete), or set TRAINWRIGHT_HOME to a larger disk"
+    advice = (
+        "delete old runs (trainwright runs delete --older-than 30d) and what nobody needs (trainwright gc), "
+        "or set TRAINWRIGHT_HOME to a larger disk"
+    )
     if free_gb < _MIN_FREE_GB:
         return Finding(subject="disk", level=ERROR, message=message, advice=advice)
     if free_gb < _GOOD_FREE_GB:

@@ -22,6 +22,7 @@ from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.requirements import COMPLETE
 from trainwright_pipelines.engine.retention import size_of
+from trainwright_pipelines.engine.runs import SPEC_NAME
 from trainwright_pipelines.engine.store import Store
 
 KINDS = ("runs", "cache", "environments", "models", "temporary")
@@ -96,7 +97,7 @@ def _of_runs(store: Store, home: Home) -> Iterator[Leftover]:
     known, used = store.run_ids(), {Path(uri) for uri in store.used_locations()}
     for folder in sorted(home.runs.glob("*")):
         if folder.name not in known:
-            if _is_older(folder, _YOUNG_S):
+            if _is_older(folder, _YOUNG_S) and not _is_whole(folder):
                 for path in _unused_below(folder, used):
                     yield _leftover("runs", path, "of a run that is no longer on record")
         elif not is_held(store.engine, folder.name):
@@ -105,6 +106,11 @@ def _of_runs(store: Store, home: Home) -> Iterator[Leftover]:
     for path in home.root.glob(f"{EXPORT_PREFIX}*"):
         if _is_older(path, _YOUNG_S):
             yield _leftover("runs", path, "an export that was killed")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether it holds all of a run, which another record may know: one that was moved away, or is put back."""
+    return (folder / SPEC_NAME).exists() and (folder / "steps").is_dir()
 
 
 def _unused_below(path: Path, used: set[Path]) -> Iterator[Path]:

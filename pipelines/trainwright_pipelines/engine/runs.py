@@ -28,6 +28,8 @@ from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Pipeline
 from trainwright_pipelines.ir.values import as_json, coerce
 
+SPEC_NAME = "pipeline.yaml"
+"""The compiled spec in the folder of a run."""
 STOPS_WITHIN_S = 30.0
 INTERRUPTED = "INTERRUPTED"
 """What a run is whose process is gone, beside the states of the record."""
@@ -75,7 +77,7 @@ def create_run(
         provenance=gather_provenance(checked, command=command),
     )
     (run.folder / "workspace").mkdir(parents=True)
-    write_whole(run.folder / "pipeline.yaml", spec_text)
+    write_whole(run.folder / SPEC_NAME, spec_text)
     store.add_run(run, spec_text)
     return run
 
@@ -283,6 +285,9 @@ def delete(run_id: str, *, store: Store) -> None:
     run = store.run(run_id)
     check_deletable(run, store=store)
     kept = store.delete_run(run.id)
+    (run.folder / SPEC_NAME).unlink(
+        missing_ok=True
+    )  # so that what an interrupt leaves is no run that another record has
     _remove(run.folder, {Path(uri) for uri in kept})
 
 

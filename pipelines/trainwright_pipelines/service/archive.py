@@ -4,6 +4,7 @@ Paths of this machine and secrets are taken out of all texts. Files that are not
 the folder of state's path all the same are named.
 """
 
+import errno
 import json
 import shutil
 import tarfile
@@ -17,6 +18,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import whole_file
+from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.leftovers import EXPORT_PREFIX
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.records import Artifact, Run, Task, Values
@@ -25,6 +27,7 @@ from trainwright_pipelines.service.pages.run_page import render_run_page
 from trainwright_pipelines.service.portable import Portable
 
 FORMAT = 1
+_REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 SUFFIXES = (".tar.gz", ".zip")
 
 _TEXT_SUFFIXES = {".csv", ".html", ".json", ".jsonl", ".md", ".py", ".txt", ".yaml", ".yml", ""}
@@ -46,7 +49,7 @@ def export_run(store: Store, run_id: str, file: Path) -> ExportedRun:
     """Write a run into `file`, a .tar.gz or a .zip.
 
     Raises:
-        InvalidSetting: `file` ends otherwise, or its folder is not there.
+        InvalidSetting: `file` ends otherwise or cannot be written, or the run is being executed.
         RunNotFound: There is no such run, or its folder is gone.
     """
     pack = next((each for suffix, each in _PACKERS.items() if file.name.endswith(suffix)), None)
@@ -55,14 +58,21 @@ def export_run(store: Store, run_id: str, file: Path) -> ExportedRun:
     if not file.parent.is_dir():
         raise InvalidSetting(f"the folder {file.parent} is not there: make it first")
     run = store.run(run_id)
+    if is_held(store.engine, run.id):
+        raise InvalidSetting(f"run {run.id} is being executed: export it once it has ended")
     if not run.folder.is_dir():
         raise RunNotFound(f"the folder of run {run.id}, {run.folder}, is gone")
     with tempfile.TemporaryDirectory(dir=store.home, prefix=EXPORT_PREFIX) as name:
         staged = Staged(folder=Path(name) / run.id, store=store, run=run)
         left_out = staged.write()
         names = sorted(each.relative_to(name).as_posix() for each in staged.folder.rglob("*") if each.is_file())
-        with whole_file(file) as partial:
-            pack(partial, Path(name), names)
+        try:
+            with whole_file(file) as partial:
+                pack(partial, Path(name), names)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            raise InvalidSetting(f"{file} cannot be written: {error.strerror}") from error
         found = tuple(each for each in names if _holds(Path(name) / each, str(store.home)))
     return ExportedRun(
         file=file,

@@ -1,5 +1,6 @@
 """Text without what belongs to this machine alone: its paths, and secrets."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -62,9 +63,14 @@ class Portable:
         return replace(record, **changed)  # type: ignore[type-var]
 
 
+@functools.cache
+def _is_here(top: str) -> bool:
+    return Path("/", top).exists()
+
+
 def _last_part(match: re.Match[str]) -> str:
     path = Path(match[1])
     top = path.parts[1] if len(path.parts) > 1 else ""
-    if not top or top in _EVERYWHERE or not Path("/", top).exists():  # an address without its host looks so too
+    if not top or top in _EVERYWHERE or not _is_here(top):  # an address without its host looks so too
         return match[0]
     return f"…/{path.name}"

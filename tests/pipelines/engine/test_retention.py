@@ -207,6 +207,8 @@ def test_gc_finds_what_nobody_needs_by_kind_and_leaves_the_rest(
     stays = [
         home / "runs" / "live" / "steps" / "s" / "tmp" / "f",
         home / "runs" / "just-made" / "pipeline.yaml",
+        home / "runs" / "of-another-record" / "steps" / "s" / "log-1.txt",
+        home / "runs" / "of-another-record" / "pipeline.yaml",
         home / "environments" / "used" / ".complete",
         home / "environments" / "installing" / "pyvenv.cfg",
         home / "models" / "mine" / "1" / "saved_model.pb",
@@ -217,12 +219,10 @@ def test_gc_finds_what_nobody_needs_by_kind_and_leaves_the_rest(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x" * 10 ** (place % 4))
     expected = {kind: sum(each.stat().st_size for each in files) for kind, files in gone.items()}
-    for path in [
-        home / "runs" / "half-made",
-        run.folder / "steps" / "step" / "tmp",
-        *(home / "models").glob("*/.candidate-*"),
-    ]:
+    for path in [run.folder / "steps" / "step" / "tmp", *(home / "models").glob("*/.candidate-*")]:
         age(path)
+    for name in ("half-made", "of-another-record"):
+        age(home / "runs" / name)
     age(tmp_path / "temporary" / "trainwright-tune-x", 2 * 86_400)
     for path in (home / "environments" / "unused" / ".complete", home / "errors" / "trainwright-1.txt"):
         age(path, 40 * 86_400)

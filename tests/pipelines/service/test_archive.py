@@ -12,6 +12,7 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.main import run_command
+from trainwright_pipelines.engine.leases import acquire_lease
 from trainwright_pipelines.engine.records import Artifact, Run, Task, Values
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.archive import export_run
@@ -130,6 +131,14 @@ def test_an_archive_of_another_kind_is_refused(store: Store, run: Run, tmp_path:
         export_run(store, run.id, tmp_path / "out.rar")
     with pytest.raises(InvalidSetting, match="make it first"):
         export_run(store, run.id, tmp_path / "missing" / "out.zip")
+    with pytest.raises(InvalidSetting, match="cannot be written: File name too long"):
+        export_run(store, run.id, tmp_path / f"{'x' * 251}.zip")
+
+
+def test_a_run_under_way_is_exported_once_it_has_ended(store: Store, run: Run, tmp_path: Path) -> None:
+    acquire_lease(store.engine, run.id)
+    with pytest.raises(InvalidSetting, match="once it has ended"):
+        export_run(store, run.id, tmp_path / "out.zip")
 
 
 def test_the_command_names_the_archive_after_the_run(
