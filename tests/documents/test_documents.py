@@ -129,21 +129,18 @@ def documented(module_uri: str):
     {body}
 
 compiler.Compiler().compile(documented, "documented.yaml")
+
+from my_pipelines import nightly
+
+compiler.Compiler().compile(nightly, "nightly.yaml")
 """
     (tmp_path / "documented.py").write_text(source)
+    (tmp_path / "my_pipelines.py").write_text(OWN_PIPELINES)
     run([sys.executable, "documented.py"], tmp_path, dict(os.environ))
     text = (tmp_path / "documented.yaml").read_text()
     assert [name for name in IN_ORDER if f"comp-{name.replace('_', '-')}" not in text] == []
-
-
-def test_the_pipeline_of_ones_own_in_the_readme_compiles(tmp_path: Path) -> None:
-    """With steps of its own and ours; the README's commands run it."""
-    (tmp_path / "my_pipelines.py").write_text(OWN_PIPELINES)
-    command = ["trainwright", "compile", "my_pipelines.py:nightly", "-o", "nightly.yaml"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    run(command, tmp_path, {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home")})
-    text = (tmp_path / "nightly.yaml").read_text()
-    assert [name for name in ("drop-repeated-rows", "prepare-data", "evaluate") if f"comp-{name}" not in text] == []
+    own = (tmp_path / "nightly.yaml").read_text()
+    assert [name for name in ("drop-repeated-rows", "prepare-data", "evaluate") if f"comp-{name}" not in own] == []
 
 
 @pytest.mark.slow

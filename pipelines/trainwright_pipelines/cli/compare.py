@@ -50,6 +50,8 @@ def _print(comparison: "Comparison") -> None:
     for title, rows in comparison.sections.items():
         click.echo()
         print_table([_row(each) for each in rows], header=(title.upper(), *letters))
+        if title == "metrics" and not comparison.is_of_same_data:
+            click.echo("measured on different data: see below")
     for name, text in comparison.module_differences.items():
         click.echo(f"\nMODULE of {letters[0]} and {letters[comparison.runs.index(name)]}\n{text}", nl=False)
     if not comparison.sections:

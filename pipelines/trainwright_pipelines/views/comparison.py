@@ -36,6 +36,8 @@ class Comparison:
     sections: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
     module_differences: Mapping[str, str] = field(default_factory=dict)
     """A unified difference of the model module from that of the first run, by the id of the other run."""
+    is_of_same_data: bool = True
+    """Whether the metrics were measured on the same prepared rows."""
 
 
 def compare_runs(runs: Sequence[tuple[Run, Sequence[Task]]]) -> Comparison:
@@ -53,6 +55,7 @@ def compare_runs(runs: Sequence[tuple[Run, Sequence[Task]]]) -> Comparison:
         runs=tuple(run.id for run, _ in ordered),
         sections={name: found for name, found in sections.items() if found},
         module_differences=_module_differences(ordered),
+        is_of_same_data=len({_datasets(tasks) for _, tasks in ordered}) == 1,
     )
 
 
@@ -80,7 +83,7 @@ def _metrics(columns: Sequence[Mapping[str, float]]) -> Iterator[Difference]:
         more_is_better = is_maximized(name.rpartition(" ")[2])
         best = (max if more_is_better else min)(known) if known else None
         places = tuple(place for place, value in enumerate(values) if value == best)
-        is_decided = best is not None and 0 < len(places) < len(values)
+        is_decided = len(known) > 1 and len(places) < len(known)
         yield Difference(name=name, values=values, more_is_better=more_is_better, best=places if is_decided else ())
 
 
@@ -123,12 +126,18 @@ def _data(run: Run, tasks: Sequence[Task]) -> dict[str, str]:
     for name, each in (run.provenance.get("inputs") or {}).items():
         if name not in _NOT_DATA:
             found[name] = str(each.get("digest") or "unknown")[:_SHOWN_DIGEST]
-    for task in tasks:
-        for slot, artifacts in task.outputs.artifacts.items():
-            for artifact in artifacts:
-                if artifact.type == "system.Dataset" and artifact.digest:
-                    found[f"{task.label} {slot}"] = artifact.digest[:_SHOWN_DIGEST]
-    return found
+    return found | {name: digest[:_SHOWN_DIGEST] for name, digest in _datasets(tasks)}
+
+
+def _datasets(tasks: Sequence[Task]) -> tuple[tuple[str, str], ...]:
+    """The datasets that steps prepared, by step and slot, with their digests."""
+    return tuple(
+        (f"{task.label} {slot}", artifact.digest)
+        for task in tasks
+        for slot, artifacts in ({} if task.is_group else task.outputs.artifacts).items()
+        for artifact in artifacts
+        if artifact.type == "system.Dataset" and artifact.digest
+    )
 
 
 def _module_digest(tasks: Sequence[Task]) -> dict[str, str]:

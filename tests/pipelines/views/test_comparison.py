@@ -60,6 +60,7 @@ def test_only_what_differs_is_told_and_metrics_with_the_best(run: Run, tmp_path:
         ("evaluate log_loss", (0.4, 0.2, None), False, (1,)),
         ("evaluate auc", (0.7, 0.7, 0.7), True, ()),
     ]
+    assert not found.is_of_same_data
     assert found.module_differences == {"b": "--- a/model.py\n+++ b/model.py\n@@ -1 +1 @@\n-A = 1\n+A = 2\n"}
 
 
@@ -68,6 +69,7 @@ def test_a_run_that_trained_nothing_is_compared_by_what_it_has(run: Run, tmp_pat
     found = compare_runs([one, (replace(run, id="b", parameters={}, provenance={}), [])])
     assert rows(found, "parameters") == {"params.units": (8, None), "source": ("x.csv", None)}
     assert rows(found, "metrics") == {"evaluate accuracy": (0.9, None)}
+    assert found.sections["metrics"][0].best == ()
     assert found.module_differences == {}
 
 
@@ -75,4 +77,5 @@ def test_a_run_does_not_differ_from_one_like_it(run: Run, tmp_path: Path) -> Non
     one = trained(run, "a", tmp_path, module="A = 1\n", params={}, accuracy=float("nan"))
     found = compare_runs([one, (replace(one[0], id="again"), one[1])])
     assert set(found.sections) == {"metrics"}
+    assert found.is_of_same_data
     assert found.sections["metrics"][0].best == ()
