@@ -98,6 +98,34 @@ def regression_dataset(made_once: MadeOnce) -> Path:
     return _prepare("regression", "diabetes", made_once)
 
 
+@pytest.fixture(scope="session")
+def several_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's wine as CSV: four numbers, three answers of yes and no about others, two more numbers."""
+    wine = load_wine(as_frame=True).data
+    table = wine[["alcohol", "hue", "flavanoids", "color_intensity"]].copy()
+    for name, limit in (("ash", 2.4), ("magnesium", 100), ("malic_acid", 2)):
+        table[f"much {name}"] = np.where(wine[name] > limit, "yes", "no")
+    table[["proline", "total_phenols"]] = wine[["proline", "total_phenols"]]
+    path = tmp_path_factory.mktemp("several") / "wine.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def multilabel_dataset(several_csv: Path, made_once: MadeOnce) -> Path:
+    """`several_csv` prepared: the labels `much ash`, `much magnesium`, `much malic_acid`, six numeric features."""
+    labels = ("much ash", "much magnesium", "much malic_acid")
+    return _prepare("multilabel", several_csv, made_once, labels=labels)
+
+
+@pytest.fixture(scope="session")
+def targets_dataset(several_csv: Path, made_once: MadeOnce) -> Path:
+    """`several_csv` prepared: the targets `proline`, in hundreds, and `total_phenols`, in units; four features."""
+    labels = ("proline", "total_phenols")
+    exclude = ("much ash", "much magnesium", "much malic_acid")
+    return _prepare("targets", several_csv, made_once, labels=labels, exclude=exclude)
+
+
 def _prepare(name: str, source: str | Path, made_once: MadeOnce, **options: Any) -> Path:
     from trainwright_components.prepare_data.prepare import prepare_data
     from trainwright_components.prepare_data.settings import PrepareSettings
@@ -142,6 +170,18 @@ def regression_model(regression_dataset: Path, made_once: MadeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
+def multilabel_model(multilabel_dataset: Path, made_once: MadeOnce) -> Path:
+    """A linear model of `multilabel_dataset` that puts out logits."""
+    return _train("multilabel", MODULES / "several.py", multilabel_dataset, made_once, epochs=20)
+
+
+@pytest.fixture(scope="session")
+def targets_model(targets_dataset: Path, made_once: MadeOnce) -> Path:
+    """A linear model of `targets_dataset`."""
+    return _train("targets", MODULES / "several.py", targets_dataset, made_once, epochs=20)
+
+
+@pytest.fixture(scope="session")
 def digits_saved_model(digits_model: Path, digits_dataset: Path, made_once: MadeOnce) -> Path:
     """`digits_model` exported; `golden.jsonl` and `card.md` lie beside it."""
     return _export("digits", digits_model, digits_dataset, made_once)
@@ -157,6 +197,18 @@ def tabular_saved_model(tabular_model: Path, tabular_dataset: Path, made_once: M
 def regression_saved_model(regression_model: Path, regression_dataset: Path, made_once: MadeOnce) -> Path:
     """`regression_model` exported."""
     return _export("regression", regression_model, regression_dataset, made_once)
+
+
+@pytest.fixture(scope="session")
+def multilabel_saved_model(multilabel_model: Path, multilabel_dataset: Path, made_once: MadeOnce) -> Path:
+    """`multilabel_model` exported."""
+    return _export("multilabel", multilabel_model, multilabel_dataset, made_once)
+
+
+@pytest.fixture(scope="session")
+def targets_saved_model(targets_model: Path, targets_dataset: Path, made_once: MadeOnce) -> Path:
+    """`targets_model` exported."""
+    return _export("targets", targets_model, targets_dataset, made_once)
 
 
 def _export(name: str, model: Path, dataset: Path, made_once: MadeOnce) -> Path:

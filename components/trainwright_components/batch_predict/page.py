@@ -21,6 +21,7 @@ class PredictionSummary:
         self._source, self._rows = source, 0
         self._classes: Counter[str] = Counter()
         self._numbers, self._probabilities = NumberAccumulator(), NumberAccumulator()
+        self._values: dict[str, NumberAccumulator] = {}
         self._first: list[dict[str, Cell]] = []
 
     def add(self, answers: Mapping[str, Column]) -> None:
@@ -30,6 +31,9 @@ class PredictionSummary:
         for row in range(min(_SHOWN_ROWS - len(self._first), len(first))):
             self._first.append({name: _cell(column[row]) for name, column in list(answers.items())[:_SHOWN_COLUMNS]})
         if PREDICTION not in answers:
+            for name in answers:
+                if name.startswith((f"{PREDICTION}_", f"{PROBABILITY}_")):
+                    self._values.setdefault(name, NumberAccumulator()).add(answers[name])
             return
         predictions = answers[PREDICTION]
         if predictions.dtype == object:
@@ -47,6 +51,13 @@ class PredictionSummary:
             report.add_table(
                 [(name, count, count / self._rows) for name, count in self._classes.most_common(50)],
                 header=["class", "rows", "share"],
+            )
+        if self._values:
+            report.add_heading("Labels and targets")
+            found = {name: accumulator.result() for name, accumulator in self._values.items()}
+            report.add_table(
+                [(name, each.mean, each.std, each.min, each.max) for name, each in found.items()],
+                header=["column", "mean", "std", "min", "max"],
             )
         self._add_histogram(report, self._numbers, "Predicted numbers")
         self._add_histogram(report, self._probabilities, "Probability of the predicted class")

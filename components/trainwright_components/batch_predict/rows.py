@@ -8,7 +8,7 @@ import numpy as np
 
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.reader import read_split
-from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
+from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Label, Schema
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.sources.reading import KnownTable
 from trainwright_components.datasets.sources.values import ValueOptions
@@ -33,7 +33,7 @@ class PreparedRows:
     @property
     def traits(self) -> SourceTraits:
         """What is known before reading."""
-        label = (self._schema.label.name,) if self._schema.label else ()
+        label = self._schema.label.columns if self._schema.label else ()
         return SourceTraits(
             name=self._dataset.name, columns=(*self._schema.feature_names, *label), identifiers=("split", *label)
         )
@@ -47,7 +47,7 @@ class PreparedRows:
                 rows = len(next(iter(columns.values())))
                 columns["split"] = np.full(rows, split, dtype=object)
                 if self._schema.label:
-                    columns[self._schema.label.name] = self._label(rest[0])
+                    columns |= self._labels(self._schema.label, rest[0])
                 yield Chunk(columns=columns, origin=f"{self._dataset}/{split}", first_row=first_row)
                 first_row += rows
 
@@ -56,9 +56,10 @@ class PreparedRows:
             return values
         return np.array([value.decode("utf-8") for value in values.tolist()], dtype=object)
 
-    def _label(self, values: Column) -> Column:
-        names = self._schema.class_names
-        return np.array(names, dtype=object)[values] if names else values
+    def _labels(self, label: Label, values: Column) -> dict[str, Column]:
+        if label.is_joined:
+            return {name: values[:, place] for place, name in enumerate(label.columns)}
+        return {label.name: np.array(label.class_names, dtype=object)[values] if label.class_names else values}
 
 
 def open_rows(source: str, *, source_format: str, split: str, schema: Schema) -> Source:

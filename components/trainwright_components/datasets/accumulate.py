@@ -17,6 +17,7 @@ SAMPLE_SIZE = 8_192
 DISTINCT_SAMPLE_SIZE = 65_536
 HISTOGRAM_BINS = 30
 TOP_VALUES = 1_000
+ANSWERS = ("0", "1")
 DISTINCT_LIMIT = 10_000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -250,12 +251,18 @@ class SplitAccumulator:
     def __init__(self, schema: Schema) -> None:
         self.rows = 0
         self.columns: dict[str, Accumulator] = {}
+        self.label_values: dict[str, Accumulator] = {}
+        self._label_name = ""
         for feature in schema.features:
             self.columns[feature.name] = _accumulator_for(feature)
         if label := schema.label:
             self.columns[label.name] = (
                 ClassAccumulator(label.class_names) if label.kind == "class" else NumberAccumulator()
             )
+            self._label_name = label.name
+            for name in label.statistics_names:
+                answers = ClassAccumulator(ANSWERS) if label.kind == "multilabel" else NumberAccumulator()
+                self.label_values[name] = answers
         if schema.weight:
             self.columns[schema.weight] = NumberAccumulator()
 
@@ -264,10 +271,19 @@ class SplitAccumulator:
         self.rows += len(next(iter(columns.values())))
         for name, accumulator in self.columns.items():
             accumulator.add(columns[name])
+        for place, accumulator in enumerate(self.label_values.values()):
+            accumulator.add(columns[self._label_name][:, place])
+
+    @property
+    def by_column(self) -> Mapping[str, Accumulator]:
+        """Each column by itself: of a label of several values the values."""
+        columns = {name: each for name, each in self.columns.items() if name != self._label_name}
+        return {**columns, **self.label_values} if self.label_values else self.columns
 
     def result(self) -> SplitStatistics:
         """The numbers so far."""
-        columns = {name: accumulator.result() for name, accumulator in self.columns.items()}
+        accumulators = self.columns | self.label_values
+        columns = {name: accumulator.result() for name, accumulator in accumulators.items()}
         return SplitStatistics(rows=self.rows, columns=columns)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from trainwright_components.datasets.infer import class_text
+from trainwright_components.datasets.joined_labels import class_text, unknown_answers
 from trainwright_components.datasets.profile import DISTINCT_LIMIT, ColumnProfile, TableProfile
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData
@@ -26,10 +26,12 @@ def find_anomalies(profile: TableProfile, schema: Schema, *, ignored: Collection
     for feature in schema.features:
         found += _compare_feature(feature, profile.columns.get(feature.name))
     if schema.label:
-        found += _compare_label(schema.label, profile.columns.get(schema.label.name))
+        for name in schema.label.columns:
+            found += _compare_label(schema.label, name, profile.columns.get(name))
     if schema.weight and schema.weight not in profile.columns:
         found.append(Anomaly(column=schema.weight, expected="weights", found="no such column"))
-    known = {*schema.column_names, *schema.left_out, *ignored}
+    labels = schema.label.columns if schema.label else ()
+    known = {*schema.column_names, *labels, *schema.left_out, *ignored}
     found += [
         Anomaly(column=name, expected="no such column", found=_describe(column))
         for name, column in profile.columns.items()
@@ -81,13 +83,16 @@ def _compare_numbers(feature: Feature, column: ColumnProfile, expected: str) -> 
     return []
 
 
-def _compare_label(label: Label, column: ColumnProfile | None) -> list[Anomaly]:
+def _compare_label(label: Label, name: str, column: ColumnProfile | None) -> list[Anomaly]:
     expected = f"label, {label.kind}"
-    if column is None or column.shape is None or column.missing:
-        return [Anomaly(column=label.name, expected=expected, found=_describe(column))]
+    if column is None or column.shape is None or (column.missing and not label.separator):
+        return [Anomaly(column=name, expected=expected, found=_describe(column))]
+    if label.kind == "multilabel":
+        unknown = unknown_answers(column, label)
+        return [Anomaly(column=name, expected=expected, found=f"new: {unknown[0]!r}")] if unknown else []
     if label.kind == "number":
-        is_fit = column.is_numeric and column.shape == label.shape
-        return [] if is_fit else [Anomaly(column=label.name, expected=expected, found=_describe(column))]
+        is_fit = column.is_numeric and column.shape == (() if label.is_joined else label.shape)
+        return [] if is_fit else [Anomaly(column=name, expected=expected, found=_describe(column))]
     if column.values is None:
         return [Anomaly(column=label.name, expected=expected, found=_describe(column))]
     unknown = [value for value in column.values if value not in label.class_names]

@@ -45,13 +45,13 @@ def describe_table(
     traits = source.traits
     roles = replace(
         roles,
-        label=roles.label or traits.default_label,
+        label=roles.label or ("" if roles.labels else traits.default_label),
         exclude=(*roles.exclude, *traits.identifiers),
         kinds={**traits.kinds, **roles.kinds},
     )
     if traits.columns:
         check_columns(traits.columns, roles, source=traits.name)
-    labelled = LabelledRows(source, roles.label) if drop_unlabeled and roles.label else None
+    labelled = LabelledRows(source, roles.label_columns) if drop_unlabeled and roles.label_columns else None
     given = replace(given or Given(), kinds=roles.kinds)
     profile, evidence = look_at_rows((labelled or source).chunks(), roles, given, max_rows=max_rows)
     left_out = find_identities(evidence)

@@ -14,7 +14,7 @@ from trainwright_components.datasets.chunks import (
     is_missing,
     object_column,
 )
-from trainwright_components.datasets.infer import class_text
+from trainwright_components.datasets.joined_labels import class_text, encode_joined
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.hints import did_you_mean
@@ -141,11 +141,14 @@ def checked_image(content: bytes | None) -> bytes:
 
 
 def _encode_label(chunk: Chunk, label: Label) -> Column:
-    column = chunk.column(label.name)
-    if missing := is_missing(column).tolist():
-        _refuse(chunk, missing, f"label {label.name!r} has no value")
+    for name in label.columns if not label.separator else ():
+        _refuse(chunk, is_missing(chunk.column(name)).tolist(), f"label {name!r} has no value")
+    if label.kind == "multilabel":
+        return encode_joined(chunk, label)
     if label.kind == "number":
-        return _numbers(chunk, label.name).astype(np.float32)
+        parts = [_numbers(chunk, name).astype(np.float32) for name in label.columns]
+        return np.stack(parts, axis=1) if label.is_joined else parts[0]
+    column = chunk.column(label.name)
     indices = {name: number for number, name in enumerate(label.class_names)}
 
     def find(text: str) -> int:

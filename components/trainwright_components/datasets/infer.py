@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import number_text
+from trainwright_components.datasets.joined_labels import class_text, join_columns, label_of_texts, label_of_vectors
 from trainwright_components.datasets.profile import DISTINCT_LIMIT, ColumnProfile, TableProfile
 from trainwright_components.datasets.schema import FEATURE_KINDS, WHOLE_DTYPES, Feature, Label, Schema
 from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
@@ -25,8 +25,10 @@ class Roles:
 
     Args:
         label: The column to predict; empty for none.
-        task: `auto`, `classification`, `regression` or `none`; `auto` takes texts and up to
-            `MAX_NUMBERED_CLASSES` integers for classes.
+        labels: The columns to predict together, instead of `label`.
+        label_separator: What stands between several labels in the texts of `label`.
+        task: `auto`, `classification`, `multilabel`, `regression` or `none`; `auto` takes texts and up to
+            `MAX_NUMBERED_CLASSES` integers for classes, and several columns of 0 and 1 for multilabel.
         weight: The column with the weight of each row; empty for none.
         exclude: Columns that are not features: keys, times, identifiers.
         left_out: Columns that are not features since they name or count the rows, as a verdict says.
@@ -34,11 +36,18 @@ class Roles:
     """
 
     label: str = ""
+    labels: tuple[str, ...] = ()
+    label_separator: str = ""
     task: str = "auto"
     weight: str = ""
     exclude: Collection[str] = ()
     left_out: Collection[str] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns to predict."""
+        return self.labels or ((self.label,) if self.label else ())
 
 
 def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
@@ -51,7 +60,7 @@ def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
     if not profile.rows:
         raise InvalidData(f"{source} holds no rows")
     check_columns(tuple(profile.columns), roles, source=source)
-    others = {roles.label, roles.weight, *roles.exclude, *roles.left_out}
+    others = {*roles.label_columns, roles.weight, *roles.exclude, *roles.left_out}
     features = [
         feature
         for name, column in profile.columns.items()
@@ -59,7 +68,7 @@ def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
     ]
     if not features:
         raise InvalidData(f"{source} has no column left that could be a feature")
-    label = infer_label(roles.label, profile.columns[roles.label], roles, source=source) if roles.label else None
+    label = _infer_labels(profile, roles, source=source) if roles.label_columns else None
     if roles.weight:
         _check_weight(roles.weight, profile.columns[roles.weight])
     weight, left_out = roles.weight or None, tuple(roles.left_out)
@@ -74,6 +83,7 @@ def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
     """
     named: Iterable[tuple[str, str]] = (
         ("label", roles.label),
+        *(("data.labels", name) for name in roles.labels),
         ("data.weight_column", roles.weight),
         *(("data.exclude", name) for name in roles.exclude),
         *(("data.kinds", name) for name in roles.kinds),
@@ -132,17 +142,34 @@ def _number_dtype(name: str, column: ColumnProfile, source: str) -> str:
     return "float32"
 
 
+def _infer_labels(profile: TableProfile, roles: Roles, *, source: str) -> Label:
+    if not roles.labels:
+        return infer_label(roles.label, profile.columns[roles.label], roles, source=source)
+    columns = {name: profile.columns[name] for name in roles.labels}
+    for name, column in columns.items():
+        _refuse_missing(name, column)
+    return join_columns(columns, taken=tuple(profile.columns), task=roles.task, source=source)
+
+
+def _refuse_missing(name: str, column: ColumnProfile) -> None:
+    if column.missing:
+        raise InvalidData(
+            f"{column.first_missing}: label {name!r} has no value ({column.missing:,} of {column.rows:,} rows); "
+            "fill it in, or say data.drop_unlabeled=true to leave such rows out"
+        )
+
+
 def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) -> Label:
     """The label that `column` makes.
 
     Raises:
         InvalidData: It has missing values, one class only, a class with one example, or is not a number in regression.
     """
-    if column.missing:
-        raise InvalidData(
-            f"{column.first_missing}: label {name!r} has no value ({column.missing:,} of {column.rows:,} rows); "
-            "fill it in, or say data.drop_unlabeled=true to leave such rows out"
-        )
+    if roles.label_separator:
+        return label_of_texts(name, column, roles.label_separator)
+    _refuse_missing(name, column)
+    if roles.task == "multilabel":
+        return label_of_vectors(name, column, source=source)
     if roles.task == "classification" or (roles.task == "auto" and _looks_like_classes(column)):
         return Label(name=name, kind="class", dtype="int64", class_names=_class_names(name, column))
     if not column.is_numeric:
@@ -209,14 +236,6 @@ def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
     if column.is_whole and not column.is_bool:
         return tuple(sorted(counts, key=float))
     return tuple(sorted(counts))
-
-
-def class_text(text: str) -> str:
-    """The one spelling of an integer as a class name: `1` for `1.0` too; other texts as they are."""
-    try:
-        return number_text(float(text))
-    except ValueError:
-        return text
 
 
 def _check_weight(name: str, column: ColumnProfile) -> None:

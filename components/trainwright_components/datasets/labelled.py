@@ -1,6 +1,6 @@
-"""A source without its rows that have no label."""
+"""A source without its rows that lack a label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +9,14 @@ from trainwright_components.datasets.chunks import Chunk, Source, SourceTraits, 
 
 
 class LabelledRows:
-    """The rows of `source` whose column `label` has a value.
+    """The rows of `source` whose columns `labels` all have a value.
 
     Attributes:
         dropped: How many rows had none, in the last reading as far as it came.
     """
 
-    def __init__(self, source: Source, label: str) -> None:
-        self._source, self._label = source, label
+    def __init__(self, source: Source, labels: Sequence[str]) -> None:
+        self._source, self._labels = source, labels
         self.dropped = 0
 
     @property
@@ -28,7 +28,7 @@ class LabelledRows:
         """All rows with a label from the start."""
         self.dropped = 0
         for chunk in self._source.chunks():
-            missing = is_missing(chunk.column(self._label))
+            missing = np.any([is_missing(chunk.column(label)) for label in self._labels], axis=0)
             if not missing.any():
                 yield chunk
                 continue

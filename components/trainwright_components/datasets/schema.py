@@ -13,7 +13,7 @@ from trainwright_components.hints import did_you_mean
 SCHEMA_FILE = "schema.json"
 SPLITS = ("train", "validation", "test")
 FEATURE_KINDS = ("numeric", "categorical", "image", "text")
-LABEL_KINDS = ("class", "number")
+LABEL_KINDS = ("class", "multilabel", "number")
 WHOLE_DTYPES = ("bool", "int8", "uint8", "int16", "int32", "int64")  # uint16 and wider: no JSON of TensorFlow Serving
 DTYPES = ("float32", *WHOLE_DTYPES, "string")
 FORMAT_VERSION = 1
@@ -57,17 +57,38 @@ class Feature:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What a model predicts: a `class`, stored as int64 index into `class_names`, or a `number`, stored as float32."""
+    """What a model predicts: a `class`, stored as int64 index into `class_names`; `multilabel`, independent answers of
+    0 and 1, stored as int64; or a `number`, stored as float32.
+
+    Args:
+        shape: Of one row; empty for a scalar.
+        value_names: What the values of a vector are called, in their order; empty where nobody named them.
+        is_joined: Whether each value comes from a column of its own, called as it is.
+        separator: What stands between the labels of a text, where the label is one.
+    """
 
     name: str
     kind: str
     dtype: str
     shape: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
+    value_names: tuple[str, ...] = ()
+    is_joined: bool = False
+    separator: str = ""
 
     def __post_init__(self) -> None:
         _check_choice("kind", self.kind, LABEL_KINDS, owner=f"label {self.name!r}")
         _check_choice("dtype", self.dtype, DTYPES, owner=f"label {self.name!r}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the source that it is made of."""
+        return self.value_names if self.is_joined else (self.name,)
+
+    @property
+    def statistics_names(self) -> tuple[str, ...]:
+        """What the statistics of each value of `value_names` are called, beside those of all under `name`."""
+        return self.value_names if self.is_joined else tuple(f"{self.name}.{each}" for each in self.value_names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +129,11 @@ class Schema:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes; empty when the label is absent or a number."""
         return self.label.class_names if self.label else ()
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """What a model answers about: the classes, or the labels or targets of several; empty for one number."""
+        return (self.label.class_names or self.label.value_names) if self.label else ()
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`.

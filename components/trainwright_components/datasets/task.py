@@ -10,7 +10,11 @@ class Task(StrEnum):
     """What a model predicts."""
 
     CLASSIFICATION = "classification"
+    MULTILABEL = "multilabel"
     REGRESSION = "regression"
+
+
+_TASKS = {"class": Task.CLASSIFICATION, "multilabel": Task.MULTILABEL, "number": Task.REGRESSION}
 
 
 def task_of(schema: Schema) -> Task:
@@ -21,4 +25,4 @@ def task_of(schema: Schema) -> Task:
     """
     if schema.label is None:
         raise InvalidData("the dataset has no label; name one with `label` when it is prepared")
-    return Task.CLASSIFICATION if schema.label.kind == "class" else Task.REGRESSION
+    return _TASKS[schema.label.kind]

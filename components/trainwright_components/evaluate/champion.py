@@ -25,6 +25,8 @@ from trainwright_components.storage.locations import find, list_entries, read_by
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_LISTED = 5
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Champion:
 
     version: str
     signature: LoadedSignature
-    class_names: tuple[str, ...]
+    value_names: tuple[str, ...]
     schema: Schema
 
     @classmethod
@@ -69,12 +71,12 @@ class Champion:
         return cls(
             version=base_name(location),
             signature=signature,
-            class_names=own.class_names if own else (),
+            value_names=own.value_names if own else (),
             schema=schema,
         )
 
     def answer(self, features: "Mapping[str, tf.Tensor]") -> NDArray[np.float32]:
-        """Probabilities in the order of the schema's classes, or numbers, for a batch of raw features.
+        """Probabilities in the order of the schema's classes or labels, or numbers, for a batch of raw features.
 
         Raises:
             NotComparable: It fails on these rows, or its answer has another shape.
@@ -85,17 +87,27 @@ class Champion:
             outputs = self.signature.call(features)
         except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
             raise NotComparable(f"it fails on these rows: {first_line(error)}") from error
-        is_classifier = task_of(self.schema) is Task.CLASSIFICATION
-        answer: NDArray[np.float32] = (
-            _pick(outputs, PROBABILITIES if is_classifier else PREDICTIONS).numpy().astype(np.float32)
-        )
+        task = task_of(self.schema)
+        name = PREDICTIONS if task is Task.REGRESSION else PROBABILITIES
+        answer: NDArray[np.float32] = _pick(outputs, name).numpy().astype(np.float32)
         if not np.isfinite(answer).all():
             raise NotComparable("it puts out NaN or infinity on these rows")
-        return self._probabilities(answer) if is_classifier else answer
+        if task is Task.CLASSIFICATION:
+            return self._probabilities(answer)
+        return self._in_order(answer, of_labels=task is Task.MULTILABEL)
+
+    def _in_order(self, answer: NDArray[np.float32], *, of_labels: bool) -> NDArray[np.float32]:
+        wanted = self.schema.value_names
+        names = self.value_names or wanted
+        if wanted and answer.shape[1:] != (len(names),):
+            raise NotComparable(f"it answers with the shape {answer.shape[1:]}, not with {len(names)} numbers")
+        if of_labels and (answer.min(initial=0) < -1e-3 or answer.max(initial=0) > 1.001):
+            answer = np.asarray(1 / (1 + np.exp(-answer)), np.float32)
+        return answer if names == wanted else answer[:, [names.index(name) for name in wanted]]
 
     def _probabilities(self, answer: NDArray[np.float32]) -> NDArray[np.float32]:
         wanted = self.schema.class_names
-        names = self.class_names or wanted
+        names = self.value_names or wanted
         if len(wanted) == 2 and answer.size == len(answer):
             answer = np.stack([1 - answer.ravel(), answer.ravel()], axis=1)
         if answer.ndim != 2 or answer.shape[1] != len(names):
@@ -182,6 +194,8 @@ def _check_same_question(own: Schema | None, schema: Schema) -> None:
         return
     if own.label.kind != schema.label.kind:
         raise NotComparable(f"it predicts a {own.label.kind}, this dataset's label is a {schema.label.kind}")
+    if missing := sorted(set(schema.label.value_names) - set(own.label.value_names)):
+        raise NotComparable(f"it does not predict {', '.join(map(repr, missing[:_LISTED]))}")
     if schema.class_names and not set(own.class_names) & set(schema.class_names):
         raise NotComparable("it knows none of this dataset's classes")
 

@@ -32,12 +32,12 @@ from trainwright_components.evaluate.champion import Champion, Unreadable, find_
 from trainwright_components.evaluate.comparison import BaselineComparison, BesideBaselines, baseline_metric
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally
-from trainwright_components.metrics.classification import ClassificationScores, ClassificationTally
+from trainwright_components.metrics.classification import ClassificationTally
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of
+from trainwright_components.metrics.multilabel import MultilabelTally
 from trainwright_components.metrics.regression import RegressionScores, RegressionTally
 from trainwright_components.metrics.requests import champion_metric, check_slices, read_thresholds
 from trainwright_components.metrics.settings import EvaluationSettings
-from trainwright_components.metrics.table import METRICS
 from trainwright_components.saved_models.history import NO_VERSION
 from trainwright_components.settings import given_settings
 from trainwright_components.training.trained_model import MODULE_FOLDER, TrainedModel
@@ -175,8 +175,8 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     if trained.module.make_dataset is None:
         check_count(dataset, settings.split, scores.rows)
     metrics = scores.metrics | scorer.keras_metrics()
-    named = {each.name: _with_classes(each.scores) for each in sliced}
-    checks = check_finite(metrics) + check_thresholds(thresholds, metrics | _with_classes(scores), named)
+    named = {each.name: each.scores.named_metrics for each in sliced}
+    checks = check_finite(metrics) + check_thresholds(thresholds, metrics | scores.named_metrics, named)
     checks.append(_champion_check(champion, metric, task, scores.metrics, settings))
     baselines = beside.result(scores, task)
     checks += baselines.checks(is_allowed=settings.allow_below_baseline)
@@ -281,9 +281,11 @@ class _Progress:
 
 
 def _make_tally(schema: Schema, **options: int) -> Tally:
-    if task_of(schema) is Task.CLASSIFICATION:
-        return ClassificationTally(schema.class_names, **options)
-    return RegressionTally()
+    task = task_of(schema)
+    if task is Task.REGRESSION:
+        return RegressionTally(schema.value_names)
+    tally = ClassificationTally if task is Task.CLASSIFICATION else MultilabelTally
+    return tally(schema.value_names, **options)
 
 
 def _champion_check(
@@ -309,18 +311,6 @@ def _champion_check(
         return incomparable_champion(
             metric, reason, version=champion.version, may_be_replaced=settings.replace_incomparable_champion
         )
-
-
-def _with_classes(scores: Scores) -> dict[str, float]:
-    if not isinstance(scores, ClassificationScores):
-        return scores.metrics
-    values = {
-        f"{name}.{each.name}": getattr(each, name)
-        for each in scores.classes
-        for name, metric in METRICS[Task.CLASSIFICATION].items()
-        if metric.is_per_class
-    }
-    return scores.metrics | {name: value for name, value in values.items() if value is not None}
 
 
 def _nested(values: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:

@@ -3,9 +3,12 @@
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainwright_components.evaluate.evaluate import Evaluation
+from trainwright_components.metrics.bootstrap import THRESHOLD
 from trainwright_components.metrics.classification import ClassificationScores
+from trainwright_components.metrics.multilabel import MultilabelScores
 from trainwright_components.metrics.regression import RegressionScores
 from trainwright_components.metrics.score_curve import RocCurve
 from trainwright_components.metrics.thresholds import KERAS_PREFIX
@@ -18,6 +21,7 @@ MAX_MATRIX_CLASSES = 100
 ROC_NOTE = "rocNote"
 _MAX_NUMBERED_CLASSES = 20
 _HISTOGRAM_BINS = 40
+_MAX_DRAWN_TARGETS = 8
 
 
 class ClassificationLog(Protocol):
@@ -33,7 +37,7 @@ class ClassificationLog(Protocol):
 
 
 def log_plots(evaluation: Evaluation, log: ClassificationLog) -> None:
-    """Record the confusion matrix and the ROC curve; a regression has neither."""
+    """Record the confusion matrix and the ROC curve; only a classifier of one label has them."""
     scores = evaluation.scores
     if not isinstance(scores, ClassificationScores):
         return
@@ -67,6 +71,8 @@ def build_report(evaluation: Evaluation) -> Report:
     _add_metrics(report, evaluation)
     if isinstance(scores, ClassificationScores):
         _add_classification(report, scores)
+    elif isinstance(scores, MultilabelScores):
+        _add_labels(report, scores)
     else:
         _add_regression(report, scores)
     _add_slices(report, evaluation)
@@ -116,11 +122,38 @@ def _add_classification(report: Report, scores: ClassificationScores) -> None:
     )
 
 
+def _add_labels(report: Report, scores: MultilabelScores) -> None:
+    report.add_heading("Labels")
+    report.add_text(f"A label is predicted where its probability is above {THRESHOLD}.")
+    report.add_table(
+        [
+            (each.name, each.precision, each.recall, each.f1, each.auc, each.support, each.support / scores.total)
+            for each in scores.labels
+        ],
+        header=("label", "precision", "recall", "F1", "AUC", "weight of rows", "share"),
+    )
+
+
 def _add_regression(report: Report, scores: RegressionScores) -> None:
+    if scores.targets:
+        names = list(scores.metrics)
+        report.add_heading("Targets")
+        report.add_text("The metrics above are means over the targets; max_error is the largest of all.")
+        report.add_table(
+            [(target, *(numbers.get(name) for name in names)) for target, numbers in scores.targets.items()],
+            header=("target", *names),
+        )
     report.add_heading("Residuals")
     if len(scores.sample_labels) < scores.rows:
         report.add_text(f"The plots show {len(scores.sample_labels):,} rows drawn at random.")
-    report.add_figure(_draw_residuals(scores), caption="Predictions against labels, and the error's distribution.")
+    said = "Predictions against labels, and the error's distribution."
+    for place, target in enumerate([*scores.targets][:_MAX_DRAWN_TARGETS]):
+        labels, predictions = scores.sample_labels[:, place], scores.sample_predictions[:, place]
+        report.add_figure(_draw_residuals(labels, predictions), caption=f"{target}: {said[0].lower()}{said[1:]}")
+    if not scores.targets:
+        report.add_figure(
+            _draw_residuals(scores.sample_labels.ravel(), scores.sample_predictions.ravel()), caption=said
+        )
 
 
 def _add_slices(report: Report, evaluation: Evaluation) -> None:
@@ -181,10 +214,9 @@ def _draw_calibration(scores: ClassificationScores) -> "Figure":
     return figure
 
 
-def _draw_residuals(scores: RegressionScores) -> "Figure":
+def _draw_residuals(labels: NDArray[np.float64], predictions: NDArray[np.float64]) -> "Figure":
     from matplotlib.figure import Figure
 
-    labels, predictions = scores.sample_labels.ravel(), scores.sample_predictions.ravel()
     figure = Figure(figsize=(9, 4))
     left, right = figure.subplots(1, 2)
     ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]

@@ -86,7 +86,7 @@ def check_same_data(trained: Schema, dataset: Schema) -> None:
     """Refuse a dataset that the model was not made for.
 
     Raises:
-        InvalidData: A feature is missing, or the classes differ.
+        InvalidData: A feature is missing, or the classes or labels differ.
     """
     for feature in trained.features:
         if feature.name not in dataset.feature_names:
@@ -98,10 +98,11 @@ def check_same_data(trained: Schema, dataset: Schema) -> None:
                 f"the model takes {feature.name!r} as {feature.dtype} {feature.shape}, "
                 f"this dataset has it as {other.dtype} {other.shape}"
             )
-    if trained.class_names != dataset.class_names:
+    if trained.value_names != dataset.value_names:
+        what = "classes" if trained.class_names else "labels"
         raise InvalidData(
-            f"the model knows the classes {', '.join(trained.class_names)}; this dataset has "
-            f"{', '.join(dataset.class_names) or 'none'}: prepare it with the schema of the training data"
+            f"the model knows the {what} {', '.join(trained.value_names) or 'none'}; this dataset has "
+            f"{', '.join(dataset.value_names) or 'none'}: prepare it with the schema of the training data"
         )
 
 

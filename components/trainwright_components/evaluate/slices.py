@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.metrics.classification import ClassificationScores
+from trainwright_components.metrics.multilabel import MultilabelScores
 from trainwright_components.metrics.regression import RegressionScores
 
 MAX_VALUES = 50
 MISSING, OTHER = "(missing)", "(other)"
 
-Scores = ClassificationScores | RegressionScores
+Scores = ClassificationScores | MultilabelScores | RegressionScores
 
 
 class Tally(Protocol):

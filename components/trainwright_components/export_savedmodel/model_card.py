@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainwright_components.datasets.schema import Feature
-from trainwright_components.datasets.statistics import ColumnStatistics
+from trainwright_components.datasets.schema import Feature, Label
+from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics
 from trainwright_components.datasets.task import Task, task_of
 from trainwright_components.export_savedmodel.requests import KnownRequest
 from trainwright_components.export_savedmodel.verify import Verification
@@ -51,9 +51,16 @@ def _purpose(trained: TrainedModel) -> str:
     label = trained.schema.label
     if label is None:
         return f"Computes {len(trained.model.outputs)} outputs; there was no label."
-    if task_of(trained.schema) is Task.CLASSIFICATION:
-        names = label.class_names
+    names = trained.schema.value_names
+    task = task_of(trained.schema)
+    if task is Task.CLASSIFICATION:
         return f"Predicts the class `{label.name}`, one of {len(names)}: {_few(names)}."
+    if task is Task.MULTILABEL:
+        return (
+            f"Predicts for each of {len(names)} labels how probable it is: {_few(names)}. A row may have any of them."
+        )
+    if names:
+        return f"Predicts {len(names)} numbers: {_few(names)}."
     return f"Predicts the number `{label.name}`."
 
 
@@ -117,7 +124,23 @@ def _data(trained: TrainedModel) -> str:
             (f"{name}", f"{count:,}", f"{count / total:.1%}") for name, count in list(values.items())[:_MAX_NAMES]
         ]
         lines.append(_table((label.name, "training rows", "share"), shares))
+    if label and label.value_names and "train" in splits:
+        lines.append(_label_table(label, splits["train"]))
     return "\n\n".join(lines)
+
+
+def _label_table(label: Label, train: SplitStatistics) -> str:
+    named = [
+        (name, train.column(column)) for name, column in zip(label.value_names, label.statistics_names, strict=True)
+    ][:_MAX_NAMES]
+    if label.kind == "number":
+        moments = [
+            (name, *(f"{each:.4g}" for each in (c.mean, c.std, c.min, c.max) if each is not None)) for name, c in named
+        ]
+        return _table(("target", "mean", "std", "min", "max"), moments)
+    counts = [(name, column.values["1"]) for name, column in named]
+    shares = [(name, f"{count:,}", f"{count / max(1, train.rows):.1%}") for name, count in counts]
+    return _table(("label", "training rows", "share"), shares)
 
 
 def _training(trained: TrainedModel) -> str:

@@ -18,7 +18,7 @@ from trainwright_components.datasets.task import Task
 from trainwright_components.errors import InvalidData
 from trainwright_components.metrics.closeness import SHARE_OF_SPREAD, rounding_at, size_of, spread_of
 from trainwright_components.saved_models.layout import WARMUP_FILE
-from trainwright_components.saved_models.outputs import CLASSES, OutputReader
+from trainwright_components.saved_models.outputs import CLASSES, LABELS, OutputReader
 from trainwright_components.saved_models.signatures import EXAMPLES_INPUT, SERVING_DEFAULT, SERVING_EXAMPLES
 from trainwright_components.short_floats import plain_list
 from trainwright_components.training.trained_model import TrainedModel
@@ -93,6 +93,8 @@ def answer(trained: TrainedModel, features: Mapping[str, NDArray[Any]]) -> Array
     answers: Arrays = {reader.answer_name: read}
     if reader.task is Task.CLASSIFICATION:
         answers[CLASSES] = np.array(trained.schema.class_names, dtype=object)[read.argmax(axis=1)]
+    if reader.label.value_names:
+        answers[LABELS] = np.tile(np.array(reader.label.value_names, dtype=object), (len(read), 1))
     return answers
 
 

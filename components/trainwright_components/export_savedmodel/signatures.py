@@ -9,7 +9,7 @@ from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.task import Task
 from trainwright_components.errors import InvalidModule
 from trainwright_components.saved_models.graph_names import graph_names
-from trainwright_components.saved_models.outputs import CLASSES, OutputReader
+from trainwright_components.saved_models.outputs import CLASSES, LABELS, OutputReader
 from trainwright_components.saved_models.signatures import (
     CLASSIFY,
     EXAMPLES_INPUT,
@@ -87,7 +87,7 @@ class SignatureBuilder:
             Signature(name=SERVING_DEFAULT, function=self._answer, **raw),
             Signature(name=SERVING_EXAMPLES, function=self._answer_examples, specs=examples),
         ]
-        if self.reader and self.reader.task is Task.CLASSIFICATION:
+        if self.reader and self.reader.task is not Task.REGRESSION:
             found.append(Signature(name=CLASSIFY, function=self._classify, specs=inputs))
         elif self.reader and not self.reader.label.shape:
             found.append(Signature(name=REGRESS, function=self._regress, specs=inputs))
@@ -137,11 +137,14 @@ class SignatureBuilder:
         return self._answer(*(features[name] for name in self.schema.feature_names))
 
     def _classify(self, inputs: Any) -> Answers:
+        scores = next(iter(self._answer_examples(inputs).values()))
+        return {"classes": self._names(scores), "scores": scores}
+
+    def _names(self, answer: Any) -> Any:
+        """What the values of each row of `answer` are called, `(batch, values)`."""
         import tensorflow as tf
 
-        scores = next(iter(self._answer_examples(inputs).values()))
-        names = tf.constant([self.schema.class_names])
-        return {"classes": tf.tile(names, [tf.shape(scores)[0], 1]), "scores": scores}
+        return tf.tile(tf.constant([self.schema.value_names]), [tf.shape(answer)[0], 1])
 
     def _regress(self, inputs: Any) -> Answers:
         return {"outputs": next(iter(self._answer_examples(inputs).values()))}
@@ -156,6 +159,8 @@ class SignatureBuilder:
         answers = {self.reader.answer_name: answer}
         if with_classes and self.reader.task is Task.CLASSIFICATION:
             answers[CLASSES] = tf.gather(tf.constant(self.schema.class_names), tf.argmax(answer, axis=-1))
+        if with_classes and self.reader.label.value_names:
+            answers[LABELS] = self._names(answer)
         return answers
 
     def _example_spec(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from trainwright_components.export_savedmodel.requests import (
     has_numbers,
     tolerance_of,
 )
+from trainwright_components.metrics.bootstrap import THRESHOLD
 from trainwright_components.saved_models.loaded import LoadedModel, LoadedSignature
 from trainwright_components.saved_models.signatures import (
     CLASSIFY,
@@ -34,6 +35,7 @@ from trainwright_components.training.trained_model import TrainedModel
 
 MAX_ROWS = 1_000
 _BATCH_ROWS = 256
+_SCORES = {"class": "accuracy", "multilabel": "subset_accuracy", "number": "mae"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,8 @@ class Verification:
 
     Args:
         largest_difference: Between the numbers of the two, over all requests, signatures and rows.
-        scores: Accuracy or mean absolute error of the exported model over `rows` rows, drawn evenly from `split`; none
-            without a label.
+        scores: Accuracy, subset accuracy or mean absolute error of the exported model over `rows` rows, drawn evenly
+            from `split`; none without a label.
     """
 
     largest_difference: float
@@ -77,7 +79,7 @@ def verify_export(folder: Path, trained: TrainedModel, dataset: Path, requests: 
         differences.append(_checked(SERVING_DEFAULT, number, got[number], request))
         rows += len(got[number])
         right += _score_sum(trained.schema, got[number], label)
-    name = {"class": "accuracy", "number": "mae"}[trained.schema.label.kind] if trained.schema.label else ""
+    name = _SCORES[trained.schema.label.kind] if trained.schema.label else ""
     scores = {name: right / rows} if name else {}
     if not np.isfinite(right):
         raise InvalidModule(
@@ -101,6 +103,8 @@ def _score_sum(schema: Schema, got: NDArray[Any], label: NDArray[Any] | None) ->
         return float("nan")
     if schema.label.kind == "class":
         return float((got.argmax(axis=1) == label).sum())
+    if schema.label.kind == "multilabel":
+        return float(((got > THRESHOLD) == (label == 1)).all(axis=1).sum())
     return float(np.abs(got - label).reshape(len(got), -1).mean(axis=1).sum())
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+THRESHOLD = 0.5
+"""A label of several with a probability above this is predicted, as in Keras."""
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 _DRAWN_AT_ONCE = 2_000_000
@@ -77,6 +79,14 @@ def accuracy_sums(probabilities: NDArray[np.float32], labels: NDArray[np.int64],
     return RowSums(
         columns=np.stack([weights * is_right, weights], axis=1), value=lambda sums: _divide(sums[:, 0], sums[:, 1])
     )
+
+
+def micro_f1_sums(probabilities: NDArray[np.float32], labels: NDArray[np.int64], weights: Floats) -> RowSums:
+    """Of `(rows, labels)`, whose labels are 0 and 1."""
+    found, has = probabilities > THRESHOLD, labels == 1
+    right, all_named = (found & has).sum(axis=1), found.sum(axis=1) + has.sum(axis=1)
+    columns = np.stack([2 * weights * right, weights * all_named], axis=1)
+    return RowSums(columns=columns, value=lambda sums: _divide(sums[:, 0], sums[:, 1]))
 
 
 def rmse_sums(predictions: NDArray[np.float32], labels: NDArray[np.float32], weights: Floats) -> RowSums:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
 from trainwright_components.metrics.bootstrap import accuracy_sums, auc_sums
-from trainwright_components.metrics.metric import Metric, compute_all
+from trainwright_components.metrics.metric import Metric, compute_all, name_values
 from trainwright_components.metrics.score_curve import DEFAULT_CAPACITY, RocCurve, ScoreCurve
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,11 @@ class ClassificationScores:
     confusion: Floats
     roc: RocCurve | None
     calibration: tuple[tuple[float, float, float], ...]
+
+    @property
+    def named_metrics(self) -> dict[str, float]:
+        """Also those of each class, such as `recall.CLASS`."""
+        return self.metrics | name_values(CLASSIFICATION_METRICS, {each.name: vars(each) for each in self.classes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +255,7 @@ CLASSIFICATION_METRICS: tuple[Metric[ClassificationSums], ...] = (
     Metric(name="accuracy", compute=_accuracy, more_is_better=True, headline=1, by_rows=accuracy_sums),
     Metric(name="balanced_accuracy", compute=_balanced_accuracy, more_is_better=True),
     Metric(name="log_loss", compute=_log_loss, more_is_better=False, is_unbounded=True),
-    Metric(name="auc", compute=_auc, more_is_better=True, is_per_class=True, headline=2, by_rows=auc_sums),
+    Metric(name="auc", compute=_auc, more_is_better=True, is_per_value=True, headline=2, by_rows=auc_sums),
     Metric(name="average_precision", compute=_average_precision, more_is_better=True),
     Metric(name="macro_precision", compute=lambda sums: _over_seen(sums, sums.precision), more_is_better=True),
     Metric(name="macro_recall", compute=lambda sums: _over_seen(sums, sums.recall), more_is_better=True),
@@ -262,14 +267,14 @@ CLASSIFICATION_METRICS: tuple[Metric[ClassificationSums], ...] = (
         compute=lambda sums: _of_second(sums.precision),
         more_is_better=True,
         is_binary=True,
-        is_per_class=True,
+        is_per_value=True,
     ),
     Metric(
         name="recall",
         compute=lambda sums: _of_second(sums.recall),
         more_is_better=True,
         is_binary=True,
-        is_per_class=True,
+        is_per_value=True,
     ),
-    Metric(name="f1", compute=lambda sums: _of_second(sums.f1), more_is_better=True, is_binary=True, is_per_class=True),
+    Metric(name="f1", compute=lambda sums: _of_second(sums.f1), more_is_better=True, is_binary=True, is_per_value=True),
 )

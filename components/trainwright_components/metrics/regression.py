@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
 from trainwright_components.metrics.bootstrap import rmse_sums
-from trainwright_components.metrics.metric import Metric, compute_all
+from trainwright_components.metrics.metric import Metric, compute_all, name_values
 
 Floats = NDArray[np.float64]
 
@@ -20,15 +20,22 @@ class RegressionScores:
 
     Args:
         metrics: Without those that the rows do not define, such as R2 of a constant label.
+        targets: The same numbers of each target of several, by its name; empty where they have none.
         label_std: `(values,)`, the standard deviation of the labels.
         sample_labels: `(rows, values)`, at most `SAMPLE_ROWS` rows drawn evenly from all of them, for plots.
     """
 
     rows: int
     metrics: dict[str, float]
+    targets: dict[str, dict[str, float]]
     label_std: Floats
     sample_labels: Floats
     sample_predictions: Floats
+
+    @property
+    def named_metrics(self) -> dict[str, float]:
+        """Also those of each target, such as `rmse.TARGET`."""
+        return self.metrics | name_values(REGRESSION_METRICS, self.targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +52,30 @@ class RegressionSums:
     absolute: Floats
     squared: Floats
     error: Floats
-    largest: float
+    largest: Floats
     label_spread: Floats
+
+    def of(self, place: int) -> "RegressionSums":
+        """Those of one value of a row."""
+        part = slice(place, place + 1)
+        return RegressionSums(
+            weight=self.weight,
+            absolute=self.absolute[part],
+            squared=self.squared[part],
+            error=self.error[part],
+            largest=self.largest[part],
+            label_spread=self.label_spread[part],
+        )
 
 
 class RegressionTally:
-    """Adds up batches of numbers or vectors; its size does not depend on the rows."""
+    """Adds up batches of numbers or vectors, whose values may have `names`; its size does not depend on the rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, ...] = ()) -> None:
+        self.names = names
         self.rows = 0
         self._weight = 0.0
-        self._absolute = self._squared = self._error = np.zeros(0)
-        self._largest = 0.0
+        self._absolute = self._squared = self._error = self._largest = np.zeros(0)
         self._label_mean = self._label_spread = np.zeros(0)
         self._random = np.random.default_rng(0)
         self._keys = np.zeros(0)
@@ -75,8 +94,8 @@ class RegressionTally:
         truths = labels.reshape(count, -1).astype(np.float64)
         weights = np.ones(count) if weights is None else weights.astype(np.float64)
         if not self.rows:
-            self._absolute, self._squared, self._error, self._label_mean, self._label_spread = np.zeros(
-                (5, truths.shape[1])
+            self._absolute, self._squared, self._error, self._largest, self._label_mean, self._label_spread = np.zeros(
+                (6, truths.shape[1])
             )
             self._sample = np.zeros((0, 2, truths.shape[1]))
         errors = guesses - truths
@@ -85,7 +104,7 @@ class RegressionTally:
         self._absolute = self._absolute + weights @ np.abs(errors)
         self._squared = self._squared + weights @ errors**2
         self._error = self._error + weights @ errors
-        self._largest = max(self._largest, float(np.abs(errors[weights > 0]).max(initial=0)))
+        self._largest = np.maximum(self._largest, np.abs(errors[weights > 0]).max(axis=0, initial=0))
         self._add_sample(truths, guesses)
 
     def result(self) -> RegressionScores:
@@ -101,6 +120,10 @@ class RegressionTally:
         return RegressionScores(
             rows=self.rows,
             metrics=compute_all(REGRESSION_METRICS, sums) if self._weight > 0 else {},
+            targets={
+                name: compute_all(REGRESSION_METRICS, sums.of(place)) if self._weight > 0 else {}
+                for place, name in enumerate(self.names)
+            },
             label_std=np.sqrt(self._label_spread / self._weight) if self._weight > 0 else np.zeros(0),
             sample_labels=self._sample[:, 0],
             sample_predictions=self._sample[:, 1],
@@ -150,6 +173,7 @@ REGRESSION_METRICS: tuple[Metric[RegressionSums], ...] = (
         compute=lambda sums: float((sums.absolute / sums.weight).mean()),
         more_is_better=False,
         is_unbounded=True,
+        is_per_value=True,
         headline=2,
     ),
     Metric(
@@ -158,9 +182,17 @@ REGRESSION_METRICS: tuple[Metric[RegressionSums], ...] = (
         more_is_better=False,
         is_unbounded=True,
     ),
-    Metric(name="rmse", compute=_rmse, more_is_better=False, is_unbounded=True, headline=1, by_rows=rmse_sums),
+    Metric(
+        name="rmse",
+        compute=_rmse,
+        more_is_better=False,
+        is_unbounded=True,
+        is_per_value=True,
+        headline=1,
+        by_rows=rmse_sums,
+    ),
     Metric(name="mean_error", compute=lambda sums: float((sums.error / sums.weight).mean()), more_is_better=None),
-    Metric(name="max_error", compute=lambda sums: sums.largest, more_is_better=False, is_unbounded=True),
-    Metric(name="r2", compute=_r2, more_is_better=True, headline=3),
+    Metric(name="max_error", compute=lambda sums: float(sums.largest.max()), more_is_better=False, is_unbounded=True),
+    Metric(name="r2", compute=_r2, more_is_better=True, is_per_value=True, headline=3),
     Metric(name="explained_variance", compute=_explained_variance, more_is_better=True),
 )

@@ -20,7 +20,7 @@ def read_thresholds(
         InvalidSetting: There is no such metric, or a limit is not a number.
     """
     task = task_of(schema)
-    known = known_metrics(task, schema.class_names, keras_metrics)
+    known = known_metrics(task, schema.value_names, keras_metrics)
     return parse_thresholds(settings.thresholds, task=task, known=known)
 
 
@@ -33,7 +33,7 @@ def champion_metric(settings: EvaluationSettings, schema: Schema) -> str:
     task = task_of(schema)
     metric = settings.champion_metric or main_metric(task)
     own = {name for name, each in METRICS[task].items() if each.more_is_better is not None}
-    known = tuple(name for name in known_metrics(task, schema.class_names) if name in own)
+    known = tuple(name for name in known_metrics(task, schema.value_names) if name in own)
     if metric not in known:
         raise InvalidSetting(f"evaluation.champion_metric: no metric is called {metric!r}{did_you_mean(metric, known)}")
     return metric

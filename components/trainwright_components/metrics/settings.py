@@ -19,7 +19,7 @@ class EvaluationSettings:
         thresholds: Limits that a metric must keep for the model to be blessed, such as `{"accuracy": 0.9}` or
             `{"log_loss": {"max": 0.3, "max_in_slices": 0.5}}`.
         slices: Categorical features whose values are scored one by one.
-        champion_metric: What the model is compared with the served one by; accuracy or rmse when empty.
+        champion_metric: What the model is compared with the served one by; accuracy, micro_f1 or rmse when empty.
         champion_tolerance: How much worse than the served model it may be: a share of the served model's value for
             log_loss, mae, mse, rmse and max_error (0.01 is 1%), else in units of the metric (0.01 of an accuracy).
         replace_incomparable_champion: Whether a model may replace one that cannot be read, or scored on these rows.

@@ -6,10 +6,12 @@ from typing import Any
 from trainwright_components.datasets.task import Task
 from trainwright_components.metrics.classification import CLASSIFICATION_METRICS
 from trainwright_components.metrics.metric import Metric
+from trainwright_components.metrics.multilabel import MULTILABEL_METRICS
 from trainwright_components.metrics.regression import REGRESSION_METRICS
 
 METRICS: Mapping[Task, Mapping[str, Metric[Any]]] = {
     Task.CLASSIFICATION: {metric.name: metric for metric in CLASSIFICATION_METRICS},
+    Task.MULTILABEL: {metric.name: metric for metric in MULTILABEL_METRICS},
     Task.REGRESSION: {metric.name: metric for metric in REGRESSION_METRICS},
 }
 

@@ -25,13 +25,14 @@ class Threshold:
     max_in_slices: float | None = None
 
 
-def known_metrics(task: Task, class_names: Iterable[str], keras_metrics: Iterable[str] = ()) -> tuple[str, ...]:
-    """The names that a threshold can have; `recall.CLASS` is of one class."""
-    classes = tuple(class_names)
+def known_metrics(task: Task, value_names: Iterable[str], keras_metrics: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names that a threshold can have; `recall.CLASS` is of one class, `rmse.TARGET` of one target of several."""
+    values = tuple(value_names)
     metrics = METRICS[task].values()
-    names = [each.name for each in metrics if len(classes) == 2 or not each.is_binary]
-    per_class = [f"{each.name}.{name}" for name in classes for each in metrics if each.is_per_class]
-    return (*names, *per_class, *keras_metrics)
+    has_two_classes = task is Task.CLASSIFICATION and len(values) == 2
+    names = [each.name for each in metrics if has_two_classes or not each.is_binary]
+    per_value = [f"{each.name}.{name}" for name in values for each in metrics if each.is_per_value]
+    return (*names, *per_value, *keras_metrics)
 
 
 def parse_thresholds(thresholds: Mapping[str, Any], *, task: Task, known: tuple[str, ...]) -> tuple[Threshold, ...]:
@@ -75,7 +76,7 @@ def check_before_data(
 def _may_have(name: str, task: Task) -> bool:
     stem, dot, _ = name.partition(".")
     found = METRICS[task].get(stem)
-    return name.startswith(KERAS_PREFIX) or (found is not None and (found.is_per_class or not dot))
+    return name.startswith(KERAS_PREFIX) or (found is not None and (found.is_per_value or not dot))
 
 
 def _parse(name: str, limits: Any, *, task: Task, known: tuple[str, ...]) -> Threshold:

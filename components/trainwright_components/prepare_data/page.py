@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainwright_components.datasets.chunks import Column
-from trainwright_components.datasets.schema import Feature, Schema
+from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, Statistics
 from trainwright_components.datasets.verdicts.verdict import Verdict, name_columns
 from trainwright_components.reports import Cell, Report
@@ -98,7 +98,7 @@ def _add_label(report: Report, schema: Schema, statistics: Statistics) -> None:
     if label is None:
         report.add_heading("Label").add_text("There is none.")
         return
-    report.add_heading(f"Label {label.name}")
+    report.add_heading("Labels" if label.value_names else f"Label {label.name}")
     columns = {split: numbers.columns[label.name] for split, numbers in statistics.splits.items()}
     if label.kind == "class":
         rows: list[list[Cell]] = [
@@ -106,6 +106,9 @@ def _add_label(report: Report, schema: Schema, statistics: Statistics) -> None:
         ]
         report.add_table(rows[:MAX_CLASS_BARS], header=["class", *columns])
         report.add_figure(_class_bars(label.class_names[:MAX_CLASS_BARS], columns), caption="Share of each class")
+        return
+    if label.value_names:
+        _add_values(report, label, statistics)
         return
     numbers: list[list[Cell]] = [
         [split, column.mean, column.std, column.min, column.max] for split, column in columns.items()
@@ -115,6 +118,38 @@ def _add_label(report: Report, schema: Schema, statistics: Statistics) -> None:
     for axis, (split, column) in zip(axes, columns.items(), strict=False):
         _draw_histogram(axis, column, title=split)
     report.add_figure(figure, caption=f"{label.name} in each split")
+
+
+def _add_values(report: Report, label: Label, statistics: Statistics) -> None:
+    """The share of each label, or the numbers of each target."""
+    named = [*zip(label.value_names, label.statistics_names, strict=True)]
+    splits = statistics.splits
+    if label.kind == "multilabel":
+        counts: list[list[Cell]] = [
+            [
+                name,
+                *(numbers.column(column).values["1"] for numbers in splits.values()),
+                _percent(splits["train"].column(column).values["1"], splits["train"].rows),
+            ]
+            for name, column in named
+        ]
+        report.add_text("Rows with each label; a row may have any of them.")
+        report.add_table(counts, header=["label", *splits, "share of train"])
+        return
+    rows: list[list[Cell]] = [
+        [name, split, numbers.mean, numbers.std, numbers.min, numbers.max]
+        for name, column in named
+        for split, numbers in ((split, all_columns.column(column)) for split, all_columns in splits.items())
+    ]
+    report.add_table(rows, header=["target", "split", "mean", "std", "min", "max"])
+    figure, axes = _grid(len(named[:MAX_PLOTS]))
+    for axis, (name, column) in zip(axes, named[:MAX_PLOTS], strict=False):
+        _draw_histogram(axis, splits["train"].column(column), title=name)
+    report.add_figure(figure, caption="Targets in the train split")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(1, whole):.1f} %"
 
 
 def _feature_row(feature: Feature, column: ColumnStatistics) -> list[Cell]:

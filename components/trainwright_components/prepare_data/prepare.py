@@ -13,7 +13,7 @@ from trainwright_components.datasets.infer import Roles, check_columns, infer_sc
 from trainwright_components.datasets.labelled import LabelledRows
 from trainwright_components.datasets.profile import TableProfile
 from trainwright_components.datasets.progress import ProgressLog
-from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Schema
+from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Label, Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.verdicts.drift import find_drift
 from trainwright_components.datasets.verdicts.evidence import Evidence, look_at_rows
@@ -141,7 +141,10 @@ class _Plan:
 
 
 def _warn_of_unlearnt_classes(schema: Schema, statistics: Statistics) -> None:
-    if schema.label is None or schema.label.kind != "class":
+    if schema.label is None or schema.label.kind == "number":
+        return
+    if schema.label.kind == "multilabel":
+        _warn_of_constant_labels(schema.label, statistics)
         return
     counts = {split: numbers.column(schema.label.name).values for split, numbers in statistics.splits.items()}
     unlearnt = [
@@ -160,6 +163,14 @@ def _judge(plan: _Plan, writer: Writer) -> tuple[Verdict, ...]:
     return verdicts
 
 
+def _warn_of_constant_labels(label: Label, statistics: Statistics) -> None:
+    train = statistics.splits["train"]
+    named = zip(label.value_names, label.statistics_names, strict=True)
+    constant = [name for name, column in named if 0 in train.column(column).values.values()]
+    if constant:
+        _log.warning("labels with one value in all training rows, which no model can learn: %s", ", ".join(constant))
+
+
 def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     expected = load_expected_schema(settings.expected_schema) if settings.expected_schema else None
     rows = open_rows(source, settings, expected)
@@ -169,8 +180,8 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
         check_columns(traits.columns, roles, source=traits.name)
-    if settings.drop_unlabeled and roles.label:
-        rows = LabelledRows(rows, roles.label)
+    if settings.drop_unlabeled and roles.label_columns:
+        rows = LabelledRows(rows, roles.label_columns)
     with files.watched():
         seen = _look_at(rows, settings, roles, expected)
     way, profile, roles = seen.way, seen.profile, seen.roles
@@ -210,12 +221,15 @@ def load_expected_schema(location: str) -> Schema:
 
 
 def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Schema | None) -> Roles:
-    if expected and expected.label and settings.label not in ("", expected.label.name):
-        raise InvalidSetting(f"label is {settings.label!r}, but the expected schema has {expected.label.name!r}")
-    label = expected.label.name if expected and expected.label else settings.label or traits.default_label
+    named = expected.label.columns if expected and expected.label else settings.label_columns
+    if settings.label_columns not in ((), named):
+        given, there = (", ".join(map(repr, names)) for names in (settings.label_columns, named))
+        raise InvalidSetting(f"label is {given}, but the expected schema has {there}")
+    if not named and traits.default_label:
+        named = (traits.default_label,)
     if expected is None and settings.task == "none":
-        label = ""
-    elif not label and expected is None:
+        named = ()
+    elif not named and expected is None:
         listing = f" (there is {', '.join(traits.columns[:20])})" if traits.columns else ""
         raise InvalidSetting(
             f"label is not set: name the column of {traits.name} to predict{listing}, or set data.task=none for data "
@@ -224,7 +238,9 @@ def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Sch
     by = (settings.key_column, settings.time_column, settings.split_column)
     exclude = dict.fromkeys([*settings.exclude, *traits.identifiers, *(name for name in by if name)])
     return Roles(
-        label=label,
+        label=named[0] if len(named) == 1 else "",
+        labels=named if len(named) > 1 else (),
+        label_separator=settings.label_separator,
         task=settings.task,
         weight=(expected.weight or "") if expected else settings.weight_column,
         exclude=tuple(exclude),

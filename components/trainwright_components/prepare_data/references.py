@@ -43,9 +43,11 @@ def stored_schema(schema: Schema, profile: TableProfile, *, is_expected: bool) -
         return None
     if label is None:
         return schema
+    if label.is_joined or label.separator:
+        return None
     column = profile.columns[label.name]
-    if label.kind == "number":
-        return None if column.is_stored_whole else schema
+    if label.kind != "class":
+        return schema if column.is_stored_whole == (label.kind == "multilabel") else None
     if not column.is_stored_whole or column.min < 0:
         return None
     names = tuple(map(str, range(int(column.max) + 1)))

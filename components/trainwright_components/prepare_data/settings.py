@@ -10,7 +10,7 @@ from trainwright_components.datasets.verdicts.given import Given
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.settings import GIVEN_BY, check_choice, check_minimum, read_settings
 
-TASKS = ("auto", "classification", "regression", "none")
+TASKS = ("auto", "classification", "multilabel", "regression", "none")
 DEFAULT_FRACTION = 0.15
 DEFAULT_REFERENCE_ABOVE_MB = 1_024
 
@@ -26,7 +26,10 @@ class PrepareSettings:
 
     Args:
         label: The column to predict; the source's own when empty.
-        task: auto, classification, regression, or none for data without a label.
+        labels: The columns to predict together, instead of `label`: all numbers, or all of 0 and 1, true and false, or
+            yes and no (multilabel).
+        label_separator: What stands between several labels in the texts of `label`, as the ; of sea;sky (multilabel).
+        task: auto, classification, multilabel, regression, or none for data without a label.
         format: csv, jsonl, parquet, tfrecord, npz or images; found from the names of the files when empty.
         encoding: Of text files, such as utf-16 or cp1252; found from marks and zeros, else UTF-8.
         delimiter: Between the values of text files: one sign, or tab, or blanks for any run of them; found when empty.
@@ -57,6 +60,8 @@ class PrepareSettings:
     """
 
     label: str = field(default="", metadata={GIVEN_BY: "label"})
+    labels: tuple[str, ...] = ()
+    label_separator: str = ""
     task: str = "auto"
     format: str = ""
     encoding: str = ""
@@ -103,13 +108,35 @@ class PrepareSettings:
             )
         if not -(2**63) <= self.seed < 2**63:
             raise InvalidSetting(f"data.seed must fit in 64 bits, got {self.seed}")
-        for column in (self.label, self.weight_column):
+        self._check_labels()
+        for column in (*self.label_columns, self.weight_column):
             if column and column in (self.key_column, self.time_column, self.split_column, *self.exclude):
                 raise InvalidSetting(f"{column!r} cannot be label or weight and also excluded or used to split")
-        if self.label and self.label == self.weight_column:
-            raise InvalidSetting(f"{self.label!r} cannot be label and data.weight_column both")
-        if self.label and self.task == "none":
-            raise InvalidSetting(f"data.task none has no label, but label is {self.label!r}; leave one of them out")
+        if self.weight_column and self.weight_column in self.label_columns:
+            raise InvalidSetting(f"{self.weight_column!r} cannot be label and data.weight_column both")
+        if self.label_columns and self.task == "none":
+            named = f"label is {self.label!r}" if self.label else f"data.labels are {', '.join(self.labels)}"
+            raise InvalidSetting(f"data.task none has no label, but {named}; leave one of them out")
+
+    def _check_labels(self) -> None:
+        if self.label and self.labels:
+            raise InvalidSetting(
+                f"label is {self.label!r} and data.labels are {', '.join(self.labels)}; name all columns to predict in "
+                "data.labels and leave label empty"
+            )
+        if twice := sorted({name for name in self.labels if self.labels.count(name) > 1}):
+            raise InvalidSetting(f"data.labels names {', '.join(map(repr, twice))} more than once")
+        if "" in self.labels:
+            raise InvalidSetting('data.labels holds an empty name; leave "" out')
+        if self.labels and self.label_separator:
+            raise InvalidSetting("data.label_separator is for the texts of one label; leave it or data.labels out")
+        if self.label_separator and self.task not in ("auto", "classification", "multilabel"):
+            raise InvalidSetting(f"data.label_separator makes a multilabel, but data.task is {self.task}")
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns to predict, as far as they are named."""
+        return self.labels or ((self.label,) if self.label else ())
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, label: str = "") -> Self:

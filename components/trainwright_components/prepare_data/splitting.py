@@ -45,7 +45,7 @@ def choose_splitter(settings: PrepareSettings, traits: SourceTraits, roles: Role
         return HashSplitter(fractions, lambda chunk: key_fractions(chunk, settings.key_column, seed=settings.seed))
     if settings.time_column:
         return TimeSplitter(fractions, settings.time_column)
-    others = {roles.label, roles.weight, *roles.exclude, *roles.left_out}
+    others = {*roles.label_columns, roles.weight, *roles.exclude, *roles.left_out}
     by_content = _Remembered(lambda chunk: row_fractions(chunk, seed=settings.seed, ignored=others))
     return RowSplitter(
         by_content=_by_row(settings, traits, roles, by_content, NumberCounts()),

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.task import Task
+from trainwright_components.metrics.bootstrap import THRESHOLD
 from trainwright_components.metrics.closeness import rounding_at, size_of
+from trainwright_components.metrics.multilabel import MultilabelTally
 from trainwright_components.metrics.regression import RegressionTally
 from trainwright_components.metrics.table import score_metric
 from trainwright_components.quiet import quiet_stderr
@@ -50,10 +52,10 @@ class Measurement:
 
     Args:
         not_finite: How many of the rows it answers with NaN or infinity, which is wrong whatever the label.
-        score: Accuracy, or R2 of a regression, over `rows` rows; None where it is not defined.
+        score: Accuracy, micro F1 of a multilabel, or R2 of a regression, over `rows` rows; None where not defined.
         score_drop: By how much the float model's score over the same rows is higher.
-        agreement: Share of rows with the float model's class; of a regression, with a number no further from the float
-            model's than a hundredth of the standard deviation of the labels.
+        agreement: Share of rows with the float model's class; of a multilabel the share of its answers; of a regression
+            that of numbers no further from the float model's than a hundredth of the standard deviation of the labels.
         max_abs_error: Of the answers from the float model's; as the mean, None where one of them is not finite.
     """
 
@@ -135,7 +137,7 @@ def measure(content: bytes, rows: Rows, *, threads: int, dynamic_batch: bool) ->
 def score_answers(
     answers: NDArray[np.float32], labels: NDArray[Any], weights: NDArray[np.float64] | None, *, task: Task
 ) -> float | None:
-    """Accuracy of class probabilities, or R2 of numbers; None where the labels or the answers do not define it."""
+    """Accuracy of class probabilities, micro F1 of labels, or R2 of numbers; None where the rows do not define it."""
     weights = np.ones(len(labels)) if weights is None else weights
     if weights.sum() <= 0:
         return None
@@ -144,7 +146,7 @@ def score_answers(
         return float(np.average((answers.argmax(axis=1) == labels) & are_finite, weights=weights))
     if not (are_finite.all() and np.isfinite(labels).all()):
         return None
-    tally = RegressionTally()
+    tally = MultilabelTally(("",) * labels.shape[1]) if task is Task.MULTILABEL else RegressionTally()
     tally.add(answers, labels, weights)
     return tally.result().metrics.get(score_metric(task))
 
@@ -157,6 +159,8 @@ def _are_finite(answers: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _agreement(answers: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[Any], task: Task) -> float:
     if task is Task.CLASSIFICATION:
         agree = (answers.argmax(axis=1) == reference.argmax(axis=1))[:, None]
+    elif task is Task.MULTILABEL:
+        agree = (answers > THRESHOLD) == (reference > THRESHOLD)
     else:
         apart = np.abs(answers.astype(np.float64) - reference).reshape(len(answers), -1)
         spread = labels.reshape(len(labels), -1).astype(np.float64).std(axis=0)

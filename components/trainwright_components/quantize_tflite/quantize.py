@@ -64,7 +64,7 @@ class Quantization:
     Args:
         chosen: The smallest within the budget, else the one that breaks the fewest limits, those without NaN first;
             None when no mode converted.
-        float_score: Accuracy or R2 of the SavedModel on the same rows.
+        float_score: Accuracy, micro F1 or R2 of the SavedModel on the same rows.
         takes_raw_features: Whether preprocessing is inside the TFLite model.
     """
 
@@ -115,6 +115,7 @@ class Quantization:
         return {
             "framework": "LiteRT",
             "is_within_budget": self.is_within_budget,
+            "score_name": self.score_name,
             "takes_raw_features": self.takes_raw_features,
             "input_names": list(self.input_names),
             "output_name": self.output_name,
@@ -195,7 +196,7 @@ def quantize_model(
         takes_raw_features=source.takes_raw_features,
         input_names=tuple(source.names.values()),
         output_name=source.output_name,
-        class_names=schema.class_names,
+        class_names=schema.value_names,
     )
 
 

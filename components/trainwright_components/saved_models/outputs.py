@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
+LABELS = "labels"
 PREDICTIONS = "predictions"
 
 
@@ -38,16 +39,16 @@ class OutputReader:
         """
         task = task_of(schema)
         assert schema.label is not None  # task_of has refused it
-        from_logits = task is Task.CLASSIFICATION and puts_out_logits(model)
+        from_logits = task is not Task.REGRESSION and puts_out_logits(model)
         return cls(task=task, label=schema.label, from_logits=from_logits)
 
     @property
     def answer_name(self) -> str:
         """The name of the answer in exported signatures."""
-        return PROBABILITIES if self.task is Task.CLASSIFICATION else PREDICTIONS
+        return PREDICTIONS if self.task is Task.REGRESSION else PROBABILITIES
 
     def read(self, outputs: Any) -> "tf.Tensor":
-        """Answers as float32: probabilities `(batch, classes)` or numbers `(batch, *label.shape)`.
+        """Answers as float32: probabilities `(batch, classes or labels)` or numbers `(batch, *label.shape)`.
 
         Raises:
             InvalidModule: The outputs do not have the shape that the label asks for.
@@ -55,7 +56,10 @@ class OutputReader:
         import tensorflow as tf
 
         output = tf.cast(self._pick(outputs), tf.float32)
-        return self._probabilities(output) if self.task is Task.CLASSIFICATION else self._numbers(output)
+        if self.task is Task.CLASSIFICATION:
+            return self._probabilities(output)
+        numbers = self._numbers(output)
+        return tf.sigmoid(numbers) if self.from_logits else numbers
 
     def _pick(self, outputs: Any) -> Any:
         if isinstance(outputs, Mapping):

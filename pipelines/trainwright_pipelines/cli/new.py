@@ -25,12 +25,19 @@ _LONGEST_ADVICE = 1_000
 trainwright new my_project --source my.csv --label target
 trainwright new first_steps                       starts from the bundled digits
 trainwright new wines --source wine               another bundled set: wine, iris, breast_cancer, diabetes
+trainwright new genes --source genes.csv --label nucleus --label membrane    several labels, or several numbers
 trainwright new servos --source servo.data --label column_5 --set data.header=no
 """,
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--source", metavar="FILE", help="The table to train on, or a bundled set such as wine.")
-@click.option("--label", metavar="COLUMN", help="The column to predict.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="COLUMN",
+    help="The column to predict. More than once for several: all numbers, or all of 0 and 1.",
+)
 @click.option(
     "--set",
     "settings",
@@ -39,7 +46,7 @@ trainwright new servos --source servo.data --label column_5 --set data.header=no
     help="A setting of data or training, such as data.encoding=cp1252, for params.yaml. More than once if needed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the files and what looks wrong as JSON.")
-def new(folder: Path, source: str | None, label: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+def new(folder: Path, source: str | None, labels: tuple[str, ...], settings: tuple[str, ...], as_json: bool) -> None:
     """Write a project into DIR: model.py, params.yaml and README.md that fit the data.
 
     A label of names or of few integers gives a classifier, any other a regression. What looks wrong in the table is
@@ -48,19 +55,25 @@ def new(folder: Path, source: str | None, label: str | None, settings: tuple[str
     from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, find_source
     from trainwright_pipelines.scaffold.project import write_digits_project, write_table_project
 
-    for option, given in (("--label", label), ("--set", settings)):
+    for option, given in (("--label", labels), ("--set", settings)):
         if source is None and given:
             raise InvalidSetting(f"{option} needs --source: the table that it is about")
     verdicts: tuple[Verdict, ...] = ()
     if source is None or source == "digits":
         project = write_digits_project(folder)
     else:
-        if label is None and source not in BUNDLED_SOURCES and not Path(source).is_dir():
+        groups = _typed_settings(settings)
+        data = groups["data"]
+        if len(labels) > 1:
+            if "labels" in data:
+                raise InvalidSetting("data.labels is given by --set and by --label; leave one of them out")
+            labels, data = (), {**data, "labels": list(labels)}
+        label = labels[0] if labels else ""
+        if not (label or data.get("labels") or source in BUNDLED_SOURCES or Path(source).is_dir()):
             raise InvalidSetting("--source needs --label: the column to predict")
         find_source(source, base=Path.cwd())
-        groups = _typed_settings(settings)
-        schema, training, verdicts = _describe(source, label or "", **groups)
-        project = write_table_project(folder, source=source, schema=schema, data=groups["data"], training=training)
+        schema, training, verdicts = _describe(source, label, data=data, training=groups["training"])
+        project = write_table_project(folder, source=source, schema=schema, data=data, training=training)
     if as_json:
         content = {"files": [str(file) for file in project.files], "left_out": list(project.left_out)}
         click.echo(json.dumps({**content, "verdicts": [verdict.to_json() for verdict in verdicts]}, indent=2))
@@ -119,7 +132,9 @@ def _describe(
     TrainingSettings.from_mapping(training)
     by = (read.key_column, read.time_column, read.split_column)
     roles = Roles(
-        label=label,
+        label=read.label_columns[0] if len(read.label_columns) == 1 else "",
+        labels=read.labels if len(read.labels) > 1 else (),
+        label_separator=read.label_separator,
         task=read.task,
         weight=read.weight_column,
         exclude=(*read.exclude, *(name for name in by if name)),

@@ -1,4 +1,4 @@
-"""Predicts the class of a row of any table: inputs, vocabularies and classes come from the data."""
+"""Predicts the class, or several labels, of a row of any table: inputs, vocabularies and names come from the data."""
 
 from typing import Any
 
@@ -23,10 +23,10 @@ def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def build_model(context: Context) -> keras.Model:
     """A linear model and a small network, added: the first is hard to beat on few rows, the second on many."""
-    params, sizes, outputs = context.params, table_sizes(context), len(context.schema.class_names)
-    if not outputs:
+    params, sizes, label = context.params, table_sizes(context), context.schema.label
+    if label is None or label.kind == "number":
         raise InvalidData("tabular_classifier needs a label with classes; use tabular_regressor for numbers")
-    rows = context.statistics.split("train").rows
+    rows, outputs = context.statistics.split("train").rows, len(context.schema.value_names)
     l2 = keras.regularizers.L2(params["l2"] / rows)  # as Ridge of scikit-learn counts it
     inputs, terms, parts = {}, [], []
     if sizes.row:
@@ -47,6 +47,11 @@ def build_model(context: Context) -> keras.Model:
             hidden = keras.layers.Dropout(params["dropout"], seed=context.seed)(hidden)
         terms.append(keras.layers.Dense(outputs)(hidden))
     total = keras.layers.add(terms) if len(terms) > 1 else terms[0]
+    if label.kind == "multilabel":
+        model = keras.Model(inputs, keras.layers.Activation("sigmoid", name="probabilities")(total))
+        auc = keras.metrics.AUC(multi_label=True, num_labels=outputs, name="auc")
+        model.compile(keras.optimizers.Adam(params["learning_rate"]), loss="binary_crossentropy", metrics=[auc])
+        return model
     model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(total))
     model.compile(
         optimizer=keras.optimizers.Adam(params["learning_rate"]),

@@ -26,6 +26,8 @@ def build_model(context: Context) -> keras.Model:
     params, sizes, outputs, label = context.params, table_sizes(context), 1, context.schema.label
     if label is None or label.kind != "number":
         raise InvalidData("tabular_regressor needs a label that is a number; use tabular_classifier for classes")
+    if label.shape:
+        raise InvalidData("tabular_regressor predicts one number; `trainwright new` writes a module for several")
     rows = context.statistics.split("train").rows
     l2 = keras.regularizers.L2(params["l2"] / rows)  # as Ridge of scikit-learn counts it
     inputs, terms, parts = {}, [], []

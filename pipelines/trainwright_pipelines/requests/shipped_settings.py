@@ -36,7 +36,7 @@ def check_settings(values: Mapping[str, Any], declared: Collection[str]) -> None
     if {"training", "cluster"} <= groups.keys():
         _check_strategy(groups["training"], groups["cluster"])
     if {"data", "evaluation"} <= groups.keys():
-        _check_thresholds(groups["evaluation"], groups["data"].task)
+        _check_thresholds(groups["evaluation"], _tasks(groups["data"]))
     if "quantization" in groups:
         _check_modes(groups["quantization"])
     if "tuning" in groups:
@@ -94,17 +94,23 @@ def _check_module(values: Mapping[str, Any]) -> "ModuleOutline | None":
     return check_module_text(module, values.get("params", {})) if module.is_absolute() else None
 
 
-def _check_thresholds(evaluation: Any, task: str) -> None:
+def _check_thresholds(evaluation: Any, tasks: "Collection[Task]") -> None:
     from trainwright_components.metrics.thresholds import check_before_data
 
     if evaluation.thresholds:
-        check_before_data(evaluation.thresholds, _tasks(task), has_slices=bool(evaluation.slices))
+        check_before_data(evaluation.thresholds, tasks, has_slices=bool(evaluation.slices))
 
 
-def _tasks(task: str) -> "Collection[Task]":
+def _tasks(data: Any) -> "Collection[Task]":
+    """What the model may be for, as far as settings tell."""
     from trainwright_components.datasets.task import Task
 
-    return [Task(task)] if task in list(Task) else list(Task)
+    has_several = len(data.labels) > 1
+    if data.label_separator or (has_several and data.task == Task.CLASSIFICATION):
+        return [Task.MULTILABEL]
+    if data.task in list(Task):
+        return [Task(data.task)]
+    return [Task.MULTILABEL, Task.REGRESSION] if has_several else list(Task)
 
 
 def _check_modes(quantization: Any) -> None:

@@ -18,7 +18,9 @@ from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
 TRAINING: Mapping[str, int] = {"epochs": 200, "early_stopping_patience": 20, "batch_size": 64}
-_MONITORS = {"class": "val_cross_entropy", "number": "val_rmse"}
+_MONITORS = {"class": "val_cross_entropy", "multilabel": "val_cross_entropy", "number": "val_rmse"}
+_MONITOR_OF_TARGETS = "val_r2"  # whatever the scales of the targets
+_LISTED = 5
 _TABLE_KINDS = ("numeric", "categorical", "text")
 
 
@@ -53,18 +55,23 @@ def write_table_project(
     if not usable:
         others = ", ".join(f"{each.name!r} ({each.kind})" for each in schema.features) or "nothing"
         raise InvalidData(
-            f"{source} has {others} beside {schema.label.name!r}; a module is written here only for numbers, "
-            "categories and texts, for images start from the one that `trainwright new DIR` without --source gives"
+            f"{source} has {others} beside {_few(tuple(map(repr, schema.label.columns)))}; a module is written here "
+            "only for numbers, categories and texts, for images start from the one that `trainwright new DIR` without "
+            "--source gives"
         )
+    has_targets = schema.label.kind == "number" and schema.label.is_joined
+    monitor = _MONITOR_OF_TARGETS if has_targets else _MONITORS[schema.label.kind]
     values = {
         "source": source if source in BUNDLED_SOURCES else _seen_from(folder, source),
         "source_name": Path(source).name,
-        "label": schema.label.name,
-        "is_classification": schema.label.kind == "class",
-        "class_count": len(schema.label.class_names),
+        "label": "" if schema.label.is_joined else schema.label.name,
+        "predicted": schema.label.columns,
+        "label_kind": schema.label.kind,
+        "has_targets": has_targets,
+        "class_count": len(schema.value_names),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
-        "training": {"monitor": _MONITORS[schema.label.kind], **training},
+        "training": {"monitor": monitor, **training},
         "data": _data_group(data or {}, [each.name for each in schema.features if each not in usable]),
     }
     return _write(folder, _render("table_model.py.j2", **values), values)
@@ -77,8 +84,8 @@ def write_digits_project(folder: Path) -> Project:
         InvalidSetting: `folder` holds one of the files already.
     """
     model = (EXAMPLES / "digits.py").read_text()
-    values = {"source": "digits", "label": "", "columns": (), "left_out": (), "data": {}, "is_classification": True}
-    return _write(folder, model, {**values, "source_name": "digits", "class_count": 10})
+    values = {"source": "digits", "label": "", "predicted": (), "columns": (), "left_out": (), "data": {}}
+    return _write(folder, model, {**values, "source_name": "digits", "label_kind": "class", "class_count": 10})
 
 
 def _data_group(data: Mapping[str, Any], unused: list[str]) -> dict[str, Any]:
@@ -120,8 +127,17 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(yaml=_yaml_text, json=json.dumps, literal=_literal)
+    environment.filters.update(yaml=_yaml_text, json=json.dumps, literal=_literal, code="`{}`".format, few=_few_quoted)
     return environment.get_template(template).render(**values)
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _few_quoted(names: tuple[str, ...]) -> str:
+    return _few(tuple(json.dumps(name, ensure_ascii=False) for name in names))
 
 
 def _yaml_text(text: str) -> str:

@@ -16,15 +16,16 @@ class Headlines:
     """The first things to know; what a run did not produce is absent.
 
     Args:
-        metric_name: Of the test split: accuracy of a classifier, or AUC where accuracy says little; an error of a
-            regression, which has an `r2` beside it.
+        metric_name: Of the test split: accuracy of a classifier, or AUC where accuracy says little; micro F1 of several
+            labels; an error of a regression, which has an `r2` beside it.
         baseline_name: The strongest of the simple models that were trained on the same rows; its metric beside the
             model's is `baseline_value`.
         is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it, and then
             `advice` what to do.
         deploys: Whether the model was to be served; false for a blessed one where `serving.enabled` is false.
         tflite_mode: The quantization that was chosen.
-        tflite_score: Accuracy of a classifier, R2 of a regression, as `tflite_score_name` says.
+        tflite_score: Accuracy of a classifier, micro F1 of several labels, R2 of a regression, as `tflite_score_name`
+            says.
         endpoint: The address of the served model.
         hyperparameters: What the model was trained with, defaults included: `params`, `training`, `cluster`,
             `epochs_done`, `steps`.
@@ -88,7 +89,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         advice=_advice(reasons) if blessed is False else (),
         tflite_size_bytes=int(tflite["size_bytes"]) if tflite else None,
         tflite_mode=str(tflite.get("mode", "")),
-        tflite_score_name="accuracy" if tflite.get("class_names") else "R2",
+        tflite_score_name=_score_words(tflite),
         tflite_score=tflite.get("score"),
         endpoint=str(deployment.get("rest_url", "")),
         version=int(deployment["version"]) if "version" in deployment else None,
@@ -153,11 +154,17 @@ def _predictions(tasks: Sequence[Task]) -> tuple[str, int | None]:
     return "", None
 
 
+def _score_words(tflite: Mapping[str, Any]) -> str:
+    name = str(tflite.get("score_name") or ("accuracy" if tflite.get("class_names") else "r2"))
+    return {"r2": "R2", "micro_f1": "micro F1"}.get(name, name)
+
+
 def _headline_metric(tasks: Sequence[Task], *, first: str | None) -> tuple[str, float | None]:
-    from trainwright_components.metrics.table import METRICS, headline_metrics
+    from trainwright_components.metrics.table import METRICS, headline_metrics, main_metric
 
     names = [
         *([first] if first else []),
+        *(main_metric(task) for task in METRICS),  # a metric of two tasks is the main one of none
         *(metric.name for task in METRICS for metric in headline_metrics(task)),
         "loss",
     ]

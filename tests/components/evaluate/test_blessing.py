@@ -139,7 +139,7 @@ def test_what_only_the_data_decide_is_let_through_before_there_are_any(threshold
     [
         ({"acuracy": 0.9}, tuple(Task), "no metric is called 'acuracy'; did you mean 'accuracy'"),
         ({"rms": 0.9}, tuple(Task), "no metric is called 'rms'; did you mean 'rmse'"),
-        ({"rmse.cat": 0.9}, tuple(Task), "no metric is called 'rmse.cat'"),
+        ({"max_error.cat": 0.9}, tuple(Task), "no metric is called 'max_error.cat'"),
         ({"accuracy": 0.9}, (Task.REGRESSION,), "no metric is called 'accuracy'"),
         ({"accuracy": 0.9, "rmse": 1}, tuple(Task), "no model has all of accuracy, rmse"),
         ({"recall.cat": "high"}, tuple(Task), "min of recall.cat must be a number"),

@@ -27,7 +27,7 @@ from trainwright_components.saved_models.graph_names import call_signature, inpu
 from trainwright_components.training.trained_model import TrainedModel, save_trained
 from trainwright_components.user_module.module import load_module
 
-ALL = ("digits", "tabular", "regression")
+ALL = ("digits", "tabular", "regression", "multilabel", "targets")
 
 
 @pytest.fixture(params=ALL)
@@ -56,6 +56,13 @@ def test_every_row_of_the_test_split_gets_the_keras_models_answer(case: tuple[Pa
     loaded = tf.saved_model.load(str(saved_model))
     got = loaded.signatures["serving_default"](**features)
     names = trained.schema.class_names
+    if labels := trained.schema.value_names[: 0 if names else None]:
+        assert [[name.decode() for name in row] for row in got["labels"].numpy()] == [[*labels]] * len(wanted)
+        if "probabilities" in got:
+            assert got["probabilities"].numpy() == pytest.approx(1 / (1 + np.exp(-wanted)), abs=1e-5)
+        else:
+            assert got["predictions"].numpy() == pytest.approx(wanted, rel=1e-5)
+        return
     if not names:
         assert set(got) == {"predictions"}
         assert got["predictions"].numpy() == pytest.approx(wanted[:, 0], rel=1e-5)
@@ -95,6 +102,16 @@ def test_classify_and_regress_have_the_names_and_methods_of_tensorflow_serving(
     assert (set(regress.inputs), set(regress.outputs)) == ({"inputs"}, {"outputs"})
 
 
+def test_labels_are_classified_by_name(multilabel_saved_model: Path, multilabel_dataset: Path) -> None:
+    records = list(tf.data.TFRecordDataset([str(file) for file in split_files(multilabel_dataset, "test")]).take(4))
+    signatures = tf.saved_model.load(str(multilabel_saved_model)).signatures
+    got = signatures["classify"](inputs=tf.stack(records))
+    whole = signatures["serving_examples"](examples=tf.stack(records))
+    assert (got["classes"].numpy() == whole["labels"].numpy()).all()
+    assert (got["scores"].numpy() == whole["probabilities"].numpy()).all()
+    assert "regress" not in signatures
+
+
 def test_preprocess_and_preprocessed_are_the_two_halves(case: tuple[Path, Path, Path]) -> None:
     _, dataset, saved_model = case
     features, *_ = next(iter(read_split(dataset, "test").batch(5)))
@@ -115,8 +132,8 @@ def test_golden_answers_come_from_keras_and_the_export_gives_them(case: tuple[Pa
         inputs = {name: tf.constant(from_json(value)) for name, value in request["inputs"].items()}
         got = loaded.signatures[request["signature_name"]](**inputs)
         for name, value in request["outputs"].items():
-            if name == "classes":
-                assert [each.decode() for each in got[name].numpy()] == value
+            if name in ("classes", "labels"):
+                assert np.char.decode(got[name].numpy().astype(bytes)).tolist() == value
             else:
                 assert got[name].numpy() == pytest.approx(np.array(value), abs=request["tolerance"])
     raw = {name: tf.constant(value) for name, value in requests[2]["inputs"].items()}
@@ -124,8 +141,10 @@ def test_golden_answers_come_from_keras_and_the_export_gives_them(case: tuple[Pa
     number = next(iter(requests[2]["outputs"].values()))
     if trained.schema.class_names:
         assert outputs.argmax(axis=1).tolist() == np.argmax(number, axis=1).tolist()
+    elif trained.schema.label is not None and trained.schema.label.kind == "multilabel":
+        assert 1 / (1 + np.exp(-outputs)) == pytest.approx(np.array(number), abs=1e-6)
     else:
-        assert outputs[:, 0] == pytest.approx(number, rel=1e-6)
+        assert outputs.squeeze() == pytest.approx(np.array(number), rel=1e-6)
 
 
 def test_golden_requests_are_strict_json_and_show_several_classes(digits_saved_model: Path) -> None:
@@ -213,6 +232,16 @@ def test_the_card_tells_what_is_known(
     card = (tabular_saved_model.parent / "card.md").read_text()
     assert "| `strength` | categorical | string | one value | `light`, `medium`, `strong`; " in card
     assert "as `preprocess` treats unknown ones" in card
+
+
+def test_the_card_tells_of_several_labels_and_targets(multilabel_saved_model: Path, targets_saved_model: Path) -> None:
+    card = (multilabel_saved_model.parent / "card.md").read_text()
+    assert "Predicts for each of 3 labels how probable it is: `much ash`, `much magnesium`, `much malic_acid`." in card
+    assert re.search(r"\| much ash \| \d+ \| \d+\.\d% \|", card)
+    assert re.search(r"\| subset_accuracy \| 0\.\d+ \| export, \d+ rows of the split test \|", card)
+    card = (targets_saved_model.parent / "card.md").read_text()
+    assert "Predicts 2 numbers: `proline`, `total_phenols`." in card
+    assert re.search(r"\| proline \| \d+", card)
 
 
 AWKWARD = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, rankdata
-from sklearn.metrics import accuracy_score, roc_auc_score, root_mean_squared_error
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score, root_mean_squared_error
 
 from trainwright_components.metrics.bootstrap import (
     CONFIDENCE,
@@ -15,6 +15,7 @@ from trainwright_components.metrics.bootstrap import (
     accuracy_sums,
     auc_sums,
     compare_paired,
+    micro_f1_sums,
     rmse_sums,
 )
 
@@ -146,6 +147,15 @@ def test_regressors_agree_with_scipy() -> None:
     width = wanted.high - wanted.low
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.1 * width)
     assert not found.is_worse(more_is_better=False)
+
+
+def test_micro_f1_of_sums_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(4)
+    labels, scores = random.integers(0, 2, (50, 3)), random.random((50, 3)).astype(np.float32)
+    weights = random.uniform(0.1, 2, 50)
+    sums = micro_f1_sums(scores, labels, weights)
+    found = sums.value(sums.columns.sum(axis=0, keepdims=True))
+    assert found == pytest.approx(f1_score(labels, scores > 0.5, average="micro", sample_weight=weights))
 
 
 def test_weights_of_rows_count_as_in_scikit_learn() -> None:

@@ -66,3 +66,27 @@ def test_the_sample_for_plots_is_bounded_and_even() -> None:
 def test_nan_is_refused() -> None:
     with pytest.raises(InvalidModule, match="NaN or infinity"):
         tally(np.array([np.nan], np.float32), np.ones(1, np.float32))
+
+
+def test_each_target_of_several_has_numbers_of_its_own() -> None:
+    labels = random.normal([1, 500], [0.1, 40], size=(300, 2)).astype(np.float32)
+    predictions = (labels + random.normal([0, 9], [0.05, 30], size=(300, 2))).astype(np.float32)
+    weights = random.uniform(0.1, 2, size=300)
+    total = RegressionTally(("width", "weight"))
+    for part in (slice(0, 100), slice(100, 300)):
+        total.add(predictions[part], labels[part], weights[part])
+    got = total.result()
+    for place, name in enumerate(("width", "weight")):
+        asked = {"sample_weight": weights, "y_true": labels[:, place], "y_pred": predictions[:, place]}
+        assert {key: got.named_metrics[f"{key}.{name}"] for key in ("rmse", "mae", "r2")} == pytest.approx(
+            {
+                "rmse": exact.root_mean_squared_error(**asked),
+                "mae": exact.mean_absolute_error(**asked),
+                "r2": exact.r2_score(**asked),
+            },
+            rel=1e-5,
+        )
+        assert got.targets[name]["max_error"] == pytest.approx(
+            exact.max_error(labels[:, place], predictions[:, place]), rel=1e-5
+        )
+    assert got.metrics["rmse"] == pytest.approx(np.mean([each["rmse"] for each in got.targets.values()]))

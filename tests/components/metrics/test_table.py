@@ -18,13 +18,24 @@ EVERY = [metric for metrics in METRICS.values() for metric in metrics.values()]
 
 def test_what_is_shown_and_compared_first() -> None:
     names = {task: [metric.name for metric in headline_metrics(task)] for task in Task}
-    assert names == {Task.CLASSIFICATION: ["accuracy", "auc"], Task.REGRESSION: ["rmse", "mae", "r2"]}
-    assert [main_metric(task) for task in Task] == ["accuracy", "rmse"]
-    assert [score_metric(task) for task in Task] == ["accuracy", "r2"]
+    assert names == {
+        Task.CLASSIFICATION: ["accuracy", "auc"],
+        Task.MULTILABEL: ["micro_f1", "auc"],
+        Task.REGRESSION: ["rmse", "mae", "r2"],
+    }
+    assert [main_metric(task) for task in Task] == ["accuracy", "micro_f1", "rmse"]
+    assert [score_metric(task) for task in Task] == ["accuracy", "micro_f1", "r2"]
 
 
-def test_no_name_means_two_metrics() -> None:
-    assert len({metric.name for metric in EVERY}) == len(EVERY)
+def test_no_name_means_two_directions() -> None:
+    assert len({(metric.name, metric.more_is_better, metric.is_unbounded) for metric in EVERY}) == len(
+        {metric.name for metric in EVERY}
+    )
+
+
+def test_what_a_task_is_told_by_is_a_metric_of_no_other() -> None:
+    found = {task: [other for other in Task if main_metric(task) in METRICS[other]] for task in Task}
+    assert found == {task: [task] for task in Task}
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.name)
@@ -34,7 +45,10 @@ def test_early_stopping_knows_the_direction_of_every_metric(metric: Metric[Any])
 
 def test_documentation_names_the_errors_whose_tolerance_is_a_share() -> None:
     (folder,) = map(Path, trainwright_components.evaluate.__path__)
-    readme, names = (folder / "README.md").read_text(), [metric.name for metric in EVERY if metric.is_unbounded]
+    readme, names = (
+        (folder / "README.md").read_text(),
+        [*dict.fromkeys(metric.name for metric in EVERY if metric.is_unbounded)],
+    )
     assert names == ["log_loss", "mae", "mse", "rmse", "max_error"]
     assert f"for {', '.join(f'`{name}`' for name in names[:-1])} and `{names[-1]}`" in readme
     assert f"{', '.join(names[:-1])} and {names[-1]}" in str(EvaluationSettings.__doc__)

@@ -314,6 +314,15 @@ def test_a_class_that_is_read_from_nan_is_wrong(bad: float) -> None:
     assert measure.score_answers(answers[:, 0], labels, None, task=Task.REGRESSION) is None
 
 
+def test_labels_are_scored_by_micro_f1_and_agree_answer_by_answer() -> None:
+    answers = np.array([[0.9, 0.1], [0.2, 0.6], [0.4, 0.8]], np.float32)
+    labels = np.array([[1, 0], [1, 1], [0, 1]])
+    assert measure.score_answers(answers, labels, None, task=Task.MULTILABEL) == pytest.approx(6 / 7)
+    other = np.array([[0.9, 0.1], [0.7, 0.6], [0.4, np.nan]], np.float32)
+    assert measure._agreement(other, answers, labels, Task.MULTILABEL) == pytest.approx(3 / 6)
+    assert measure.score_answers(other, labels, None, task=Task.MULTILABEL) is None
+
+
 def test_over_budget_writes_the_nearest_model_and_says_what_is_over(
     digits_saved_model: Path, digits_dataset: Path, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def test_the_champion_is_found_and_answers(bucket: str, tabular_saved_model: Pat
     assert isinstance(schema, Schema)
     assert written_schema(served.location) == schema
     champion = Champion.load(served.location, schema)
-    assert (champion.version, champion.class_names) == ("10", schema.class_names)
+    assert (champion.version, champion.value_names) == ("10", schema.class_names)
     columns = {
         name: np.array([["strong"]] if spec.dtype.name == "string" else [[1]]).reshape(1, *spec.shape[1:])
         for name, spec in champion.signature.inputs.items()

@@ -7,7 +7,8 @@ import keras
 import pytest
 
 from trainwright_components.datasets.schema import Feature, Label, Schema
-from trainwright_components.errors import InvalidModule
+from trainwright_components.errors import InvalidModule, InvalidSetting
+from trainwright_components.training.data.class_weights import class_weighting
 from trainwright_components.training.data.label_fit import check_label_fit
 from trainwright_components.training.data.labels import output_symbols
 from trainwright_components.user_module.module import load_module
@@ -16,6 +17,9 @@ FOUR = Label(name="kind", kind="class", dtype="int64", class_names=("ash", "elm"
 TWO = Label(name="kind", kind="class", dtype="int64", class_names=("no", "yes"))
 PRICE = Label(name="price", kind="number", dtype="float32")
 PLACE = Label(name="place", kind="number", dtype="float32", shape=(2,))
+TAGS = Label(
+    name="labels", kind="multilabel", dtype="int64", shape=(3,), value_names=("sea", "sky", "road"), is_joined=True
+)
 MODULE = """import keras
 
 
@@ -90,6 +94,17 @@ def check(write_module: Callable[[str], Path]) -> Callable[[Label, str, str], No
             r"sparse_categorical_crossentropy, which is for classes, but the label 'price' is a number; compile it "
             r'with loss="mse" \(net\.py, line 7\).*data\.task=classification',
         ),
+        (
+            TAGS,
+            "3, activation='softmax'",
+            CATEGORICAL,
+            r"loss categorical_crossentropy, which is not for such labels: the label 'labels' has 3 answers of 0 and "
+            r"1, of which a row may have any; end the model with keras\.layers\.Dense\(3, activation=\"sigmoid\"\) "
+            r'\(net\.py, line 6\) and compile it with loss="binary_crossentropy"',
+        ),
+        (TAGS, "3, activation='softmax'", BINARY, r"but softmax lets one label of all be likely"),
+        (TAGS, "3", '"mse"', r"loss mse, which is not for such labels"),
+        (TAGS, "2, activation='sigmoid'", BINARY, r"'labels' has the shape \(3,\) per row.*needs 3 units"),
         (PRICE, "3, activation='softmax'", '["categorical_crossentropy"]', r"for classes, .*'price' is a number"),
     ],
 )
@@ -111,6 +126,9 @@ def test_a_model_that_does_not_stand_for_the_label_is_refused(
         (TWO, "2, activation='softmax'", SPARSE),
         (PRICE, "1", "keras.losses.Huber()"),
         (PRICE, "1, activation='sigmoid'", BINARY),  # a share
+        (TAGS, "3, activation='sigmoid'", BINARY),
+        (TAGS, "3", "keras.losses.BinaryCrossentropy(from_logits=True)"),
+        (TAGS, "3, activation='sigmoid'", '"mse"'),
         (PLACE, "2", '"mae"'),
         (PLACE, "2, activation='softmax'", CATEGORICAL),  # a distribution
     ],
@@ -130,3 +148,9 @@ def test_every_loss_of_keras_for_numbers_is_known_as_one(check: Callable[[Label,
     for name in numeric:
         with pytest.raises(InvalidModule, match="which is for numbers"):
             check(FOUR, "4", f"keras.losses.{name}()")
+
+
+def test_classes_of_several_labels_have_no_weights() -> None:
+    schema = Schema(features=(), label=TAGS)
+    with pytest.raises(InvalidSetting, match=r"class_weights cannot be used with several labels.*data\.weight_column"):
+        class_weighting({"sea": 2.0}, schema)

@@ -74,6 +74,59 @@ def test_the_written_module_fits_the_table_and_builds(
     assert np.isfinite(inputs["row"].numpy()).all()
 
 
+@pytest.mark.parametrize(
+    ("labels", "loss"), [(("lit", "paved"), "binary_crossentropy"), (("price", "rooms"), "scaled_error")]
+)
+def test_several_labels_make_a_module_with_an_output_for_each(
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path, labels: tuple[str, ...], loss: str
+) -> None:
+    frame = pd.read_csv(table).assign(lit=["yes", "no"] * 60, paved=[True, True, False] * 40)
+    frame.to_csv(table, index=False)
+    folder, dataset = tmp_path / "project", tmp_path / "dataset"
+    named = [part for name in labels for part in ("--label", name)]
+    outcome = trainwright("new", str(folder), "--source", str(table), *named)
+    assert outcome.code == 0, outcome.err
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    assert "label" not in params
+    assert params["data"] == {"labels": list(labels)}
+    assert f"Predicts `{labels[0]}`, `{labels[1]}` (" in (folder / "README.md").read_text()
+    prepare_data(table, dataset, PrepareSettings(labels=labels))
+    module = load_module(folder / params["module"])
+    context = Context(
+        params=resolve_params(module, params["params"]),
+        schema=Schema.load(dataset),
+        statistics=Statistics.load(dataset),
+        dataset=dataset,
+    )
+    model = check_module(module, context)
+    assert model is not None
+    assert model.output_shape == (None, 2)
+    assert model.loss.name == loss
+    if loss == "scaled_error":
+        scales = np.array(model.loss.get_config()["scales"])
+        found = model.loss(np.zeros((1, 2), np.float32), np.array([[3.0, -4.0]], np.float32) * scales)
+        assert float(found) == pytest.approx((3**2 + 4**2) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--label", "lit", "--label", "lit"), "data.labels names 'lit' more than once"),
+        (("--label", "lit", "--set", 'data.labels=["lit", "kind"]'), "leave label empty"),
+        (("--label", "kind", "--label", "city", "--set", 'data.labels=["kind"]'), "given by --set and by --label"),
+        (("--label", "kind", "--label", "citi"), "did you mean 'city'"),
+        (("--label", "kind", "--label", "price"), "label 'kind' of table.csv holds"),
+    ],
+)
+def test_labels_that_do_not_go_together_are_refused(
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    outcome = trainwright("new", str(tmp_path / "project"), "--source", str(table), *options)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert not (tmp_path / "project").exists()
+
+
 def test_the_written_module_takes_what_is_left_when_columns_are_kept_out(
     trainwright: Callable[..., Any], table: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidData, UserCodeError
 from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.contexts import make_context
+from trainwright_components.training.module_check import check_module
 from trainwright_components.training.run import run_training
 from trainwright_components.training.trained_model import TrainedModel
 from trainwright_components.user_module.module import load_module
@@ -48,6 +50,22 @@ def test_a_table_is_classified(tmp_path: Path) -> None:
 def test_a_number_is_predicted_better_than_by_the_mean(tmp_path: Path) -> None:
     """The mean of the labels is off by about 77 on this data."""
     assert scores_on_test("tabular_regressor", "diabetes", tmp_path)["rmse"] < 65
+
+
+def test_several_labels_have_an_output_each(tmp_path: Path) -> None:
+    rows = [f"{x},{x % 7},{'yes' if x > 30 else 'no'},{int(x % 7 > 2)}" for x in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,y,late,high", *rows]))
+    prepared = {
+        names: prepare_data(tmp_path / "rows.csv", tmp_path / names[0], {"labels": names}).dataset
+        for names in (("late", "high"), ("x", "y"))
+    }
+    module = load_module(file_of("tabular_classifier"))
+    model = check_module(module, make_context(module, prepared["late", "high"], {}, TrainingSettings()))
+    assert model is not None
+    assert model.output_shape == (None, 2)
+    module = load_module(file_of("tabular_regressor"))
+    with pytest.raises(InvalidData, match="predicts one number"):
+        module.build_model(make_context(module, prepared["x", "y"], {}, TrainingSettings()))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -60,13 +60,13 @@ class KnownTable:
 
     Args:
         needed: Columns that it has to have.
-        label: A column that it may lack.
+        labels: Columns that it may lack, all of them.
         texts: Columns that hold no numbers.
         reading: How tables like it were read.
     """
 
     needed: tuple[str, ...]
-    label: str = ""
+    labels: tuple[str, ...] = ()
     texts: frozenset[str] = frozenset()
     reading: TableReading | None = None
 
@@ -75,7 +75,7 @@ class KnownTable:
         """A table of rows for a model that was trained on `schema`."""
         return cls(
             needed=schema.feature_names,
-            label=schema.label.name if schema.label else "",
+            labels=schema.label.columns if schema.label else (),
             texts=frozenset(each.name for each in schema.features if each.dtype == "string"),
             reading=TableReading.from_mapping(schema.reading) if schema.reading else None,
         )
@@ -91,11 +91,11 @@ class KnownTable:
         return self.reading is None or self.reading.dialect.has_header
 
     def names_of(self, width: int) -> tuple[str, ...]:
-        """The names of as many columns where no header tells: of all, of all but the label, or of the needed."""
+        """The names of as many columns where no header tells: of all, of all but the labels, or of the needed."""
         names = tuple(self.columns)
-        without_label = tuple(name for name in names if name != self.label)
+        without_labels = tuple(name for name in names if name not in self.labels)
         needed = tuple(name for name in names if name in self.needed)
-        return next((each for each in (names, without_label, needed) if len(each) == width), ())
+        return next((each for each in (names, without_labels, needed) if len(each) == width), ())
 
 
 def find_known(head: bytes, options: DialectOptions, known: KnownTable, *, file: str, is_whole: bool) -> Found:

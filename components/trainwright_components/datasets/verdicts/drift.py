@@ -34,7 +34,8 @@ class Drifts:
         large = [each for each in evidence.drift if each.distance >= LARGE and each.chance < certain]
         for name in dict.fromkeys(each.column for each in large):
             worst = max((each for each in large if each.column == name), key=lambda each: each.distance)
-            is_label = evidence.label is not None and evidence.label.name == name
+            label = evidence.schema.label if evidence.schema else None
+            is_label = label is not None and name in (label.name, *label.statistics_names)
             advice = Advice(text="the label changes: expect another accuracy once the model is served")
             yield Verdict(
                 kind="drift",
@@ -50,8 +51,9 @@ def find_drift(splits: Mapping[str, SplitAccumulator]) -> tuple[SplitDrift, ...]
     """How each column of numbers, texts or classes of the other splits differs from that of train."""
     found = []
     for split in [split for split in splits if split != "train"]:
-        for name, one in splits["train"].columns.items():
-            other = splits[split].columns[name]
+        others = splits[split].by_column
+        for name, one in splits["train"].by_column.items():
+            other = others[name]
             if isinstance(one, NumberAccumulator) and isinstance(other, NumberAccumulator):
                 distance, chance = number_drift(one.sample, other.sample)
             elif isinstance(one, ValueAccumulator | ClassAccumulator) and isinstance(other, type(one)):

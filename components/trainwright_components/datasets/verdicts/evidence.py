@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.chunks import Chunk, Column, NotANumber, as_numbers, as_text, is_missing
-from trainwright_components.datasets.infer import Roles, class_text
+from trainwright_components.datasets.infer import Roles
+from trainwright_components.datasets.joined_labels import class_text
 from trainwright_components.datasets.profile import ColumnProfile, TableProfile
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.verdicts.given import Given
@@ -99,7 +100,7 @@ class Evidence:
     Args:
         rows: Of the table, as far as it was read.
         columns: Those that could be features.
-        label: The column to predict.
+        label: The column to predict; none where there are several.
         schema: What was found; absent while that is not settled.
         left_out: Columns that are not features since a verdict says so.
         equal: How many rows are alike; absent when that is not known.
@@ -166,7 +167,7 @@ def look_at_rows(
 ) -> tuple[TableProfile, Evidence]:
     """What all rows are, or about the first `max_rows`, and what is known for verdicts."""
     profile, sample = TableProfile(), RowSample()
-    equal = EqualRows(label=roles.label, ignored={roles.weight, *roles.exclude, *roles.left_out})
+    equal = EqualRows(label=roles.label, ignored={*roles.labels, roles.weight, *roles.exclude, *roles.left_out})
     for chunk in chunks:
         profile.add(chunk)
         sample.add(chunk)
@@ -175,7 +176,7 @@ def look_at_rows(
             break
     numbers, columns = sample.result()
     values = {name: Values(name, profile.columns[name], column, numbers) for name, column in columns.items()}
-    others = {roles.label, roles.weight, *roles.exclude}
+    others = {*roles.label_columns, roles.weight, *roles.exclude}
     evidence = Evidence(
         rows=profile.rows,
         columns={name: each for name, each in values.items() if name not in others and each.is_judged},

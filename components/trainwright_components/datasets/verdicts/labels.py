@@ -52,12 +52,13 @@ class MissingLabels:
 
     def judge(self, evidence: Evidence) -> Iterator[Verdict]:
         """What looks wrong."""
-        if not evidence.unlabeled or evidence.label is None:
+        label = evidence.schema.label if evidence.schema else None
+        if not evidence.unlabeled or label is None:
             return
         total = evidence.rows + evidence.unlabeled
         yield Verdict(
             kind="missing labels",
-            columns=(evidence.label.name,),
+            columns=label.columns,
             finding=f"{evidence.unlabeled:,} of {total:,} rows have no label and are dropped",
             evidence={"unlabeled": evidence.unlabeled, "rows": total},
             advice=(Advice(text="find out why: rows without a label may be unlike the others"),),

@@ -28,6 +28,10 @@ BASELINES: Mapping[Task, Sequence[str]] = {
         f"{_FOLDER}.majority_class:MajorityClass",
         f"{_FOLDER}.logistic_regression:LogisticRegressionBaseline",
     ),
+    Task.MULTILABEL: (
+        f"{_FOLDER}.label_shares:LabelShares",
+        f"{_FOLDER}.regression_per_label:RegressionPerLabel",
+    ),
     Task.REGRESSION: (f"{_FOLDER}.mean_label:MeanLabel", f"{_FOLDER}.ridge_regression:RidgeRegression"),
 }
 _PROGRESS_EVERY_S = 5.0

@@ -18,6 +18,11 @@ def class_weighting(weights: Mapping[str, float], schema: Schema) -> Callable[[A
     Raises:
         InvalidSetting: The label has no such class.
     """
+    if schema.label is not None and schema.label.kind == "multilabel":
+        raise InvalidSetting(
+            "training.class_weights cannot be used with several labels, of which a row may have any; weigh rows with "
+            "data.weight_column, or labels in the loss of the module"
+        )
     names = schema.label.class_names if schema.label is not None else ()
     if unknown := [name for name in weights if name not in names]:
         known = ", ".join(names) or "none, since the label is not a class"

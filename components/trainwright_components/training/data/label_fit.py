@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 _SHOWN_CLASSES = 5
+_BINARY_LOSS = '"binary_crossentropy"'
 _MSE = '"mse"'
 _SPARSE_LOSS = '"sparse_categorical_crossentropy"'
 
@@ -62,7 +63,10 @@ class _Fit:
         """Refuse a loss that reads other labels than those there are; `shape` is that of the model's output."""
         loss = _alone(self.model.loss)
         kind, units = kind_of_loss(loss), shape[-1] if len(shape) > 1 else 1
-        problem = self._of_classes(kind, units) if self.label.kind == "class" else self._of_numbers(kind)
+        if self.label.kind == "class":
+            problem = self._of_classes(kind, units)
+        else:
+            problem = self._of_labels(kind) if self.label.kind == "multilabel" else self._of_numbers(kind)
         if problem:
             shown = ", ".join(["batch", *map(str, shape[1:])])
             raise InvalidModule(
@@ -99,6 +103,19 @@ class _Fit:
                 f"{self._dense(count)}{self.advise_layer()} and {self._compile(self._sparse())}"
             )
         return ""
+
+    def _of_labels(self, kind: str | None) -> str:
+        """What is wrong with a loss of that kind, or with softmax, for labels of which a row may have any."""
+        activation, count = self._activation(), len(self.label.value_names)
+        is_for_labels = kind in (None, BINARY) or (kind == NUMERIC and activation == "sigmoid")  # Brier's score
+        if is_for_labels and activation != "softmax":
+            return ""
+        why = "but softmax lets one label of all be likely" if is_for_labels else "which is not for such labels"
+        return (
+            f"{why}: the label {self.label.name!r} has {count} answers of 0 and 1, of which a row may have any; end "
+            f'the model with keras.layers.Dense({count}, activation="sigmoid"){self.advise_layer()} and '
+            f"{self._compile(_BINARY_LOSS)}"
+        )
 
     def _of_numbers(self, kind: str | None) -> str:
         is_wrong = kind == SPARSE or (kind == ONE_HOT and not self.label.shape)

@@ -31,13 +31,16 @@ FEATURES = (
 )
 LABELS = {
     Task.CLASSIFICATION: Label(name="label", kind="class", dtype="int64", class_names=("no", "yes", "never")),
+    Task.MULTILABEL: Label(
+        name="label", kind="multilabel", dtype="int64", shape=(3,), value_names=("high", "low", "never")
+    ),
     Task.REGRESSION: Label(name="label", kind="number", dtype="float32"),
 }
 EVERY_BASELINE = [(task, name) for task, names in BASELINES.items() for name in names]
 
 
 def make_columns(task: Task, rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
-    """Columns with missing values; the label hangs on all of them. No row has the last class."""
+    """Columns with missing values; the label hangs on all of them. No row has the last class or label."""
     random = np.random.default_rng(seed)
     size = random.normal(10, 3, rows).astype(np.float32)
     pair = random.integers(0, 5, (rows, 2))
@@ -46,7 +49,11 @@ def make_columns(task: Task, rows: int = ROWS, seed: int = 0) -> dict[str, np.nd
     truth = (size - 10) / 3 + pair[:, 0] - 2 + (colour == "red") + 2 * (note == "is very good")
     truth = (truth + random.normal(size=rows)).astype(np.float32)
     size[::11], colour[::13] = np.nan, ""
-    label = (truth > 1).astype(np.int64) if task is Task.CLASSIFICATION else truth
+    labels = {
+        Task.CLASSIFICATION: (truth > 1).astype(np.int64),
+        Task.MULTILABEL: np.stack([truth > 1, truth < 0, truth < -99], axis=1).astype(np.int64),
+    }
+    label = labels.get(task, truth)
     weight = random.integers(1, 4, rows).astype(np.float32)
     return {"size": size, "pair": pair, "colour": colour, "note": note, "label": label, "weight": weight}
 
@@ -115,7 +122,9 @@ class TestBaseline:
         rows = self.rows(task, make_columns(task))
         assert baseline.fit(rows) == ""
         answers = baseline.answer(rows.columns, ROWS)
-        assert answers.shape == ((ROWS, 3) if task is Task.CLASSIFICATION else (ROWS,))
+        assert answers.shape == ((ROWS,) if task is Task.REGRESSION else (ROWS, 3))
+        if task is Task.MULTILABEL:
+            assert (answers[:, 2] == 0).all(), "no training row has this label"
         if task is Task.CLASSIFICATION:
             assert answers.sum(axis=1) == pytest.approx(np.ones(ROWS), abs=1e-5)
             assert (answers[:, 2] == 0).all(), "no training row has this class"
@@ -154,6 +163,12 @@ def test_the_numbers_are_those_of_scikit_learn(fitted: tuple[Task, FittedBaselin
         assert linear[:, :2] == pytest.approx(wanted, abs=2e-3)
         assert (linear.argmax(axis=1) == wanted.argmax(axis=1)).all()
         assert simple[0, 1] == pytest.approx(np.average(labels == 1, weights=weights))
+    elif task is Task.MULTILABEL:
+        for place in (0, 1):
+            model = pipeline_with(LogisticRegression(max_iter=1000))
+            model.fit(as_table(train), labels[:, place], logisticregression__sample_weight=weights)
+            assert linear[:, place] == pytest.approx(model.predict_proba(as_table(test))[:, 1], abs=2e-3)
+        assert simple[0] == pytest.approx(np.average(labels, axis=0, weights=weights), abs=1e-6)
     else:
         model = pipeline_with(Ridge()).fit(as_table(train), labels, ridge__sample_weight=weights)
         assert linear == pytest.approx(model.predict(as_table(test)), abs=1e-3)
