@@ -91,7 +91,7 @@ def test_a_hundred_labels_and_a_feature_called_labels(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     names = tuple(f"tag {number}" for number in range(100))
     answers = random.integers(0, 2, (60, 100))
-    table = pd.DataFrame(answers, columns=list(names)).assign(labels=random.normal(size=60), x=np.arange(60.0))
+    table = pd.DataFrame(answers, columns=list(names)).assign(labels=random.normal(size=60), x=np.arange(60) / 8)
     table.to_parquet(tmp_path / "rows.parquet")
     prepared = prepare_data(tmp_path / "rows.parquet", tmp_path / "out", PrepareSettings(labels=names, **ALL_TRAIN))
     assert prepared.schema.label is not None
@@ -139,6 +139,25 @@ def test_rows_that_differ_in_their_labels_alone_are_on_one_side(prepare: Prepare
     sides = [{float(f["x"]) for f, _ in read_split(prepared.dataset, s)} for s in ("train", "validation", "test")]
     assert sum(map(len, sides)) == 150
     assert prepared.how == "Rows were split by a stable hash of their features."
+
+
+def test_rows_that_lack_a_label_are_left_out_when_asked_for(photos: pd.DataFrame, prepare: Prepare) -> None:
+    gaps = photos[["x"]].assign(sea=photos["sea"].where(photos["x"] > 1), sky=photos["sky"].where(photos["x"] < 20))
+    prepared = prepare(gaps, labels=("sea", "sky"), drop_unlabeled=True, **ALL_TRAIN)
+    assert sorted(labels_by_x(prepared)) == [x for x in photos["x"] if 1 < x < 20]
+    (verdict,) = (each for each in prepared.verdicts if each.kind == "missing labels")
+    assert verdict.columns == ("sea", "sky")
+
+
+def test_each_label_drifts_by_itself(photos: pd.DataFrame, prepare: Prepare) -> None:
+    later = photos.assign(sea=1, width=photos["width"] + 9)
+    both = pd.concat([photos, later]).assign(split=["train"] * 200 + ["test"] * 200)
+    for labels, name in ((("sea", "sky"), "sea"), (("height", "width"), "width")):
+        table = both[["x", "split", *labels]]
+        prepared = prepare(table, labels=labels, split_column="split", validation_fraction=0.0)
+        found = [each for each in prepared.verdicts if each.kind == "drift"]
+        assert [each.columns for each in found] == [(name,)]
+        assert found[0].advice[0].text.startswith("the label changes")
 
 
 def test_a_label_without_a_row_to_learn_from_is_told(
