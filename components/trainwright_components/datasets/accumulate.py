@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.dates import read_days
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics
 from trainwright_components.datasets.words import WordCounts
@@ -156,15 +157,39 @@ class NumberAccumulator:
         )
 
 
+class DayAccumulator:
+    """Days of dates, as long as every text is a date; the empty string counts as missing."""
+
+    def __init__(self) -> None:
+        self._days: NumberAccumulator | None = NumberAccumulator()
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Take more rows."""
+        if self._days is None:
+            return
+        days = read_days([text for text in texts if text])
+        if days is None:
+            self._days = None
+        else:
+            self._days.add(days)
+
+    def result(self) -> dict[str, float]:
+        """Mean and deviation of the days so far; nothing where there are none, or other texts."""
+        found = self._days.result() if self._days else None
+        return {} if found is None or found.mean is None else {"mean": found.mean, "std": found.std or 0.0}
+
+
 class ValueAccumulator:
     """Counts of strings; beyond `DISTINCT_LIMIT` different ones, new ones are no longer told apart."""
 
     def __init__(self) -> None:
         self._count = self._missing = 0
         self._values: Counter[str] = Counter()
+        self._days = DayAccumulator()
 
     def add(self, column: NDArray[np.generic]) -> None:
         """Take more rows; the empty string counts as missing."""
+        self._days.add(column.tolist())
         counts = Counter(column.tolist())
         self._missing += counts.pop("", 0)
         self._count += counts.total()
@@ -181,7 +206,11 @@ class ValueAccumulator:
         """The counts so far."""
         ranked = sorted(self._values.items(), key=lambda item: (-item[1], item[0]))[:TOP_VALUES]
         return ColumnStatistics(
-            count=self._count, missing=self._missing, distinct=len(self._values), values=dict(ranked)
+            count=self._count,
+            missing=self._missing,
+            distinct=len(self._values),
+            values=dict(ranked),
+            days=self._days.result(),
         )
 
 
@@ -191,16 +220,18 @@ class TextAccumulator:
     def __init__(self) -> None:
         self._lengths = NumberAccumulator()
         self._words = WordCounts()
+        self._days = DayAccumulator()
 
     def add(self, column: NDArray[np.generic]) -> None:
         """Take more rows."""
         texts = column.tolist()
         self._lengths.add(np.array([len(text) or np.nan for text in texts], np.float64))
         self._words.add(texts)
+        self._days.add(texts)
 
     def result(self) -> ColumnStatistics:
         """The lengths and the words so far."""
-        return replace(self._lengths.result(), words=self._words.result())
+        return replace(self._lengths.result(), words=self._words.result(), days=self._days.result())
 
 
 class ClassAccumulator:

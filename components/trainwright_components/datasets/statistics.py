@@ -25,6 +25,7 @@ class ColumnStatistics:
         histogram_edges: One more than `histogram_counts`, whose sum is the size of the sample.
         distinct: How many different strings or classes there are; None for numbers.
         values: The most frequent strings or classes with their counts, most frequent first.
+        days: `mean` and `std` of the days since 1970-01-01 where every string is a date of ISO 8601; else empty.
         words: Of texts, the words that most texts hold, with in how many each is.
     """
 
@@ -40,6 +41,7 @@ class ColumnStatistics:
     distinct: int | None = None
     values: Mapping[str, int] = field(default_factory=dict)
     words: Mapping[str, int] = field(default_factory=dict)
+    days: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.dates import ISO_DATE
 from trainwright_components.datasets.schema import Feature
 from trainwright_components.datasets.statistics import ColumnStatistics
 from trainwright_components.datasets.words import NO_WORD
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 ONE_HOT_CATEGORIES = 32  # beyond this many, a category is an id to embed
+DATE_PARTS = 13
 _LONG_TAIL = 3.0  # times the middle 90 %; the largest of 10,000 numbers is at 1.2 of a normal, 8 of a lognormal column
 _HASHES = 2**62  # few enough for int64, too many for two values of a column to meet
 
@@ -55,7 +57,8 @@ def table_inputs(features: Mapping[str, "tf.Tensor"], context: Context) -> dict[
         Those of three inputs, as wide as `table_sizes(context)` says, that the columns give something for.
         `row`, float32: a number scaled by the training split's mean and deviation; where its tail is long, beside it
         the logarithm of how far it is from the median; where the training split misses values, 1 for those; a category
-        of up to `ONE_HOT_CATEGORIES` as one of them or nothing.
+        of up to `ONE_HOT_CATEGORIES` as one of them or nothing; a date as its day, the place in the year and in the day
+        on a circle, the weekday, and 1 where it is missing.
         `ids`, int32: categories of more values, all in one range, with an id of its own per column for what is rare or
         absent in the training split.
         `words`, float32: TF-IDF of the words of texts, each text of length 1.
@@ -87,7 +90,7 @@ def table_sizes(context: Context) -> TableSizes:
     scales = _Scales.of(columns.numbers, context)
     one_hot = sum(len(_categories(feature, context)) for feature in columns.one_hot)
     sizes = TableSizes(
-        row=len(scales.center) + len(scales.tailed) + len(scales.gappy) + one_hot,
+        row=len(scales.center) + len(scales.tailed) + len(scales.gappy) + one_hot + DATE_PARTS * len(columns.dates),
         ids=len(columns.embedded),
         categories=sum(len(_frequent(feature, context)) + 1 for feature in columns.embedded),
         words=sum(len(_statistics(feature, context).words) for feature in columns.texts),
@@ -106,6 +109,8 @@ def _row(features: Mapping[str, "tf.Tensor"], columns: "_Columns", context: Cont
         parts += _scaled_numbers(features, _Scales.of(columns.numbers, context))
     if columns.one_hot:
         parts.append(_one_hot(features, columns.one_hot, context))
+    if columns.dates:
+        parts.append(_date_parts(_stacked(features, columns.dates), columns.dates, context))
     return tf.concat(parts, axis=1)
 
 
@@ -122,6 +127,7 @@ class _Columns:
     numbers: tuple[Feature, ...]
     one_hot: tuple[Feature, ...]
     embedded: tuple[Feature, ...]
+    dates: tuple[Feature, ...]
     texts: tuple[Feature, ...]
 
     @classmethod
@@ -132,13 +138,15 @@ class _Columns:
                 raise InvalidData(
                     f"feature {feature.name!r} is an encoded image; use an image module, or leave the column out"
                 )
-        categorical = [each for each in features if each.kind == "categorical"]
+        dates = [each for each in features if each.dtype == "string" and _statistics(each, context).days]
+        categorical = [each for each in features if each.kind == "categorical" and each not in dates]
         numbers = [each for each in features if each.dtype != "string"]
         return cls(
             numbers=tuple(sorted(numbers, key=_dtype_and_rank)),
             one_hot=tuple(each for each in categorical if len(each.vocabulary) <= ONE_HOT_CATEGORIES),
             embedded=tuple(each for each in categorical if len(each.vocabulary) > ONE_HOT_CATEGORIES),
-            texts=tuple(each for each in features if each.kind == "text"),
+            dates=tuple(dates),
+            texts=tuple(each for each in features if each.kind == "text" and each not in dates),
         )
 
 
@@ -239,6 +247,41 @@ def _one_hot(features: Mapping[str, "tf.Tensor"], columns: Sequence[Feature], co
     ids = _find(_stacked(features, columns), vocabularies, first=starts, unknown=np.full(len(columns), -1))
     by_slot = tf.gather(ids, np.repeat(np.arange(len(columns)), sizes), axis=1)
     return tf.cast(by_slot == np.arange(sum(sizes), dtype=np.int32), tf.float32)
+
+
+def _date_parts(texts: "tf.Tensor", columns: Sequence[Feature], context: Context) -> "tf.Tensor":
+    """`(batch, columns * DATE_PARTS)`, of one column after the other."""
+    import tensorflow as tf
+
+    is_date = tf.strings.regex_full_match(texts, ISO_DATE)
+    whole = tf.strings.join([tf.where(is_date, texts, "1970-01-01"), tf.constant("T00:00")])  # a time ends up behind
+
+    def number(start: int, length: int) -> Any:
+        return tf.strings.to_number(tf.strings.substr(whole, start, length), tf.int32)
+
+    year, month, day = number(0, 4), number(5, 2), number(8, 2)
+    minute = 60 * number(11, 2) + number(14, 2)
+    days = _days_since_1970(year, month, day)
+    train = [_statistics(each, context).days for each in columns]
+    trend = (tf.cast(days, tf.float32) - _floats(each["mean"] for each in train)) / _floats(
+        each["std"] or 1.0 for each in train
+    )
+    of_year = 2 * np.pi * tf.cast(31 * (month - 1) + day - 1, tf.float32) / (12 * 31)
+    of_day = 2 * np.pi * tf.cast(minute, tf.float32) / (24 * 60)
+    parts = [trend, tf.sin(of_year), tf.cos(of_year), tf.sin(of_day), tf.cos(of_day)]
+    weekday = tf.one_hot((days + 3) % 7, 7)  # 1970-01-01 was a Thursday
+    made = tf.concat([tf.stack(parts, axis=2), weekday], axis=2)
+    missing = tf.cast(~is_date, tf.float32)[:, :, None]
+    made = tf.concat([made * (1.0 - missing), missing], axis=2)
+    return tf.reshape(made, [-1, len(columns) * DATE_PARTS])
+
+
+def _days_since_1970(year: Any, month: Any, day: Any) -> Any:
+    """Of the Gregorian calendar; years are counted from March on, so that a leap day is the last of its year."""
+    since_march = (month + 9) % 12
+    year = year - since_march // 10
+    leap_days = year // 4 - year // 100 + year // 400
+    return 365 * year + leap_days + (306 * since_march + 5) // 10 + day - 1 - 719_468  # 0000-03-01 to 1970-01-01
 
 
 def _categories(feature: Feature, context: Context) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Statistics gathered chunk by chunk are those of numpy on the whole."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,17 @@ def test_of_free_texts_lengths_and_words_of_several_are_kept() -> None:
     result = accumulator.result()
     assert (result.count, result.missing, result.mean, result.max, dict(result.values)) == (3, 1, 37 / 3, 14, {})
     assert list(result.words.items()) == [("cat", 3), ("dog", 2), ("no", 1), ("the", 1)]
+
+
+@pytest.mark.parametrize("accumulator", [ValueAccumulator, TextAccumulator])
+@pytest.mark.parametrize("more", ["2024-06-31", "2024-06-3", "soon", "20240603"])
+def test_days_are_kept_while_every_text_is_a_date(accumulator: Any, more: str) -> None:
+    of_dates, of_others = accumulator(), accumulator()
+    for each in (of_dates, of_others):
+        each.add(np.array(["1970-01-02", "", "1970-01-04T10:00"], object))
+    assert of_dates.result().days == {"mean": 2, "std": 1}
+    of_others.add(np.array([more], object))
+    assert of_others.result().days == {}
 
 
 def test_texts_without_a_word_in_common_have_no_words() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -82,6 +83,23 @@ def test_many_categories_are_ids_with_one_for_the_rare_and_unknown() -> None:
     np.testing.assert_array_equal(ids, [[1, 5], [0, 4], [0, 4], [3, 7]])
     sizes = table_sizes(of)
     assert (sizes.row, sizes.ids, sizes.categories) == (0, 2, 8)
+
+
+def test_a_date_becomes_its_parts_as_pandas_has_them() -> None:
+    train = ["2020-02-28", "2020-03-02 12:00", ""]
+    asked = ["2000-02-29T18:00:00Z", "1999-12-31", "2024-03-01 06:30", "", "31.12.1999"]
+    of = context({"t": train}, TEXT)
+    made = row(of, t=asked)
+    moments = pd.to_datetime(pd.Series(asked[:3]), format="ISO8601", utc=True)
+    days = (moments.dt.floor("D") - pd.Timestamp("2020-02-29 12:00", tz="UTC")) / pd.Timedelta(days=1.5)
+    np.testing.assert_allclose(made[:3, 0], days, rtol=1e-6)
+    np.testing.assert_array_equal(made[:3, 5:12].argmax(axis=1), moments.dt.day_of_week)
+    hours = 2 * np.pi * (moments.dt.hour + moments.dt.minute / 60) / 24
+    np.testing.assert_allclose(made[:3, 3:5], np.stack([np.sin(hours), np.cos(hours)], axis=1), atol=1e-6)
+    year = 2 * np.pi * (31 * (moments.dt.month - 1) + moments.dt.day - 1) / 372
+    np.testing.assert_allclose(made[:3, 1:3], np.stack([np.sin(year), np.cos(year)], axis=1), atol=1e-6)
+    np.testing.assert_array_equal(made[3:], [[*[0] * 12, 1]] * 2)
+    np.testing.assert_array_equal(made[:3, 12], 0)
 
 
 def test_words_weigh_what_scikit_learn_gives_them() -> None:

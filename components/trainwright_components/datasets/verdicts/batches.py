@@ -31,10 +31,8 @@ class Batches:
 
 
 def fitting_batch(rows: int, batch_size: int) -> int:
-    """`batch_size`, or, where it is more than `rows` rows, a power of two with which an epoch has some steps."""
-    if batch_size <= rows:
-        return batch_size
-    return 1 << max(0, (rows // STEPS_PER_EPOCH).bit_length() - 1)
+    """`batch_size`, or the power of two below with which an epoch over `rows` rows has some steps."""
+    return min(batch_size, 1 << max(0, (rows // STEPS_PER_EPOCH).bit_length() - 1))
 
 
 _: type[Check] = Batches

@@ -1,6 +1,6 @@
 """What is wrong with the label: classes with few rows, classes of very different size, no label at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from trainwright_components.datasets.verdicts.check import Check
@@ -41,8 +41,20 @@ class Classes:
                 finding=f"{greatest!r} has {most / max(fewest, 1):.0f} times as many rows as {least!r}: "
                 f"who always says {greatest!r} is right about {share:.1%}",
                 evidence={"largest_share": round(share, 6), "ratio": round(most / max(fewest, 1), 3)},
-                advice=(Advice(text="look at recall and precision of each class, not at accuracy alone"),),
+                advice=(
+                    Advice(text="look at recall and precision of each class, not at accuracy alone"),
+                    Advice(
+                        text="to find more of the rare at the price of accuracy, let their rows count more",
+                        settings={"training.class_weights": _weights(ranked)},
+                    ),
+                ),
             )
+
+
+def _weights(ranked: Sequence[tuple[str, int]]) -> dict[str, float]:
+    """Of the rare classes: half way, as a factor, from rows that count alike to classes that do."""
+    most = ranked[-1][1]
+    return {name: round((most / count) ** 0.5, 2) for name, count in ranked if most >= IMBALANCED * count > 0}
 
 
 class MissingLabels:
