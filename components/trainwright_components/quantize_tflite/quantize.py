@@ -66,6 +66,7 @@ class Quantization:
             None when no mode converted.
         float_score: Accuracy, micro F1 or R2 of the SavedModel on the same rows.
         takes_raw_features: Whether preprocessing is inside the TFLite model.
+        input_names: What the TFLite model calls its inputs, by the names of the columns, or of what `preprocess` makes.
     """
 
     task: Task
@@ -76,7 +77,7 @@ class Quantization:
     rows: int
     float_score: float | None
     takes_raw_features: bool
-    input_names: tuple[str, ...]
+    input_names: Mapping[str, str]
     output_name: str
     class_names: tuple[str, ...]
 
@@ -117,7 +118,7 @@ class Quantization:
             "is_within_budget": self.is_within_budget,
             "score_name": self.score_name,
             "takes_raw_features": self.takes_raw_features,
-            "input_names": list(self.input_names),
+            "input_names": dict(self.input_names),
             "output_name": self.output_name,
             "class_names": list(self.class_names),
             **(self.chosen.to_mapping() if self.chosen else {}),
@@ -194,7 +195,7 @@ def quantize_model(
         rows=len(rows),
         float_score=score_answers(rows.reference, rows.labels, rows.weights, task=rows.task),
         takes_raw_features=source.takes_raw_features,
-        input_names=tuple(source.names.values()),
+        input_names=source.names,
         output_name=source.output_name,
         class_names=schema.value_names,
     )

@@ -57,6 +57,7 @@ def test_packed_files_are_unpacked(tmp_path: Path, suffix: str, opened: Any) -> 
         ("p,x\ne,x\np,x\ne,y\n", ["column_1", "column_2"], ["p", "x"], "the first line recurs below"),
         ("2024-01-01,a\n2024-01-02,b\n", ["column_1", "column_2"], ["2024-01-01", "a"], "the first line holds a time"),
         ("land,1/22/20,1/23/20\nA,1,2\nB,3,4\n", ["land", "1/22/20", "1/23/20"], ["A", "1", "2"], ""),
+        ('a, b\n1, "x, y"\n2, "z"\n3, ""\n', ["a", "b"], ["1", "x, y"], "blanks between a delimiter and a quote"),
         ("a,0,b\n1,2,3\n4,5,6\n", ["a", "0", "b"], ["1", "2", "3"], ""),
         ("8,?,?,Lake\n53,?,?,Tuk\n24,?,?,Ab\n", [f"column_{n}" for n in range(1, 5)], ["8", "", "", "Lake"], ""),
         ('1\ta\n2\t"b\n3\tc\n4\t"d\n5\te\n', ["column_1", "column_2"], ["1", "a"], "quotes are part of the values"),

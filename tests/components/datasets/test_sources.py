@@ -92,12 +92,23 @@ def test_json_lines_hold_numbers_texts_booleans_arrays_and_gaps(tmp_path: Path) 
     np.testing.assert_array_equal(columns["v"], [[1, 2], [3, 4.5], [5, 6]])
 
 
+@pytest.mark.parametrize("form", ["{}", '{{"data": {}, "count": 1}}', "\ufeff {}"])
+def test_a_list_of_objects_is_read_as_lines_are(tmp_path: Path, form: str) -> None:
+    table = pd.DataFrame({"x": np.arange(5000) / 8, "t": [f"é{n}]," * (n % 50) for n in range(5000)]})
+    (tmp_path / "rows.json").write_text(form.format(table.to_json(orient="records", indent=1)))
+    columns = read_all(open_source(str(tmp_path / "rows.json")))
+    np.testing.assert_array_equal(columns["x"], table["x"])
+    assert columns["t"].tolist() == table["t"].tolist()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (['{"a": 1}', '{"a": '], r"rows\.jsonl, row 2: not JSON"),
-        (['[{"a": 1}]'], r"row 1: expected one JSON object per line, got \[\{"),
-        (["[", '{"a": 1}]'], r"row 1: not JSON.*this is a JSON array, write one object per line"),
+        (["{a: 1}"], r"row 1: not JSON.*it has to hold one object per line, or one list of objects"),
+        (["[1, 2]"], r"row 1: expected a JSON object, got 1"),
+        (["[", '{"a": 1}'], r"row 2: the list is not closed"),
+        (['[{"a": 1}, {"a": }]'], r"row 2: not JSON: Expecting value.* in '\{\"a\": \}\]'"),
         (['{"a": 1}', '{"a": {"b": 2}}'], r"row 2: column 'a' holds an object"),
         (['{"a": [1, 2]}', '{"a": [1, 2, 3]}'], r"row 2: column 'a' must hold lists of one length"),
         (['{"a": [1, "x"]}'], r"row 1: column 'a' must hold lists of numbers"),

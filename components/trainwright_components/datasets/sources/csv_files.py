@@ -1,5 +1,6 @@
 """CSV and its like, in blocks. Every value is read as text: what a column holds is decided on all of its rows."""
 
+import csv
 import io
 import logging
 import re
@@ -35,7 +36,7 @@ class CsvFiles:
     """
 
     format_name: ClassVar[str] = "csv"
-    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(csv|tsv|tab)(\.(gz|bz2|xz))?")
+    file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(csv|tsv|tab|arff)(\.(gz|bz2|xz))?")
     other_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(data|dat|txt|asc|test|trn|tst)(\.(gz|bz2|xz))?")
     """Names that text files of other content have too, such as a readme beside the data."""
 
@@ -55,6 +56,8 @@ class CsvFiles:
         self.dialect = first.dialect
         self._names = list(first.names)
         self._dialects = {files[0]: first.dialect}
+        self._kinds, self._label = first.kinds, first.label
+        self._options = replace(self._options, texts=self._options.texts.union(first.kinds))
         self._readings, said = find_readings(
             self._sample(files[0]),
             self._options,
@@ -79,6 +82,8 @@ class CsvFiles:
             name=base_name(self._files[0]),
             columns=tuple(self._names),
             size_bytes=sum(size_bytes(file) for file in self._files),
+            default_label=self._label,
+            kinds={name: kind for name, kind in self._kinds.items() if kind},
             read_from=tuple(self._files),
             reading=reading.to_mapping(),
         )
@@ -126,21 +131,21 @@ class CsvFiles:
             ragged.append(row)
             return "error"
 
-        first_row, lines = 1, 0
+        first_row, lines, is_rewritten = 1, 0, _is_rewritten(dialect)
         try:
-            with open_binary(file) as binary, _delimited(binary, dialect) as stream:
+            with open_binary(file) as binary, _rewritten(binary, dialect) as stream:
                 reader = arrow_csv.open_csv(
                     pa.PythonFile(stream, "r"),
                     read_options=arrow_csv.ReadOptions(
                         use_threads=False,
                         block_size=_BLOCK_BYTES,
                         column_names=self._names,
-                        skip_rows=0 if dialect.delimiter == " " else dialect.first_line,
-                        encoding="utf-8" if dialect.delimiter == " " else dialect.encoding,
+                        skip_rows=0 if is_rewritten else dialect.first_line,
+                        encoding="utf-8" if is_rewritten else dialect.encoding,
                     ),
                     parse_options=arrow_csv.ParseOptions(
-                        delimiter="\t" if dialect.delimiter == " " else dialect.delimiter,
-                        quote_char=dialect.quote or False,
+                        delimiter="," if is_rewritten else dialect.delimiter,
+                        quote_char='"' if is_rewritten else dialect.quote or False,
                         newlines_in_values=bool(dialect.quote),
                         invalid_row_handler=note_ragged,
                     ),
@@ -155,7 +160,7 @@ class CsvFiles:
                         lines += _values_of_several_lines(part) if dialect.quote else 0
                         yield Chunk(columns=columns, origin=file, first_row=first_row)
                         first_row += part.num_rows
-        except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as error:
+        except (pa.ArrowInvalid, UnicodeError, OSError, EOFError, csv.Error) as error:
             raise _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error
         if lines:
             _log.info(
@@ -186,30 +191,51 @@ def _look_at(file: str, options: DialectOptions, known: KnownTable | None) -> Fo
     return found
 
 
+def _is_rewritten(dialect: Dialect) -> bool:
+    """Whether Arrow does not read such rows, but what `_rewritten` makes of them."""
+    return dialect.delimiter == " " or dialect.skips_blanks
+
+
 @contextmanager
-def _delimited(binary: IO[bytes], dialect: Dialect) -> Iterator[IO[bytes]]:
-    """`binary`, with one tab for each run of blanks where those are the delimiter."""
-    if dialect.delimiter != " ":
+def _rewritten(binary: IO[bytes], dialect: Dialect) -> Iterator[IO[bytes]]:
+    """`binary`, or plain CSV where Arrow does not read its dialect."""
+    if not _is_rewritten(dialect):
         yield binary
         return
-    text = io.TextIOWrapper(binary, encoding=dialect.encoding)
+    text = io.TextIOWrapper(binary, encoding=dialect.encoding, newline="")
     try:
         for _ in range(dialect.first_line):
             text.readline()
-        yield _Joined(text)  # type: ignore[misc]  # Arrow calls read and closed alone
+        if dialect.delimiter == " ":
+            rows: Iterator[list[str]] = map(split_blanks, text)
+        else:
+            rows = csv.reader(
+                text,
+                delimiter=dialect.delimiter,
+                quotechar=dialect.quote,
+                skipinitialspace=True,
+                escapechar="\\" if dialect.quote == "'" else None,  # ARFF's, which alone has such quotes
+            )
+        yield _PlainCsv(rows)  # type: ignore[misc]  # Arrow calls read and closed alone
     finally:
         text.detach()
 
 
-class _Joined:
+class _PlainCsv:
     closed = False
 
-    def __init__(self, lines: IO[str]) -> None:
-        self._lines = lines
+    def __init__(self, rows: Iterator[list[str]]) -> None:
+        self._rows = rows
 
     def read(self, size: int = -1) -> bytes:
-        lines = self._lines.readlines(size)
-        return "".join("\t".join(split_blanks(line)) + "\n" for line in lines).encode()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for row in self._rows:
+            if row:
+                writer.writerow(row)
+            if 0 <= size <= text.tell():
+                break
+        return text.getvalue().encode()
 
 
 def _check_same_header(file: str, names: list[str], first: str, expected: list[str]) -> None:
@@ -239,7 +265,7 @@ def _stripped(column: Any) -> Any:
 
 def _translated(error: Exception, file: str, ragged: Any, first_row: int, dialect: Dialect) -> InvalidData:
     if ragged is not None:
-        skipped = 0 if dialect.delimiter == " " else dialect.first_line
+        skipped = 0 if _is_rewritten(dialect) else dialect.first_line
         where = f"row {ragged.number - skipped}" if ragged.number is not None else f"a row after row {first_row - 1}"
         text = ragged.text if len(ragged.text) <= 80 else ragged.text[:77] + "..."
         return InvalidData(

@@ -6,11 +6,12 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Self
 
 from trainwright_components.datasets.chunks import MISSING_TEXTS
+from trainwright_components.datasets.sources.arff import is_arff, read_header, read_signs
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.settings import check_choice
 
@@ -51,6 +52,8 @@ class Dialect:
     quote: str = '"'
     has_header: bool = True
     """Whether the line before the first row names the columns."""
+    skips_blanks: bool = False
+    """Whether quotes after a delimiter and blanks are quotes."""
 
     def to_mapping(self) -> dict[str, Any]:
         """As JSON holds what files written alike have in common."""
@@ -99,12 +102,16 @@ class Found:
 
     Args:
         names: Those of the columns; made up where the file has no header.
+        kinds: The kind of each column that holds no numbers, where the file says so; empty where the values tell it.
+        label: The column to predict, where the file says it.
         evidence: What is unlike plain CSV, a sentence each, for people.
     """
 
     dialect: Dialect
     names: tuple[str, ...]
     evidence: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
 
 
 def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: bool = True) -> Found:
@@ -123,15 +130,21 @@ def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: b
         raise InvalidData(f"{file} is empty; a CSV file has a line for each row")
     if "\0" in body:
         raise InvalidData(f"{file} is not a CSV file: it holds binary data; say its format, or give another file")
+    if is_arff(lines[skipped]):
+        return _find_arff(text, encoding, lines=lines, file=file)
     if any(line.strip() for line in lines[:skipped]):
         evidence.append(f"the first {skipped} lines are no rows: {lines[0].strip()[:40]!r}")
-    delimiter, quote = _find_delimiter(body, _delimiter(options.delimiter) or said or "", is_whole=is_whole)
+    delimiter, quote, skips_blanks = _find_delimiter(
+        body, _delimiter(options.delimiter) or said or "", is_whole=is_whole
+    )
     quote = quote if options.quote is None else options.quote
     if delimiter != "," and not options.delimiter:
         evidence.append(f"values are delimited by {DELIMITER_NAMES.get(delimiter, repr(delimiter))}")
     if not quote:
         evidence.append("quotes are part of the values: some are not closed")
-    rows = _rows(body, delimiter, quote)
+    if skips_blanks:
+        evidence.append("blanks between a delimiter and a quote are no part of the value")
+    rows = _rows(body, delimiter, quote, skips_blanks=skips_blanks)
     has_header = {"yes": True, "no": False}.get(options.header)
     if has_header is None:
         has_header, why = _has_header(rows)
@@ -142,6 +155,7 @@ def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: b
         delimiter=delimiter,
         quote=quote,
         has_header=has_header,
+        skips_blanks=skips_blanks,
     )
     if has_header and _is_of_orange(rows):
         evidence.append("the second and the third line are Orange's: types and roles of the columns")
@@ -156,6 +170,22 @@ def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: b
         names=tuple(name or f"{stem}_{number}" for number, name in enumerate(names, start=1)),
         evidence=tuple(evidence),
     )
+
+
+def _find_arff(text: str, encoding: str, *, lines: Sequence[str], file: str) -> Found:
+    header = read_header(text, file=file)
+    body = "".join(lines[header.lines :])
+    delimiter, quote = read_signs(body, file=file)
+    dialect = Dialect(
+        encoding=encoding,
+        first_line=header.lines,
+        delimiter=delimiter,
+        quote=quote,
+        has_header=False,
+        skips_blanks=quote in body,
+    )
+    evidence = ("its header is ARFF's, which names the columns and their types",)
+    return Found(dialect=dialect, names=header.names, evidence=evidence, kinds=header.kinds, label=header.label)
 
 
 def _delimiter(said: str) -> str | None:
@@ -219,19 +249,35 @@ def _lines_before(text: str) -> tuple[int, str]:
     return count, said
 
 
-def _find_delimiter(body: str, said: str, *, is_whole: bool) -> tuple[str, str]:
-    """Delimiter and quote that give each line the same number of values."""
+def _find_delimiter(body: str, said: str, *, is_whole: bool) -> tuple[str, str, bool]:
+    """Delimiter and quote that give each line the same number of values, and whether blanks stand between them."""
     candidates = said or _STRONG
+    spaced = {sign for sign in candidates if _has_blanks_before_quotes(body, sign)}
     for quote in ('"', ""):
-        fitting = [sign for sign in candidates if _share_of_widest(_rows(body, sign, quote)) >= _CONSISTENT]
+        skipping = spaced if quote else set()
+        fitting = [
+            sign
+            for sign in candidates
+            if _share_of_widest(_rows(body, sign, quote, skips_blanks=sign in skipping)) >= _CONSISTENT
+        ]
+        if fitting and fitting[0] in skipping:
+            return fitting[0], quote, True
         if fitting:
-            return fitting[0], "" if _has_open_quotes(body, fitting[0], is_whole=is_whole) else quote
+            return fitting[0], "" if _has_open_quotes(body, fitting[0], is_whole=is_whole) else quote, False
     if said:
-        return said, '"'
+        return said, '"', False
     if _share_of_widest(_rows(body, " ", '"')) >= _CONSISTENT:
-        return " ", '"'
+        return " ", '"', False
     first = body.splitlines()[0]
-    return max(_STRONG[::-1], key=first.count), '"'
+    return max(_STRONG[::-1], key=first.count), '"', False
+
+
+def _has_blanks_before_quotes(body: str, delimiter: str) -> bool:
+    """Whether values are others when blanks before a quote are left out."""
+    if delimiter == " " or not re.search(rf'{re.escape(delimiter)} +"', body):
+        return False
+    plain, skipped = (_rows(body, delimiter, '"', skips_blanks=skips) for skips in (False, True))
+    return [[value.strip() for value in row] for row in plain] != [[value.strip() for value in row] for row in skipped]
 
 
 def _has_open_quotes(body: str, delimiter: str, *, is_whole: bool) -> bool:
@@ -268,11 +314,12 @@ def _share_of_widest(rows: Sequence[Sequence[str]]) -> float:
     return count / widths.total() if len(rows[0]) in (width, width - 1) else 0.0  # R leaves row names without a name
 
 
-def _rows(body: str, delimiter: str, quote: str) -> list[list[str]]:
+def _rows(body: str, delimiter: str, quote: str, *, skips_blanks: bool = False) -> list[list[str]]:
     """Some rows; the last is left out where it may be cut off."""
     if delimiter == " ":
         return [split_blanks(line) for line in body.splitlines()[:_SAMPLE_ROWS] if line.strip()]
     options: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
+    options["skipinitialspace"] = skips_blanks
     rows: list[list[str]] = []
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, **options)
     try:

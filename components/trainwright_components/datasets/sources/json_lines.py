@@ -1,9 +1,10 @@
-"""JSON lines: one object per line. Missing keys and nulls are missing values; lists of numbers are arrays."""
+"""JSON: an object per line, or a list of them. Missing keys and nulls are missing values, lists of numbers arrays."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -12,9 +13,17 @@ from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
 
+_BLOCK_BYTES = 1 << 16
+_LONGEST_ROW = 16 << 20  # characters
+_LIST = re.compile(rb'(\xef\xbb\xbf)?\s*(\[|\{\s*"[^"\\]*"\s*:\s*\[(?=\s*\{))')
+_BETWEEN = (re.compile(r"\s*"), re.compile(r"(\s*,)?\s*"))
+
 
 class JsonLines:
-    """Rows of files with one JSON object per line; blank lines are skipped and do not count as rows."""
+    """Rows of files with one JSON object per line, where blank lines do not count, or with one list of objects.
+
+    The list may be the first value of an object: `{"data": [{"x": 1}, {"x": 2}]}`; what follows it is not read.
+    """
 
     format_name: ClassVar[str] = "jsonl"
     file_names: ClassVar[re.Pattern[str]] = re.compile(r".+\.(jsonl|ndjson|json)(\.gz)?")
@@ -52,19 +61,51 @@ class JsonLines:
 
 def _read_rows(file: str) -> Iterator[Mapping[str, Any]]:
     with open_binary(file) as stream:
-        number = 0
-        for line in stream:
-            if not (text := line.strip()):
-                continue
-            number += 1
-            try:
-                row = json.loads(text)
-            except ValueError as error:
-                hint = "; this is a JSON array, write one object per line" if number == 1 and text[:1] == b"[" else ""
-                raise InvalidData(f"{file}, row {number}: not JSON: {error}{hint}") from error
+        list_start = _LIST.match(stream.read(_BLOCK_BYTES))
+    with open_binary(file) as stream:
+        rows = _listed_rows(stream, file, list_start.end()) if list_start else _line_rows(stream, file)
+        for number, row in enumerate(rows, start=1):
             if not isinstance(row, dict):
-                raise InvalidData(f"{file}, row {number}: expected one JSON object per line, got {_brief(row)}")
+                raise InvalidData(f"{file}, row {number}: expected a JSON object, got {_brief(row)}")
             yield row
+
+
+def _line_rows(stream: IO[bytes], file: str) -> Iterator[Any]:
+    number = 0
+    for line in stream:
+        if not (text := line.strip()):
+            continue
+        number += 1
+        try:
+            yield json.loads(text.removeprefix(codecs.BOM_UTF8) if number == 1 else text)
+        except ValueError as error:
+            hint = "; it has to hold one object per line, or one list of objects" if number == 1 else ""
+            raise InvalidData(f"{file}, row {number}: not JSON: {error}{hint}") from error
+
+
+def _listed_rows(stream: IO[bytes], file: str, start: int) -> Iterator[Any]:
+    """The values of the list that opens before the byte `start`, with memory for one block and one value."""
+    stream.read(start)
+    decoder, characters = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
+    buffer, number, is_read = "", 1, False
+    try:
+        while True:
+            rest = buffer[_BETWEEN[number > 1].match(buffer).end() :]  # type: ignore[union-attr]  # it matches nothing too
+            if rest.startswith("]"):
+                return
+            try:
+                value, end = decoder.raw_decode(rest)
+            except ValueError as error:
+                if is_read or len(rest) > _LONGEST_ROW:
+                    what = "the list is not closed" if not rest.strip() else f"not JSON: {error} in {rest[:40]!r}"
+                    raise InvalidData(f"{file}, row {number}: {what}; correct the row") from error
+                more = stream.read(max(_BLOCK_BYTES, len(buffer)))
+                buffer, is_read = buffer + characters.decode(more, final=not more), not more
+                continue
+            yield value
+            buffer, number = rest[end:], number + 1
+    except UnicodeDecodeError as error:
+        raise InvalidData(f"{file}, after row {number - 1}: not UTF-8: {error}; convert the file to UTF-8") from error
 
 
 def _chunk(rows: list[Mapping[str, Any]], file: str, first_row: int) -> Chunk:
