@@ -89,10 +89,15 @@ def check_mapping(values: Any, *, where: str) -> None:
 
 
 def check_minimum(settings: Any, *, where: str, minimum: Mapping[str, int | None], above_0: Iterable[str] = ()) -> None:
-    """Refuse numbers below `minimum`, which is 0 for the settings that it does not name; None is no limit."""
+    """Refuse numbers below `minimum`, which is 0 for the settings that it does not name; None is no limit.
+
+    Values of the wrong type, which Python takes when settings are made, are refused too: what follows compares numbers.
+    """
     for each in fields(settings):
         value, lowest = getattr(settings, each.name), minimum.get(each.name, 0)
         if not isinstance(value, int | float) or isinstance(value, bool):
+            if each.type in (int, float):
+                _typed_scalar(f"{where}.{each.name}", value, each.type)
             continue
         if each.name in above_0 and not value > 0:
             raise InvalidSetting(f"{where}.{each.name} must be above 0, got {value}")

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.metrics.settings import EvaluationSettings
+from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.settings import (
     check_choice,
     check_enabled,
@@ -16,6 +18,7 @@ from trainwright_components.settings import (
     list_settings,
     read_settings,
 )
+from trainwright_components.training.configuration.settings import TrainingSettings
 
 
 class Colour(StrEnum):
@@ -160,3 +163,18 @@ def test_a_step_does_not_do_what_its_group_switches_off() -> None:
         InvalidSetting, match=r"put it under dsl.If on evaluate's output 'deploy', or set serving.enabled"
     ):
         check_enabled(False, where="serving", output="deploy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (PrepareSettings, {"test_fraction": "a"}, r"data\.test_fraction must be a number, got 'a'"),
+        (PrepareSettings, {"validation_fraction": None}, r"data\.validation_fraction must be a number, got None"),
+        (PrepareSettings, {"seed": True}, r"data\.seed must be an integer, got True"),
+        (TrainingSettings, {"roll_back_factor": "a"}, r"training\.roll_back_factor must be a number, got 'a'"),
+        (EvaluationSettings, {"folds": "5"}, r"evaluation\.folds must be an integer, got '5'"),
+    ],
+)
+def test_numbers_are_looked_at_when_settings_are_made(kind: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        kind(**values)

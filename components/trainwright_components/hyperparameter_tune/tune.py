@@ -132,6 +132,7 @@ def _tune(
                 "dataset": str(dataset.absolute()),
                 "params": dict(params),
                 "training": dict(training),
+                "metric": settings.metric,
             },
             parallel=settings.parallel_trial_count,
         )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ class Assembly:
 
     Args:
         watch: Looks at the model after a step.
+        asked: Metrics that each epoch has to have, by the setting that names them.
     """
 
     module: ModelModule
@@ -53,6 +54,7 @@ class Assembly:
     choice: Choice
     distribution: "tf.distribute.Strategy"
     watch: StepWatch | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _spread(self) -> Spread:
@@ -114,6 +116,7 @@ class Assembly:
                 spread=self._spread,
                 outputs=outputs,
             )
+        self._check_asked(model, driver)
         loop = Loop(
             model=model,
             driver=driver,
@@ -141,6 +144,11 @@ class Assembly:
         if self.task.is_chief:
             loop.lines = self._progress_lines(steps, first_step)
         return driver, loop
+
+    def _check_asked(self, model: "keras.Model", driver: Driver) -> None:
+        foreseen = foresee_metrics(self.module, model, has_validation=driver.has_validation) if self.asked else []
+        for setting, metric in self.asked.items() if foreseen else ():
+            check_monitor(metric, foreseen, setting=setting)
 
     def _early_stopping(self, model: "keras.Model", driver: Driver) -> EarlyStopping | None:
         patience, monitor = self.settings.early_stopping_patience, self.settings.monitor

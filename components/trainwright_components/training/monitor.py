@@ -1,4 +1,4 @@
-"""The metric that `training.monitor` names: refuse one that is none, before the training if possible."""
+"""Metrics that a setting such as `training.monitor` names: refuse one that is none, before the training if possible."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 _GIVE_METRICS = ("train_step", "test_step", "compute_metrics", "get_metrics_result")
 
 
-def check_monitor(monitor: str, metrics: Iterable[str]) -> None:
-    """Refuse a `monitor` that is none of `metrics`.
+def check_monitor(monitor: str, metrics: Iterable[str], *, setting: str = "training.monitor") -> None:
+    """Refuse a `monitor`, which `setting` names, that is none of `metrics`.
 
     Raises:
         InvalidSetting: It is not.
     """
     known = list(metrics)
     if monitor not in known:
-        raise InvalidSetting(f"unknown metric {monitor!r} in training.monitor; there are: {', '.join(known)}")
+        raise InvalidSetting(f"unknown metric {monitor!r} in {setting}; there are: {', '.join(known)}")
 
 
 def foresee_metrics(module: ModelModule, model: "keras.Model", *, has_validation: bool) -> list[str]:

@@ -47,6 +47,7 @@ def run_training(
     on_epoch_end: OnEpochEnd | None = None,
     task: TaskContext | None = None,
     watch: StepWatch | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train on the `train` split, validate on `validation`, and write the folder of the trained model to `output`.
 
@@ -62,6 +63,7 @@ def run_training(
         on_epoch_end: Called with the number of epochs done and their last metrics; returns True to stop.
         task: Which member of a cluster this process is.
         watch: Looks at the model after a step; by default what `equivalence_steps` asks for.
+        asked: Metrics that each epoch has to have, by the setting that names them.
 
     Raises:
         InvalidSetting: A setting that cannot be used, or this process is a member of a cluster of another launcher's.
@@ -118,6 +120,7 @@ def run_training(
                 choice=choice,
                 distribution=distribution,
                 watch=watch,
+                asked=asked or {},
             )
             return Session(parts=parts, log_dir=log_dir, on_epoch_end=on_epoch_end, notes=notes).run()
 

@@ -13,9 +13,9 @@ from trainwright_components.user_module.module import load_module
 
 
 def train(
-    trial: TrialContext, *, module: str, dataset: str, params: dict[str, Any], training: dict[str, Any]
+    trial: TrialContext, *, module: str, dataset: str, params: dict[str, Any], training: dict[str, Any], metric: str
 ) -> dict[str, float]:
-    """Train with the trial's parameters over `params`, reporting each epoch."""
+    """Train with the trial's parameters over `params`, reporting each epoch; refused where none will have `metric`."""
     result = run_training(
         load_module(module),
         Path(dataset),
@@ -23,6 +23,7 @@ def train(
         params={**params, **trial.params},
         settings=TrainingSettings.from_mapping(training),
         on_epoch_end=trial.report,
+        asked={"tuning.metric": metric},
     )
     return result.metrics
 

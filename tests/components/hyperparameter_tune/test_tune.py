@@ -51,6 +51,14 @@ def module_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def test_a_goal_that_no_trial_can_give_is_refused_before_an_epoch_is_trained(
+    module_file: Path, digits_dataset: Path, tmp_path: Path
+) -> None:
+    tuning = {**TUNING, "metric": "val_acuracy", "max_trial_count": 1}
+    with pytest.raises(TrainingFailed, match=r"unknown metric 'val_acuracy' in tuning\.metric; .*val_accuracy"):
+        tune_model(digits_dataset, module_file, tmp_path / "study", training={"epochs": 10**6}, tuning=tuning)
+
+
 @pytest.fixture(scope="module")
 def outputs(module_file: Path, digits_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the KFP step left."""
