@@ -63,8 +63,8 @@ def check(write_module: Callable[[str], Path]) -> Callable[[Label, str, str], No
             "4, activation='softmax'",
             CATEGORICAL,
             r"the model of net\.py puts out \(batch, 4\) and has the loss categorical_crossentropy, which takes one "
-            r"column for each class, but the label 'kind' with 4 classes \(ash, elm, fir, oak\) is the number of a "
-            r'class, 0 to 3; compile it with loss="sparse_categorical_crossentropy" \(net\.py, line 7\)',
+            r"column for each class, but the label 'kind' has 4 classes \(ash, elm, fir, oak\) and is stored as "
+            r'their numbers, 0 to 3; compile it with loss="sparse_categorical_crossentropy" \(net\.py, line 7\)',
         ),
         (
             FOUR,
@@ -76,16 +76,16 @@ def check(write_module: Callable[[str], Path]) -> Callable[[Label, str, str], No
             FOUR,
             "4, activation='sigmoid'",
             BINARY,
-            r"binary_crossentropy, which is for 2 classes, but the label 'kind' with 4 classes .*end the model with "
+            r"binary_crossentropy, which is for 2 classes, but the label 'kind' has 4 classes .*end the model with "
             r'keras\.layers\.Dense\(4, activation="softmax"\) \(net\.py, line 6\) and compile it with loss="sparse_',
         ),
         (
             TWO,
             "2, activation='sigmoid'",
             BINARY,
-            r"\(batch, 2\) .*takes one column, the probability of 'yes', .*Dense\(1, activation=\"sigmoid\"\)",
+            r"\(batch, 2\) .*takes one column, the probability of 'yes': .*Dense\(1, activation=\"sigmoid\"\)",
         ),
-        (FOUR, "4, activation='softmax'", '"mse"', r"loss mse, which is for numbers, but the label 'kind' with 4"),
+        (FOUR, "4, activation='softmax'", '"mse"', r"loss mse, which is for numbers, but the label 'kind' has 4"),
         (TWO, "1, activation='softmax'", BINARY, r"softmax over one unit is 1 for every row"),
         (
             PRICE,

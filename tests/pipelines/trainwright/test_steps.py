@@ -24,7 +24,7 @@ from trainwright_components.settings import given_settings
 
 MODULE = trainwright.shipped_modules()["tabular_classifier"]
 LIST: Any = [1]
-EPOCHS = TrainingSettings(epochs="3")  # type: ignore[arg-type]
+SHUFFLE = TrainingSettings(shuffle="no")  # type: ignore[arg-type]
 KINDS = PrepareSettings(kinds=3)  # type: ignore[arg-type]
 
 
@@ -76,7 +76,10 @@ def test_every_step_takes_paths_as_text(tmp_path: Path, monkeypatch: pytest.Monk
         (lambda: trainwright.tune("d", MODULE, "o", training=LIST), r"training must be a mapping, got \[1\]"),
         (lambda: trainwright.train("d", MODULE, "o", params=LIST), r"params must be a mapping, got \[1\]"),
         (lambda: trainwright.tune("d", MODULE, "o", params=LIST), r"params must be a mapping, got \[1\]"),
-        (lambda: trainwright.train("d", MODULE, "o", training=EPOCHS), r"TrainingSettings\.epochs must be .*, got '3'"),
+        (
+            lambda: trainwright.train("d", MODULE, "o", training=SHUFFLE),
+            r"TrainingSettings\.shuffle must be .*, got 'no'",
+        ),
         (lambda: trainwright.prepare("iris", "out", KINDS), r"PrepareSettings\.kinds must be a mapping, got 3"),
         (lambda: TuningSettings(metric="val_accuracy"), "tuning.goal is missing: say MAXIMIZE or MINIMIZE"),
     ],

@@ -75,33 +75,28 @@ class _Fit:
 
     def _of_classes(self, kind: str | None, units: int | None) -> str:
         """What is wrong with a loss of that kind for classes; empty for nothing."""
-        count = len(self.label.class_names)
+        count, has_classes = len(self.label.class_names), self._count_classes()
+        last = f"end the model with {self._dense(count)}{self.advise_layer()} and {self._compile(self._sparse())}"
         if kind == ONE_HOT:
             return (
-                f"which takes one column for each class, but {self._said()} is the number of a class, 0 to "
+                f"which takes one column for each class, but {has_classes} and is stored as their numbers, 0 to "
                 f"{count - 1}; {self._compile(self._sparse())}"
             )
         if kind == BINARY and count != 2:
-            return (
-                f"which is for 2 classes, but {self._said()}; end the model with {self._dense(count)}"
-                f"{self.advise_layer()} and {self._compile(self._sparse())}"
-            )
+            return f"which is for 2 classes, but {has_classes}; {last}"
         if kind == BINARY and units != 1:
             return (
-                f"which takes one column, the probability of {self.label.class_names[1]!r}, but {self._said()} and "
-                f'the last layer {units} units; end the model with keras.layers.Dense(1, activation="sigmoid")'
-                f"{self.advise_layer()}, or {self._compile(self._sparse())}"
+                f"which takes one column, the probability of {self.label.class_names[1]!r}: {has_classes}; end the "
+                f'model with keras.layers.Dense(1, activation="sigmoid"){self.advise_layer()}, or '
+                f"{self._compile(self._sparse())}"
             )
         if kind == NUMERIC and (units != 1 or count != 2):
             return (
-                f"which is for numbers, but {self._said()}; end the model with {self._dense(count)} and "
-                f"{self._compile(self._sparse())}, or prepare the label as a number with data.task=regression"
+                f"which is for numbers, but {has_classes}; {last}, or prepare the label as a number with "
+                "data.task=regression"
             )
         if units == 1 and self._activation() == "softmax":
-            return (
-                f"but softmax over one unit is 1 for every row, and {self._said()}; end the model with "
-                f"{self._dense(count)}{self.advise_layer()} and {self._compile(self._sparse())}"
-            )
+            return f"but softmax over one unit is 1 for every row, and {has_classes}; {last}"
         return ""
 
     def _of_labels(self, kind: str | None) -> str:
@@ -127,10 +122,10 @@ class _Fit:
             "data.task=classification"
         )
 
-    def _said(self) -> str:
+    def _count_classes(self) -> str:
         names = self.label.class_names
         more = f" and {len(names) - _SHOWN_CLASSES} more" if len(names) > _SHOWN_CLASSES else ""
-        return f"the label {self.label.name!r} with {len(names)} classes ({', '.join(names[:_SHOWN_CLASSES])}{more})"
+        return f"the label {self.label.name!r} has {len(names)} classes ({', '.join(names[:_SHOWN_CLASSES])}{more})"
 
     def _sparse(self) -> str:
         is_raw = puts_out_logits(self.model)
