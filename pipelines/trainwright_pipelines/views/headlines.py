@@ -20,6 +20,8 @@ class Headlines:
             labels; an error of a regression, which has an `r2` beside it.
         baseline_name: The strongest of the simple models that were trained on the same rows; its metric beside the
             model's is `baseline_value`.
+        folds: How many models cross-validation trained; the mean and the standard deviation of their metric are
+            `folds_mean` and `folds_std`.
         is_blessed: Whether the evaluation let the model through; `reasons` says why, or what stood against it, and then
             `advice` what to do.
         deploys: Whether the model was to be served; false for a blessed one where `serving.enabled` is false.
@@ -37,6 +39,9 @@ class Headlines:
     r2: float | None = None
     baseline_name: str = ""
     baseline_value: float | None = None
+    folds: int = 0
+    folds_mean: float | None = None
+    folds_std: float | None = None
     is_blessed: bool | None = None
     deploys: bool | None = None
     reasons: tuple[str, ...] = ()
@@ -56,9 +61,14 @@ class Headlines:
 
     @property
     def metric_note(self) -> str:
-        """The baseline's metric, and R2 beside an error, to compare with that of the TFLite model."""
+        """The baseline's metric, that of folds, and R2 beside an error, to compare with that of the TFLite model."""
         baseline = [] if self.baseline_value is None else [f"baseline {self.baseline_value:.4f}: {self.baseline_name}"]
-        return "; ".join([*baseline, *([] if self.r2 is None else [f"R2 {self.r2:.4f}"])])
+        folds = (
+            []
+            if self.folds_mean is None
+            else [f"{self.folds} folds {self.folds_mean:.4f}, standard deviation {self.folds_std:.4f}"]
+        )
+        return "; ".join([*baseline, *folds, *([] if self.r2 is None else [f"R2 {self.r2:.4f}"])])
 
     @property
     def tflite_note(self) -> str:
@@ -72,6 +82,7 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
     """The headlines of the run whose steps are `tasks`."""
     baselines = _metadata_with(tasks, {"baselines"}, component=_EVALUATE).get("baselines", {})
     name, value = _headline_metric(tasks, first=baselines.get("metric"))
+    found = _metadata_with(tasks, {"cross_validation"}, component=_EVALUATE).get("cross_validation") or {}
     blessed = _output(tasks, _EVALUATE, "is_blessed")
     reasons = _output(tasks, _EVALUATE, "reasons") or ()
     tflite = _metadata_with(tasks, {"size_bytes", "mode"}, component=_QUANTIZE)
@@ -83,6 +94,9 @@ def find_headlines(tasks: Sequence[Task]) -> Headlines:
         r2=_metric(tasks, "r2") if name != "r2" else None,
         baseline_name=baselines.get("strongest", ""),
         baseline_value=baselines.get("strongest_value"),
+        folds=len(found.get("folds", ())),
+        folds_mean=found.get("mean", {}).get(name),
+        folds_std=found.get("std", {}).get(name),
         is_blessed=blessed if isinstance(blessed, bool) else None,
         deploys=_output(tasks, _EVALUATE, "deploy"),
         reasons=_reasons(reasons, only_failed=blessed is False),

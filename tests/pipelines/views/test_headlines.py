@@ -51,6 +51,15 @@ def test_the_hyperparameters_are_those_on_the_trained_model(tasks: list[Task]) -
     assert find_headlines([step]).hyperparameters == found
 
 
+def test_the_folds_of_cross_validation_stand_beside_the_metric_of_the_test(tasks: list[Task]) -> None:
+    folds = {"folds": [{}] * 5, "mean": {"accuracy": 0.91, "auc": 0.8}, "std": {"accuracy": 0.025, "auc": 0.1}}
+    metrics = {"metrics": (_artifact("system.Metrics", accuracy=0.95, cross_validation=folds),)}
+    evaluate = replace(
+        next(task for task in tasks if task.name == "evaluate"), outputs=Values(artifacts=metrics, parameters={})
+    )
+    assert find_headlines([evaluate]).metric_note == "5 folds 0.9100, standard deviation 0.0250"
+
+
 @pytest.mark.parametrize(
     ("metadata", "note"),
     [
