@@ -174,7 +174,7 @@ def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) 
         return Label(name=name, kind="class", dtype="int64", class_names=_class_names(name, column))
     if not column.is_numeric:
         place, text = column.not_a_number or (source, "bytes")
-        raise InvalidData(f"{place}: label {name!r} holds {text!r}, but regression needs numbers")
+        raise InvalidData(f"{place}: label {name!r} holds {text!r}, but data.task=regression needs numbers")
     if column.first_infinite:
         raise InvalidData(f"{column.first_infinite}: label {name!r} is infinite; remove the row")
     if not column.shape and column.min == column.max:
@@ -216,7 +216,9 @@ def _looks_like_classes(column: ColumnProfile) -> bool:
 def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
     if column.values is None:
         what = "arrays" if column.shape else f"more than {DISTINCT_LIMIT:,} different values"
-        raise InvalidData(f"label {name!r} has {what}, which cannot be classes; say task regression or another label")
+        raise InvalidData(
+            f"label {name!r} has {what}, which cannot be classes; set data.task=regression, or another label"
+        )
     counts: dict[str, int] = {}
     for text, count in column.values.items():
         key = class_text(text) if column.is_whole and not column.is_bool else text
@@ -227,7 +229,13 @@ def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
         )
     if single := sorted(text for text, count in counts.items() if count == 1):
         listing = ", ".join(map(repr, single[:10])) + (f" and {len(single) - 10} more" if len(single) > 10 else "")
-        hint = "; if it is a quantity, say task regression" if column.is_numeric else ""
+        hint = "; if it is a quantity, set data.task=regression" if column.is_numeric else ""
+        if len(single) > len(counts) / 2 and len(counts) > MAX_NUMBERED_CLASSES:
+            raise InvalidData(
+                f"label {name!r} has {len(counts):,} different values in {column.rows:,} rows, and {len(single):,} of "
+                f"them stand in one row only, such as {single[0]!r}: these are no classes"
+                f"{hint or '; name another label'}"
+            )
         which = "class" if len(single) == 1 else "each of the classes"
         raise InvalidData(
             f"label {name!r}: {which} {listing} has one example, which "
