@@ -10,7 +10,7 @@ from trainwright_components.datasets.verdicts.moments import find_moments
 from trainwright_components.datasets.verdicts.names import has_name_of_an_id
 from trainwright_components.datasets.verdicts.verdict import Advice, Verdict
 
-FEWEST_ROWS = 10
+FEWEST_ROWS, FEWEST_SHUFFLED_ROWS = 10, 20
 # Twelve times as many pairs of rows as there are numbers: without a repeated one by chance, less than once in 100,000
 _PAIRS_PER_NUMBER = 12
 _LONGEST_NAME = 64
@@ -52,11 +52,13 @@ def find_identities(evidence: Evidence) -> tuple[str, ...]:
 
 def _identify(values: Values) -> tuple[str, str] | None:
     profile, numbers = values.profile, values.numbers
-    if profile.rows < FEWEST_ROWS or profile.missing or find_moments(values):
+    if profile.rows < FEWEST_ROWS or profile.missing or not (profile.is_whole or values.is_unique):
+        return None
+    if profile.is_bool or profile.first_infinite or find_moments(values):
         return None
     if numbers is None:
-        return _identify_texts(values) if values.is_unique else None
-    if not profile.is_whole or profile.is_bool or profile.first_infinite:
+        return _identify_texts(values)
+    if not profile.is_whole:
         return None
     least, greatest, rows = profile.min, profile.max, profile.rows
     offset = numbers - values.row_numbers
@@ -64,10 +66,10 @@ def _identify(values: Values) -> tuple[str, str] | None:
         return "row index", f"it counts the {rows:,} rows in the order of the file, from {least:.0f} to {greatest:.0f}"
     if not values.is_unique:
         return None
-    if greatest - least == rows - 1 and greatest < 2**53:
+    if greatest - least == rows - 1 and rows >= FEWEST_SHUFFLED_ROWS and greatest < 2**53:
         return "row index", f"it counts the {rows:,} rows from {least:.0f} to {greatest:.0f}, in some order"
     span, seen = greatest - least + 1, len(numbers)
-    if seen**2 / 2 >= _PAIRS_PER_NUMBER * span:
+    if rows >= FEWEST_SHUFFLED_ROWS and seen**2 / 2 >= _PAIRS_PER_NUMBER * span:
         return "unique id", f"{_each(values)} has another integer from {least:.0f} to {greatest:.0f}"
     if has_name_of_an_id(values.name):
         return "unique id", f"its name says so, and {_each(values)} has another integer"

@@ -14,7 +14,7 @@ from trainwright_components.datasets.verdicts.evidence import Evidence, Values
 from trainwright_components.datasets.verdicts.names import words_of
 from trainwright_components.datasets.verdicts.verdict import Advice, Verdict
 
-_MOSTLY = 0.99
+_MOSTLY, _TRIED = 0.99, 20
 _FEWEST_MOMENTS, _FEWEST_YEARS = 3, 10
 _TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-]\d{2}:?\d{2})?)?"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
@@ -77,13 +77,18 @@ def find_moments(values: Values) -> Moments | None:
 
 def _of_texts(values: Values) -> Moments | None:
     texts = [text.strip() for text in values.texts[values.present].tolist()]
+    if not any(_is_written(text) for text in texts[:_TRIED]):
+        return None
     if sum(1 for text in texts if _ISO.fullmatch(text)) == len(texts):
         moments = pd.to_datetime(pd.Series(texts), format="ISO8601", utc=True, errors="coerce")
         return Moments(what=f"dates such as {texts[0]}", is_sortable=not moments.isna().any())
-    written = sum(1 for text in texts if _ISO.fullmatch(text) or _OTHERS.fullmatch(text))
-    if written < _MOSTLY * len(texts):
+    if sum(map(_is_written, texts)) < _MOSTLY * len(texts):
         return None
     return Moments(what=f"dates such as {texts[0]}", is_sortable=False)
+
+
+def _is_written(text: str) -> bool:
+    return bool(_ISO.fullmatch(text) or _OTHERS.fullmatch(text))
 
 
 def _of_numbers(values: Values) -> Moments | None:

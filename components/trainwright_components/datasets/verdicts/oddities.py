@@ -98,9 +98,10 @@ def find_far(numbers: NDArray[np.float64], least: float, greatest: float) -> tup
     if not width:
         return ()
     far = [value for value in (least, greatest) if max(low - value, value - high) > FAR * width]
-    if low > 0 and far and far[-1] == greatest:
-        widths = np.log(high) - np.log(low)
-        if np.log(greatest) - np.log(high) <= FAR_IN_LOGARITHMS * widths:
+    positive = numbers[numbers > 0]
+    if least >= 0 and greatest in far and len(positive) >= FEWEST_VALUES:
+        low, high = np.log(np.quantile(positive, (0.01, 0.99)))
+        if np.log(greatest) - high <= FAR_IN_LOGARITHMS * (high - low):
             far.remove(greatest)
     return tuple(far)
 

@@ -32,7 +32,7 @@ CHECKS: tuple[type[Check], ...] = (
 """In the order in which their verdicts are shown."""
 
 
-_SAID_BETTER = {"high cardinality": ("group",)}
+_SAID_BETTER = {"high cardinality": ("group", "mixed types")}
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, ...]:
