@@ -27,6 +27,7 @@ _OTHERS = re.compile(
 _YEARS, _YEAR_WORDS = (1_600, 2_200), frozenset({"year", "yr", "yyyy", "jahr", "annee", "año"})
 _TIME_WORDS = frozenset({"date", "time", "timestamp", "datetime", "day", "ts", "epoch", "unix", "at", "datum", "when"})
 _SECONDS = (631_152_000, 2_524_608_000)  # 1990 to 2050
+_SHORTEST_S = 60
 _UNITS = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
 
 
@@ -104,7 +105,8 @@ def _of_numbers(values: Values) -> Moments | None:
         return Moments(what=f"days written as numbers, such as {numbers[0]:.0f}", is_sortable=True)
     for unit, name in _UNITS.items():
         if _SECONDS[0] * unit <= profile.min and profile.max <= _SECONDS[1] * unit:
-            is_sorted = bool((np.diff(numbers) >= 0).all()) and len(numbers) > 2
+            is_counted = profile.max - profile.min < max(profile.rows, _SHORTEST_S * unit)  # so are large ids
+            is_sorted = not is_counted and bool((np.diff(numbers) >= 0).all())
             if is_sorted or words & _TIME_WORDS:
                 first = pd.Timestamp(int(profile.min / unit), unit="s").date()
                 return Moments(what=f"{name} since 1970, from {first} on", is_sortable=True)

@@ -1,0 +1,129 @@
+"""What is said and what is not: tables that would fool a check, and numbers from other sources."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from tests.components.datasets.verdicts.tables import ROWS, healthy, kinds, verdicts_on
+
+from trainwright_components.datasets.chunks import Chunk
+from trainwright_components.datasets.verdicts.drift import number_drift, text_drift
+from trainwright_components.datasets.verdicts.leaks import class_skill
+from trainwright_components.datasets.verdicts.oddities import find_far
+from trainwright_components.datasets.verdicts.sample import EqualRows, RowSample
+
+RANDOM = np.random.default_rng(3)
+COUNTED = np.arange(ROWS)
+SHUFFLED = RANDOM.permutation(ROWS)
+SOLD = (healthy()["x"] * 100).round() + RANDOM.integers(0, 50, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (COUNTED, "row index"),
+        (COUNTED + 1, "row index"),
+        (COUNTED + 1.0, "row index"),
+        (SHUFFLED, "row index"),
+        (1_000 - COUNTED, "row index"),
+        (10**18 + COUNTED, "unique id"),
+        (COUNTED * 3 + 7, "unique id"),
+        ([f"{n:05d}" for n in COUNTED], "unique id"),
+        ([f"{n:032x}" for n in SHUFFLED], "unique id"),
+        (20_250_000 + 100 * (1 + COUNTED % 12) + 1 + COUNTED % 28, "date or time"),
+        (pd.date_range("2024-02-01", periods=ROWS).strftime("%d/%m/%Y"), "date or time"),
+        (1_700_000_000 + 3_600 * COUNTED, "date or time"),
+        (RANDOM.integers(0, 10**6, ROWS), None),
+        (SOLD, None),
+        (RANDOM.normal(size=ROWS).cumsum(), None),
+        (RANDOM.integers(1_900, 2_026, ROWS), None),
+        ([f"the {w} house of {v}" for w, v in zip(SHUFFLED % 9, SHUFFLED // 9, strict=True)], None),
+    ],
+)
+def test_what_a_column_is(tmp_path: Path, column: Any, kind: str | None) -> None:
+    found = [verdict for verdict in verdicts_on(healthy().assign(n=column), tmp_path) if verdict.kind != "duplicates"]
+    assert kinds(found) == ([(kind, "n")] if kind else [])
+    assert [verdict.is_left_out for verdict in found] == ([kind != "date or time"] if kind else [])
+
+
+def test_the_only_feature_stays_though_it_counts_the_rows(tmp_path: Path) -> None:
+    [verdict] = verdicts_on(pd.DataFrame({"n": COUNTED, "y": RANDOM.choice(["a", "b"], ROWS)}), tmp_path)
+    assert (verdict.kind, verdict.is_left_out) == ("row index", False)
+
+
+@pytest.mark.parametrize("rows", [12, 20, 30])
+def test_nothing_is_said_of_a_small_healthy_table(tmp_path: Path, rows: int) -> None:
+    found = verdicts_on(healthy()[:rows], tmp_path)
+    assert {verdict.kind for verdict in found} <= {"classes with few rows"}
+
+
+def test_a_leak_is_found_by_presence_sum_and_function(tmp_path: Path) -> None:
+    table = healthy().assign(paid=healthy()["y"].map({"high": "cash"}))
+    assert kinds(verdicts_on(table, tmp_path)) == [("leak", "paid")]
+    a, b = RANDOM.integers(0, 900, (2, ROWS))
+    table = healthy().assign(a=a, b=b, y=(a + b) * 1.0)
+    assert kinds(verdicts_on(table, tmp_path, task="regression")) == [("leak", "a", "b")]
+    table = healthy().assign(y=np.log(healthy()["income"]))
+    assert kinds(verdicts_on(table, tmp_path)) == [("leak", "income")]
+
+
+def test_a_good_feature_is_no_leak(tmp_path: Path) -> None:
+    x = RANDOM.normal(size=ROWS)
+    table = healthy().assign(x=x, y=np.where(x + RANDOM.normal(0, 0.2, ROWS) > 0, "high", "low"))
+    assert verdicts_on(table, tmp_path) == []
+
+
+def test_the_skill_of_a_feature_is_goodman_and_kruskals_lambda() -> None:
+    """Of 100 rows 60 are of class 0; code 0 has 50 of them and 10 others: 20 errors of 40 are left, or lambda 1/2."""
+    codes, classes = np.repeat([0, 0, 1, 1], [50, 10, 10, 30]), np.repeat([0, 1, 0, 1], [50, 10, 10, 30])
+    assert class_skill(codes, classes) == (pytest.approx(0.5), pytest.approx(0.8), pytest.approx(0.6))
+
+
+def test_drift_of_numbers_is_that_of_scipy() -> None:
+    one, other = RANDOM.normal(size=900), RANDOM.normal(0.3, 1, 400)
+    expected = stats.ks_2samp(one, other, method="asymp")
+    assert number_drift(one, other) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue, rel=0.2))
+
+
+def test_drift_of_texts_is_that_of_scipy() -> None:
+    one, other = {"a": 120, "b": 60, "c": 20}, {"a": 40, "b": 50, "c": 10}
+    distance, chance = text_drift(one, other)
+    assert distance == pytest.approx(0.2)  # half of |.6 - .4| + |.3 - .5| + |.1 - .1|
+    table = [[120, 60, 20], [40, 50, 10]]
+    assert chance == pytest.approx(stats.chi2_contingency(table).pvalue, rel=0.1)
+
+
+def test_a_slip_is_far_and_a_heavy_tail_is_not() -> None:
+    ages, incomes = RANDOM.integers(18, 90, 1_000).astype(float), RANDOM.lognormal(8, 2, 5_000)
+    assert find_far(ages, 18, 99_999_999) == (99_999_999,)
+    assert find_far(incomes, incomes.min(), incomes.max()) == ()
+    sparse = np.where(RANDOM.random(5_000) < 0.03, RANDOM.integers(1, 255, 5_000), 0)
+    assert find_far(sparse.astype(float), 0, 255) == ()
+
+
+def test_the_sample_of_rows_is_whole_rows_of_all_of_the_stream() -> None:
+    sample = RowSample()
+    for start in range(0, 50_000, 1_000):
+        x = np.arange(start, start + 1_000)
+        sample.add(Chunk(columns={"x": x, "t": x.astype(str).astype(object)}, origin="o", first_row=start + 1))
+    rows, columns = sample.result()
+    assert len(rows) == 8_192
+    assert (columns["x"] == rows - 1).all()
+    assert (columns["t"].astype(int) == columns["x"]).all()
+    assert columns["x"].mean() == pytest.approx(25_000, rel=0.03)
+
+
+@pytest.mark.parametrize(("different", "limit"), [(1_000, 16_384), (30_000, 4_096)])
+def test_equal_rows_are_counted_within_a_few_percent(different: int, limit: int) -> None:
+    """Each row twice, a tenth of the copies with another label."""
+    equal = EqualRows(label="y", limit=limit)
+    for copy in range(2):
+        x = np.arange(different)
+        equal.add(Chunk(columns={"x": x, "z": x % 7, "y": copy * (x % 10 == 0)}, origin="o"))
+    found = equal.result()
+    assert found.is_exact == (different < limit)
+    assert found.repeated / found.rows == pytest.approx(0.5, abs=0.01)
+    assert found.conflicting / found.rows == pytest.approx(0.05, abs=0.01)
