@@ -68,13 +68,13 @@ def _identify(values: Values) -> tuple[str, str] | None:
         return None
     if greatest - least == rows - 1 and rows >= FEWEST_SHUFFLED_ROWS and greatest < 2**53:
         return "row index", f"it counts the {rows:,} rows from {least:.0f} to {greatest:.0f}, in some order"
+    if max(abs(least), abs(greatest)) >= 2**53:
+        return "unique id", f"{_each(values)} has another integer, of up to {greatest:.3g}"
     span, seen = greatest - least + 1, len(numbers)
     if rows >= FEWEST_SHUFFLED_ROWS and seen**2 / 2 >= _PAIRS_PER_NUMBER * span:
         return "unique id", f"{_each(values)} has another integer from {least:.0f} to {greatest:.0f}"
     if has_name_of_an_id(values.name):
         return "unique id", f"its name says so, and {_each(values)} has another integer"
-    if max(abs(least), abs(greatest)) >= 2**53:
-        return "unique id", f"{_each(values)} has another integer, of up to {greatest:.3g}"
     return None
 
 
