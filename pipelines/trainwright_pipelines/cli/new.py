@@ -151,5 +151,6 @@ def _describe(
     )
     train_rows = round(found.evidence.rows * (1 - sum(read.fractions.values())))
     fitting = {**TRAINING, "batch_size": fitting_batch(train_rows, TRAINING["batch_size"]), **training}
-    given = replace(found.evidence.given, batch_size=fitting["batch_size"])
+    is_weighted = bool(training.get("class_weights"))
+    given = replace(found.evidence.given, batch_size=fitting["batch_size"], has_class_weights=is_weighted)
     return found.schema, fitting, judge(replace(found.evidence, given=given, train_rows=train_rows))

@@ -16,6 +16,7 @@ class Given:
         way_to_split: The setting that says how rows are split, of which there can be one; empty for none.
         missing: `data.missing`.
         batch_size: `training.batch_size`, where that is known.
+        has_class_weights: Whether there are `training.class_weights`.
     """
 
     exclude: tuple[str, ...] = ()
@@ -23,6 +24,7 @@ class Given:
     way_to_split: str = ""
     missing: tuple[str, ...] | None = None
     batch_size: int | None = None
+    has_class_weights: bool = False
 
     def without(self, name: str, text: str = "leave it out") -> Advice:
         """Advice to make `name` no feature."""

@@ -33,7 +33,7 @@ class Classes:
                 advice=(Advice(text="add rows, merge such classes or remove them"),),
             )
         (least, fewest), (greatest, most) = ranked[0], ranked[-1]
-        if most >= IMBALANCED * fewest:
+        if most >= IMBALANCED * fewest and not evidence.given.has_class_weights:
             share = most / sum(evidence.class_counts.values())
             yield Verdict(
                 kind="imbalance",
