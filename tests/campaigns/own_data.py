@@ -42,7 +42,9 @@ class Outcome:
     task: str
     obstacles: Sequence[str]
     typed: Sequence[str] = ()
+    rows: int = 0
     metric: str = ""
+    baseline: str = ""
     seconds: float = 0.0
     failed: str = ""
 
@@ -110,7 +112,7 @@ def try_out(each: Mapping[str, Any], folder: Path) -> Outcome:
         source = fetch(each, folder)
         home = Path(tempfile.mkdtemp(dir=folder, prefix=f"{each['name']}-"))
         try:
-            about |= _through(each, source, home, typed)
+            _through(each, source, home, typed, about)
         finally:
             _trainwright(home, "serve", "stop")
             shutil.rmtree(home, ignore_errors=True)
@@ -119,7 +121,8 @@ def try_out(each: Mapping[str, Any], folder: Path) -> Outcome:
     return Outcome(**about, typed=typed, seconds=time.monotonic() - started)
 
 
-def _through(each: Mapping[str, Any], source: Path, home: Path, typed: list[str]) -> dict[str, Any]:
+def _through(each: Mapping[str, Any], source: Path, home: Path, typed: list[str], about: dict[str, Any]) -> None:
+    """`typed` and `about` take what was reached, also where the way ends before its end."""
     project = home / "project"
     label = each.get("label", ())
     labels = label if isinstance(label, list) else [label] if label != () else []
@@ -137,7 +140,12 @@ def _through(each: Mapping[str, Any], source: Path, home: Path, typed: list[str]
     if ran.returncode:
         raise Failed(f"run: {_last_line(ran.stderr)}")
     headlines = json.loads(ran.stdout)["headlines"]
-    about = {"metric": f"{headlines['metric_name']} {headlines['metric_value']:.4g}"}
+    [prepared] = [each for each in json.loads(ran.stdout)["steps"] if each["step"] == "prepare-data"]
+    [dataset] = prepared["outputs"]["artifacts"]["dataset"]
+    about["rows"] = sum(dataset["metadata"]["rows"].values())
+    about["metric"] = f"{headlines['metric_name']} {headlines['metric_value']:.4g}"
+    if headlines["baseline_name"]:
+        about["baseline"] = f"{headlines['baseline_value']:.4g}: {headlines['baseline_name']}"
     if not headlines.get("version"):
         raise Failed(f"run: not served: {headlines.get('reasons')}")
     for step in (
@@ -147,7 +155,6 @@ def _through(each: Mapping[str, Any], source: Path, home: Path, typed: list[str]
         done = _trainwright(home, *step)
         if done.returncode:
             raise Failed(f"{step[0] if step[0] == 'predict' else 'batch_score'}: {_last_line(done.stderr)}")
-    return about
 
 
 def _trainwright(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -166,15 +173,17 @@ def _last_line(text: str) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """The lines of the table."""
-    yield "| set | task | obstacles | typed | metric | s | outcome |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield "| set | rows | task | metric | baseline | obstacles | typed | s | outcome |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for each in outcomes:
         cells = (
             each.name,
+            f"{each.rows:,}" if each.rows else "",
             each.task,
+            each.metric,
+            each.baseline,
             "; ".join(each.obstacles),
             " ".join(each.typed),
-            each.metric,
             f"{each.seconds:.0f}",
             each.failed or "served, predicted, scored",
         )

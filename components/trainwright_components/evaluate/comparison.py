@@ -75,6 +75,14 @@ class BaselineComparison:
         ]
 
     @property
+    def scores(self) -> dict[str, float]:
+        """The metric of each, by a name that says whose it is; rounded, so that equal models give equal ones."""
+        values = {self.metric: self.value}
+        for each in self.baselines:
+            values[f"{self.metric} of the baseline {each.name}"] = each.scores.metrics.get(self.metric)
+        return {name: float(f"{value:.4g}") for name, value in values.items() if value is not None}
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """All of it as JSON values."""
         strongest = self.strongest

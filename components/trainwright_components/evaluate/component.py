@@ -18,7 +18,15 @@ def evaluate(
     quantization: dict[str, Any] = {},
     serving: dict[str, Any] = {},
 ) -> NamedTuple(  # type: ignore[valid-type]  # KFP's own form
-    "Outputs", [("is_blessed", bool), ("reasons", list), ("compared_with", str), ("quantize", bool), ("deploy", bool)]
+    "Outputs",
+    [
+        ("is_blessed", bool),
+        ("reasons", list),
+        ("compared_with", str),
+        ("quantize", bool),
+        ("deploy", bool),
+        ("scores", dict),
+    ],
 ):
     """Score a trained model on held-out rows, beside the model that is served now, and decide whether it may be served.
 
@@ -38,6 +46,7 @@ def evaluate(
         compared_with: The champion's version, none where no version was served; empty without serving.base_path.
         quantize: Whether to make a TFLite model: it is blessed, and quantization.enabled.
         deploy: Whether to serve the model: it is blessed, and serving.enabled.
+        scores: The model's metric and that of each baseline, by name, for the model card.
     """
     from pathlib import Path
     from typing import NamedTuple
@@ -64,6 +73,7 @@ def evaluate(
         compared_with: str
         quantize: bool
         deploy: bool
+        scores: dict
 
     return Outputs(
         is_blessed=evaluated.is_blessed,
@@ -71,4 +81,5 @@ def evaluate(
         compared_with=evaluated.compared_with,
         quantize=evaluated.is_blessed and quantizes,
         deploy=evaluated.is_blessed and served.enabled,
+        scores=evaluated.baselines.scores,
     )

@@ -1,5 +1,7 @@
 """KFP face of `export_model`: unpack, call, record."""
 
+from typing import Any
+
 from kfp import dsl
 
 from trainwright_components.images import CPU_IMAGE
@@ -12,12 +14,14 @@ def export_savedmodel(
     saved_model: dsl.Output[dsl.Model],
     golden_requests: dsl.Output[dsl.Artifact],
     model_card: dsl.Output[dsl.Markdown],
+    scores: dict[str, Any] = {},
 ) -> None:
     """Turn a trained model into a SavedModel that a server can load, and prove that it answers as the Keras model does.
 
     Args:
         model: The trained model, as train-distributed or hyperparameter-tune wrote it.
         dataset: The prepared dataset, whose rows become requests.
+        scores: Metrics by name for the model card, such as evaluate's output of this name.
 
     Returns:
         saved_model: The SavedModel folder, with preprocessing in the graph and warm-up records.
@@ -34,5 +38,6 @@ def export_savedmodel(
         Path(saved_model.path),
         golden=Path(golden_requests.path),
         card=Path(model_card.path),
+        evaluation=scores,
     )
     saved_model.metadata.update(exported.metadata)

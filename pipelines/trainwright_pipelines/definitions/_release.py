@@ -15,7 +15,7 @@ def release(model: Any, dataset: Any, *, model_name: Any, evaluation: Any, quant
     verdict = evaluate(model=model, dataset=dataset, evaluation=evaluation, quantization=quantization, serving=serving)
     # A KFP condition cannot look into a mapping: evaluate reads the switches of the groups.
     with dsl.If(verdict.outputs["is_blessed"] == True, name="blessed"):  # noqa: E712  a channel, compared at run time
-        exported = export_savedmodel(model=model, dataset=dataset)
+        exported = export_savedmodel(model=model, dataset=dataset, scores=verdict.outputs["scores"])
         with dsl.If(verdict.outputs["quantize"] == True, name="quantize"):  # noqa: E712
             quantize_tflite(saved_model=exported.outputs["saved_model"], dataset=dataset, quantization=quantization)
         with dsl.If(verdict.outputs["deploy"] == True, name="deploy"):  # noqa: E712

@@ -25,6 +25,8 @@ def test_records_metrics_plots_page_and_verdict(digits_model: Path, digits_datas
     assert (outputs.is_blessed, outputs.quantize, outputs.deploy) == (False, False, False)
     assert outputs.reasons[0]["message"].endswith("below 2")
     assert 0 < metrics.metadata["accuracy"] <= 1
+    assert set(outputs.scores) == {"accuracy", "accuracy of the baseline majority class"}
+    assert outputs.scores["accuracy"] == pytest.approx(metrics.metadata["accuracy"], abs=1e-4)
     assert metrics.metadata["is_blessed"] is False
     assert len(plots.metadata["confusionMatrix"]["rows"]) == 10
     assert len(plots.metadata["confidenceMetrics"]) > 2

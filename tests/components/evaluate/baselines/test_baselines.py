@@ -13,6 +13,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from tests.campaigns.baselines import own_scores
 
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.task import Task
@@ -21,6 +22,7 @@ from trainwright_components.evaluate.baselines import fitting
 from trainwright_components.evaluate.baselines.fitting import BASELINES, FittedBaselines, fit_baselines
 from trainwright_components.evaluate.baselines.logistic_regression import LogisticRegressionBaseline
 from trainwright_components.evaluate.baselines.protocol import Baseline, TrainingRows, Unfit
+from trainwright_components.evaluate.evaluate import evaluate_model
 
 ROWS = 240
 FEATURES = (
@@ -252,3 +254,14 @@ def test_too_many_coefficients_are_not_tried(monkeypatch: pytest.MonkeyPatch) ->
     rows = TestBaseline().rows(Task.CLASSIFICATION, columns)
     with pytest.raises(Unfit, match=r"would have \d+ coefficients, more than 5"):
         LogisticRegressionBaseline().fit(rows)
+
+
+def test_a_second_script_finds_the_same_numbers_from_the_files(tabular_model: Path, tabular_dataset: Path) -> None:
+    """Its own reading of the records, and pipelines of scikit-learn on tables of pandas."""
+    evaluation = evaluate_model(tabular_model, tabular_dataset)
+    models = evaluation.metadata["baselines"]["models"]
+    own = own_scores(tabular_dataset, "test")
+    assert set(own) == set(models)
+    for name, scores in own.items():
+        for metric, value in scores.items():
+            assert models[name]["metrics"][metric] == pytest.approx(value, rel=1e-3)
