@@ -13,21 +13,39 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 TOLERANCE = 0.005
+LOGISTIC = LogisticRegression(max_iter=1000)
+MODELS: dict[str, tuple[tuple[str, Any], tuple[str, Any]]] = {
+    "class": (("majority class", DummyClassifier(strategy="prior")), ("logistic regression", LOGISTIC)),
+    "multilabel": (
+        ("label shares", DummyClassifier(strategy="prior")),
+        ("logistic regression of each label", MultiOutputClassifier(LOGISTIC)),
+    ),
+    "number": (("mean", DummyRegressor()), ("ridge regression", Ridge())),
+}
+"""By the kind of the label, under the product's names."""
+MAIN: dict[str, tuple[str, Any]] = {
+    "class": ("accuracy", metrics.accuracy_score),
+    "multilabel": ("micro_f1", partial(metrics.f1_score, average="micro")),
+    "number": ("rmse", metrics.root_mean_squared_error),
+}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -132,29 +150,19 @@ def own_scores(dataset: Path, split: str, *, with_columns: bool = True) -> dict[
     """The metrics of each baseline by its name, all of it computed here."""
     schema = json.loads((dataset / "schema.json").read_text())
     train, test = (read_table(dataset, name, schema) for name in ("train", split))
-    label, weight = f"{schema['label']['name']}/0", schema.get("weight")
+    weight, kind = schema.get("weight"), schema["label"]["kind"]
+    labels = [name for name in map(str, train) if name.rpartition("/")[0] == schema["label"]["name"]]
     weights = [table[f"{weight}/0"] if weight else np.ones(len(table)) for table in (train, test)]
-    is_class = schema["label"]["kind"] == "class"
-    simple, linear = (
-        (
-            ("majority class", DummyClassifier(strategy="prior")),
-            ("logistic regression", LogisticRegression(max_iter=1000)),
-        )
-        if is_class
-        else (("mean", DummyRegressor()), ("ridge regression", Ridge()))
-    )
+    given, truth = (table[labels].to_numpy().squeeze(axis=1 if len(labels) == 1 else ()) for table in (train, test))
+    simple, linear = MODELS[kind]
     found = {}
     for name, model in (simple, linear) if with_columns else (simple,):
         is_simple = name == simple[0]
-        pipeline = model if is_simple else make_pipeline_for(schema, train, model)
+        pipeline = clone(model) if is_simple else make_pipeline_for(schema, train, clone(model))
         step = "sample_weight" if is_simple else f"{pipeline.steps[-1][0]}__sample_weight"
-        pipeline.fit(train, train[label], **{step: weights[0]})
-        truth, answers = test[label], pipeline.predict(test)
-        if not is_class:
-            found[name] = {"rmse": metrics.root_mean_squared_error(truth, answers, sample_weight=weights[1])}
-            continue
-        found[name] = {"accuracy": metrics.accuracy_score(truth, answers, sample_weight=weights[1])}
-        if len(schema["label"]["class_names"]) == 2 and truth.nunique() == 2:
+        answers = pipeline.fit(train, given, **{step: weights[0]}).predict(test)
+        found[name] = {MAIN[kind][0]: MAIN[kind][1](truth, answers, sample_weight=weights[1])}
+        if len(schema["label"]["class_names"]) == 2 and len(np.unique(truth)) == 2:
             scores = pipeline.predict_proba(test)[:, 1]
             found[name]["auc"] = metrics.roc_auc_score(truth, scores, sample_weight=weights[1])
     return found
