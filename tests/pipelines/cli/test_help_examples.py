@@ -81,7 +81,14 @@ def test_the_examples_run_one_after_another_in_one_home(tmp_path: Path) -> None:
 
     def call(words: list[str]) -> str:
         done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            words,
+            cwd=tmp_path,
+            env=environment,
+            input="y\n",
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
