@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, ClassVar
@@ -12,6 +13,8 @@ from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, Column, Fi
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
+
+_log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 16
 _LONGEST_ROW = 16 << 20  # characters
@@ -62,6 +65,8 @@ class JsonLines:
 def _read_rows(file: str) -> Iterator[Mapping[str, Any]]:
     with open_binary(file) as stream:
         list_start = _LIST.match(stream.read(_BLOCK_BYTES))
+    if list_start and b"{" in list_start[0]:
+        _log.warning("%s: the rows are the first list of the object; what follows it is not read", base_name(file))
     with open_binary(file) as stream:
         rows = _listed_rows(stream, file, list_start.end()) if list_start else _line_rows(stream, file)
         for number, row in enumerate(rows, start=1):
