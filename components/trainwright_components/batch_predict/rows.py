@@ -1,7 +1,6 @@
 """The rows to score: any source that prepare_data reads, or a prepared dataset."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +96,7 @@ def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> No
 def batches(chunk: Chunk, size: int) -> Iterator[Chunk]:
     """`chunk` in pieces of at most `size` rows."""
     for start in range(0, chunk.rows, size):
-        columns = {name: column[start : start + size] for name, column in chunk.columns.items()}
-        yield replace(chunk, columns=columns, first_row=chunk.first_row + start)
+        yield chunk.part(start, start + size)
 
 
 _: type[Source] = PreparedRows

@@ -31,19 +31,20 @@ class Sample:
         self.seen = 0
         self.values = np.empty(0, np.float64)
         self._keys = np.empty(0, np.float64)
+        self._bound = np.float64(1)  # above the keys of those that are kept
         self._random = np.random.default_rng(0)
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Take more of the stream."""
         self.seen += len(values)
         keys = self._random.random(len(values))
-        if len(self.values) == self.size:
-            chosen = keys < self._keys.max()
-            values, keys = values[chosen], keys[chosen]
+        chosen = keys < self._bound
+        values, keys = values[chosen], keys[chosen]
         self.values = np.concatenate([self.values, values])
         self._keys = np.concatenate([self._keys, keys])
         if len(self.values) > self.size:
-            kept = np.sort(np.argpartition(self._keys, self.size)[: self.size])
+            self._bound = np.partition(self._keys, self.size)[self.size]
+            kept = self._keys < self._bound
             self.values, self._keys = self.values[kept], self._keys[kept]
 
 
@@ -60,16 +61,23 @@ class DistinctCounter:
     def __init__(self, limit: int = DISTINCT_SAMPLE_SIZE) -> None:
         self._limit = limit
         self._lowest = np.empty(0, np.float64)
+        self._new: list[NDArray[np.float64]] = []  # sorted in when there are many: each time costs the same
 
     def add(self, numbers: NDArray[np.float64]) -> None:
         """Take more of the stream: hashes, spread evenly over [0, 1)."""
         if len(self._lowest) == self._limit:
             numbers = numbers[numbers < self._lowest[-1]]
-        if numbers.size:
-            self._lowest = np.unique(np.concatenate([self._lowest, numbers]))[: self._limit]
+        self._new.append(numbers)
+        if sum(map(len, self._new)) > self._limit // 4:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        self._lowest = np.unique(np.concatenate([self._lowest, *self._new]))[: self._limit]
+        self._new = []
 
     def result(self) -> int:
         """The count so far."""
+        self._sort_in()
         if len(self._lowest) < self._limit:
             return len(self._lowest)
         return round((self._limit - 1) / float(self._lowest[-1]))

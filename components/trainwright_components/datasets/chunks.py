@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ class Chunk:
         split: The split that the source itself puts these rows in; empty when it does not say.
         keeps_integers: Whether integers are stored as such and not as floats.
         kept: Where these rows were among those read, from 0, when others of them were dropped.
+        numbers: The numbers, float64, of columns of text whose values are known to be numbers and not codes like 007.
+        row_count: How many rows these are, where columns are made when they are asked for.
     """
 
     columns: Mapping[str, Column]
@@ -36,11 +38,26 @@ class Chunk:
     split: str = ""
     keeps_integers: bool = False
     kept: NDArray[np.intp] | None = None
+    numbers: Mapping[str, Column] = field(default_factory=dict)
+    row_count: int | None = None
 
     @property
     def rows(self) -> int:
         """How many rows these are."""
+        if self.row_count is not None:
+            return self.row_count
         return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def part(self, start: int, stop: int) -> "Chunk":
+        """The rows from `start` on, before `stop`."""
+        rows = slice(start, stop)
+        return replace(
+            self,
+            columns={name: column[rows] for name, column in self.columns.items()},
+            numbers={name: column[rows] for name, column in self.numbers.items()},
+            row_count=None,
+            first_row=self.first_row + start,
+        )
 
     def place(self, row: int) -> str:
         """Where the row with the index `row` is, for messages."""
@@ -165,7 +182,8 @@ def first_code(column: Column) -> int | None:
 def as_text(column: Column) -> list[str]:
     """Scalars as the text that names a class or a category: `7`, not `7.0`; missing numbers as the empty string."""
     if column.dtype == object:
-        return [value if type(value) is str else _decoded(value) for value in column.tolist()]
+        values: list[Any] = column.tolist()
+        return values if {*map(type, values)} <= {str} else [_decoded(value) for value in values]
     if column.dtype == bool:
         return ["true" if value else "false" for value in column.tolist()]
     return [number_text(value) for value in column.tolist()]

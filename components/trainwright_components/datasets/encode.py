@@ -61,14 +61,15 @@ def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
 
 def _with_booleans(chunk: Chunk, feature: Feature) -> Chunk:
     """`chunk` with numbers in place of true and false where a boolean is written as text."""
-    column = chunk.column(feature.name)
-    if feature.dtype != "bool" or column.dtype != object:
+    if feature.dtype != "bool" or (column := chunk.column(feature.name)).dtype != object:
         return chunk
     values = [_BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in column.tolist()]
     return replace(chunk, columns={**chunk.columns, feature.name: object_column(values)})
 
 
 def _numbers(chunk: Chunk, name: str) -> Column:
+    if name in chunk.numbers:
+        return chunk.numbers[name]
     column = chunk.column(name)
     try:
         return as_numbers(column)
@@ -96,9 +97,7 @@ def _whole(chunk: Chunk, feature: Feature, numbers: Column) -> Column:
 
 
 def _texts(column: Column) -> Column:
-    texts = as_text(column)
-    missing = is_missing(column)
-    return object_column(["" if absent else text for text, absent in zip(texts, missing.tolist(), strict=True)])
+    return object_column(as_text(column))
 
 
 def _images(chunk: Chunk, name: str, column: Column) -> Column:
@@ -154,7 +153,9 @@ def _encode_label(chunk: Chunk, label: Label) -> Column:
     def find(text: str) -> int:
         return indices.get(text, indices.get(class_text(text), -1))
 
-    encoded = np.fromiter(map(find, texts := as_text(column)), np.int64, len(column))
+    texts = as_text(column)
+    known = {text: find(text) for text in set(texts)}
+    encoded = np.fromiter(map(known.__getitem__, texts), np.int64, len(column))
     if (encoded < 0).any():
         row = int((encoded < 0).argmax())
         raise InvalidData(

@@ -4,7 +4,8 @@ The wire format is that of protocol buffers (protobuf.dev/programming-guides/enc
 `tensorflow/core/example/example.proto` and `feature.proto`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,18 +44,12 @@ def _encode_floats(columns: Sequence[tuple[str, Column]]) -> list[bytes]:
 
 
 def _encode_column(name: str, column: Column) -> list[bytes]:
-    known: dict[Any, bytes] = {}
     encode: Callable[[Any], bytes] = _bytes_list if column.dtype == object else _int64_list
-    values: Iterable[Any] = (
-        column.tolist() if column.ndim == 1 else map(tuple, column.reshape(len(column), -1).tolist())
-    )
-    entries = []
-    for value in values:
-        entry = known.get(value)
-        if entry is None:
-            entry = known[value] = _entry(name, encode(value))
-        entries.append(entry)
-    return entries
+    values: list[Any] = column.tolist()
+    if column.ndim > 1:
+        values = [*map(tuple, column.reshape(len(column), -1).tolist())]
+    known = {value: _entry(name, encode(value)) for value in set(values)}
+    return [*map(known.__getitem__, values)]
 
 
 def _entry(name: str, feature: bytes) -> bytes:
@@ -75,6 +70,7 @@ def _delimited(field: bytes, content: bytes) -> bytes:
     return field + _varint(len(content)) + content
 
 
+@lru_cache(maxsize=1 << 16)
 def _varint(value: int) -> bytes:
     if value < 0x80:
         return bytes((value,))

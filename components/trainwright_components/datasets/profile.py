@@ -51,9 +51,10 @@ class ColumnProfile:
 
     def add(self, chunk: Chunk, name: str) -> None:
         """Take the column `name` of more rows."""
-        column = chunk.column(name)
         self.rows += chunk.rows
-        numbers = self._try_numbers(chunk, column)
+        known = chunk.numbers.get(name) if self.not_a_number is None else None
+        column = chunk.column(name) if known is None or self.values is not None else known
+        numbers = self._try_numbers(chunk, column) if known is None else known
         if numbers is not None and column.dtype == object:
             missing: NDArray[np.bool_] = np.isnan(numbers)
         else:

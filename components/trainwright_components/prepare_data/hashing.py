@@ -1,6 +1,6 @@
 """A stable number in [0, 1) for each row: by its content or key, the same in any file, on any machine; or its place."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -16,11 +16,19 @@ def row_fractions(chunk: Chunk, *, seed: int, ignored: Collection[str] = ()) -> 
     """By the content of the row but for the columns in `ignored`: equal rows get equal numbers."""
     columns = [chunk.columns[name] for name in sorted(chunk.columns) if name not in ignored]
     binary = [_row_bytes(column) for column in columns if _is_binary(column)]
-    texts = [as_text(column) for column in columns if not _is_binary(column)]
-    rows = [_SEPARATOR.join(row).encode() for row in zip(*texts, strict=True)] if texts else [b""] * chunk.rows
+    texts = [column for column in columns if not _is_binary(column)]
+    rows = [text.encode() for text in _joined(texts)] if texts else [b""] * chunk.rows
     if binary:
         rows = [b"".join(row) for row in zip(rows, *binary, strict=True)]
     return _fractions(rows, seed)
+
+
+def _joined(columns: Sequence[Column]) -> list[str]:
+    texts = [column.tolist() if column.dtype == object else as_text(column) for column in columns]
+    try:
+        return [*map(_SEPARATOR.join, zip(*texts, strict=True))]
+    except TypeError:  # a value that is missing, or bytes
+        return [*map(_SEPARATOR.join, zip(*map(as_text, columns), strict=True))]
 
 
 class PositionFractions:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.encode import encode_chunk
@@ -311,7 +313,8 @@ def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
         columns = encode_chunk(chunk, plan.schema)
         names = plan.splitter.assign(chunk)
         for split in plan.expected_rows:
-            writer.write(split, {name: column[names == split] for name, column in columns.items()})
+            rows = np.flatnonzero(names == split)
+            writer.write(split, {name: column[rows] for name, column in columns.items()})
         examples = examples or {name: column[:_SHOWN_EXAMPLES] for name, column in columns.items()}
         progress.add(chunk.rows)
         count += chunk.rows

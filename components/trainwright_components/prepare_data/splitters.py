@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.accumulate import DistinctCounter, NumberCounts, Sample
-from trainwright_components.datasets.chunks import Chunk, NotANumber, as_numbers, as_text, is_missing
+from trainwright_components.datasets.chunks import Chunk, NotANumber, as_numbers, as_text, is_missing, object_column
 from trainwright_components.datasets.profile import DISTINCT_LIMIT
 from trainwright_components.errors import InvalidData
 from trainwright_components.prepare_data.hashing import text_fraction
@@ -153,15 +153,17 @@ class StratifiedSplitter:
             self._counts.add(numbers)
         if len(self._seen) > DISTINCT_LIMIT:
             return
-        for name, number in zip(as_text(chunk.column(self._label)), numbers.tolist(), strict=True):
+        classes, names = pd.factorize(object_column(as_text(chunk.column(self._label))))
+        of_class = np.split(numbers[np.argsort(classes, kind="stable")], np.cumsum(np.bincount(classes))[:-1])
+        for name, those in zip(names, of_class, strict=True):
             seen = self._seen.setdefault(name, array("d"))
-            if len(seen) <= EXACT_ROWS_PER_CLASS:
-                seen.append(number)
+            seen.extend(those[: max(0, EXACT_ROWS_PER_CLASS + 1 - len(seen))])
 
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
         numbers = self._fraction_of(chunk)
-        classes = np.array([self._classes[name] for name in as_text(chunk.column(self._label))], np.intp)
+        texts = as_text(chunk.column(self._label))
+        classes = np.fromiter(map(self._classes.__getitem__, texts), np.intp, len(texts))
         splits: Names = np.array([*self._fractions, "train"], dtype=object)
         names: Names = splits[self._place(numbers, classes)]
         return names

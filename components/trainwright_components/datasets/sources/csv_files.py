@@ -4,22 +4,31 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import IO, Any, ClassVar
 
 import numpy as np
 
-from trainwright_components.datasets.chunks import CHUNK_ROWS, Chunk, FileFormat, SourceTraits
+from trainwright_components.datasets.chunks import Chunk, Column, FileFormat, SourceTraits
+from trainwright_components.datasets.sources.arrow_texts import (
+    LazyColumns,
+    as_objects,
+    has_line_feed,
+    plain_numbers,
+    trimmed,
+)
 from trainwright_components.datasets.sources.dialect import Dialect, DialectOptions, Found, find_dialect, split_blanks
 from trainwright_components.datasets.sources.reading import KnownTable, TableReading, find_known
-from trainwright_components.datasets.sources.values import Strays, ValueOptions, find_readings
+from trainwright_components.datasets.sources.values import Reading, Strays, ValueOptions, find_readings
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
 
 _BLOCK_BYTES = 1 << 20
+_CHUNK_ROWS, _SAMPLE_ROWS = 16_384, 4_096
 _HEAD_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -96,8 +105,8 @@ class CsvFiles:
         """
         for file in self._files:
             strays = Strays()
-            for chunk in self._file_chunks(file, self._dialects[file]):
-                yield self._plain(chunk, strays)
+            for first_row, batch in self._batches(file, self._dialects[file]):
+                yield self._chunk(batch, strays, file=file, first_row=first_row)
             if found := strays.describe():
                 if self._options.stray == "error":
                     raise InvalidData(
@@ -107,21 +116,34 @@ class CsvFiles:
                 for sentence in found:
                     _log.warning("%s: %s; they count as missing", base_name(file), sentence)
 
-    def _plain(self, chunk: Chunk, strays: Strays) -> Chunk:
-        columns = {}
-        for name, column in chunk.columns.items():
+    def _chunk(self, batch: Any, strays: Strays, *, file: str, first_row: int) -> Chunk:
+        columns: dict[str, Callable[[], Column]] = {}
+        numbers: dict[str, Column] = {}
+        notes_strays = self._options.stray == "missing" or not self._options.keeps_strays
+        for name, values in zip(self._names, map(trimmed, batch.columns), strict=True):
             reading = self._readings[name]
-            columns[name] = reading.plain(column)
-            if reading.format is not None and (self._options.stray == "missing" or not self._options.keeps_strays):
-                columns[name] = strays.take(name, columns[name], first_row=chunk.first_row)
-        return replace(chunk, columns=columns)
+            plain = plain_numbers(values, reading.missing) if reading.is_plain else None
+            columns[name] = partial(_texts, reading, values)
+            if plain is not None:
+                numbers[name] = plain
+                if not np.isnan(plain).any():
+                    columns[name] = partial(as_objects, values)
+            elif reading.format is not None and notes_strays:
+                column = strays.take(name, _texts(reading, values), first_row=first_row)
+                columns[name] = partial(np.asarray, column)
+        return Chunk(
+            columns=LazyColumns(columns), numbers=numbers, row_count=len(batch), origin=file, first_row=first_row
+        )
 
     def _sample(self, file: str) -> dict[str, list[str]]:
         """The first values of each column."""
-        first: Chunk | None = next(self._file_chunks(file, self._dialects[file]), None)
-        return {name: first.columns[name].tolist() if first is not None else [] for name in self._names}
+        for _, batch in self._batches(file, self._dialects[file]):
+            first = batch.slice(0, _SAMPLE_ROWS).columns
+            return {name: trimmed(values).to_pylist() for name, values in zip(self._names, first, strict=True)}
+        return {name: [] for name in self._names}
 
-    def _file_chunks(self, file: str, dialect: Dialect) -> Iterator[Chunk]:
+    def _batches(self, file: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
+        """Rows as a `pyarrow.RecordBatch` of texts, each with the number of its first."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -154,11 +176,10 @@ class CsvFiles:
                     ),
                 )
                 for batch in reader:
-                    for start in range(0, batch.num_rows, CHUNK_ROWS):
-                        part = batch.slice(start, CHUNK_ROWS)
-                        columns = {name: _stripped(part.column(number)) for number, name in enumerate(self._names)}
-                        lines += _values_of_several_lines(part) if dialect.quote else 0
-                        yield Chunk(columns=columns, origin=file, first_row=first_row)
+                    lines += _values_of_several_lines(batch) if dialect.quote else 0
+                    for start in range(0, batch.num_rows, _CHUNK_ROWS):
+                        part = batch.slice(start, _CHUNK_ROWS)
+                        yield first_row, part
                         first_row += part.num_rows
         except (pa.ArrowInvalid, UnicodeError, OSError, EOFError, csv.Error) as error:
             raise _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error
@@ -254,13 +275,13 @@ def _check_same_header(file: str, names: list[str], first: str, expected: list[s
 def _values_of_several_lines(batch: Any) -> int:
     import pyarrow.compute as pc
 
-    return sum(pc.sum(pc.match_substring(column, "\n")).as_py() or 0 for column in batch.columns)
+    return sum(
+        pc.sum(pc.match_substring(column, "\n")).as_py() or 0 for column in batch.columns if has_line_feed(column)
+    )
 
 
-def _stripped(column: Any) -> Any:
-    import pyarrow.compute as pc
-
-    return np.asarray(pc.utf8_trim_whitespace(column).to_numpy(zero_copy_only=False), dtype=object)
+def _texts(reading: Reading, values: Any) -> Column:
+    return reading.plain(as_objects(values))
 
 
 def _translated(error: Exception, file: str, ragged: Any, first_row: int, dialect: Dialect) -> InvalidData:

@@ -145,10 +145,15 @@ class Reading:
         present = [value for value in values if value not in self.missing]
         return _share_matching(present, self.format, with_signs=self.with_signs) >= MOSTLY
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether these are numbers as a program writes them."""
+        return self.format is PLAIN and not self.with_signs
+
     def plain(self, values: Column) -> Column:
         """`values` with plain numbers, and the empty string where one is missing."""
         texts = values.tolist()
-        if self.format is None or (self.format is PLAIN and not self.with_signs):
+        if self.format is None or self.is_plain:
             if (self.missing - {""}).isdisjoint(texts):
                 return values
             return object_column(["" if text in self.missing else text for text in texts])
