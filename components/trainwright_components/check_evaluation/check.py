@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.datasets.row_keys import RowKeys
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.metrics.requests import (
     champion_metric,
+    check_folds,
     check_slices,
     check_split,
     read_thresholds,
@@ -47,8 +49,13 @@ def check_evaluation(
     schema, statistics = Schema.load(folder), Statistics.load(folder)
     check_slices(settings.slices, schema)
     champion_metric(settings, schema)
-    if not mentions(module, "make_dataset"):  # which may give rows that the dataset does not count
-        check_split(settings.split, {split: found.rows for split, found in statistics.splits.items()})
+    rows = {split: found.rows for split, found in statistics.splits.items()}
+    has_reader = mentions(module, "make_dataset")
+    if not has_reader:  # which may give rows that the dataset does not count
+        check_split(settings.split, rows)
+    if settings.folds:
+        keys = RowKeys.load(folder)
+        check_folds(settings.folds, rows, keys.split_by, keys.column, has_reader=has_reader)
     asked = [name for name in settings.thresholds if name.startswith(KERAS_PREFIX)]
     own = call_beside_its_keras(module, _own_metrics, module, folder, dict(params or {})) if asked else []
     read_thresholds(settings, schema, asked if own is None else [f"{KERAS_PREFIX}{name}" for name in own])

@@ -60,16 +60,21 @@ class DatasetWriter:
             self._files[split] = [tf.io.TFRecordWriter(name) for name in names]
         self.statistics: Statistics | None = None
 
-    def write(self, split: str, columns: Columns) -> None:
-        """Append rows: every column of the schema as `(rows, *shape)` numbers or `(rows,)` objects, str or bytes."""
+    def write(self, split: str, columns: Columns) -> list[int]:
+        """Append rows: every column of the schema as `(rows, *shape)` numbers or `(rows,)` objects, str or bytes.
+
+        Returns:
+            The number of the shard of each row; within one they keep their order.
+        """
         rows = len(next(iter(columns.values())))
         if not rows:
-            return
+            return []
         self.accumulators[split].add(columns)
         files = self._files[split]
-        places = self._random[split].integers(len(files), size=rows)
+        places: list[int] = self._random[split].integers(len(files), size=rows).tolist()
         for place, record in zip(places, encode_rows(columns, self._schema), strict=True):
             files[place].write(record)
+        return places
 
     def __enter__(self) -> Self:
         return self
@@ -100,10 +105,12 @@ class ReferenceWriter:
         self.accumulators = {split: SplitAccumulator(schema) for split in files}
         self.statistics: Statistics | None = None
 
-    def write(self, split: str, columns: Columns) -> None:
-        """Count rows in."""
-        if len(next(iter(columns.values()))):
+    def write(self, split: str, columns: Columns) -> list[int]:
+        """Count rows in; they keep their order."""
+        rows = len(next(iter(columns.values())))
+        if rows:
             self.accumulators[split].add(columns)
+        return [0] * rows
 
     def __enter__(self) -> Self:
         return self

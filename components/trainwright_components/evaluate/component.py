@@ -61,7 +61,7 @@ def evaluate(
     served, quantizes = ServingSettings.from_mapping(serving), is_enabled(quantization, where="quantization")
     settings = EvaluationSettings.from_mapping(evaluation, champion_base_path=served.base_path)
     evaluated = evaluate_model(Path(model.path), Path(dataset.path), settings=settings)
-    for name, value in evaluated.metrics.items():
+    for name, value in evaluated.numbers.items():
         metrics.log_metric(name, value)
     metrics.metadata.update(evaluated.metadata)
     log_plots(evaluated, classification_metrics)

@@ -30,6 +30,7 @@ from trainwright_components.evaluate.blessing import (
 )
 from trainwright_components.evaluate.champion import Champion, Unreadable, find_champion
 from trainwright_components.evaluate.comparison import BaselineComparison, BesideBaselines, baseline_metric
+from trainwright_components.evaluate.cross_validation import CrossValidation, cross_validate
 from trainwright_components.evaluate.scoring import ScoredBatch, Scorer, check_same_data
 from trainwright_components.evaluate.slices import Scores, SliceScores, SliceTallies, Tally
 from trainwright_components.metrics.classification import ClassificationTally
@@ -72,6 +73,7 @@ class Evaluation:
         compared_with: The champion's version, `none` where no version was served; empty where none was asked for.
         checks: Everything that was looked at, passed or not.
         hyperparameters: What the model was trained with, defaults included.
+        cross_validation: What models of folds are worth; None where `evaluation.folds` asks for none.
     """
 
     task: Task
@@ -84,11 +86,17 @@ class Evaluation:
     compared_with: str
     checks: tuple[Check, ...]
     hyperparameters: Mapping[str, Any]
+    cross_validation: CrossValidation | None = None
 
     @property
     def is_blessed(self) -> bool:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What to log: the metrics, and the mean and the spread of each over the folds."""
+        return self.metrics | (self.cross_validation.numbers if self.cross_validation else {})
 
     @property
     def reasons(self) -> list[dict[str, Any]]:
@@ -112,6 +120,7 @@ class Evaluation:
             if champion
             else {},
             "baselines": self.baselines.metadata,
+            "cross_validation": self.cross_validation.to_mapping() if self.cross_validation else {},
         }
 
 
@@ -191,6 +200,9 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         compared_with=challenged.compared_with,
         checks=tuple(checks),
         hyperparameters=trained.hyperparameters,
+        cross_validation=cross_validate(trained, dataset, partial(_make_tally, schema), settings=settings)
+        if settings.folds
+        else None,
     )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright_components.evaluate.cross_validation import CrossValidation
 from trainwright_components.evaluate.evaluate import Evaluation
 from trainwright_components.metrics.bootstrap import THRESHOLD
 from trainwright_components.metrics.classification import ClassificationScores
@@ -76,6 +77,8 @@ def build_report(evaluation: Evaluation) -> Report:
     else:
         _add_regression(report, scores)
     _add_slices(report, evaluation)
+    if evaluation.cross_validation:
+        _add_folds(report, evaluation.cross_validation)
     report.add_heading("Hyperparameters in effect").add_mapping(dict(dotted(evaluation.hyperparameters)))
     return report
 
@@ -167,6 +170,23 @@ def _add_slices(report: Report, evaluation: Evaluation) -> None:
             *((s.name, s.scores.rows, *(s.scores.metrics.get(name) for name in names)) for s in evaluation.slices),
         ],
         header=("slice", "rows", *names),
+    )
+
+
+def _add_folds(report: Report, found: CrossValidation) -> None:
+    mean, std = found.mean, found.std
+    report.add_heading("Cross-validation")
+    report.add_text(
+        f"The module was trained {len(found.folds)} times more on the training and validation rows without one fold, "
+        "with the same parameters and settings, and scored on that fold. The rows of the test are in none."
+    )
+    report.add_table([(name, mean[name], std[name]) for name in mean], header=("metric", "mean", "standard deviation"))
+    report.add_table(
+        [
+            (number, fold.trained_on, fold.rows, *(fold.metrics.get(name) for name in mean))
+            for number, fold in enumerate(found.folds, start=1)
+        ],
+        header=("fold", "rows to train", "rows scored", *mean),
     )
 
 

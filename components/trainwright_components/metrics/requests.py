@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from trainwright_components.datasets.row_keys import MAX_KEYS
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.task import task_of
 from trainwright_components.errors import InvalidSetting
@@ -56,6 +57,36 @@ def check_slices(slices: Collection[str], schema: Schema) -> None:
             raise InvalidSetting(
                 f"evaluation.slices need categorical features, but {name!r} is {feature.kind}; {there}"
             )
+
+
+def check_folds(folds: int, rows: Mapping[str, int], split_by: str, column: str, *, has_reader: bool) -> None:
+    """Refuse cross-validation where it takes too long or would tell the wrong thing.
+
+    Args:
+        folds: How many are asked for, above 0.
+        rows: Those of each split of the dataset.
+        split_by: The setting of `data` by which the rows were split; empty for their features.
+        column: What that setting names.
+        has_reader: Whether the module reads the rows with `make_dataset`.
+
+    Raises:
+        InvalidSetting: There are too many or too few rows, they are split by time, or the module reads them.
+    """
+    total, pooled = sum(rows.values()), sum(count for split, count in rows.items() if split != "test")
+    if total > MAX_KEYS:
+        raise InvalidSetting(
+            f"evaluation.folds={folds} would train {folds} models more, which is for tables of at most "
+            f"{MAX_KEYS:,} rows, and this one has {total:,}: its test split says enough; leave it out"
+        )
+    if pooled < 2 * folds:
+        raise InvalidSetting(f"evaluation.folds={folds} needs {2 * folds} rows outside of the test; there are {pooled}")
+    if split_by == "time_column":
+        raise InvalidSetting(
+            f"evaluation.folds would train on rows that are later than those that it scores: they are split by "
+            f"data.time_column {column!r}; leave one of the two out"
+        )
+    if has_reader:
+        raise InvalidSetting("evaluation.folds deals the prepared rows, but the module reads its own in make_dataset")
 
 
 def check_split(split: str, rows: Mapping[str, int]) -> None:

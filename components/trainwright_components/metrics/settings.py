@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.settings import GIVEN_BY, check_minimum, read_settings
 
 DEFAULT_BATCH_SIZE = 256
+MIN_FOLDS, MAX_FOLDS = 3, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class EvaluationSettings:
         replace_incomparable_champion: Whether a model may replace one that cannot be read, or scored on these rows.
         allow_below_baseline: Whether a model may be blessed that is worse beyond chance than a simple baseline.
         batch_size: Rows scored at a time.
+        folds: Cross-validation, for tables of at most 1,000 rows: as many models more are trained as there are folds,
+            3 to 20, and scored each on the fold that it has not seen; 0 for none.
     """
 
     champion_base_path: str = field(default="", metadata={GIVEN_BY: "serving.base_path"})
@@ -36,9 +40,14 @@ class EvaluationSettings:
     replace_incomparable_champion: bool = False
     allow_below_baseline: bool = False
     batch_size: int = DEFAULT_BATCH_SIZE
+    folds: int = 0
 
     def __post_init__(self) -> None:
         check_minimum(self, where="evaluation", minimum={"batch_size": 1})
+        if self.folds and not MIN_FOLDS <= self.folds <= MAX_FOLDS:
+            raise InvalidSetting(
+                f"evaluation.folds must be {MIN_FOLDS} to {MAX_FOLDS}, or 0 for no cross-validation, got {self.folds}"
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, champion_base_path: str = "") -> Self:

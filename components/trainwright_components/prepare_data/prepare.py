@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trainwright_components.datasets.infer import Roles, check_columns, infer_sc
 from trainwright_components.datasets.labelled import LabelledRows
 from trainwright_components.datasets.profile import TableProfile
 from trainwright_components.datasets.progress import ProgressLog
+from trainwright_components.datasets.row_keys import MAX_KEYS, RowKeys
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Label, Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.verdicts.drift import find_drift
@@ -26,6 +28,7 @@ from trainwright_components.datasets.writer import DatasetWriter, ReferenceWrite
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
 from trainwright_components.prepare_data.given_files import open_rows
+from trainwright_components.prepare_data.hashing import key_fractions
 from trainwright_components.prepare_data.page import draw_page
 from trainwright_components.prepare_data.references import choose_files, stored_schema
 from trainwright_components.prepare_data.settings import PrepareSettings
@@ -105,10 +108,12 @@ def prepare_data(
     plan = _make_plan(str(source), settings)
     with whole_folder(Path(output), marker=SCHEMA_FILE) as folder:
         with plan.files.watched(), _open_writer(folder, plan) as writer:
-            examples = _write_rows(plan, writer)
+            examples, keys = _write_rows(plan, writer, settings)
         statistics = writer.statistics or Statistics(splits={})
         verdicts = _judge(plan, writer)
         save_verdicts(verdicts, folder)
+        if keys.split_by:
+            keys.save(folder)
         refuse_empty_splits({split: numbers.rows for split, numbers in statistics.splits.items()}, settings)
     _warn_of_unlearnt_classes(plan.schema, statistics)
     return PreparedData(
@@ -304,9 +309,12 @@ def _open_writer(folder: Path, plan: _Plan) -> Writer:
     return DatasetWriter(folder, plan.schema, shards=shards, unlabeled=plan.evidence.unlabeled)
 
 
-def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
-    """Write all rows; some of the first, encoded, are returned."""
+def _write_rows(plan: _Plan, writer: Writer, settings: PrepareSettings) -> tuple[Mapping[str, Column], RowKeys]:
+    """Write all rows; some of the first, encoded, are returned, and what tells which rows belong together."""
     examples: Mapping[str, Column] = {}
+    by = next((name for name in ("key_column", "time_column") if getattr(settings, name)), "")
+    has_keys = by == "key_column" and plan.row_count <= MAX_KEYS
+    keys: dict[str, list[tuple[int, float]]] = {split: [] for split in plan.expected_rows if has_keys}
     count = 0
     progress = ProgressLog(_log, "prepared", total=plan.row_count)
     for chunk in plan.rows.chunks():
@@ -314,9 +322,13 @@ def _write_rows(plan: _Plan, writer: Writer) -> Mapping[str, Column]:
         names = plan.splitter.assign(chunk)
         for split in plan.expected_rows:
             rows = np.flatnonzero(names == split)
-            writer.write(split, {name: column[rows] for name, column in columns.items()})
+            shards = writer.write(split, {name: column[rows] for name, column in columns.items()})
+            if has_keys:
+                found = key_fractions(chunk, settings.key_column, seed=settings.seed)[rows]
+                keys[split] += zip(shards, found.tolist(), strict=True)
         examples = examples or {name: column[:_SHOWN_EXAMPLES] for name, column in columns.items()}
         progress.add(chunk.rows)
         count += chunk.rows
     plan.files.check_count(count, first=plan.row_count, name=plan.rows.traits.name)
-    return examples
+    stored = {split: [key for _, key in sorted(found, key=itemgetter(0))] for split, found in keys.items()}
+    return examples, RowKeys(split_by=by, column=getattr(settings, by) if by else "", keys=stored)
