@@ -43,7 +43,7 @@ class EvaluationSettings:
     folds: int = 0
 
     def __post_init__(self) -> None:
-        check_minimum(self, where="evaluation", minimum={"batch_size": 1})
+        check_minimum(self, where="evaluation", minimum={"batch_size": 1, "folds": None})
         if self.folds and not MIN_FOLDS <= self.folds <= MAX_FOLDS:
             raise InvalidSetting(
                 f"evaluation.folds must be {MIN_FOLDS} to {MAX_FOLDS}, or 0 for no cross-validation, got {self.folds}"
