@@ -1,6 +1,7 @@
 """The rows to score: any source that prepare_data reads, or a prepared dataset."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> No
 def batches(chunk: Chunk, size: int) -> Iterator[Chunk]:
     """`chunk` in pieces of at most `size` rows."""
     for start in range(0, chunk.rows, size):
-        yield chunk.part(start, start + size)
+        yield replace(chunk.taking(slice(start, start + size)), first_row=chunk.first_row + start)
 
 
 _: type[Source] = PreparedRows

@@ -48,15 +48,13 @@ class Chunk:
             return self.row_count
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
-    def part(self, start: int, stop: int) -> "Chunk":
-        """The rows from `start` on, before `stop`."""
-        rows = slice(start, stop)
+    def taking(self, rows: slice | NDArray[np.intp]) -> "Chunk":
+        """The values of these `rows` alone; what numbers them stays for the caller to say."""
         return replace(
             self,
             columns={name: column[rows] for name, column in self.columns.items()},
             numbers={name: column[rows] for name, column in self.numbers.items()},
             row_count=None,
-            first_row=self.first_row + start,
         )
 
     def place(self, row: int) -> str:

@@ -35,8 +35,7 @@ class LabelledRows:
             self.dropped += int(missing.sum())
             kept = np.flatnonzero(~missing)
             if len(kept):
-                columns = {name: column[kept] for name, column in chunk.columns.items()}
-                yield replace(chunk, columns=columns, kept=kept)
+                yield replace(chunk.taking(kept), kept=kept)
 
 
 _: type[Source] = LabelledRows
