@@ -1,7 +1,9 @@
 """Rows as they come into rows as they are stored: float32, integers, UTF-8 text, checked image bytes, class indices."""
 
 import io
+import warnings
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +23,12 @@ from trainwright_components.hints import did_you_mean
 from trainwright_components.storage.addresses import join, parent
 from trainwright_components.storage.locations import read_bytes
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _BOOLEANS = {"true": "1", "false": "0"}
 _TENSORFLOW_DECODES = ("JPEG", "MPO", "PNG", "GIF", "BMP")
+LARGEST_SIDE = 2048  # training decodes a batch at once, every epoch
 
 
 def encode_chunk(chunk: Chunk, schema: Schema, *, with_label: bool = True) -> dict[str, Column]:
@@ -116,7 +122,7 @@ def _image_place(chunk: Chunk, row: int) -> str:
 
 
 def checked_image(content: bytes | None) -> bytes:
-    """`content` if TensorFlow can decode it, else the same picture as PNG.
+    """`content` if TensorFlow can decode it and no side is over `LARGEST_SIDE` pixels, else the same picture as PNG.
 
     Raises:
         InvalidData: It is not an image, or a damaged one.
@@ -126,17 +132,29 @@ def checked_image(content: bytes | None) -> bytes:
     if not content:
         raise InvalidData("there is no image; remove the row or give one")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            if image.format in _TENSORFLOW_DECODES and image.mode != "CMYK":
-                return content
-            buffer = io.BytesIO()
-            image.convert("RGBA" if "A" in image.getbands() else "RGB").save(buffer, format="PNG")
-            return buffer.getvalue()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of what is made smaller here
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
+        is_small = max(image.size) <= LARGEST_SIDE
+        if image.format in _TENSORFLOW_DECODES and image.mode != "CMYK" and is_small:
+            return content
+        buffer = io.BytesIO()
+        picture = Image.fromarray(_in_8_bits(image)) if image.mode.startswith("I;16") else image
+        is_transparent = "A" in picture.getbands() or "transparency" in picture.info
+        made = picture.convert("RGBA" if is_transparent else "RGB")
+        made.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        made.save(buffer, format="PNG")
+        return buffer.getvalue()
     except UnidentifiedImageError as error:  # whose own message is the address of a buffer
         raise InvalidData("this is not an image, or its format is not known; replace it or remove the row") from error
     except Exception as error:
         raise InvalidData(f"the image cannot be read ({error}); replace it or remove the row") from error
+
+
+def _in_8_bits(image: "Image.Image") -> Column:
+    """Grey values of 16 bits as TensorFlow reads them of a PNG; Pillow would make all above 255 white."""
+    return (np.asarray(image) // 256).astype(np.uint8)
 
 
 def _encode_label(chunk: Chunk, label: Label) -> Column:

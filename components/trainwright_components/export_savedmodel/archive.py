@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 FINGERPRINT_FILE = "fingerprint.pb"
+_LOADED = "tensorflow.python.saved_model.load"  # what tf.saved_model.load makes of the objects in a SavedModel
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
@@ -56,10 +57,19 @@ def _in_stable_order(model: "keras.Model", variables: Iterable[Any]) -> list[Any
 
 
 def _tables_of(model: "keras.Model") -> list[Any]:
+    """Those that layers hold, themselves or in a SavedModel that they have loaded."""
     from tensorflow.saved_model.experimental import TrackableResource
 
-    values = (value for layer in model._flatten_layers() for value in vars(layer).values())
-    return [value for value in values if isinstance(value, TrackableResource)]
+    found = [value for layer in model._flatten_layers() for value in vars(layer).values()]
+    seen: dict[int, Any] = {}
+    while found:
+        value = found.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if type(value).__module__.startswith(_LOADED):
+            found += value._trackable_children().values()
+    return [value for value in seen.values() if isinstance(value, TrackableResource)]
 
 
 def _rename(file: Path, aliases: Mapping[str, Mapping[str, str]]) -> None:

@@ -13,8 +13,9 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.lazy import ExampleCommand
 
 if TYPE_CHECKING:
-    from trainwright_components.datasets.schema import Schema
+    from trainwright_components.datasets.schema import Feature, Schema
     from trainwright_components.datasets.verdicts.verdict import Verdict
+    from trainwright_pipelines.scaffold.project import Project
 
 _LONGEST_ADVICE = 1_000
 
@@ -27,10 +28,21 @@ trainwright new first_steps                       starts from the bundled digits
 trainwright new wines --source wine               another bundled set: wine, iris, breast_cancer, diabetes
 trainwright new genes --source genes.csv --label nucleus --label membrane    several labels, or several numbers
 trainwright new servos --source servo.data --label column_5 --set data.header=no
+trainwright new flowers --source photos/          images: a folder in it for each class
+trainwright new theirs --keras model.keras --source my.csv --label target    serves a trained model as it is
 """,
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--source", metavar="FILE", help="The table to train on, or a bundled set such as wine.")
+@click.option(
+    "--source", metavar="FILE", help="The table or the folder of images to train on, or a bundled set such as wine."
+)
+@click.option(
+    "--keras",
+    "given",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A trained model to serve as it is: a .keras or .h5 file, or the folder of a SavedModel.",
+)
 @click.option(
     "--label",
     "labels",
@@ -46,20 +58,28 @@ trainwright new servos --source servo.data --label column_5 --set data.header=no
     help="A setting of data or training, such as data.encoding=cp1252, for params.yaml. More than once if needed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the files and what looks wrong as JSON.")
-def new(folder: Path, source: str | None, labels: tuple[str, ...], settings: tuple[str, ...], as_json: bool) -> None:
+def new(
+    folder: Path,
+    source: str | None,
+    given: Path | None,
+    labels: tuple[str, ...],
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Write a project into DIR: model.py, params.yaml and README.md that fit the data.
 
     A label of names or of few integers gives a classifier, any other a regression. What looks wrong in the table is
     said, with options of --set against it.
     """
     from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, find_source
+    from trainwright_pipelines.scaffold.images import BATCH_SIZE, picture_of, write_image_project
     from trainwright_pipelines.scaffold.project import write_digits_project, write_table_project
 
-    for option, given in (("--label", labels), ("--set", settings)):
-        if source is None and given:
+    for option, value in (("--label", labels), ("--set", settings), ("--keras", given)):
+        if source is None and value:
             raise InvalidSetting(f"{option} needs --source: the table that it is about")
     verdicts: tuple[Verdict, ...] = ()
-    if source is None or source == "digits":
+    if source is None or (source == "digits" and given is None):
         project = write_digits_project(folder)
     else:
         groups = _typed_settings(settings)
@@ -73,18 +93,51 @@ def new(folder: Path, source: str | None, labels: tuple[str, ...], settings: tup
             raise InvalidSetting("--source needs --label: the column to predict")
         find_source(source, base=Path.cwd())
         schema, training, verdicts = _describe(source, label, data=data, training=groups["training"])
-        project = write_table_project(folder, source=source, schema=schema, data=data, training=training)
+        about: dict[str, Any] = {"source": source, "schema": schema, "data": data}
+        picture = picture_of(schema)
+        if given is not None:
+            project = _serve_given(folder, given, **about)
+        elif picture is not None:
+            training = {"batch_size": min(training["batch_size"], BATCH_SIZE), **groups["training"]}
+            project = write_image_project(
+                folder, picture=picture, side=_side(source, picture, data, label), training=training, **about
+            )
+        else:
+            project = write_table_project(folder, training=training, **about)
     if as_json:
-        content = {"files": [str(file) for file in project.files], "left_out": list(project.left_out)}
+        content = {
+            "files": [str(file) for file in project.files],
+            "left_out": list(project.left_out),
+            "assumed": list(project.assumed),
+        }
         click.echo(json.dumps({**content, "verdicts": [verdict.to_json() for verdict in verdicts]}, indent=2))
         return
     for file in project.files:
         click.echo(f"wrote {file}")
     if project.left_out:
         click.echo(f"not used by model.py: {', '.join(project.left_out)}")
+    for line in project.assumed:
+        click.echo(line)
     _show_verdicts(verdicts)
     params = shlex.quote(str(folder / "params.yaml"))
     click.echo(f"\nRun it: trainwright run train_and_deploy --params {params}")
+
+
+def _side(source: str, picture: "Feature", data: Mapping[str, Any], label: str) -> float:
+    from trainwright_components.datasets.pictures import median_side
+    from trainwright_components.datasets.sources.opening import open_source
+    from trainwright_components.prepare_data.settings import PrepareSettings
+
+    read = PrepareSettings.from_mapping(data, label=label)
+    opened = open_source(source, format_name=read.format, dialect=read.dialect, values=read.values)
+    return median_side(opened, picture)
+
+
+def _serve_given(folder: Path, given: Path, *, source: str, schema: "Schema", data: Mapping[str, Any]) -> "Project":
+    from trainwright_components.user_module.given_files import read_given
+    from trainwright_pipelines.scaffold.given import write_given_project
+
+    return write_given_project(folder, read_given(given.expanduser()), source=source, schema=schema, data=data)
 
 
 def _show_verdicts(verdicts: "Sequence[Verdict]") -> None:

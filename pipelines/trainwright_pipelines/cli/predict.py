@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 trainwright predict my_project --example                       a row that the model was tested with
 trainwright predict my_project '{"age": 42, "city": "Bern"}'
 trainwright predict my_project --file rows.csv
+trainwright predict flowers --file rose.jpg
 trainwright predict digits --file rows.jsonl --json
 """,
 )

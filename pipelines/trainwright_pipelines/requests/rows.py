@@ -1,5 +1,6 @@
 """Rows to ask a served model about: from an argument, or a file of any format that a model can be trained on."""
 
+import base64
 import json
 import math
 import sys
@@ -67,7 +68,7 @@ def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> li
 
 
 def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
-    """Rows of a file or a folder; `-` is JSON on standard input.
+    """Rows of a file or a folder, or the row of an image; `-` is JSON on standard input.
 
     With a schema they are read as those that the model was trained on, and columns that it does not take are left out.
 
@@ -75,6 +76,8 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
         InvalidData: It cannot be read, lacks a column, or a value does not fit the schema.
     """
     path, name = Path(file), "standard input" if file == "-" else file
+    if _is_image(path):
+        return [_picture_row(path, schema)]
     if path.is_dir() or _is_no_json(path):
         return _source_rows(file, schema)
     try:
@@ -85,6 +88,32 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
         raise InvalidData(f"{path} cannot be read: {error}") from error
     rows = parse_rows(text, name=name)
     return fit_rows(rows, schema, name=name) if schema else rows
+
+
+def _is_image(path: Path) -> bool:
+    from trainwright_components.datasets.sources.image_folder import IMAGE_SUFFIXES
+
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _picture_row(path: Path, schema: "Schema | None") -> Any:
+    from trainwright_components.datasets.encode import checked_image
+
+    try:
+        picture = _sendable(checked_image(path.read_bytes()))
+    except OSError as error:
+        raise InvalidData(f"{path} cannot be read: {error}") from error
+    except InvalidData as error:
+        raise InvalidData(f"{path}: {error}") from error
+    if schema is None:
+        return picture
+    if [(feature.kind, feature.dtype) for feature in schema.features] != [("image", "string")]:
+        raise InvalidData(f"{path} is an image, but the model takes {', '.join(schema.feature_names)}")
+    return {schema.feature_names[0]: picture}
+
+
+def _sendable(value: Any) -> Any:
+    return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
 
 
 def _is_missing(value: Any, feature: "Feature") -> bool:
@@ -147,7 +176,9 @@ def _source_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
         if schema and not rows:
             _note_ignored(chunk.columns.keys() - {*schema.feature_names, *taken}, file)
         columns = _model_columns(chunk, schema) if schema else _guessed_columns(chunk)
-        rows += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        rows += [
+            dict(zip(columns, map(_sendable, values), strict=True)) for values in zip(*columns.values(), strict=True)
+        ]
     if not rows:
         raise InvalidData(f"{file} holds no row")
     return rows

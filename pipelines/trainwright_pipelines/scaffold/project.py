@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.errors import InvalidData, InvalidSetting
-from trainwright_components.files import write_whole
+from trainwright_components.files import whole_file, whole_folder, write_whole
 from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
@@ -26,11 +27,17 @@ _TABLE_KINDS = ("numeric", "categorical", "text")
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A written project and its files; `left_out` are columns that its model does not use."""
+    """A written project.
+
+    Args:
+        left_out: Columns that its model does not use.
+        assumed: What nothing tells of a trained model, and how it was taken.
+    """
 
     folder: Path
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 def write_table_project(
@@ -56,13 +63,12 @@ def write_table_project(
         others = ", ".join(f"{each.name!r} ({each.kind})" for each in schema.features) or "nothing"
         raise InvalidData(
             f"{source} has {others} beside {_few(tuple(map(repr, schema.label.columns)))}; a module is written here "
-            "only for numbers, categories and texts, for images start from the one that `trainwright new DIR` without "
-            "--source gives"
+            "only for numbers, categories and texts, or for images alone with one label"
         )
     has_targets = schema.label.kind == "number" and schema.label.is_joined
     monitor = _MONITOR_OF_TARGETS if has_targets else _MONITORS[schema.label.kind]
     values = {
-        "source": source if source in BUNDLED_SOURCES else _seen_from(folder, source),
+        "source": seen_from(folder, source),
         "source_name": Path(source).name,
         "label": "" if schema.label.is_joined else schema.label.name,
         "predicted": schema.label.columns,
@@ -72,9 +78,9 @@ def write_table_project(
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
         "training": {"monitor": monitor, **training},
-        "data": _data_group(data or {}, [each.name for each in schema.features if each not in usable]),
+        "data": data_group(data or {}, [each.name for each in schema.features if each not in usable]),
     }
-    return _write(folder, _render("table_model.py.j2", **values), values)
+    return write_project(folder, render("table_model.py.j2", **values), values)
 
 
 def write_digits_project(folder: Path) -> Project:
@@ -85,17 +91,19 @@ def write_digits_project(folder: Path) -> Project:
     """
     model = (EXAMPLES / "digits.py").read_text()
     values = {"source": "digits", "label": "", "predicted": (), "columns": (), "left_out": (), "data": {}}
-    return _write(folder, model, {**values, "source_name": "digits", "label_kind": "class", "class_count": 10})
+    return write_project(folder, model, {**values, "source_name": "digits", "label_kind": "class", "class_count": 10})
 
 
-def _data_group(data: Mapping[str, Any], unused: list[str]) -> dict[str, Any]:
+def data_group(data: Mapping[str, Any], unused: Iterable[str]) -> dict[str, Any]:
+    """`data` for params.yaml, with the columns that the model does not use left out."""
     excluded = [*dict.fromkeys([*data.get("exclude", ()), *unused])]
     return {**data, **({"exclude": excluded} if excluded else {})}
 
 
-def _seen_from(folder: Path, source: str) -> str:
-    """A relative path, so that project and data can move together; URIs stay."""
-    return source if is_remote(source) else os.path.relpath(Path(source).expanduser().absolute(), folder.absolute())
+def seen_from(folder: Path, source: str) -> str:
+    """A relative path, so that project and data can move together; URIs and the names of bundled sets stay."""
+    is_place = source not in BUNDLED_SOURCES and not is_remote(source)
+    return source if not is_place else os.path.relpath(Path(source).expanduser().absolute(), folder.absolute())
 
 
 def served_name(folder: Path) -> str:
@@ -103,23 +111,50 @@ def served_name(folder: Path) -> str:
     return re.sub(r"[^a-z0-9_]+", "_", folder.absolute().name.lower()).strip("_") or "model"
 
 
-def _write(folder: Path, model: str, values: dict[str, Any]) -> Project:
-    common = {"training": TRAINING, **values, "model_name": served_name(folder)}
-    contents = {
-        "model.py": model,
-        "params.yaml": _render("params.yaml.j2", **common),
-        "README.md": _render("README.md.j2", **common),
-    }
+def write_project(folder: Path, model: str, values: Mapping[str, Any]) -> Project:
+    """Write the files of a project around the source text `model`; `values` are what the templates tell of it.
+
+    Raises:
+        InvalidSetting: `folder` holds one of the files already.
+    """
+    common = {"module": "model.py", "training": TRAINING, "example": "units=128", **values}
+    common["model_name"] = served_name(folder)
+    texts = {name: render(f"{name}.j2", **common) for name in ("params.yaml", "README.md")}
+    return write_files(folder, {"model.py": model, **texts}, left_out=values["left_out"])
+
+
+def write_files(
+    folder: Path, contents: Mapping[str, str | Path], *, left_out: tuple[str, ...], assumed: tuple[str, ...] = ()
+) -> Project:
+    """Write a project of `contents` by name: texts, and files and folders to copy.
+
+    Raises:
+        InvalidSetting: `folder` holds one of the files already.
+    """
     if folder.exists() and not folder.is_dir():
         raise InvalidSetting(f"{folder} is a file")
     if present := [name for name in contents if (folder / name).exists()]:
         raise InvalidSetting(f"{folder} already holds {', '.join(present)}; choose another folder")
-    for name, text in contents.items():
-        write_whole(folder / name, text)
-    return Project(folder=folder, files=tuple(folder / name for name in contents), left_out=values["left_out"])
+    for name, content in contents.items():
+        if isinstance(content, str):
+            write_whole(folder / name, content)
+        else:
+            _copy(content, folder / name)
+    files = tuple(folder / name for name in contents)
+    return Project(folder=folder, files=files, left_out=left_out, assumed=assumed)
 
 
-def _render(template: str, **values: Any) -> str:
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        with whole_folder(target) as partial:
+            shutil.copytree(source, partial, dirs_exist_ok=True)
+    else:
+        with whole_file(target) as partial:
+            shutil.copyfile(source, partial)
+
+
+def render(template: str, **values: Any) -> str:
+    """The text that `template` makes of `values`."""
     environment = Environment(  # noqa: S701  the outputs are Python, YAML and Markdown, not HTML
         loader=PackageLoader("trainwright_pipelines.scaffold"),
         undefined=StrictUndefined,

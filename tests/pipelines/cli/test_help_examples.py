@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import keras
 import pytest
+from PIL import Image
 from tests.documents.test_documents import OWN_PIPELINES, write_customers
 
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
@@ -24,6 +26,7 @@ NOT_RUN = {
     "tensorflow_model_server": "is another server",
     "--rest-port": "takes a fixed port",
     "--pdb": "waits for a person",
+    "rose.jpg": "needs a model of images; test_predict.py has one",
     "tensorboard": "serves until it is stopped; test_tensorboard.py does",
 }
 FIRST = ("trainwright new ", "trainwright run ", "trainwright serve start", "trainwright predict ")
@@ -76,6 +79,10 @@ def test_the_examples_run_one_after_another_in_one_home(tmp_path: Path) -> None:
     (tmp_path / "servo.data").write_text("".join(f"A,{i % 4},{i % 3},{i % 5},{i * 0.37:.2f}\n" for i in range(200)))
     (tmp_path / "rows.csv").write_text("age,city\n42,Bern\n20,Lyon\n")
     (tmp_path / "rows.jsonl").write_text(json.dumps({"image": [[0.0] * 8] * 8}) + "\n")
+    for name in ("rose/1", "rose/2", "daisy/1", "daisy/2"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), "red" if "rose" in name else "white").save(tmp_path / "photos" / f"{name}.png")
+    keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "sigmoid")]).save(tmp_path / "model.keras")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home"), "BROWSER": "true"}
 

@@ -204,15 +204,24 @@ def test_columns_that_the_module_does_not_use_are_no_features(trainwright: Calla
     assert Schema.load(tmp_path / "dataset").feature_names == ("size",)
 
 
-def test_images_alone_are_refused_with_what_to_do(trainwright: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_folder_of_images_gets_a_project_without_options(trainwright: Callable[..., Any], tmp_path: Path) -> None:
     for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
         file = tmp_path / "pictures" / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(PNG)
     outcome = trainwright("new", str(tmp_path / "p"), "--source", str(tmp_path / "pictures"))
-    assert outcome.code == 2
-    assert "has 'image' (image) beside 'label'" in outcome.err
-    assert not (tmp_path / "p").exists()
+    assert outcome.code == 0, outcome.err
+    params = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())
+    assert (params["source"], params["label"]) == ("../pictures", "label")
+    assert params["training"]["monitor"] == "val_accuracy"
+
+
+def test_a_trained_model_needs_rows(trainwright: Callable[..., Any], table: Path, tmp_path: Path) -> None:
+    refused = trainwright("new", str(tmp_path / "p"), "--keras", str(tmp_path / "model.keras"))
+    assert (refused.code, "--keras needs --source" in refused.err) == (2, True)
+    command = ["--source", str(table), "--label", "kind", "--keras", str(tmp_path / "model.keras")]
+    refused = trainwright("new", str(tmp_path / "p"), *command)
+    assert (refused.code, "there is no model at" in refused.err) == (2, True)
 
 
 def test_the_names_of_the_bundled_sets_are_those_of_the_library() -> None:

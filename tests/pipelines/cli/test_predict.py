@@ -1,5 +1,7 @@
 """`trainwright predict` and `serve status`, against a small server of the test's own."""
 
+import base64
+import io
 import json
 import math
 import threading
@@ -10,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from trainwright_components.datasets.chunks import MISSING_TEXTS
 from trainwright_components.datasets.schema import Feature, Schema
@@ -53,6 +56,22 @@ def address() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_an_image_is_a_row(tmp_path: Path) -> None:
+    schema = Schema(features=(Feature(name="photo", kind="image", dtype="string"),))
+    for mode, suffix, is_kept in (("L", "png", True), ("CMYK", "jpg", False)):
+        file = tmp_path / f"a.{suffix.upper()}"
+        Image.new(mode, (3, 2), 7).save(file)
+        [row] = read_rows_file(str(file), schema=schema)
+        sent = base64.b64decode(row["photo"]["b64"])
+        assert (sent == file.read_bytes()) is is_kept
+        assert Image.open(io.BytesIO(sent)).size == (3, 2)
+    with pytest.raises(InvalidData, match="the model takes size, rooms, city"):
+        read_rows_file(str(file), schema=SCHEMA)
+    file.write_bytes(b"no image")
+    with pytest.raises(InvalidData, match="JPG: this is not an image"):
+        read_rows_file(str(file), schema=schema)
 
 
 def test_a_row_is_sent_and_the_answer_printed(trainwright: Callable[..., Any], address: str) -> None:

@@ -1,5 +1,9 @@
-"""Folders of images: one per class, optionally below train/, validation/, test/; or a flat folder, unlabelled."""
+"""Folders of images: one per class, optionally below train/, validation/, test/; or a flat folder, unlabelled.
 
+An image in a folder within that of a class is of that class.
+"""
+
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +18,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 _CHUNK_IMAGES = 64
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
@@ -27,10 +33,16 @@ class ImageFolder:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._images = list(_find_images(folder))
+        self._notes: list[str] = []
+        self._images = list(_find_images(folder, self._notes))
         if not self._images:
             raise InvalidData(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor do the folders in it")
         self._is_labelled = all(image.class_name for image in self._images)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where each image is."""
+        return tuple(image.path for image in self._images)
 
     @property
     def traits(self) -> SourceTraits:
@@ -45,7 +57,9 @@ class ImageFolder:
         )
 
     def chunks(self) -> Iterator[Chunk]:
-        """All images from the start, in the order of their paths."""
+        """All images from the start, in the order of their paths; the first call says what is left out."""
+        while self._notes:
+            _log.warning(self._notes.pop(0))
         waiting: list[_Image] = []
         contents: list[bytes] = []
         first_row = 1
@@ -75,26 +89,37 @@ def _objects(values: list[bytes] | list[str]) -> "np.ndarray[tuple[int], np.dtyp
     return column
 
 
-def _find_images(folder: str) -> Iterator[_Image]:
+def _find_images(folder: str, notes: list[str]) -> Iterator[_Image]:
     entries = list_folder(folder)
     folders = [entry for entry in entries if is_folder(entry)]
     if folders and all(base_name(entry) in _SPLITS for entry in folders):
         for entry in folders:
-            yield from _find_classes(list_folder(entry), split=_SPLITS[base_name(entry)])
+            yield from _find_classes(list_folder(entry), notes, split=_SPLITS[base_name(entry)])
     else:
-        yield from _find_classes(entries, split="")
+        yield from _find_classes(entries, notes, split="")
 
 
-def _find_classes(entries: list[str], *, split: str) -> Iterator[_Image]:
+def _find_classes(entries: list[str], notes: list[str], *, split: str) -> Iterator[_Image]:
     folders = [entry for entry in entries if is_folder(entry)]
-    for folder in folders:
-        for path in list_folder(folder):
-            if path.lower().endswith(IMAGE_SUFFIXES):
-                yield _Image(path=path, split=split, class_name=base_name(folder))
+    loose = [path for path in entries if path.lower().endswith(IMAGE_SUFFIXES)]
     if not folders:
-        for path in entries:
-            if path.lower().endswith(IMAGE_SUFFIXES):
-                yield _Image(path=path, split=split, class_name="")
+        yield from (_Image(path=path, split=split, class_name="") for path in loose)
+        return
+    if loose:
+        notes.append(f"images beside the folders of classes are left out ({len(loose):,}, such as {loose[0]})")
+    for folder in folders:
+        paths = list(_images_below(folder))
+        if not paths:
+            notes.append(f"{folder} holds no image, so that it is no class")
+        yield from (_Image(path=path, split=split, class_name=base_name(folder)) for path in paths)
+
+
+def _images_below(folder: str) -> Iterator[str]:
+    for path in list_folder(folder):
+        if is_folder(path):
+            yield from _images_below(path)
+        elif path.lower().endswith(IMAGE_SUFFIXES):
+            yield path
 
 
 _: type[Source] = ImageFolder
