@@ -26,7 +26,7 @@ _LONGEST_ADVICE = 1_000
 trainwright new my_project --source my.csv --label target
 trainwright new first_steps                       starts from the bundled digits
 trainwright new wines --source wine               another bundled set: wine, iris, breast_cancer, diabetes
-trainwright new genes --source genes.csv --label nucleus --label membrane    several labels, or several numbers
+trainwright new two_numbers --source wine --label alcohol --label hue    several columns: numbers, or all of 0 and 1
 trainwright new servos --source servo.data --label column_5 --set data.header=no
 trainwright new flowers --source photos/          images: a folder in it for each class
 trainwright new theirs --keras model.keras --source my.csv --label target    serves a trained model as it is
