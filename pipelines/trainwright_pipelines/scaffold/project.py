@@ -70,7 +70,7 @@ def write_table_project(
     values = {
         "source": seen_from(folder, source),
         "source_name": Path(source).name,
-        "label": "" if schema.label.is_joined else schema.label.name,
+        "label": "" if (data or {}).get("labels") else schema.label.name,
         "predicted": schema.label.columns,
         "label_kind": schema.label.kind,
         "has_targets": has_targets,

@@ -109,6 +109,20 @@ def test_several_labels_make_a_module_with_an_output_for_each(
 
 
 @pytest.mark.parametrize(
+    "options", [("--set", 'data.labels=["kind"]'), ("--label", "kind", "--set", "data.label_separator=a")]
+)
+def test_what_new_was_told_of_labels_is_what_a_run_is_told(
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    outcome = trainwright("new", str(tmp_path / "project"), "--source", str(table), *options)
+    assert outcome.code == 0, outcome.err
+    params = yaml.safe_load((tmp_path / "project" / "params.yaml").read_text())
+    schema = prepare_data(table, tmp_path / "dataset", {**params["data"], "label": params.get("label", "")}).schema
+    assert schema.label is not None
+    assert schema.value_names == (("l", "ll", "rge", "sm") if schema.label.separator else ("large", "small"))
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--label", "lit", "--label", "lit"), "data.labels names 'lit' more than once"),

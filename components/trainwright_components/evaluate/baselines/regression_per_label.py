@@ -36,6 +36,9 @@ class RegressionPerLabel:
             if not 0 < self._shares[place] < 1:
                 continue
             left_s = self._time_limit_s - (time.monotonic() - started)
+            if left_s <= 0:
+                notes.append(f"{name} and those after it keep their shares, since {self._time_limit_s:g} s had passed")
+                break
             self._models[place], note = fit_classes(
                 matrix, rows.labels[:, place], rows.weights, what=name, time_limit_s=left_s, at_once=ITERATIONS_AT_ONCE
             )

@@ -22,6 +22,7 @@ from trainwright_components.evaluate.baselines import fitting
 from trainwright_components.evaluate.baselines.fitting import BASELINES, FittedBaselines, fit_baselines
 from trainwright_components.evaluate.baselines.logistic_regression import LogisticRegressionBaseline
 from trainwright_components.evaluate.baselines.protocol import Baseline, TrainingRows, Unfit
+from trainwright_components.evaluate.baselines.regression_per_label import RegressionPerLabel
 from trainwright_components.evaluate.evaluate import evaluate_model
 
 ROWS = 240
@@ -176,6 +177,18 @@ def test_the_numbers_are_those_of_scikit_learn(fitted: tuple[Task, FittedBaselin
         assert linear == pytest.approx(model.predict(as_table(test)), abs=1e-3)
         assert simple == pytest.approx(np.full(60, np.average(labels, weights=weights)), rel=1e-5)
     assert baselines.notes == {}
+
+
+def test_labels_for_which_no_time_is_left_keep_their_shares() -> None:
+    rows = TrainingRows(
+        schema=Schema(features=FEATURES[:1], label=LABELS[Task.MULTILABEL]),
+        labels=make_columns(Task.MULTILABEL)["label"],
+        weights=np.ones(ROWS),
+        columns={"size": np.ones((ROWS, 1), np.float32)},
+    )
+    baseline = RegressionPerLabel(time_limit_s=0.0)
+    assert baseline.fit(rows) == "high and those after it keep their shares, since 0 s had passed"
+    assert baseline.answer(rows.columns, 2) == pytest.approx(np.tile(rows.labels.mean(axis=0), (2, 1)))
 
 
 def fit_on(tmp_path: Path, schema: Schema, columns: dict[str, np.ndarray], **options: Any) -> FittedBaselines:
