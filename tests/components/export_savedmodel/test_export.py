@@ -266,7 +266,7 @@ def awkward_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("awkward")
     rows = [
-        f"{index / 10},{index},{index % 7},{index % 5},{index % 3},{'yes' if index % 3 else 'no'}"
+        f"{index / 10},{index % 13},{index % 7},{index % 5},{index % 3},{'yes' if index % 3 else 'no'}"
         for index in range(60)
     ]
     (folder / "data.csv").write_text("\n".join(["mean radius (cm),größe/x,class,a b,a_b,is it?", *rows]))
