@@ -22,7 +22,10 @@ def preprocess(features: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def build_model(context: Context) -> keras.Model:
-    """A linear model and a small network, added: the first is hard to beat on few rows, the second on many."""
+    """A linear model and a small network, added: the first is hard to beat on few rows, the second on many.
+
+    Both begin with nothing, so that a few rows move the network no further than they ask for.
+    """
     params, sizes, label = context.params, table_sizes(context), context.schema.label
     if label is None or label.kind == "number":
         raise InvalidData("tabular_classifier needs a label with classes; use tabular_regressor for numbers")
@@ -31,7 +34,7 @@ def build_model(context: Context) -> keras.Model:
     inputs, terms, parts = {}, [], []
     if sizes.row:
         row = inputs["row"] = keras.Input((sizes.row,), name="row")
-        terms.append(keras.layers.Dense(outputs, kernel_regularizer=l2)(row))
+        terms.append(keras.layers.Dense(outputs, kernel_initializer="zeros", kernel_regularizer=l2)(row))
         parts.append(keras.ops.clip(row, -4, 4))  # a network learns little from the few values beyond
     if sizes.ids:
         ids = inputs["ids"] = keras.Input((sizes.ids,), name="ids", dtype="int32")
@@ -45,7 +48,7 @@ def build_model(context: Context) -> keras.Model:
         for _ in range(params["layers"]):
             hidden = keras.layers.Dense(params["units"], activation="relu", kernel_regularizer=l2)(hidden)
             hidden = keras.layers.Dropout(params["dropout"], seed=context.seed)(hidden)
-        terms.append(keras.layers.Dense(outputs)(hidden))
+        terms.append(keras.layers.Dense(outputs, kernel_initializer="zeros", kernel_regularizer=l2)(hidden))
     total = keras.layers.add(terms) if len(terms) > 1 else terms[0]
     if label.kind == "multilabel":
         model = keras.Model(inputs, keras.layers.Activation("sigmoid", name="probabilities")(total))

@@ -33,7 +33,7 @@ def build_model(context: Context) -> keras.Model:
     inputs, terms, parts = {}, [], []
     if sizes.row:
         row = inputs["row"] = keras.Input((sizes.row,), name="row")
-        terms.append(keras.layers.Dense(outputs, kernel_regularizer=l2)(row))
+        terms.append(keras.layers.Dense(outputs, kernel_initializer="zeros", kernel_regularizer=l2)(row))
         parts.append(keras.ops.clip(row, -4, 4))  # a network learns little from the few values beyond
     if sizes.ids:
         ids = inputs["ids"] = keras.Input((sizes.ids,), name="ids", dtype="int32")
@@ -46,7 +46,7 @@ def build_model(context: Context) -> keras.Model:
         hidden = keras.layers.concatenate(parts) if len(parts) > 1 else parts[0]
         for _ in range(params["layers"]):
             hidden = keras.layers.Dense(params["units"], activation="relu", kernel_regularizer=l2)(hidden)
-        terms.append(keras.layers.Dense(outputs)(hidden))
+        terms.append(keras.layers.Dense(outputs, kernel_initializer="zeros", kernel_regularizer=l2)(hidden))
     total = keras.layers.add(terms) if len(terms) > 1 else terms[0]
     numbers = context.statistics.split("train").column(label.name)
     scale = numbers.std or 1.0
