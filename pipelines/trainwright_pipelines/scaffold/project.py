@@ -13,16 +13,29 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.verdicts.batches import fitting_batch
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_file, whole_folder, write_whole
 from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
 TRAINING: Mapping[str, int] = {"epochs": 200, "early_stopping_patience": 20, "batch_size": 64}
+_STEPS, _PATIENT_STEPS = 5_000, 1_000  # at least
 _MONITORS = {"class": "val_cross_entropy", "multilabel": "val_cross_entropy", "number": "val_rmse"}
 _MONITOR_OF_TARGETS = "val_r2"  # whatever the scales of the targets
 _LISTED = 5
 _TABLE_KINDS = ("numeric", "categorical", "text")
+
+
+def training_for(rows: int) -> dict[str, int]:
+    """`TRAINING` for so many rows; where an epoch has few steps, early stopping waits for more epochs than chance."""
+    batch_size = fitting_batch(rows, TRAINING["batch_size"])
+    steps = max(1, rows // batch_size)
+    return {
+        "epochs": max(TRAINING["epochs"], _STEPS // steps),
+        "early_stopping_patience": max(TRAINING["early_stopping_patience"], _PATIENT_STEPS // steps),
+        "batch_size": batch_size,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.training.module_check import check_module
 from trainwright_components.user_module.module import Context, load_module, resolve_params
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES
+from trainwright_pipelines.scaffold.project import TRAINING, training_for
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -255,3 +256,8 @@ def test_what_is_said_of_the_table_goes_into_the_parameters(trainwright: Callabl
     prepare_data(table, tmp_path / "d", PrepareSettings.from_mapping(params["data"], label=params["label"]))
     schema = Schema.load(tmp_path / "d")
     assert (schema.feature_names, schema.label and schema.label.kind) == (("column_1", "column_2"), "number")
+
+
+def test_a_small_table_gets_small_batches_and_more_epochs() -> None:
+    assert training_for(42) == {"epochs": 500, "early_stopping_patience": 100, "batch_size": 4}
+    assert training_for(100_000) == dict(TRAINING)
