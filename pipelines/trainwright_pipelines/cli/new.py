@@ -175,10 +175,11 @@ def _describe(
     """The columns, settings of training that fit the number of rows, and what looks wrong."""
     from trainwright_components.datasets.describe import describe_table
     from trainwright_components.datasets.infer import Roles
+    from trainwright_components.datasets.verdicts.batches import fitting_batch
     from trainwright_components.datasets.verdicts.table import judge
     from trainwright_components.prepare_data.settings import PrepareSettings
     from trainwright_components.training.configuration.settings import TrainingSettings
-    from trainwright_pipelines.scaffold.project import training_for
+    from trainwright_pipelines.scaffold.project import TRAINING, training_for
 
     read = PrepareSettings.from_mapping(data, label=label)
     TrainingSettings.from_mapping(training)
@@ -202,7 +203,8 @@ def _describe(
         drop_unlabeled=read.drop_unlabeled,
     )
     train_rows = round(found.evidence.rows * (1 - sum(read.fractions.values())))
-    fitting = {**training_for(train_rows), **training}
+    batch_size = fitting_batch(train_rows, TRAINING["batch_size"])
+    fitting = {**training_for(train_rows, training.get("batch_size", batch_size)), **training}
     is_weighted = bool(training.get("class_weights"))
     given = replace(found.evidence.given, batch_size=fitting["batch_size"], has_class_weights=is_weighted)
     return found.schema, fitting, judge(replace(found.evidence, given=given, train_rows=train_rows))

@@ -13,7 +13,6 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.datasets.schema import Schema
-from trainwright_components.datasets.verdicts.batches import fitting_batch
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_file, whole_folder, write_whole
 from trainwright_components.storage.addresses import is_remote
@@ -27,9 +26,8 @@ _LISTED = 5
 _TABLE_KINDS = ("numeric", "categorical", "text")
 
 
-def training_for(rows: int) -> dict[str, int]:
-    """`TRAINING` for so many rows; where an epoch has few steps, early stopping waits for more epochs than chance."""
-    batch_size = fitting_batch(rows, TRAINING["batch_size"])
+def training_for(rows: int, batch_size: int) -> dict[str, int]:
+    """`TRAINING` for so many rows; where an epoch has few steps, early stopping waits for more epochs."""
     steps = max(1, rows // batch_size)
     return {
         "epochs": max(TRAINING["epochs"], _STEPS // steps),

@@ -259,5 +259,5 @@ def test_what_is_said_of_the_table_goes_into_the_parameters(trainwright: Callabl
 
 
 def test_a_small_table_gets_small_batches_and_more_epochs() -> None:
-    assert training_for(42) == {"epochs": 500, "early_stopping_patience": 100, "batch_size": 4}
-    assert training_for(100_000) == dict(TRAINING)
+    assert training_for(42, 4) == {"epochs": 500, "early_stopping_patience": 100, "batch_size": 4}
+    assert training_for(100_000, 64) == dict(TRAINING)
