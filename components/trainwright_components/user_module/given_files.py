@@ -14,7 +14,6 @@ from trainwright_components.quiet import quiet_loggers, quiet_stderr
 from trainwright_components.user_module.given_model import GivenModel, GivenTensor
 
 _SAVED_MODEL_FILE = "saved_model.pb"
-_SIGNATURE = "serving_default"
 _EXPORT = "write it with model.export('folder') where it can be loaded, and give that folder"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PROBED_ROWS = 8
@@ -72,12 +71,13 @@ def _read_saved_model(path: Path) -> GivenModel:
         signatures = tf.saved_model.load(str(path)).signatures
     except Exception as error:  # TensorFlow raises whatever its many layers raise
         raise InvalidModule(f"{path} cannot be loaded: {_first_line(error)}; is it whole?") from error
-    if _SIGNATURE not in signatures:
+    name = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+    if name not in signatures:
         raise InvalidModule(
-            f"{path} has no signature {_SIGNATURE}, but {', '.join(sorted(signatures)) or 'none at all'}; save it with "
-            f"tf.saved_model.save(model, folder, signatures={{'{_SIGNATURE}': function}})"
+            f"{path} has no signature {name}, but {', '.join(sorted(signatures)) or 'none at all'}; save it with "
+            f"tf.saved_model.save(model, folder, signatures={{'{name}': function}})"
         )
-    signature = signatures[_SIGNATURE]
+    signature = signatures[name]
     inputs = tuple(
         GivenTensor(name=name, shape=_row_shape(spec), dtype=spec.dtype.name)
         for name, spec in sorted(signature.structured_input_signature[1].items())

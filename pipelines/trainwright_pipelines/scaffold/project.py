@@ -88,6 +88,7 @@ def write_table_project(
         "class_count": len(schema.value_names),
         "columns": schema.features,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
+        "monitor": monitor,
         "training": {"monitor": monitor, **training},
         "data": data_group(data or {}, [each.name for each in schema.features if each not in usable]),
     }

@@ -30,6 +30,12 @@ def test_plain_numbers_are_what_python_reads(texts: list[str]) -> None:
     assert [repr(value) for value in read.tolist()] == [repr(value) for value in expected]
 
 
+def test_a_number_may_mean_missing() -> None:
+    read = plain_numbers(pa.array(["1", "-999", "2"], pa.string()), frozenset({"", "-999"}))
+    assert read is not None
+    assert [repr(value) for value in read.tolist()] == ["1.0", "nan", "2.0"]
+
+
 @pytest.mark.parametrize(
     "text", ["007", "00", "x", "1,5", "1_000", "nan", "inf", "0x10", "--5", "+-5", "1e", "e5", ".", "1-2", "1 2", "٣"]
 )

@@ -184,7 +184,7 @@ def test_older_runs_are_canceled_and_deleted(trainwright: Command, home: Path) -
     assert trainwright("runs", "cancel", KILLED)[:2] == (0, f"run {KILLED} canceled\n")
     code, out, _ = trainwright("runs", "delete", "--yes", *RUNS)
     assert code == 0
-    assert out.splitlines() == [f"deleted {run}" for run in RUNS]
+    assert out.splitlines()[-1].startswith(f"deleted {len(RUNS)} runs: ")
     assert list((home / "runs").iterdir()) == []
     assert trainwright("runs", "list")[1].startswith("no runs yet")
 

@@ -17,7 +17,7 @@ from trainwright_pipelines.targets.remote_cache import without_cache, without_st
 from trainwright_pipelines.targets.vertex.target import Vertex
 
 IMAGES = {CPU_IMAGE: "registry.example/t:1"}
-TRAINING = {"prepare-data", "train-distributed", "evaluate", "export-savedmodel", "quantize-tflite"}
+TRAINING = {"prepare-data", "check-evaluation", "train-distributed", "evaluate", "export-savedmodel", "quantize-tflite"}
 
 
 def cached(spec: Mapping[str, Any]) -> set[str]:
@@ -48,8 +48,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> CompiledPipeline:
         ({"source": "/mnt/claim/data.csv"}, {"prepare-data"}),
         ({"data": {"test_source": "gs://b/test.csv"}}, {"prepare-data"}),
         ({"serving": {"base_path": "gs://b/models"}}, {"evaluate"}),
-        ({"module": "gs://b/model.py"}, {"importer", "train-distributed"}),
-        ({"params": {"layers": [{"pretrained": "gs://b/w"}]}}, {"train-distributed"}),
+        ({"module": "gs://b/model.py"}, {"importer", "check-evaluation", "train-distributed"}),
+        ({"params": {"layers": [{"pretrained": "gs://b/w"}]}}, {"check-evaluation", "train-distributed"}),
     ],
 )
 def test_steps_that_read_from_an_address_are_not_cached(

@@ -61,7 +61,7 @@ def plain_numbers(values: Any, missing: frozenset[str]) -> NDArray[np.float64] |
     import pyarrow.compute as pc
 
     starts, data = _bytes(values)
-    if not _OF_NUMBERS[data].all() or (np.diff(starts) == 0).any():
+    if _has_number(missing) or not _OF_NUMBERS[data].all() or (np.diff(starts) == 0).any():
         is_missing = pc.is_in(values, value_set=_texts(missing))
         starts, data = _bytes(pc.if_else(is_missing, "", values))
         if not _OF_NUMBERS[data].all():
@@ -87,6 +87,11 @@ def _has_code(starts: NDArray[np.int32], data: NDArray[np.uint8]) -> bool:
     first = starts[:-1][np.diff(starts) > 1]
     second = data[first + 1]
     return bool(((data[first] == ord("0")) & (second >= ord("0")) & (second <= ord("9"))).any())
+
+
+@lru_cache
+def _has_number(texts: frozenset[str]) -> bool:
+    return any(character.isdigit() for text in texts for character in text)
 
 
 @lru_cache

@@ -90,7 +90,7 @@ def build_model(context: Context) -> keras.Model:
     kind: Any = OwnStep if context.params["own"] == "step" else keras.Model
     if context.role == "evaluator" and context.params["victims"] == "evaluator-0":
         kind = DiesAtSecondScore
-    model = kind({"a": a}, keras.layers.Dense(1)(CountRows()(a)))
+    model = kind({"a": a}, keras.layers.Dense(3)(CountRows()(a)))
     optimizer: Any = keras.optimizers.SGD(
         0.05, gradient_accumulation_steps=2 if name == "gradient_accumulation_steps" else None
     )
