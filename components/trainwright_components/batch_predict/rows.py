@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
+from trainwright_components.datasets.history import with_history
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Label, Schema
 from trainwright_components.datasets.sources.opening import open_source
@@ -75,7 +76,8 @@ def open_rows(source: str, *, source_format: str, split: str, schema: Schema) ->
         raise InvalidSetting(f"split {split!r} can be chosen from a prepared dataset only; {source!r} is none")
     values = ValueOptions(keeps_strays=True)  # the model's own schema says what is a number
     known = KnownTable.of_schema(schema)
-    return open_source(source, format_name=source_format, setting="source_format", values=values, known=known)
+    rows = open_source(source, format_name=source_format, setting="source_format", values=values, known=known)
+    return with_history(rows, schema.history)
 
 
 def check_needed(chunk: Chunk, needed: Sequence[str], kept: Sequence[str]) -> None:

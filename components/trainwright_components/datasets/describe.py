@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainwright_components.datasets.history import HistoryRows
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
 from trainwright_components.datasets.labelled import LabelledRows
-from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.schema import History, Schema
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.sources.values import ValueOptions
@@ -33,6 +34,7 @@ def describe_table(
     values: ValueOptions | None = None,
     given: Given | None = None,
     drop_unlabeled: bool = False,
+    history: History | None = None,
     max_rows: int = DESCRIBED_ROWS,
 ) -> Description:
     """The schema that prepare_data would find in the table at `path`, from about its first `max_rows` rows.
@@ -49,6 +51,10 @@ def describe_table(
         exclude=(*roles.exclude, *traits.identifiers),
         kinds={**traits.kinds, **roles.kinds},
     )
+    if history:
+        history = replace(history, label=roles.label)
+        source = HistoryRows(source, history)
+        traits = source.traits
     if traits.columns:
         check_columns(traits.columns, roles, source=traits.name)
     labelled = LabelledRows(source, roles.label_columns) if drop_unlabeled and roles.label_columns else None
@@ -56,6 +62,7 @@ def describe_table(
     profile, evidence = look_at_rows((labelled or source).chunks(), roles, given, max_rows=max_rows)
     left_out = find_identities(evidence)
     schema = infer_schema(profile, replace(roles, left_out=left_out), source=traits.name)
+    schema = replace(schema, history=history)
     unlabeled = labelled.dropped if labelled else 0
     evidence = replace(evidence, schema=schema, left_out=left_out, unlabeled=unlabeled)
     return Description(schema=schema, evidence=evidence)

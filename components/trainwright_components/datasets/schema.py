@@ -92,6 +92,55 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
+class History:
+    """Features that are made of the labels of earlier rows.
+
+    Args:
+        label: The column of which they are made.
+        time: The column by which the rows are in order.
+        series: The column that tells several series apart; empty for one.
+        lags: How many rows before that of a feature the label is taken from.
+        windows: Of how many labels before the row a feature is the mean.
+        season: How many rows later the series repeats itself; one of `lags`, or 0.
+    """
+
+    label: str
+    time: str
+    series: str = ""
+    lags: tuple[int, ...] = ()
+    windows: tuple[int, ...] = ()
+    season: int = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a table that they are made of."""
+        return (*((self.series,) if self.series else ()), self.time, self.label)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        return (*map(self.lag_name, self.lags), *map(self.mean_name, self.windows))
+
+    @property
+    def depth(self) -> int:
+        """How many rows before its own a feature looks at, at most."""
+        return max((*self.lags, *self.windows))
+
+    @property
+    def season_name(self) -> str:
+        """The feature that holds the label of one season before; empty where there is no season."""
+        return self.lag_name(self.season) if self.season else ""
+
+    def lag_name(self, lag: int) -> str:
+        """The label of `lag` rows before."""
+        return f"{self.label}_lag_{lag}"
+
+    def mean_name(self, window: int) -> str:
+        """The mean of the labels of `window` rows before."""
+        return f"{self.label}_mean_{window}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schema:
     """The columns of a dataset.
 
@@ -100,6 +149,7 @@ class Schema:
         reading: How the text files that they come from were read, as `sources/reading.py` writes it, so that others are
             read alike; empty for other formats. Schemas that differ in nothing else are equal.
         left_out: Columns of the table that are not features since they name or count its rows.
+        history: The features that are made of labels of earlier rows; None without.
     """
 
     features: tuple[Feature, ...]
@@ -107,6 +157,7 @@ class Schema:
     weight: str | None = None
     reading: Mapping[str, Any] = field(default_factory=dict, compare=False)
     left_out: tuple[str, ...] = ()
+    history: History | None = None
 
     def __post_init__(self) -> None:
         names = list(self.column_names)
@@ -149,8 +200,9 @@ class Schema:
     def to_json(self) -> str:
         """The schema as the text of a schema.json."""
         content = {"version": FORMAT_VERSION, **asdict(self)}
-        if not self.reading:
-            del content["reading"]
+        for name in ("reading", "history"):
+            if not content[name]:
+                del content[name]
         return json.dumps(content, indent=2) + "\n"
 
     def without_reading(self) -> "Schema":
@@ -166,13 +218,14 @@ class Schema:
         """
         try:
             content = json.loads(text)
-            label = content.get("label")
+            label, history = content.get("label"), content.get("history")
             return cls(
                 features=tuple(Feature(**_with_tuples(feature)) for feature in content["features"]),
                 label=Label(**_with_tuples(label)) if label else None,
                 weight=content.get("weight"),
                 reading=dict(content.get("reading") or {}),
                 left_out=tuple(content.get("left_out", ())),
+                history=History(**_with_tuples(history)) if history else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidData(f"not a schema: {type(error).__name__}: {error}") from error

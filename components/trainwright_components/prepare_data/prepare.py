@@ -12,12 +12,13 @@ import numpy as np
 from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.encode import encode_chunk
+from trainwright_components.datasets.history import HistoryRows
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
 from trainwright_components.datasets.labelled import LabelledRows
 from trainwright_components.datasets.profile import TableProfile
 from trainwright_components.datasets.progress import ProgressLog
 from trainwright_components.datasets.row_keys import MAX_KEYS, RowKeys
-from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Label, Schema
+from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, History, Label, Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.verdicts.drift import find_drift
 from trainwright_components.datasets.verdicts.evidence import Evidence, look_at_rows
@@ -184,6 +185,9 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     traits = rows.traits
     files = UnchangedFiles(traits.read_from)
     roles = _choose_roles(settings, traits, expected)
+    if history := _choose_history(settings, roles.label, expected):
+        rows = HistoryRows(rows, history)
+        traits = rows.traits
     if traits.columns:
         check_split_columns(settings, traits.columns, source=traits.name)
         check_columns(traits.columns, roles, source=traits.name)
@@ -209,7 +213,7 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
         rows=rows,
         files=files,
         row_count=profile.rows,
-        schema=replace(stored or schema, reading=traits.reading),
+        schema=replace(stored or schema, reading=traits.reading, history=history),
         evidence=replace(seen.evidence, unlabeled=unlabeled),
         splitter=splitter,
         is_referenced=stored is not None,
@@ -248,11 +252,24 @@ def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Sch
         label=named[0] if len(named) == 1 else "",
         labels=named if len(named) > 1 else (),
         label_separator=settings.label_separator,
-        task=settings.task,
+        task=settings.task_of_label,
         weight=(expected.weight or "") if expected else settings.weight_column,
         exclude=tuple(exclude),
         kinds={**traits.kinds, **settings.kinds},
     )
+
+
+def _choose_history(settings: PrepareSettings, label: str, expected: Schema | None) -> History | None:
+    history = settings.history(label)
+    if expected is None:
+        return history
+    if history not in (None, expected.history):
+        given, there = (each.names if each else () for each in (history, expected.history))
+        raise InvalidSetting(
+            f"data.lags, data.windows and data.season make {', '.join(given)}, but the expected schema has "
+            f"{', '.join(there) or 'none of them'}, or makes them of other columns; leave these settings out"
+        )
+    return expected.history
 
 
 def _settle(way: Splitter | RowSplitter, rows: Source, *, has_classes: bool) -> tuple[Splitter, str]:

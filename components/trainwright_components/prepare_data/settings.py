@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from trainwright_components.datasets.history import MAX_LABELS
+from trainwright_components.datasets.schema import History
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.values import ValueOptions
 from trainwright_components.datasets.verdicts.given import Given
@@ -48,6 +50,12 @@ class PrepareSettings:
         stratify: Whether each class is split in the same shares.
         key_column: Rows with the same value here stay in one split; the column is not a feature.
         time_column: The latest rows by this column are the test, those before them the validation; it is not a feature.
+        lags: Features made of the label: that of so many rows before, as in [1, 7]. For rows in the order of
+            `time_column`, and a label of one number.
+        windows: Features made of the label: its mean over so many rows before, as in [7].
+        season: How many rows later the label repeats itself: that of one season before becomes a feature, and the
+            baseline `seasonal naive`; 0 for none.
+        series_column: The column that tells several series in one table apart, each with its own lags.
         split_column: The column that says train, validation or test (or val, dev, holdout ...); it is not a feature.
         weight_column: The column with the weight of each row.
         exclude: Columns that are not features.
@@ -79,6 +87,10 @@ class PrepareSettings:
     stratify: bool = True
     key_column: str = ""
     time_column: str = ""
+    lags: tuple[int, ...] = ()
+    windows: tuple[int, ...] = ()
+    season: int = 0
+    series_column: str = ""
     split_column: str = ""
     weight_column: str = ""
     exclude: tuple[str, ...] = ()
@@ -109,6 +121,7 @@ class PrepareSettings:
         if not -(2**63) <= self.seed < 2**63:
             raise InvalidSetting(f"data.seed must fit in 64 bits, got {self.seed}")
         self._check_labels()
+        self._check_history()
         for column in (*self.label_columns, self.weight_column):
             if column and column in (self.key_column, self.time_column, self.split_column, *self.exclude):
                 raise InvalidSetting(f"{column!r} cannot be label or weight and also excluded or used to split")
@@ -132,6 +145,52 @@ class PrepareSettings:
             raise InvalidSetting("data.label_separator is for the texts of one label; leave it or data.labels out")
         if self.label_separator and self.task not in ("auto", "classification", "multilabel"):
             raise InvalidSetting(f"data.label_separator makes a multilabel, but data.task is {self.task}")
+
+    def _check_history(self) -> None:
+        for name in ("lags", "windows"):
+            for number in getattr(self, name):
+                if not 1 <= number <= MAX_LABELS:
+                    raise InvalidSetting(
+                        f"data.{name} must be numbers of rows before, from 1 to {MAX_LABELS:,}, got {number}"
+                    )
+        if self.season > MAX_LABELS:
+            raise InvalidSetting(f"data.season must be at most {MAX_LABELS:,}, got {self.season}")
+        named = [f"data.{name}" for name in ("lags", "windows", "season") if getattr(self, name)]
+        if not named:
+            if self.series_column:
+                raise InvalidSetting(
+                    f"data.series_column {self.series_column!r} is for data.lags, data.windows and data.season; set "
+                    "one of them, or leave it out"
+                )
+            return
+        if not self.time_column:
+            raise InvalidSetting(f"{named[0]} needs data.time_column: the column that puts the rows in order")
+        if len(self.labels) > 1 or self.label_separator or self.task not in ("auto", "regression"):
+            setting = "data.labels" if self.labels else "data.label_separator" if self.label_separator else "data.task"
+            raise InvalidSetting(
+                f"{named[0]} needs a label of one number (data.task=regression); leave it or {setting} out"
+            )
+        if self.series_column and self.series_column in (self.time_column, *self.label_columns):
+            raise InvalidSetting(f"data.series_column {self.series_column!r} cannot be label or data.time_column too")
+
+    def history(self, label: str) -> History | None:
+        """The features that are made of earlier values of the column `label`."""
+        lags = dict.fromkeys([*self.lags, *([self.season] if self.season else [])])
+        if not lags and not self.windows:
+            return None
+        return History(
+            label=label,
+            time=self.time_column,
+            series=self.series_column,
+            lags=tuple(lags),
+            windows=tuple(dict.fromkeys(self.windows)),
+            season=self.season,
+        )
+
+    @property
+    def task_of_label(self) -> str:
+        """`task`, or `regression` where lags say so, whatever the values of the label look like."""
+        return "regression" if self.lags or self.windows or self.season else self.task
 
     @property
     def label_columns(self) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.accumulate import DistinctCounter, NumberCounts, Sample
-from trainwright_components.datasets.chunks import Chunk, NotANumber, as_numbers, as_text, is_missing, object_column
+from trainwright_components.datasets.chunks import Chunk, as_text, object_column
 from trainwright_components.datasets.profile import DISTINCT_LIMIT
-from trainwright_components.errors import InvalidData
+from trainwright_components.datasets.times import read_times
 from trainwright_components.prepare_data.hashing import text_fraction
 from trainwright_components.prepare_data.repeats import Repeats, room
 
@@ -329,13 +329,13 @@ class TimeSplitter:
     def observe(self, chunk: Chunk) -> None:
         """Gather the times."""
         self._rows += chunk.rows
-        self._sample.add(_times(chunk, self._column))
+        self._sample.add(read_times(chunk, self._column))
 
     def assign(self, chunk: Chunk) -> Names:
         """The split of each row."""
         if not self._starts:
             self._starts = self._find_starts()
-        names, times = _all_train(chunk), _times(chunk, self._column)
+        names, times = _all_train(chunk), read_times(chunk, self._column)
         for split, start in reversed(self._starts.items()):
             names[times >= start] = split
         return names
@@ -454,25 +454,6 @@ def _find_bounds(
 def _share_of_few(share: float, count: int, fractions: Mapping[str, float]) -> int:
     at_least = 1 if count > len(fractions) else 0
     return max(at_least, math.floor(share * count + 0.5))
-
-
-def _times(chunk: Chunk, column: str) -> NDArray[np.float64]:
-    values = chunk.column(column)
-    missing = is_missing(values)
-    if missing.any():
-        place = chunk.place(int(missing.argmax()))
-        raise InvalidData(f"{place}: data.time_column {column!r} has no value; fill it in or remove the row")
-    try:
-        return as_numbers(values).astype(np.float64)
-    except NotANumber:
-        moments = pd.to_datetime(pd.Series(as_text(values)), format="ISO8601", utc=True, errors="coerce")
-    if moments.isna().any():
-        row = int(np.asarray(moments.isna()).argmax())
-        raise InvalidData(
-            f"{chunk.place(row)}: data.time_column {column!r} must hold numbers or ISO 8601 times such as "
-            f"2026-01-31 12:00, got {values[row]!r}"
-        )
-    return np.asarray(moments.astype("datetime64[ns, UTC]").astype(np.int64), np.float64)
 
 
 def _all_train(chunk: Chunk) -> Names:

@@ -73,6 +73,7 @@ class LoadedSignature:
             features=features,
             label=written.label if written else None,
             reading=written.reading if written else {},
+            history=written.history if written else None,
         )
 
 

@@ -188,7 +188,7 @@ def _describe(
         label=read.label_columns[0] if len(read.label_columns) == 1 else "",
         labels=read.labels if len(read.labels) > 1 else (),
         label_separator=read.label_separator,
-        task=read.task,
+        task=read.task_of_label,
         weight=read.weight_column,
         exclude=(*read.exclude, *(name for name in by if name)),
         kinds=read.kinds,
@@ -201,6 +201,7 @@ def _describe(
         values=read.values,
         given=read.given,
         drop_unlabeled=read.drop_unlabeled,
+        history=read.history(label),
     )
     train_rows = round(found.evidence.rows * (1 - sum(read.fractions.values())))
     batch_size = fitting_batch(train_rows, TRAINING["batch_size"])

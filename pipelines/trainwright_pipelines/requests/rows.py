@@ -158,6 +158,7 @@ def _is_no_json(path: Path) -> bool:
 
 
 def _source_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
+    from trainwright_components.datasets.history import with_history
     from trainwright_components.datasets.sources.opening import open_source
     from trainwright_components.datasets.sources.reading import KnownTable
     from trainwright_components.datasets.sources.values import ValueOptions
@@ -170,8 +171,10 @@ def _source_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
         )
     except InvalidSetting as error:
         raise InvalidData(f"{file} cannot be read: {error}") from error
+    history = schema.history if schema else None
+    source = with_history(source, history)
     rows: list[dict[str, Any]] = []
-    taken = (*source.traits.identifiers, source.traits.default_label)
+    taken = (*source.traits.identifiers, source.traits.default_label, *(history.columns if history else ()))
     for chunk in source.chunks():
         if schema and not rows:
             _note_ignored(chunk.columns.keys() - {*schema.feature_names, *taken}, file)

@@ -74,7 +74,7 @@ class KnownTable:
     def of_schema(cls, schema: Schema) -> Self:
         """A table of rows for a model that was trained on `schema`."""
         return cls(
-            needed=schema.feature_names,
+            needed=(*schema.feature_names, *(schema.history.columns if schema.history else ())),
             labels=schema.label.columns if schema.label else (),
             texts=frozenset(each.name for each in schema.features if each.dtype == "string"),
             reading=TableReading.from_mapping(schema.reading) if schema.reading else None,

@@ -34,6 +34,7 @@ BASELINES: Mapping[Task, Sequence[str]] = {
     ),
     Task.REGRESSION: (f"{_FOLDER}.mean_label:MeanLabel", f"{_FOLDER}.ridge_regression:RidgeRegression"),
 }
+SEASONAL = f"{_FOLDER}.seasonal_naive:SeasonalNaive"
 _PROGRESS_EVERY_S = 5.0
 
 
@@ -72,7 +73,8 @@ def fit_baselines(
         max_bytes: What the training rows may take in memory; beyond that no baseline looks at the columns.
     """
     statistics = Statistics.load(dataset).splits.get(TRAIN)
-    made = [_make(name) for name in BASELINES[task_of(schema)]]
+    has_season = bool(schema.history and schema.history.season)
+    made = [_make(name) for name in (*BASELINES[task_of(schema)], *([SEASONAL] if has_season else []))]
     if statistics is None or not statistics.rows:
         return FittedBaselines(schema=schema, notes=dict.fromkeys(_names(made), "the dataset has no training rows"))
     notes: dict[str, str] = {}

@@ -15,11 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests.campaigns.baselines import own_scores
 
-from trainwright_components.datasets.schema import Feature, Label, Schema
+from trainwright_components.datasets.schema import Feature, History, Label, Schema
 from trainwright_components.datasets.task import Task
 from trainwright_components.datasets.writer import DatasetWriter
 from trainwright_components.evaluate.baselines import fitting
-from trainwright_components.evaluate.baselines.fitting import BASELINES, FittedBaselines, fit_baselines
+from trainwright_components.evaluate.baselines.fitting import BASELINES, SEASONAL, FittedBaselines, fit_baselines
 from trainwright_components.evaluate.baselines.logistic_regression import LogisticRegressionBaseline
 from trainwright_components.evaluate.baselines.protocol import Baseline, TrainingRows, Unfit
 from trainwright_components.evaluate.baselines.regression_per_label import RegressionPerLabel
@@ -39,7 +39,9 @@ LABELS = {
     ),
     Task.REGRESSION: Label(name="label", kind="number", dtype="float32"),
 }
-EVERY_BASELINE = [(task, name) for task, names in BASELINES.items() for name in names]
+EVERY_BASELINE = [(task, name) for task, names in BASELINES.items() for name in names] + [(Task.REGRESSION, SEASONAL)]
+HISTORY = History(label="label", time="day", lags=(1, 7), season=7)
+BEFORE = Feature(name="label_lag_7", kind="numeric", dtype="float32")
 
 
 def make_columns(task: Task, rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
@@ -113,12 +115,13 @@ class TestBaseline:
     def rows(self, task: Task, columns: dict[str, np.ndarray], weights: np.ndarray | None = None) -> TrainingRows:
         from trainwright_components.evaluate.baselines.columns import compact
 
-        schema = Schema(features=FEATURES, label=LABELS[task])
+        before = np.nan_to_num(columns["size"], nan=10)
+        features = (*FEATURES, BEFORE)
         return TrainingRows(
-            schema=schema,
+            schema=Schema(features=features, label=LABELS[task], history=HISTORY),
             labels=columns["label"],
             weights=np.ones(len(columns["label"])) if weights is None else weights.astype(np.float64),
-            columns=compact(raw_features(columns), FEATURES),
+            columns=compact(raw_features(columns) | {BEFORE.name: before}, features),
         )
 
     def test_it_answers_as_a_model_of_the_task_does(self, task: Task, baseline: Baseline) -> None:
@@ -233,6 +236,25 @@ def test_weights_below_zero_have_no_baseline(tmp_path: Path) -> None:
     fitted = fit_on(tmp_path, Schema(features=FEATURES, label=LABELS[Task.REGRESSION], weight="weight"), columns)
     assert not fitted.baselines
     assert "a weight below 0" in fitted.notes["mean"]
+
+
+def test_seasonal_naive_answers_with_the_label_of_a_season_before_or_the_mean(tmp_path: Path) -> None:
+    schema = Schema(features=(BEFORE,), label=LABELS[Task.REGRESSION], history=HISTORY, weight="weight")
+    columns = {"label": np.array([4, 8, 6, 5], np.float32), "weight": np.array([1, 1, 1, 5], np.float32)}
+    columns[BEFORE.name] = np.array([np.nan, np.nan, 4, 8], np.float32)
+    fitted = fit_on(tmp_path, schema, columns)
+    assert names_of(fitted) == ["mean", "ridge regression", "seasonal naive"]
+    note = "where 'label_lag_7' is missing, as in 2 of 4 training rows, it answers with their mean"
+    assert fitted.notes == {"seasonal naive": note}
+    asked = {BEFORE.name: np.array([6, np.nan, -1], np.float32)}
+    assert fitted.answer(asked, 3)[2].tolist() == [6, (4 + 8 + 6 + 5 * 5) / 8, -1]
+
+
+def test_a_model_that_does_not_take_the_season_has_no_seasonal_naive(tmp_path: Path) -> None:
+    schema = Schema(features=FEATURES, label=LABELS[Task.REGRESSION], history=HISTORY)
+    fitted = fit_on(tmp_path, schema, make_columns(Task.REGRESSION))
+    assert names_of(fitted) == ["mean", "ridge regression"]
+    assert fitted.notes == {"seasonal naive": "not trained, since the model does not take 'label_lag_7'"}
 
 
 def test_several_values_per_label_are_predicted_together(tmp_path: Path) -> None:
