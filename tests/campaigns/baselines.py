@@ -156,6 +156,9 @@ def own_scores(dataset: Path, split: str, *, with_columns: bool = True) -> dict[
     given, truth = (table[labels].to_numpy().squeeze(axis=1 if len(labels) == 1 else ()) for table in (train, test))
     simple, linear = MODELS[kind]
     found = {}
+    if with_columns and (season := (schema.get("history") or {}).get("season")):
+        before = test[f"{schema['label']['name']}_lag_{season}/0"].fillna(np.average(given, weights=weights[0]))
+        found["seasonal naive"] = {MAIN[kind][0]: MAIN[kind][1](truth, before, sample_weight=weights[1])}
     for name, model in (simple, linear) if with_columns else (simple,):
         is_simple = name == simple[0]
         pipeline = clone(model) if is_simple else make_pipeline_for(schema, train, clone(model))

@@ -254,13 +254,13 @@ def _read_labels(chunk: Chunk, history: History) -> Column:
         labels = as_numbers(column)
     except NotANumber as error:
         raise InvalidData(
-            f"{chunk.place(error.row)}: {history.label!r} is {str(column[error.row])!r}, but has to be a number, of "
-            f"which {_listed(history.names)} are made"
+            f"{chunk.place(error.row)}: {history.label!r} is {str(column[error.row])!r}, but has to be a number to "
+            f"make {_listed(history.names)} of it"
         ) from error
     if labels.ndim > 1:
         raise InvalidData(
-            f"{chunk.origin}: {history.label!r} holds arrays, but has to hold single numbers, of which "
-            f"{_listed(history.names)} are made"
+            f"{chunk.origin}: {history.label!r} holds arrays, but has to hold single numbers to make "
+            f"{_listed(history.names)} of them"
         )
     if (infinite := np.isinf(labels)).any():
         place = chunk.place(int(infinite.argmax()))

@@ -87,6 +87,9 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
     except OSError as error:
         raise InvalidData(f"{path} cannot be read: {error}") from error
     rows = parse_rows(text, name=name)
+    history = schema.history.names if schema and schema.history else ()
+    if history and file != "-" and all(isinstance(row, dict) and not row.keys() & {*history} for row in rows):
+        return _source_rows(file, schema)
     return fit_rows(rows, schema, name=name) if schema else rows
 
 

@@ -87,6 +87,7 @@ def write_table_project(
         "has_targets": has_targets,
         "class_count": len(schema.value_names),
         "columns": schema.features,
+        "history": schema.history,
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
         "monitor": monitor,
         "training": {"monitor": monitor, **training},
@@ -129,7 +130,7 @@ def write_project(folder: Path, model: str, values: Mapping[str, Any]) -> Projec
     Raises:
         InvalidSetting: `folder` holds one of the files already.
     """
-    common = {"module": "model.py", "training": TRAINING, "example": "units=128", **values}
+    common = {"module": "model.py", "training": TRAINING, "example": "units=128", "history": None, **values}
     common["model_name"] = served_name(folder)
     texts = {name: render(f"{name}.j2", **common) for name in ("params.yaml", "README.md")}
     return write_files(folder, {"model.py": model, **texts}, left_out=values["left_out"])

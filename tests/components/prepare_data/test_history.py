@@ -53,7 +53,14 @@ def test_what_is_stored_is_what_pandas_makes_of_the_table(days: pd.DataFrame, pr
     for split, (start, end) in ends.items():
         found = stored(prepared.dataset, split)[list(wanted)]
         pd.testing.assert_frame_equal(in_stored_order(found), in_stored_order(wanted[start:end]), rtol=1e-6)
-    assert not [verdict for verdict in prepared.verdicts if verdict.kind == "leak"]
+
+
+def test_a_steady_series_does_not_leak_into_its_own_lags(days: pd.DataFrame, prepare: Prepare) -> None:
+    days = pd.concat([days] * 10, ignore_index=True).assign(day=range(600))
+    days["sold"] = np.random.default_rng(0).normal(size=600).cumsum() + np.arange(600)
+    days["copied"] = days["sold"].shift(1)
+    found = [verdict.columns for verdict in prepare(days, **DAYS).verdicts if verdict.kind == "leak"]
+    assert found == [("copied",)]
 
 
 def test_rows_without_a_label_count_as_rows_before_they_are_dropped(days: pd.DataFrame, prepare: Prepare) -> None:
@@ -134,6 +141,8 @@ def test_later_rows_are_scored_with_what_came_before_them(days: pd.DataFrame, pr
         "sold_lag_7": sold[42],
         "sold_mean_3": pytest.approx(sum(sold[46:49]) / 3),
     }
+    later.to_json(tmp_path / "later.json", orient="records")
+    assert read_rows_file(str(tmp_path / "later.json"), schema=schema)[9] == rows[9]
     later.drop(columns="sold").to_csv(tmp_path / "later.csv", index=False)
     with pytest.raises(
         InvalidData, match=r"later.csv lacks 'sold': the model takes 'sold_lag_1', .*Give 'day', 'sold'"

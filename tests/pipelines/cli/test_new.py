@@ -258,6 +258,20 @@ def test_what_is_said_of_the_table_goes_into_the_parameters(trainwright: Callabl
     assert (schema.feature_names, schema.label and schema.label.kind) == (("column_1", "column_2"), "number")
 
 
+def test_lags_go_into_the_parameters_and_among_the_columns(
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path
+) -> None:
+    pd.read_csv(table).assign(day=range(120)).to_csv(table, index=False)
+    lags = {"time_column": "day", "lags": [1, 7], "windows": [7], "season": 7}
+    options = [text for name, value in lags.items() for text in ("--set", f"data.{name}={value}")]
+    outcome = trainwright("new", str(tmp_path / "p"), "--source", str(table), "--label", "price", *options)
+    assert outcome.code == 0, outcome.err
+    assert yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())["data"] == lags
+    readme = (tmp_path / "p" / "README.md").read_text()
+    assert "`price_lag_1`, `price_lag_7`, `price_mean_7` are made of `price` of earlier rows" in readme
+    assert "| `price_mean_7` | numeric | float32 |" in readme
+
+
 def test_a_small_table_gets_small_batches_and_more_epochs() -> None:
     assert training_for(42, 4) == {"epochs": 500, "early_stopping_patience": 100, "batch_size": 4}
     assert training_for(100_000, 64) == dict(TRAINING)

@@ -59,6 +59,12 @@ class MomentColumns:
             if can_split and values.distinct >= _FEWEST_MOMENTS:
                 text = "train on the earlier rows and test on the latest"
                 advice.insert(0, Advice(text=text, settings={"data.time_column": name}))
+                if evidence.targets is not None and values.is_unique and _order(values):
+                    text, settings = (
+                        "and with the label of the row before",
+                        {"data.time_column": name, "data.lags": [1]},
+                    )
+                    advice.insert(1, Advice(text=text, settings=settings))
             hint = "" if found.is_sortable else "; written as 2026-01-31, it can be data.time_column"
             yield Verdict(
                 kind="date or time",

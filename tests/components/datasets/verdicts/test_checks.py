@@ -49,6 +49,21 @@ def test_what_a_column_is(tmp_path: Path, column: Any, kind: str | None) -> None
     assert [verdict.is_left_out for verdict in found] == ([kind != "date or time"] if kind else [])
 
 
+@pytest.mark.parametrize(
+    ("days", "label", "has_lags"),
+    [(COUNTED, "income", True), (COUNTED // 2, "income", False), (SHUFFLED, "income", False), (COUNTED, "y", False)],
+)
+def test_lags_are_advised_for_a_number_in_the_order_of_days(
+    tmp_path: Path, days: Any, label: str, has_lags: bool
+) -> None:
+    written = (pd.Timestamp("2024-02-01") + pd.to_timedelta(days, "D")).strftime("%Y-%m-%d")
+    found = verdicts_on(healthy().assign(day=written), tmp_path, label)
+    [verdict] = [each for each in found if each.kind == "date or time"]
+    settings = [dict(advice.settings) for advice in verdict.advice]
+    assert settings[0] == {"data.time_column": "day"}
+    assert ({"data.time_column": "day", "data.lags": [1]} in settings) == has_lags
+
+
 def test_the_only_feature_stays_though_it_counts_the_rows(tmp_path: Path) -> None:
     [verdict] = verdicts_on(pd.DataFrame({"n": COUNTED, "y": RANDOM.choice(["a", "b"], ROWS)}), tmp_path)
     assert (verdict.kind, verdict.is_left_out) == ("row index", False)
