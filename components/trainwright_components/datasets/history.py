@@ -27,6 +27,7 @@ from trainwright_components.hints import did_you_mean
 
 MAX_SERIES = 100_000
 MAX_LABELS = 4_000_000  # 32 MB
+MAX_WINDOW = 10_000  # labels are added up for each row: 25,000 rows a second
 
 _log = logging.getLogger(__name__)
 
@@ -282,7 +283,7 @@ def _refuse_absent(chunk: Chunk, history: History) -> None:
             f"{chunk.origin} lacks {_listed(absent)}: the model takes {_listed(history.names)}, made of "
             f"{history.label!r} of earlier rows. Give {_listed(history.columns)} of the rows to score and of the "
             f"{history.depth:,} before them, in the order of {history.time!r}, with {history.label!r} empty where it "
-            f"is unknown; or give {_listed(history.names)} themselves"
+            f"is unknown; or give {_listed(history.names)} as columns"
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from trainwright_components.datasets.history import MAX_LABELS
+from trainwright_components.datasets.history import MAX_LABELS, MAX_WINDOW
 from trainwright_components.datasets.schema import History
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.values import ValueOptions
@@ -147,11 +147,11 @@ class PrepareSettings:
             raise InvalidSetting(f"data.label_separator makes a multilabel, but data.task is {self.task}")
 
     def _check_history(self) -> None:
-        for name in ("lags", "windows"):
+        for name, most in (("lags", MAX_LABELS), ("windows", MAX_WINDOW)):
             for number in getattr(self, name):
-                if not 1 <= number <= MAX_LABELS:
+                if not 1 <= number <= most:
                     raise InvalidSetting(
-                        f"data.{name} must be numbers of rows before, from 1 to {MAX_LABELS:,}, got {number}"
+                        f"data.{name} must be numbers of rows before, from 1 to {most:,}, got {number}"
                     )
         if self.season > MAX_LABELS:
             raise InvalidSetting(f"data.season must be at most {MAX_LABELS:,}, got {self.season}")

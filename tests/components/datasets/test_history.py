@@ -165,7 +165,7 @@ def test_rows_to_score_have_their_history_in_the_file_or_made_already(caplog: py
     pd.testing.assert_frame_equal(made(with_history(given, SALES), SALES.names), expected(table))
     wanted = (
         r"sales.csv lacks 'sold': .* Give 'shop', 'day', 'sold' of the rows to score and of the 20 before them, in the "
-        r"order of 'day', with 'sold' empty where it is unknown; or give 'sold_lag_1', .* themselves"
+        r"order of 'day', with 'sold' empty where it is unknown; or give 'sold_lag_1', .* as columns"
     )
     with pytest.raises(InvalidData, match=wanted):
         list(with_history(Pieces(table.drop(columns="sold"), 50), SALES).chunks())

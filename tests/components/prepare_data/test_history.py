@@ -82,6 +82,7 @@ def test_rows_without_a_label_count_as_rows_before_they_are_dropped(days: pd.Dat
         ({"lags": (-1,)}, "data.lags must be .* got -1"),
         ({"lags": (10**18,)}, "data.lags must be .* got 1000000000000000000"),
         ({"windows": (0,)}, "data.windows must be .* got 0"),
+        ({"windows": (20_000,)}, "data.windows must be numbers of rows before, from 1 to 10,000, got 20000"),
         ({"season": -7}, "data.season must be at least 0, got -7"),
         ({"time_column": ""}, "data.lags needs data.time_column"),
         ({"task": "classification"}, "data.lags needs a label of one number .* leave it or data.task out"),
