@@ -16,6 +16,7 @@ Columns = Mapping[str, NDArray[np.generic]]
 
 SAMPLE_SIZE = 8_192
 DISTINCT_SAMPLE_SIZE = 65_536
+_AT_ONCE = 65_536  # numbers, of which there are keys and copies for a moment
 HISTOGRAM_BINS = 30
 TOP_VALUES = 1_000
 ANSWERS = ("0", "1")
@@ -37,11 +38,14 @@ class Sample:
     def add(self, values: NDArray[np.float64]) -> None:
         """Take more of the stream."""
         self.seen += len(values)
+        for start in range(0, len(values), _AT_ONCE):
+            self._add(values[start : start + _AT_ONCE])
+
+    def _add(self, values: NDArray[np.float64]) -> None:
         keys = self._random.random(len(values))
         chosen = keys < self._bound
-        values, keys = values[chosen], keys[chosen]
-        self.values = np.concatenate([self.values, values])
-        self._keys = np.concatenate([self._keys, keys])
+        self.values = np.concatenate([self.values, values[chosen]])
+        self._keys = np.concatenate([self._keys, keys[chosen]])
         if len(self.values) > self.size:
             self._bound = np.partition(self._keys, self.size)[self.size]
             kept = self._keys < self._bound
