@@ -4,7 +4,8 @@
 
 own_data.toml lists the sets. Each is fetched by the name of its package with pip (Debian's with apt-get) and unpacked
 below DIR, nothing of it is installed. What `new` advises in a refusal (`data.encoding=cp1252`) is typed, nothing else.
-Prints a line for each set as it ends, then one table in Markdown, failures too; ends with 1 if more than two failed.
+Prints a line for each set as it ends, then one table in Markdown, failures too; ends with 1 if more than two failed,
+or one of those of .ci/run.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from typing import Any
 LISTED = Path(__file__).with_suffix(".toml")
 ADVICE = re.compile(r"\bdata\.\w+=[^\s,;:]+")
 MAX_ADVICE = 4
+MAX_FAILED = 2  # of all sets; of those of .ci/run none
 RUN_S = 900
 
 
@@ -210,7 +212,7 @@ def main() -> int:
             outcomes.append(try_out(each, folder.absolute()))
             print(f"{number}/{len(chosen)} {each['name']}: {outcomes[-1].failed or 'ok'}", file=sys.stderr, flush=True)
     print("\n".join(table(outcomes)))
-    return 1 if sum(bool(each.failed) for each in outcomes) > 2 else 0
+    return 1 if sum(bool(each.failed) for each in outcomes) > (0 if arguments.in_ci else MAX_FAILED) else 0
 
 
 if __name__ == "__main__":
