@@ -27,7 +27,7 @@ def test_the_main_job_ends_with_a_served_model_and_says_how_to_use_it(
     outcome = trainwright("run", "train_and_deploy", *ONE_MODE)
     assert outcome.code == 0, outcome.err
     screen = outcome.out
-    accuracy = re.search(r"^test accuracy +(0\.\d+)$", screen, re.MULTILINE)
+    accuracy = re.search(r"^test accuracy +(0\.\d+)  \(baseline 0\.\d+: majority class\)$", screen, re.MULTILINE)
     assert accuracy
     assert float(accuracy[1]) > 0.95
     assert re.search(r"^TFLite model +[\d.]+ kB  \(dynamic_range, test accuracy 0\.\d+\)$", screen, re.MULTILINE)

@@ -40,10 +40,12 @@ def test_every_step_takes_paths_as_text(tmp_path: Path, monkeypatch: pytest.Monk
     training = TrainingSettings(epochs=1)
     trained = trainwright.train("dataset", str(MODULE), "model", training=training, log_dir="logs", report="page.html")
     assert (trained.steps > 0, Path("page.html").is_file()) == (True, True)
-    settings = EvaluationSettings(thresholds={"accuracy": 0.0})
-    evaluated = trainwright.evaluate("model", "dataset", settings=settings)
+    asked = {"thresholds": {"accuracy": 0.0}, "allow_below_baseline": True}
+    evaluated = trainwright.evaluate("model", "dataset", settings=EvaluationSettings.from_mapping(asked))
     assert evaluated.is_blessed
-    by_name = trainwright.evaluate("model", "dataset", settings={"thresholds": {"accuracy": 0.0}})
+    by_name = trainwright.evaluate(
+        "model", "dataset", settings={"thresholds": {"accuracy": 0.0}, "allow_below_baseline": True}
+    )
     assert by_name.metrics == evaluated.metrics
 
     trainwright.export("model", "dataset", "saved_model", golden="golden.jsonl", card="card.md")
