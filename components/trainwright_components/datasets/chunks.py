@@ -1,6 +1,7 @@
 """Rows on their way from a source into a dataset: some at a time, column by column."""
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
@@ -56,6 +57,11 @@ class Chunk:
             numbers={name: column[rows] for name, column in self.numbers.items()},
             row_count=None,
         )
+
+    def with_columns(self, made: Mapping[str, Column]) -> "Chunk":
+        """These rows with the columns `made`; the others are still made only when they are asked for."""
+        columns = ChainMap(dict(made), self.columns)  # type: ignore[arg-type]  # nobody writes to it
+        return replace(self, columns=columns, row_count=self.rows)
 
     def place(self, row: int) -> str:
         """Where the row with the index `row` is, for messages."""

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +69,7 @@ def _with_booleans(chunk: Chunk, feature: Feature) -> Chunk:
     if feature.dtype != "bool" or (column := chunk.column(feature.name)).dtype != object:
         return chunk
     values = [_BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in column.tolist()]
-    return replace(chunk, columns={**chunk.columns, feature.name: object_column(values)})
+    return chunk.with_columns({feature.name: object_column(values)})
 
 
 def _numbers(chunk: Chunk, name: str) -> Column:

@@ -4,7 +4,6 @@ Training, batch scoring and `predict --file` make them here, so that they agree.
 """
 
 import logging
-from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -179,7 +178,7 @@ class _Memory:
             made[self._history.lag_name(lag)][places.order] = line[rows - lag]
         for window in self._history.windows:
             made[self._history.mean_name(window)][places.order] = _means(line, rows, window)
-        return replace(chunk, columns=ChainMap(made, chunk.columns), row_count=chunk.rows)  # type: ignore[arg-type]
+        return chunk.with_columns(made)
 
     def _number_series(self, chunk: Chunk) -> NDArray[np.intp]:
         """The number of the series of each row; there is room for each."""

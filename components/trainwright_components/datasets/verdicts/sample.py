@@ -117,7 +117,7 @@ class EqualRows:
         chosen = np.flatnonzero(choosing <= np.uint64(self._below - 1))
         if not len(chosen):
             return
-        part = Chunk(columns={name: column[chosen] for name, column in chunk.columns.items()}, origin=chunk.origin)
+        part = chunk.taking(chosen)
         label = _hash_rows(part, [self._label]) if self._label else np.zeros(len(chosen), np.uint64)
         ones = np.ones(len(chosen), np.uint64)
         self._waiting.append(np.stack([choosing[chosen], _hash_rows(part, names), label, ones], axis=1))
