@@ -110,6 +110,13 @@ def infer_feature(name: str, column: ColumnProfile, kind: str, *, source: str) -
         return None
     if column.first_infinite:
         raise InvalidData(f"{column.first_infinite}: column {name!r} is infinite; leave it empty where it is unknown")
+    if not kind and _names_with_digits(column):
+        _log.warning(
+            "column %r of %s holds integers of so many digits that different ones are the same float: they are taken "
+            "for names, not for quantities; data.kinds says otherwise",
+            name,
+            source,
+        )
     kind = kind or _kind_of(column)
     if kind == "numeric" and not column.is_numeric:
         place, text = column.not_a_number or (source, "bytes")
@@ -185,7 +192,7 @@ def infer_label(name: str, column: ColumnProfile, roles: Roles, *, source: str) 
 def _kind_of(column: ColumnProfile) -> str:
     if column.is_bytes:
         return "image"
-    if column.is_numeric:
+    if column.is_numeric and not _names_with_digits(column):
         return "numeric"
     values = column.values
     if values is None:
@@ -194,6 +201,12 @@ def _kind_of(column: ColumnProfile) -> str:
         return "image"
     is_free = len(values) > _FREE_TEXT_DISTINCT and len(values) > (column.rows - column.missing) / 2
     return "text" if is_free else "categorical"
+
+
+def _names_with_digits(column: ColumnProfile) -> bool:
+    """Whether these are integers that no numbers of a schema tell apart."""
+    is_kept = column.is_stored_whole and not column.missing and column.max < 2**63
+    return column.loses_digits and not is_kept
 
 
 def _vocabulary(name: str, column: ColumnProfile) -> tuple[str, ...]:
@@ -208,7 +221,7 @@ def _vocabulary(name: str, column: ColumnProfile) -> tuple[str, ...]:
 def _looks_like_classes(column: ColumnProfile) -> bool:
     if column.shape:
         return False
-    if not column.is_numeric or column.is_bool:
+    if not column.is_numeric or column.is_bool or column.loses_digits:
         return True
     return column.is_whole and column.values is not None and len(column.values) <= MAX_NUMBERED_CLASSES
 
@@ -242,7 +255,7 @@ def _class_names(name: str, column: ColumnProfile) -> tuple[str, ...]:
             f"cannot be in training and test both; add examples, merge classes or remove such rows{hint}"
         )
     if column.is_whole and not column.is_bool:
-        return tuple(sorted(counts, key=float))
+        return tuple(sorted(sorted(counts), key=float))
     return tuple(sorted(counts))
 
 

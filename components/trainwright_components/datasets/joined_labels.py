@@ -14,10 +14,13 @@ JOINED_NAME = "labels"
 _ANSWERS = {"0": 0, "false": 0, "no": 0, "1": 1, "true": 1, "yes": 1}
 _WORDS = "0 and 1, true and false, or yes and no"
 _LISTED = 10
+_EXACT_DIGITS = 15  # of an integer that is a float
 
 
 def class_text(text: str) -> str:
-    """The one spelling of an integer as a class name: `1` for `1.0` too; other texts as they are."""
+    """The one spelling of an integer as a class name: `1` for `1.0` too; other texts, and long ids, as they are."""
+    if len(text) > _EXACT_DIGITS and text.lstrip("-").isdecimal():
+        return text
     try:
         return number_text(float(text))
     except ValueError:

@@ -21,6 +21,7 @@ from trainwright_components.datasets.chunks import (
 from trainwright_components.errors import InvalidData
 
 DISTINCT_LIMIT = 10_000
+_EXACT = 2**53  # the integers below are floats, each another one
 
 
 class ColumnProfile:
@@ -43,11 +44,22 @@ class ColumnProfile:
         self.is_bytes = False
         self.stored_dtype: np.dtype[Any] | None = None
         self.min, self.max = np.inf, -np.inf
+        self._lost_digits = False
 
     @property
     def is_numeric(self) -> bool:
         """Whether there are values and all are numbers."""
         return self.shape is not None and self.not_a_number is None and not self.is_bytes
+
+    @property
+    def loses_digits(self) -> bool:
+        """Whether it holds integers, as long ids are, of which several would be one float."""
+        return self._lost_digits or self._finds_lost_digits()
+
+    def _finds_lost_digits(self) -> bool:
+        if not self.is_numeric or not self.is_whole or not self.values or max(-self.min, self.max) < _EXACT:
+            return False
+        return len({*map(float, self.values)}) < len(self.values)
 
     def add(self, chunk: Chunk, name: str) -> None:
         """Take the column `name` of more rows."""
@@ -128,7 +140,7 @@ class ColumnProfile:
             for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
                 self.values[number_text(value)] += count
         if self.values is not None and len(self.values) > DISTINCT_LIMIT:
-            self.values = None
+            self._lost_digits, self.values = self.loses_digits, None
 
 
 class TableProfile:

@@ -32,7 +32,7 @@ from trainwright_components.prepare_data.given_files import open_rows
 from trainwright_components.prepare_data.hashing import key_fractions
 from trainwright_components.prepare_data.page import draw_page
 from trainwright_components.prepare_data.references import choose_files, stored_schema
-from trainwright_components.prepare_data.settings import PrepareSettings
+from trainwright_components.prepare_data.settings import PrepareSettings, check_kinds_of_features
 from trainwright_components.prepare_data.splitters import RowSplitter, Splitter, WholeFilesSplitter
 from trainwright_components.prepare_data.splitting import (
     check_split_columns,
@@ -246,6 +246,7 @@ def _choose_roles(settings: PrepareSettings, traits: SourceTraits, expected: Sch
             f"label is not set: name the column of {traits.name} to predict{listing}, or set data.task=none for data "
             "without"
         )
+    check_kinds_of_features(settings.kinds, labels=named, weight=settings.weight_column)
     by = (settings.key_column, settings.time_column, settings.split_column)
     exclude = dict.fromkeys([*settings.exclude, *traits.identifiers, *(name for name in by if name)])
     return Roles(

@@ -1,6 +1,6 @@
 """What a person can say about how data is prepared, checked once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -202,9 +202,11 @@ class PrepareSettings:
         """Settings from untyped values, and the column to predict.
 
         Raises:
-            InvalidSetting: An unknown name, or a value of the wrong type.
+            InvalidSetting: An unknown name, a value of the wrong type, or kinds of what is no feature.
         """
-        return read_settings(cls, values, where="data", given={"label": label})
+        settings = read_settings(cls, values, where="data", given={"label": label})
+        check_kinds_of_features(settings.kinds, labels=settings.label_columns, weight=settings.weight_column)
+        return settings
 
     @property
     def dialect(self) -> DialectOptions:
@@ -239,3 +241,15 @@ class PrepareSettings:
         """The share of each split but train, of those that are wanted."""
         shares = {"test": self.test_fraction, "validation": self.validation_fraction}
         return {split: share for split, share in shares.items() if share > 0}
+
+
+def check_kinds_of_features(kinds: Mapping[str, str], *, labels: Sequence[str], weight: str) -> None:
+    """Raise `InvalidSetting` where `kinds` names a column that is no feature but has a kind of its own."""
+    for name in kinds:
+        if name in labels:
+            raise InvalidSetting(
+                f"data.kinds names the label {name!r}, but says what features are; say data.task=regression for a "
+                "label of numbers, data.task=classification for one of classes"
+            )
+        if name == weight:
+            raise InvalidSetting(f"data.kinds names data.weight_column {name!r}, which is numeric anyway; leave it out")

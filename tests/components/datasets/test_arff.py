@@ -56,6 +56,18 @@ def test_it_is_read_as_scipy_reads_it(tmp_path: Path) -> None:
     )
 
 
+def test_comments_between_rows_are_no_rows(tmp_path: Path) -> None:
+    rows = ["% before, the, rows, 1", "sunny,1,2,TRUE", "%,,,", "", "rain,2,1,FALSE", "%", "% last"]
+    header = WEATHER.partition("sunny, 21.5")[0]
+    (tmp_path / "weather.arff").write_text(header + "\n".join(rows))
+    found = read(tmp_path / "weather.arff")
+    expected, _ = arff.loadarff(tmp_path / "weather.arff")
+    assert found["outlook"] == [value.decode() for value in expected["outlook"]] == ["sunny", "rain"]
+    assert [float(value) for value in found["temp (C)"]] == expected["temp (C)"].tolist() == [1, 2]
+    (tmp_path / "weather.arff").write_text(header + "\n  % 2, 3, 4, 5\n".join(rows))  # Weka's comments may be indented
+    assert read(tmp_path / "weather.arff") == found
+
+
 def test_keels_files_say_what_to_predict(tmp_path: Path) -> None:
     (tmp_path / "iris.dat").write_text(KEEL)
     schema = describe_table(tmp_path / "iris.dat", Roles(), format_name="csv").schema

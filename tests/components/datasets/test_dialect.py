@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,34 @@ def test_options_that_cannot_be_are_refused(options: dict[str, str], message: st
 def test_another_encoding_is_refused_with_its_place_and_read_when_it_is_said(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("city,n\nBonn,1\nKöln,2\nGöttingen,3\n".encode("cp1252"))
-    with pytest.raises(InvalidData, match=r"line 3: byte 0xf6 is not UTF-8.*'Köln,2', say data\.encoding=cp1252"):
+    with pytest.raises(
+        InvalidData, match=r"row 2, column 'city': byte 0xf6 is not UTF-8.*'Köln', say data\.encoding=cp1252"
+    ):
         CsvFiles([str(path)])
     assert read(path, encoding="cp1252")[1][1:] == [["Köln", "2"], ["Göttingen", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "damaged", "message"),
+    [
+        (
+            "utf-8",
+            b'7,"caf\xe9\nau lait"\n',
+            "row 60001, column 'name': byte 0xe9 is not UTF-8; .*: 'caf.*au lait', say",
+        ),
+        ("utf-16-le", b"7\0,\0a\0\0\xd8a\0\n\0", "row 60001, column 'name': byte 0x00 is not UTF-16-LE; say another"),
+        ("cp1252", b"7,caf\x81\n", "row 60001, column 'name': byte 0x81 is not CP1252; say another data.encoding"),
+    ],
+)
+def test_a_byte_that_is_not_of_the_encoding_is_found_in_any_row(
+    tmp_path: Path, encoding: str, damaged: bytes, message: str
+) -> None:
+    rows = ["id,name", *(f"{number},name number {number}" for number in range(60_000))]
+    content = "".join(row + "\n" for row in rows).encode(encoding)
+    assert len(content) > 1 << 20, "the first megabyte is looked at before any row is read"
+    (tmp_path / "rows.csv").write_bytes(content + damaged)
+    with pytest.raises(InvalidData, match=f"(?s){re.escape(str(tmp_path))}/rows.csv, {message}"):
+        read(tmp_path / "rows.csv", encoding="" if encoding == "utf-8" else encoding)
 
 
 def test_an_encoding_is_guessed_from_enough_text(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_ragged_row_is_named(tmp_path: Path, row: int, text: str, count: int) 
         (b"a,b,a\n1,2,3\n", r"the header names a column twice: a; rename one"),
         (
             "a,b\n1,é\n".encode("latin-1"),
-            r"line 2: byte 0xe9 is not UTF-8; if this reads well: '1,é', say data\.encoding=cp1252",
+            r"row 1, column 'b': byte 0xe9 is not UTF-8; if this reads well: 'é', say data\.encoding=cp1252",
         ),
         (b'a,b\n1,"' + b"x\n" * 1_500_000, r"row 1 or soon after: a row is longer than 1 MB; close its quotes"),
         (b"\x00\x01\x02\x00", r"is not a CSV file: it holds binary data"),
@@ -117,6 +117,16 @@ def test_a_list_of_objects_is_read_as_lines_are(tmp_path: Path, form: str) -> No
 def test_bad_json_lines_are_named(tmp_path: Path, lines: list[str], message: str) -> None:
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     with pytest.raises(InvalidData, match=message):
+        read_all(open_source(str(tmp_path / "rows.jsonl")))
+
+
+@pytest.mark.parametrize("form", ["{}\n{}", "[{},\n{}]"])
+def test_json_that_is_not_utf8_is_named_with_its_byte(tmp_path: Path, form: str) -> None:
+    rows = form.format('{"a": 1}', '{"a": "café"}')
+    (tmp_path / "rows.jsonl").write_bytes(rows.encode("latin-1"))
+    with pytest.raises(
+        InvalidData, match=r"""row [02]: byte 0xe9 after '.*"a": "caf' is not UTF-8, as JSON has to be"""
+    ):
         read_all(open_source(str(tmp_path / "rows.jsonl")))
 
 

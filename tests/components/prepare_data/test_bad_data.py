@@ -33,6 +33,12 @@ def with_value(column: str, row: int, value: Any) -> pd.DataFrame:
         ({"label": "y", "exclude": ("xx",)}, r"exclude names the column 'xx', which rows\.csv lacks; did you mean 'x'"),
         ({"label": "y", "weight_column": "w"}, r"weight_column names the column 'w', which rows\.csv lacks"),
         ({"label": "y", "kinds": {"c": "category"}}, r"kinds: 'c' cannot be 'category'; did you mean 'categorical'"),
+        (
+            {"label": "y", "kinds": {"y": "numeric"}},
+            r"names the label 'y', but .* say data\.task=regression for a label",
+        ),
+        ({"labels": ["x", "y"], "kinds": {"y": "categorical"}}, r"data\.kinds names the label 'y'"),
+        ({"label": "y", "weight_column": "x", "kinds": {"x": "numeric"}}, r"names data\.weight_column 'x', which"),
         ({"label": "y", "kinds": {"d": "text"}}, r"kinds names the column 'd', which rows\.csv lacks"),
         ({}, r"label is not set: name the column of rows\.csv to predict \(there is x, c, y\), or set data\.task=none"),
         ({"label": "y", "format": "cvs"}, r"data\.format 'cvs' is not known; did you mean 'csv'"),

@@ -16,6 +16,7 @@ _OUTPUTS = re.compile(r"@outputs?\s+(.+)", re.IGNORECASE)
 _NUMBERS: Final = ("numeric", "real", "integer")
 _SINGLE_QUOTES = re.compile(r"(?:^|[,\t])\s*'", re.MULTILINE)
 _DELIMITER_LINES = 20
+COMMENT: Final = "%"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,11 @@ class ArffHeader:
 def is_arff(first_line: str) -> bool:
     """Whether a file whose first line that is no comment is `first_line` has such a header."""
     return first_line.lower().startswith("@relation")
+
+
+def is_comment(line: str, sign: str) -> bool:
+    """Whether `line` begins with `sign`, after blanks or none."""
+    return line.lstrip().startswith(sign)
 
 
 def read_header(text: str, *, file: str) -> ArffHeader:
@@ -71,7 +77,9 @@ def read_signs(body: str, *, file: str) -> tuple[str, str]:
     Raises:
         InvalidData: They are sparse.
     """
-    lines = [line for line in body.splitlines()[:_DELIMITER_LINES] if line.strip()]
+    rows = (line for line in body.splitlines(keepends=True) if line.strip() and not is_comment(line, COMMENT))
+    body = "".join(rows)
+    lines = body.splitlines()[:_DELIMITER_LINES]
     if any(line.lstrip().startswith("{") for line in lines):
         raise InvalidData(
             f"{file} is a sparse ARFF file; write all values of each row, as Weka's SparseToNonSparse does"

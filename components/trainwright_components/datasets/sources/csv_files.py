@@ -20,8 +20,16 @@ from trainwright_components.datasets.sources.arrow_texts import (
     plain_numbers,
     trimmed,
 )
-from trainwright_components.datasets.sources.dialect import Dialect, DialectOptions, Found, find_dialect, split_blanks
+from trainwright_components.datasets.sources.dialect import (
+    Dialect,
+    DialectOptions,
+    Found,
+    NotUtf8,
+    find_dialect,
+    read_rows,
+)
 from trainwright_components.datasets.sources.reading import KnownTable, TableReading, find_known
+from trainwright_components.datasets.sources.undecodable import describe_undecodable
 from trainwright_components.datasets.sources.values import Reading, Strays, ValueOptions, find_readings
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
@@ -182,7 +190,10 @@ class CsvFiles:
                         yield first_row, part
                         first_row += part.num_rows
         except (pa.ArrowInvalid, UnicodeError, OSError, EOFError, csv.Error) as error:
-            raise _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error
+            undecodable = None
+            if not ragged and (isinstance(error, UnicodeError) or "UTF8" in str(error)):
+                undecodable = describe_undecodable(file, dialect, self._names)
+            raise undecodable or _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error
         if lines:
             _log.info(
                 "%s: %d values are of several lines; if they should not be, some quotes are not closed", file, lines
@@ -203,10 +214,14 @@ def _look_at(file: str, options: DialectOptions, known: KnownTable | None) -> Fo
     with open_binary(file) as stream:
         head = stream.read(_HEAD_BYTES)
     is_whole = len(head) < _HEAD_BYTES
-    if known is None:
-        found = find_dialect(head, options, file=file, is_whole=is_whole)
-    else:
-        found = find_known(head, options, known, file=file, is_whole=is_whole)
+    try:
+        if known is None:
+            found = find_dialect(head, options, file=file, is_whole=is_whole)
+        else:
+            found = find_known(head, options, known, file=file, is_whole=is_whole)
+    except NotUtf8 as error:
+        found = find_dialect(head, replace(options, encoding="utf-8"), file=file, is_whole=is_whole)
+        raise describe_undecodable(file, found.dialect, found.names) or error from error
     if repeated := {name for name in found.names if found.names.count(name) > 1}:
         raise InvalidData(f"{file}: the header names a column twice: {', '.join(sorted(repeated))}; rename one")
     return found
@@ -214,7 +229,7 @@ def _look_at(file: str, options: DialectOptions, known: KnownTable | None) -> Fo
 
 def _is_rewritten(dialect: Dialect) -> bool:
     """Whether Arrow does not read such rows, but what `_rewritten` makes of them."""
-    return dialect.delimiter == " " or dialect.skips_blanks
+    return dialect.delimiter == " " or dialect.skips_blanks or bool(dialect.comment)
 
 
 @contextmanager
@@ -227,17 +242,7 @@ def _rewritten(binary: IO[bytes], dialect: Dialect) -> Iterator[IO[bytes]]:
     try:
         for _ in range(dialect.first_line):
             text.readline()
-        if dialect.delimiter == " ":
-            rows: Iterator[list[str]] = map(split_blanks, text)
-        else:
-            rows = csv.reader(
-                text,
-                delimiter=dialect.delimiter,
-                quotechar=dialect.quote,
-                skipinitialspace=True,
-                escapechar="\\" if dialect.quote == "'" else None,  # ARFF's, which alone has such quotes
-            )
-        yield _PlainCsv(rows)  # type: ignore[misc]  # Arrow calls read and closed alone
+        yield _PlainCsv(read_rows(text, dialect))  # type: ignore[misc]  # Arrow calls read and closed alone
     finally:
         text.detach()
 
@@ -297,11 +302,6 @@ def _translated(error: Exception, file: str, ragged: Any, first_row: int, dialec
         return InvalidData(
             f"{file}, row {first_row} or soon after: a row is longer than {_BLOCK_BYTES >> 20} MB; "
             "close its quotes, or put long values into files of their own"
-        )
-    if isinstance(error, UnicodeError) or "UTF8" in str(error):
-        return InvalidData(
-            f"{file}, after row {first_row - 1}: the text is not {dialect.encoding.removesuffix('-sig').upper()}; say "
-            "data.encoding, or convert the file to UTF-8"
         )
     return InvalidData(f"{file}, after row {first_row - 1}: cannot be read as CSV: {error}")
 

@@ -5,13 +5,13 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Self
 
 from trainwright_components.datasets.chunks import MISSING_TEXTS
-from trainwright_components.datasets.sources.arff import is_arff, read_header, read_signs
+from trainwright_components.datasets.sources.arff import COMMENT, is_arff, is_comment, read_header, read_signs
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.settings import check_choice
 
@@ -19,8 +19,6 @@ DELIMITER_NAMES: Mapping[str, str] = {",": "comma", "\t": "tab", ";": "semicolon
 HEADER_CHOICES = ("auto", "yes", "no")
 _STRONG = "\t;|,"  # the earlier, the less likely inside a value
 _SAMPLE_ROWS = 200
-_FREQUENT_ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc_kr"]
-_ENOUGH_TO_GUESS = 100  # bytes that are not ASCII
 _COMMENT_SIGNS = ("#", "%")
 _CONSISTENT = 0.95
 _NUMBER = re.compile(r"[+-]?\s*(\d[\d.,' ]*|[.,]\d+)([eE][+-]?\d+)?\s*%?")
@@ -54,6 +52,8 @@ class Dialect:
     """Whether the line before the first row names the columns."""
     skips_blanks: bool = False
     """Whether quotes after a delimiter and blanks are quotes."""
+    comment: str = ""
+    """What lines between the rows begin with that are no rows."""
 
     def to_mapping(self) -> dict[str, Any]:
         """As JSON holds what files written alike have in common."""
@@ -183,6 +183,7 @@ def _find_arff(text: str, encoding: str, *, lines: Sequence[str], file: str) -> 
         quote=quote,
         has_header=False,
         skips_blanks=quote in body,
+        comment=COMMENT,
     )
     evidence = ("its header is ARFF's, which names the columns and their types",)
     return Found(dialect=dialect, names=header.names, evidence=evidence, kinds=header.kinds, label=header.label)
@@ -200,7 +201,7 @@ def find_encoding(head: bytes, *, file: str) -> str:
     """The encoding of a file that begins with `head`: by its mark or its zeros, else UTF-8.
 
     Raises:
-        InvalidData: It is another one.
+        NotUtf8: It is another one.
     """
     for mark, name in _BOMS:
         if head.startswith(mark):
@@ -211,24 +212,12 @@ def find_encoding(head: bytes, *, file: str) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)  # the end may cut a character
     except UnicodeDecodeError as error:
-        raise not_utf8(error, head, file=file) from error
+        raise NotUtf8(f"{file}: byte 0x{head[error.start]:02x} is not UTF-8; say data.encoding") from error
     return "utf-8-sig"
 
 
-def not_utf8(error: UnicodeDecodeError, head: bytes, *, file: str) -> InvalidData:
-    """Where a file stops being UTF-8, and what it may be."""
-    from charset_normalizer import from_bytes
-
-    row = head.count(b"\n", 0, error.start) + 1
-    foreign = sum(byte > 127 for byte in head)
-    best = from_bytes(head, cp_isolation=_FREQUENT_ENCODINGS).best() if foreign >= _ENOUGH_TO_GUESS else None
-    guess = "cp1252" if best is None else best.encoding
-    line = head[head.rfind(b"\n", 0, error.start) + 1 :].partition(b"\n")[0]
-    shown = line.decode(guess, errors="replace").strip()[:60]
-    return InvalidData(
-        f"{file}, line {row}: byte 0x{head[error.start]:02x} is not UTF-8; if this reads well: {shown!r}, say "
-        f"data.encoding={guess}, else another encoding"
-    )
+class NotUtf8(InvalidData):
+    """Text that is not UTF-8, nor marked as something else."""
 
 
 def _decode(head: bytes, encoding: str) -> str:
@@ -301,6 +290,22 @@ def _has_open_quotes(body: str, delimiter: str, *, is_whole: bool) -> bool:
 def split_blanks(line: str) -> list[str]:
     """The values of a line between runs of blanks and tabs, some of them in quotes."""
     return [value.strip('"') for value in _BETWEEN_BLANKS.findall(line)] if '"' in line else line.split()
+
+
+def read_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
+    """The values of each row, as Python's csv reads them; an empty line has none."""
+    if sign := dialect.comment:
+        lines = (line for line in lines if not is_comment(line, sign))
+    if dialect.delimiter == " ":
+        return map(split_blanks, lines)
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote or None,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        skipinitialspace=dialect.skips_blanks,
+        escapechar="\\" if dialect.quote == "'" else None,  # ARFF's, which alone has such quotes
+    )
 
 
 def _share_of_widest(rows: Sequence[Sequence[str]]) -> float:

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 16
 _LONGEST_ROW = 16 << 20  # characters
+_EXACT = 2**53  # beyond, floats lose digits of integers
 _LIST = re.compile(rb'(\xef\xbb\xbf)?\s*(\[|\{\s*"[^"\\]*"\s*:\s*\[(?=\s*\{))')
 _BETWEEN = (re.compile(r"\s*"), re.compile(r"(\s*,)?\s*"))
 
@@ -83,6 +84,8 @@ def _line_rows(stream: IO[bytes], file: str) -> Iterator[Any]:
         number += 1
         try:
             yield json.loads(text.removeprefix(codecs.BOM_UTF8) if number == 1 else text)
+        except UnicodeDecodeError as error:
+            raise InvalidData(f"{file}, row {number}: {_not_utf8(error)}") from error
         except ValueError as error:
             hint = "; it has to hold one object per line, or one list of objects" if number == 1 else ""
             raise InvalidData(f"{file}, row {number}: not JSON: {error}{hint}") from error
@@ -110,7 +113,15 @@ def _listed_rows(stream: IO[bytes], file: str, start: int) -> Iterator[Any]:
             yield value
             buffer, number = rest[end:], number + 1
     except UnicodeDecodeError as error:
-        raise InvalidData(f"{file}, after row {number - 1}: not UTF-8: {error}; convert the file to UTF-8") from error
+        raise InvalidData(f"{file}, after row {number - 1}: {_not_utf8(error)}") from error
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    before = bytes(error.object[max(0, error.start - 40) : error.start]).decode("utf-8", errors="ignore")
+    return (
+        f"byte 0x{error.object[error.start]:02x} after {before!r} is not UTF-8, as JSON has to be; convert the file to "
+        "UTF-8"
+    )
 
 
 def _chunk(rows: list[Mapping[str, Any]], file: str, first_row: int) -> Chunk:
@@ -144,6 +155,8 @@ def column_of(values: list[Any]) -> Column:
     if kinds <= {int, float, bool} and kinds:
         if None not in values and kinds == {int}:
             return _whole_numbers(values)
+        if kinds == {int} and any(value is not None and abs(value) > _EXACT for value in values):
+            return _digits(values)
         return np.array([np.nan if value is None else value for value in values], np.float64)
     if list in kinds:
         return _arrays(values)
@@ -157,7 +170,12 @@ def _whole_numbers(values: list[int]) -> Column:
     try:
         return np.array(values, np.int64)
     except OverflowError:
-        return np.array(values, np.float64)
+        return _digits(values)
+
+
+def _digits(values: Sequence[int | None]) -> Column:
+    """Integers as texts, where floats would lose digits."""
+    return np.array([None if value is None else str(value) for value in values], dtype=object)
 
 
 def _arrays(values: list[Any]) -> Column:

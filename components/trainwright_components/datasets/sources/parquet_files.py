@@ -83,6 +83,8 @@ def _column(array: Any, where: str) -> Column:
         return whole if whole.dtype == np.uint64 else whole.astype(np.int64)
     if pa.types.is_boolean(kind) and not array.null_count:
         return np.asarray(array.to_numpy(zero_copy_only=False), bool)
+    if _has_long_integers(array):
+        return np.asarray(array.cast(pa.string()).to_numpy(zero_copy_only=False), object)
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -105,6 +107,17 @@ def _column(array: Any, where: str) -> Column:
     if pa.types.is_null(kind):
         return np.full(len(array), None, dtype=object)
     raise InvalidData(f"{where} has the type {kind}, which makes no feature; exclude it or convert it")
+
+
+def _has_long_integers(array: Any) -> bool:
+    """Whether a float would lose digits of an integer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(array.type) and not (pa.types.is_decimal(array.type) and array.type.scale == 0):
+        return False
+    limits = pc.min_max(array).as_py()
+    return limits["min"] is not None and max(-limits["min"], limits["max"]) > 2**53
 
 
 _: type[FileFormat] = ParquetFiles

@@ -41,7 +41,7 @@ class Values:
     @cached_property
     def numbers(self) -> NDArray[np.float64] | None:
         """The values as numbers, NaN where one is missing; None when they are texts."""
-        if not self.profile.is_numeric or self.profile.shape:
+        if not self.profile.is_numeric or self.profile.shape or self.profile.loses_digits:
             return None
         try:
             return np.asarray(as_numbers(self.column), np.float64)

@@ -57,7 +57,7 @@ def _identify(values: Values) -> tuple[str, str] | None:
     if profile.is_bool or profile.first_infinite or find_moments(values):
         return None
     if numbers is None:
-        return _identify_texts(values)
+        return _identify_texts(values) if values.is_unique else None
     if not profile.is_whole:
         return None
     least, greatest, rows = profile.min, profile.max, profile.rows
