@@ -30,7 +30,7 @@ class Sample:
     def __init__(self, size: int = SAMPLE_SIZE) -> None:
         self.size = size
         self.seen = 0
-        self.values = np.empty(0, np.float64)
+        self._values = np.empty(0, np.float64)
         self._keys = np.empty(0, np.float64)
         self._bound = np.float64(1)  # above the keys of those that are kept
         self._random = np.random.default_rng(0)
@@ -40,16 +40,27 @@ class Sample:
         self.seen += len(values)
         for start in range(0, len(values), _AT_ONCE):
             self._add(values[start : start + _AT_ONCE])
+            if len(self._values) > 2 * self.size:  # not each time: it takes longer than the rest
+                self._reduce()
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The sample so far, in the order of the stream."""
+        self._reduce()
+        return self._values
 
     def _add(self, values: NDArray[np.float64]) -> None:
         keys = self._random.random(len(values))
-        chosen = keys < self._bound
-        self.values = np.concatenate([self.values, values[chosen]])
-        self._keys = np.concatenate([self._keys, keys[chosen]])
-        if len(self.values) > self.size:
+        chosen = np.flatnonzero(keys < self._bound)
+        if len(chosen):
+            self._values = np.concatenate([self._values, values[chosen]])
+            self._keys = np.concatenate([self._keys, keys[chosen]])
+
+    def _reduce(self) -> None:
+        if len(self._values) > self.size:
             self._bound = np.partition(self._keys, self.size)[self.size]
             kept = self._keys < self._bound
-            self.values, self._keys = self.values[kept], self._keys[kept]
+            self._values, self._keys = self._values[kept], self._keys[kept]
 
 
 class DistinctCounter:

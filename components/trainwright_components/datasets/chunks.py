@@ -30,6 +30,8 @@ class Chunk:
         keeps_integers: Whether integers are stored as such and not as floats.
         kept: Where these rows were among those read, from 0, when others of them were dropped.
         numbers: The numbers, float64, of columns of text whose values are known to be numbers and not codes like 007.
+        texts: Columns of text as `pyarrow.StringArray`, where the source has them so: whoever can do without an object
+            for each value takes these.
         row_count: How many rows these are, where columns are made when they are asked for.
     """
 
@@ -40,6 +42,7 @@ class Chunk:
     keeps_integers: bool = False
     kept: NDArray[np.intp] | None = None
     numbers: Mapping[str, Column] = field(default_factory=dict)
+    texts: Mapping[str, Any] = field(default_factory=dict)
     row_count: int | None = None
 
     @property
@@ -55,13 +58,15 @@ class Chunk:
             self,
             columns={name: column[rows] for name, column in self.columns.items()},
             numbers={name: column[rows] for name, column in self.numbers.items()},
+            texts={},
             row_count=None,
         )
 
     def with_columns(self, made: Mapping[str, Column]) -> "Chunk":
         """These rows with the columns `made`; the others are still made only when they are asked for."""
         columns = ChainMap(dict(made), self.columns)  # type: ignore[arg-type]  # nobody writes to it
-        return replace(self, columns=columns, row_count=self.rows)
+        texts = {name: values for name, values in self.texts.items() if name not in made}
+        return replace(self, columns=columns, texts=texts, row_count=self.rows)
 
     def place(self, row: int) -> str:
         """Where the row with the index `row` is, for messages."""
@@ -78,6 +83,12 @@ class Chunk:
     def column(self, name: str) -> Column:
         """The column `name`; all missing when these rows lack it, as JSON rows may."""
         return self.columns[name] if name in self.columns else np.full(self.rows, None, dtype=object)
+
+    def values(self, name: str, rows: NDArray[np.intp]) -> Column:
+        """The column `name` of these `rows` alone."""
+        if name not in self.texts:
+            return self.column(name)[rows]
+        return np.asarray(self.texts[name].take(rows).to_numpy(zero_copy_only=False), dtype=object)
 
 
 class Source(Protocol):
@@ -139,7 +150,10 @@ class SourceTraits:
 def is_missing(column: Column) -> NDArray[np.bool_]:
     """Which rows of `column` have no value: `(rows,)`."""
     if column.dtype == object:
-        return np.array([value is None or value == "" for value in column.tolist()], bool)
+        values = column.tolist()
+        if None not in values and "" not in values:  # nearly always, and found without a step for each
+            return np.zeros(len(values), bool)
+        return np.array([value is None or value == "" for value in values], bool)
     if not np.issubdtype(column.dtype, np.floating) or not column.size:
         return np.zeros(len(column), bool)
     return np.asarray(np.isnan(column.reshape(len(column), -1)).all(axis=1))

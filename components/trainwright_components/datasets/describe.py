@@ -1,8 +1,10 @@
 """What the columns of a table are and what looks wrong, without preparing it and without TensorFlow."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from trainwright_components.datasets.hashing import row_fractions
 from trainwright_components.datasets.history import HistoryRows
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
 from trainwright_components.datasets.labelled import LabelledRows
@@ -59,7 +61,8 @@ def describe_table(
         check_columns(traits.columns, roles, source=traits.name)
     labelled = LabelledRows(source, roles.label_columns) if drop_unlabeled and roles.label_columns else None
     given = replace(given or Given(), kinds=roles.kinds)
-    profile, evidence = look_at_rows((labelled or source).chunks(), roles, given, max_rows=max_rows)
+    fraction_of = partial(row_fractions, seed=0, ignored=roles.others)
+    profile, evidence = look_at_rows((labelled or source).chunks(), roles, given, fraction_of, max_rows=max_rows)
     left_out = find_identities(evidence)
     schema = infer_schema(profile, replace(roles, left_out=left_out), source=traits.name)
     schema = replace(schema, history=history)

@@ -6,6 +6,7 @@ The wire format is that of protocol buffers (protobuf.dev/programming-guides/enc
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,10 @@ def encode_rows(columns: Mapping[str, Column], schema: Schema) -> list[bytes]:
     parts = [_encode_column(name, columns[name]) for name in others]
     if numbers:  # as many bytes in each row: one table
         parts.append(_encode_floats([(name, columns[name]) for name in numbers]))
-    return [_delimited(_FIRST, b"".join(row)) for row in zip(*parts, strict=True)]
+    rows = [*map(b"".join, zip(*parts, strict=True))]
+    lengths = [*map(len, rows)]
+    heads = {length: _FIRST + _varint(length) for length in set(lengths)}
+    return [*map(add, map(heads.__getitem__, lengths), rows)]
 
 
 def _encode_floats(columns: Sequence[tuple[str, Column]]) -> list[bytes]:

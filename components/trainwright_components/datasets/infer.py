@@ -49,6 +49,11 @@ class Roles:
         """The columns to predict."""
         return self.labels or ((self.label,) if self.label else ())
 
+    @property
+    def others(self) -> frozenset[str]:
+        """The columns that are no features."""
+        return frozenset({*self.label_columns, self.weight, *self.exclude, *self.left_out})
+
 
 def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
     """The schema of the rows that `profile` saw.
@@ -60,7 +65,7 @@ def infer_schema(profile: TableProfile, roles: Roles, *, source: str) -> Schema:
     if not profile.rows:
         raise InvalidData(f"{source} holds no rows")
     check_columns(tuple(profile.columns), roles, source=source)
-    others = {*roles.label_columns, roles.weight, *roles.exclude, *roles.left_out}
+    others = roles.others
     features = [
         feature
         for name, column in profile.columns.items()

@@ -12,6 +12,7 @@ import numpy as np
 from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.encode import encode_chunk
+from trainwright_components.datasets.hashing import key_fractions
 from trainwright_components.datasets.history import HistoryRows
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
 from trainwright_components.datasets.labelled import LabelledRows
@@ -29,12 +30,12 @@ from trainwright_components.datasets.writer import DatasetWriter, ReferenceWrite
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
 from trainwright_components.prepare_data.given_files import open_rows
-from trainwright_components.prepare_data.hashing import key_fractions
 from trainwright_components.prepare_data.page import draw_page
 from trainwright_components.prepare_data.references import choose_files, stored_schema
 from trainwright_components.prepare_data.settings import PrepareSettings, check_kinds_of_features
 from trainwright_components.prepare_data.splitters import RowSplitter, Splitter, WholeFilesSplitter
 from trainwright_components.prepare_data.splitting import (
+    RowFractions,
     check_split_columns,
     choose_splitter,
     describe_repeats,
@@ -297,16 +298,18 @@ def _look_at(rows: Source, settings: PrepareSettings, roles: Roles, expected: Sc
     """
     if expected:
         return _look_once(rows, settings, replace(roles, left_out=expected.left_out))
-    _, first = look_at_rows(rows.chunks(), roles, settings.given, max_rows=1)
+    by_content = RowFractions(roles, seed=settings.seed)
+    _, first = look_at_rows(rows.chunks(), roles, settings.given, by_content, max_rows=1)
     seen = _look_once(rows, settings, replace(roles, left_out=find_identities(first)))
     left_out = find_identities(seen.evidence)
     return seen if left_out == seen.roles.left_out else _look_once(rows, settings, replace(roles, left_out=left_out))
 
 
 def _look_once(rows: Source, settings: PrepareSettings, roles: Roles) -> _Seen:
-    way = choose_files(rows, settings) or choose_splitter(settings, rows.traits, roles)
+    by_content = RowFractions(roles, seed=settings.seed)
+    way = choose_files(rows, settings) or choose_splitter(settings, rows.traits, roles, by_content)
     chunks = _observed(rows, way, ProgressLog(_log, "looked at"))
-    profile, evidence = look_at_rows(chunks, roles, settings.given)
+    profile, evidence = look_at_rows(chunks, roles, settings.given, by_content)
     return _Seen(way=way, profile=profile, roles=roles, evidence=evidence)
 
 

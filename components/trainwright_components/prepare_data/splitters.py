@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.accumulate import DistinctCounter, NumberCounts, Sample
 from trainwright_components.datasets.chunks import Chunk, as_text, object_column
+from trainwright_components.datasets.hashing import FractionOf, text_fraction
 from trainwright_components.datasets.profile import DISTINCT_LIMIT
 from trainwright_components.datasets.times import read_times
-from trainwright_components.prepare_data.hashing import text_fraction
 from trainwright_components.prepare_data.repeats import Repeats, room
 
 Names = NDArray[np.object_]
-FractionOf = Callable[[Chunk], NDArray[np.float64]]
 EXACT_ROWS_PER_CLASS = 4_000
 EXACT_KEYS = 100
 EXACT_TIMES = 1_000_000

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from trainwright_components.datasets.accumulate import NumberCounts
 from trainwright_components.datasets.chunks import Chunk, SourceTraits, as_text
+from trainwright_components.datasets.hashing import FractionOf, PositionFractions, key_fractions, row_fractions
 from trainwright_components.datasets.infer import Roles
 from trainwright_components.datasets.schema import SPLITS
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.hints import did_you_mean
-from trainwright_components.prepare_data.hashing import PositionFractions, key_fractions, row_fractions
 from trainwright_components.prepare_data.settings import PrepareSettings
 from trainwright_components.prepare_data.splitters import (
-    FractionOf,
     GivenSplitter,
     HashSplitter,
     Names,
@@ -38,15 +37,18 @@ _TRAINED_ON = "Equal rows are therefore in several splits, and the test asks abo
 _SPLIT_OF_NAME = {name: split for split, names in _SYNONYMS.items() for name in names}
 
 
-def choose_splitter(settings: PrepareSettings, traits: SourceTraits, roles: Roles) -> Splitter | RowSplitter:
-    """The way to split that `settings` ask for; by classes when the label may hold classes."""
+def choose_splitter(
+    settings: PrepareSettings, traits: SourceTraits, roles: Roles, by_content: FractionOf
+) -> Splitter | RowSplitter:
+    """The way to split that `settings` ask for; by classes when the label may hold classes.
+
+    Equal features have equal numbers by `by_content`.
+    """
     fractions = settings.fractions
     if settings.key_column:
         return HashSplitter(fractions, lambda chunk: key_fractions(chunk, settings.key_column, seed=settings.seed))
     if settings.time_column:
         return TimeSplitter(fractions, settings.time_column)
-    others = {*roles.label_columns, roles.weight, *roles.exclude, *roles.left_out}
-    by_content = _Remembered(lambda chunk: row_fractions(chunk, seed=settings.seed, ignored=others))
     return RowSplitter(
         by_content=_by_row(settings, traits, roles, by_content, NumberCounts()),
         by_position=_by_row(settings, traits, roles, PositionFractions(seed=settings.seed)),
@@ -75,14 +77,14 @@ def _by_row(
     return HashSplitter(fractions, fraction_of, counts=counts)
 
 
-class _Remembered:
-    """The numbers of each chunk, for all who ask in the first pass and again in the second.
+class RowFractions:
+    """The numbers that equal features share, for all who ask in the first pass and again in the second.
 
     They cost more than reading them again from a file, which holds 8 bytes a row and has no name to be left behind.
     """
 
-    def __init__(self, fraction_of: FractionOf) -> None:
-        self._fraction_of = fraction_of
+    def __init__(self, roles: Roles, *, seed: int) -> None:
+        self._ignored, self._seed = roles.others, seed
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
         weakref.finalize(self, self._file.close)
         self._places: dict[tuple[str, str, int], int] = {}
@@ -99,7 +101,7 @@ class _Remembered:
         if place in self._places:
             self._file.seek(self._places[place])
             return np.frombuffer(self._file.read(8 * chunk.rows), np.float64)
-        numbers = self._fraction_of(chunk)
+        numbers = row_fractions(chunk, seed=self._seed, ignored=self._ignored)
         self._places[place] = self._file.seek(0, io.SEEK_END)
         self._file.write(numbers.tobytes())
         return numbers

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainwright_components.datasets.sources.arrow_texts import LazyColumns, plain_numbers, trimmed
+from trainwright_components.datasets.sources.arrow_texts import LazyColumns, read_plain, trimmed
 
 MISSING = frozenset({"", "NA", "-"})
 
@@ -24,28 +24,29 @@ MISSING = frozenset({"", "NA", "-"})
     ],
 )
 def test_plain_numbers_are_what_python_reads(texts: list[str]) -> None:
-    read = plain_numbers(pa.array(texts, pa.string()), MISSING)
+    _, read = read_plain(pa.array(texts, pa.string()), MISSING)
     assert read is not None
     expected = [math.nan if text in MISSING else float(text) for text in texts]
     assert [repr(value) for value in read.tolist()] == [repr(value) for value in expected]
 
 
 def test_a_number_may_mean_missing() -> None:
-    read = plain_numbers(pa.array(["1", "-999", "2"], pa.string()), frozenset({"", "-999"}))
+    kept, read = read_plain(pa.array(["1", "-999", "2"], pa.string()), frozenset({"", "-999"}))
     assert read is not None
     assert [repr(value) for value in read.tolist()] == ["1.0", "nan", "2.0"]
+    assert kept.to_pylist() == ["1", "", "2"]
 
 
 @pytest.mark.parametrize(
     "text", ["007", "00", "x", "1,5", "1_000", "nan", "inf", "0x10", "--5", "+-5", "1e", "e5", ".", "1-2", "1 2", "٣"]
 )
 def test_codes_and_other_texts_are_no_numbers(text: str) -> None:
-    assert plain_numbers(pa.array(["1", text, "2"], pa.string()), MISSING) is None
+    assert read_plain(pa.array(["1", text, "2"], pa.string()), MISSING)[1] is None
 
 
 def test_a_part_of_a_batch_is_read_from_where_it_starts() -> None:
     values = pa.array(["007", "1", "", "22", "x"], pa.string()).slice(1, 3)
-    read = plain_numbers(values, MISSING)
+    _, read = read_plain(values, MISSING)
     assert read is not None
     assert [repr(value) for value in read.tolist()] == ["1.0", "nan", "22.0"]
 

@@ -13,7 +13,7 @@ import pytest
 from trainwright_components.datasets.chunks import Chunk, SourceTraits
 from trainwright_components.datasets.infer import Roles
 from trainwright_components.prepare_data.settings import PrepareSettings
-from trainwright_components.prepare_data.splitting import choose_splitter
+from trainwright_components.prepare_data.splitting import RowFractions, choose_splitter
 
 MB = 1 << 20
 
@@ -64,9 +64,10 @@ def test_the_numbers_of_the_rows_are_held_once_though_two_ways_to_split_are_open
     """8 bytes for each row of a small class, up to 1/8 more while an array grows, and 1 MB of counts and chunks."""
     rows, labels = 4_000, 60
     traits, settings = SourceTraits(name="rows", columns=("x", "y")), PrepareSettings(label="y")
+    roles = Roles(label="y")
     tracemalloc.start()
     try:
-        splitter = choose_splitter(settings, traits, Roles(label="y"))
+        splitter = choose_splitter(settings, traits, roles, RowFractions(roles, seed=0))
         for block in range(labels):
             x, y = np.arange(block * rows, (block + 1) * rows), np.arange(rows) % labels
             splitter.observe(Chunk(columns={"x": x, "y": y}, origin="rows", first_row=block * rows + 1))

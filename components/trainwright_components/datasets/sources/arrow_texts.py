@@ -46,8 +46,11 @@ def trimmed(values: Any) -> Any:
 
 
 def as_objects(values: Any) -> Column:
-    """Trimmed texts as str."""
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=object)
+    """Trimmed texts as str, one object for all that are equal."""
+    encoded = values.dictionary_encode()
+    different: Column = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), dtype=object)
+    texts: Column = different[encoded.indices.to_numpy()]
+    return texts
 
 
 def has_line_feed(values: Any) -> bool:
@@ -55,20 +58,32 @@ def has_line_feed(values: Any) -> bool:
     return bool((_bytes(values)[1] == _LINE_FEED).any())
 
 
-def plain_numbers(values: Any, missing: frozenset[str]) -> NDArray[np.float64] | None:
-    """Trimmed texts as numbers, NaN for a text in `missing`; None where one is no plain number, or a code like 007."""
+def read_plain(values: Any, missing: frozenset[str]) -> tuple[Any, NDArray[np.float64] | None]:
+    """Trimmed texts with the empty string for each in `missing`, and as numbers, as `plain_numbers` has them."""
+    if not _has_number(missing) and (numbers := plain_numbers(values)) is not None:
+        return values, numbers
+    texts = without(values, missing)
+    return texts, plain_numbers(texts)
+
+
+def without(values: Any, missing: frozenset[str]) -> Any:
+    """Trimmed texts with the empty string for each in `missing`."""
+    import pyarrow.compute as pc
+
+    is_missing = pc.is_in(values, value_set=_texts(missing))
+    return pc.if_else(is_missing, "", values) if pc.any(is_missing).as_py() else values
+
+
+def plain_numbers(values: Any) -> NDArray[np.float64] | None:
+    """Trimmed texts as numbers, NaN for the empty string; None where one is no plain number, or a code like 007."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     starts, data = _bytes(values)
-    if _has_number(missing) or not _OF_NUMBERS[data].all() or (np.diff(starts) == 0).any():
-        is_missing = pc.is_in(values, value_set=_texts(missing))
-        starts, data = _bytes(pc.if_else(is_missing, "", values))
-        if not _OF_NUMBERS[data].all():
-            return None
-        values = pc.if_else(is_missing, pa.scalar(None, pa.string()), values)
-    if _has_code(starts, data):
+    if not _OF_NUMBERS[data].all() or _has_code(starts, data):
         return None
+    if (np.diff(starts) == 0).any():
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
     try:
         return np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     except pa.ArrowInvalid:

@@ -17,8 +17,9 @@ from trainwright_components.datasets.sources.arrow_texts import (
     LazyColumns,
     as_objects,
     has_line_feed,
-    plain_numbers,
+    read_plain,
     trimmed,
+    without,
 )
 from trainwright_components.datasets.sources.dialect import (
     Dialect,
@@ -30,7 +31,7 @@ from trainwright_components.datasets.sources.dialect import (
 )
 from trainwright_components.datasets.sources.reading import KnownTable, TableReading, find_known
 from trainwright_components.datasets.sources.undecodable import describe_undecodable
-from trainwright_components.datasets.sources.values import Reading, Strays, ValueOptions, find_readings
+from trainwright_components.datasets.sources.values import Strays, ValueOptions, find_readings
 from trainwright_components.errors import InvalidData
 from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.locations import open_binary, size_bytes
@@ -127,20 +128,31 @@ class CsvFiles:
     def _chunk(self, batch: Any, strays: Strays, *, file: str, first_row: int) -> Chunk:
         columns: dict[str, Callable[[], Column]] = {}
         numbers: dict[str, Column] = {}
+        texts: dict[str, Any] = {}
         notes_strays = self._options.stray == "missing" or not self._options.keeps_strays
         for name, values in zip(self._names, map(trimmed, batch.columns), strict=True):
             reading = self._readings[name]
-            plain = plain_numbers(values, reading.missing) if reading.is_plain else None
-            columns[name] = partial(_texts, reading, values)
+            plain = None
+            if reading.format is None:
+                texts[name] = without(values, reading.missing)
+            elif reading.is_plain:
+                cleaned, plain = read_plain(values, reading.missing)
             if plain is not None:
-                numbers[name] = plain
-                if not np.isnan(plain).any():
-                    columns[name] = partial(as_objects, values)
-            elif reading.format is not None and notes_strays:
-                column = strays.take(name, _texts(reading, values), first_row=first_row)
-                columns[name] = partial(np.asarray, column)
+                texts[name], numbers[name] = cleaned, plain
+            if name in texts:
+                columns[name] = partial(as_objects, texts[name])
+                continue
+            column = reading.plain(as_objects(values))
+            if notes_strays:
+                column = strays.take(name, column, first_row=first_row)
+            columns[name] = partial(np.asarray, column)
         return Chunk(
-            columns=LazyColumns(columns), numbers=numbers, row_count=len(batch), origin=file, first_row=first_row
+            columns=LazyColumns(columns),
+            numbers=numbers,
+            texts=texts,
+            row_count=len(batch),
+            origin=file,
+            first_row=first_row,
         )
 
     def _sample(self, file: str) -> dict[str, list[str]]:
@@ -283,10 +295,6 @@ def _values_of_several_lines(batch: Any) -> int:
     return sum(
         pc.sum(pc.match_substring(column, "\n")).as_py() or 0 for column in batch.columns if has_line_feed(column)
     )
-
-
-def _texts(reading: Reading, values: Any) -> Column:
-    return reading.plain(as_objects(values))
 
 
 def _translated(error: Exception, file: str, ragged: Any, first_row: int, dialect: Dialect) -> InvalidData:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.chunks import Chunk, Column, NotANumber, as_numbers, as_text, is_missing
+from trainwright_components.datasets.hashing import FractionOf
 from trainwright_components.datasets.infer import Roles
 from trainwright_components.datasets.joined_labels import class_text
 from trainwright_components.datasets.profile import ColumnProfile, TableProfile
@@ -163,15 +164,17 @@ class Evidence:
 
 
 def look_at_rows(
-    chunks: Iterable[Chunk], roles: Roles, given: Given, *, max_rows: int | None = None
+    chunks: Iterable[Chunk], roles: Roles, given: Given, fraction_of: FractionOf, *, max_rows: int | None = None
 ) -> tuple[TableProfile, Evidence]:
-    """What all rows are, or about the first `max_rows`, and what is known for verdicts."""
-    profile, sample = TableProfile(), RowSample()
-    equal = EqualRows(label=roles.label, ignored={*roles.labels, roles.weight, *roles.exclude, *roles.left_out})
+    """What all rows are, or about the first `max_rows`, and what is known for verdicts.
+
+    Equal features have equal numbers by `fraction_of`.
+    """
+    profile, sample, equal = TableProfile(), RowSample(), EqualRows(label=roles.label)
     for chunk in chunks:
         profile.add(chunk)
         sample.add(chunk)
-        equal.add(chunk)
+        equal.add(chunk, fraction_of(chunk))
         if max_rows is not None and profile.rows >= max_rows:
             break
     numbers, columns = sample.result()

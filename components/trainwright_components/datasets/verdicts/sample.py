@@ -1,6 +1,6 @@
 """Some rows of a stream, in memory that does not grow with it: a uniform sample, and counts of rows that are alike."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,7 @@ SAMPLE_ROWS = 8_192
 SAMPLE_CELLS = 1_000_000
 DIFFERENT_ROWS = 16_384
 _FEWEST_ROWS = 512
-_CHOOSING_COLUMNS = 3
-_ALL = 1 << 64
-
-Hashes = NDArray[np.uint64]
+_COUNTED = np.dtype([("features", np.float64), ("label", np.uint64), ("count", np.int64)])
 
 
 class RowSample:
@@ -44,11 +41,11 @@ class RowSample:
             self._size = min(SAMPLE_ROWS, max(_FEWEST_ROWS, SAMPLE_CELLS // max(1, len(chunk.columns))))
         keys = self._random.random(chunk.rows)
         chosen = np.flatnonzero(keys < self._limit)
-        for name, column in chunk.columns.items():
-            if name not in self._parts and column.ndim == 1 and not holds_bytes(column):
+        for name in chunk.columns:
+            if name not in self._parts and (name in chunk.texts or _is_single(chunk.columns[name])):
                 self._parts[name] = [np.full(len(self._keys), None, dtype=object)] if len(self._keys) else []
         for name, parts in self._parts.items():
-            parts.append(chunk.column(name)[chosen])
+            parts.append(chunk.values(name, chosen))
         self._rows = np.concatenate([self._rows, np.asarray(chunk.row_numbers, np.int64)[chosen]])
         self._keys = np.concatenate([self._keys, keys[chosen]])
         self.seen += chunk.rows
@@ -87,56 +84,42 @@ class EqualRowCounts:
 
 
 class EqualRows:
-    """Counts rows that are alike in a sample that has all copies of a row or none.
-
-    A hash of the few columns with the most values chooses the rows: the lowest, as many as leave at most `limit`
-    different ones. Only the rows that are chosen are hashed as a whole.
+    """Counts rows that are alike in a sample that has all copies of a row or none: those with the lowest numbers.
 
     Args:
         label: The column that is compared apart; empty for none.
-        ignored: Columns that are not compared.
-        limit: How many different rows are held; fewer of many columns, lest the hashes of small tables take long.
+        limit: How many different rows are held.
     """
 
-    def __init__(self, *, label: str = "", ignored: Collection[str] = (), limit: int = DIFFERENT_ROWS) -> None:
-        self._label, self._ignored, self._limit = label, {label, *ignored}, limit
-        self._choosing: list[str] = []
-        self._below = _ALL
-        self._found = np.empty((0, 4), np.uint64)  # choosing hash, hash of the features, hash of the label, count
-        self._waiting: list[NDArray[np.uint64]] = []
+    def __init__(self, *, label: str = "", limit: int = DIFFERENT_ROWS) -> None:
+        self._label, self._limit = label, limit
+        self._below = 1.0
+        self._found = np.zeros(0, _COUNTED)
+        self._waiting: list[NDArray[np.void]] = []
 
-    def add(self, chunk: Chunk) -> None:
-        """Take more of the stream."""
-        names = sorted(name for name in chunk.columns if name not in self._ignored)
-        if not chunk.rows or not names:
-            return
-        if not self._choosing:
-            self._choosing = _most_different(chunk, names)
-            self._limit = min(self._limit, max(_FEWEST_ROWS, SAMPLE_CELLS // len(names)))
-        choosing = _hash_rows(chunk, self._choosing)
-        chosen = np.flatnonzero(choosing <= np.uint64(self._below - 1))
-        if not len(chosen):
-            return
-        part = chunk.taking(chosen)
-        label = _hash_rows(part, [self._label]) if self._label else np.zeros(len(chosen), np.uint64)
-        ones = np.ones(len(chosen), np.uint64)
-        self._waiting.append(np.stack([choosing[chosen], _hash_rows(part, names), label, ones], axis=1))
+    def add(self, chunk: Chunk, numbers: NDArray[np.float64]) -> None:
+        """Take more of the stream: equal features have equal `numbers`, spread evenly over [0, 1)."""
+        chosen = np.flatnonzero(numbers < self._below)
+        found = np.zeros(len(chosen), _COUNTED)
+        found["features"], found["count"] = numbers[chosen], 1
+        if self._label and len(chosen):
+            found["label"] = _hashed(chunk.values(self._label, chosen))
+        self._waiting.append(found)
         if sum(map(len, self._waiting)) > self._limit:
             self._reduce()
 
     def result(self) -> EqualRowCounts:
         """The counts so far."""
         self._reduce()
-        _, features, _, counts = self._found.T
-        rows = int(counts.sum())
-        _, places = np.unique(features, return_inverse=True)
-        most = np.zeros(places.max(initial=-1) + 1, np.uint64)
-        np.maximum.at(most, places, counts)
+        rows = int(self._found["count"].sum())
+        _, places = np.unique(self._found["features"], return_inverse=True)
+        most = np.zeros(places.max(initial=-1) + 1, np.int64)
+        np.maximum.at(most, places, self._found["count"])
         return EqualRowCounts(
             rows=rows,
             repeated=rows - len(most),
             conflicting=rows - int(most.sum()) if self._label else 0,
-            is_exact=self._below == _ALL,
+            is_exact=self._below == 1,
         )
 
     def _reduce(self) -> None:
@@ -144,30 +127,21 @@ class EqualRows:
         self._waiting = []
         if not len(found):
             return
-        found = found[np.lexsort((found[:, 2], found[:, 1]))]
-        starts = np.flatnonzero(np.append(True, (found[1:, 1:3] != found[:-1, 1:3]).any(axis=1)))
-        counts = np.add.reduceat(found[:, 3], starts)
+        found = found[np.lexsort((found["label"], found["features"]))]
+        is_new = (found["features"][1:] != found["features"][:-1]) | (found["label"][1:] != found["label"][:-1])
+        starts = np.flatnonzero(np.append(True, is_new))
         self._found = found[starts]
-        self._found[:, 3] = counts
-        while len(self._found) > self._limit and self._below > 1:
-            self._below //= 2
-            self._found = self._found[self._found[:, 0] <= np.uint64(self._below - 1)]
+        self._found["count"] = np.add.reduceat(found["count"], starts)
+        while len(self._found) > self._limit and self._below > 2**-48:
+            self._below /= 2
+            self._found = self._found[self._found["features"] < self._below]
 
 
-def _most_different(chunk: Chunk, names: list[str]) -> list[str]:
-    counts = {name: len(np.unique(_hash_column(chunk.column(name)))) for name in names}
-    return sorted(names, key=lambda name: -counts[name])[:_CHOOSING_COLUMNS]
+def _is_single(column: Column) -> bool:
+    return column.ndim == 1 and not holds_bytes(column)
 
 
-def _hash_rows(chunk: Chunk, names: Collection[str]) -> Hashes:
-    hashes = np.full(chunk.rows, 0x9E3779B97F4A7C15, np.uint64)
-    for name in names:
-        hashes = (hashes ^ _hash_column(chunk.column(name))) * np.uint64(0xBF58476D1CE4E5B9)
-        hashes ^= hashes >> np.uint64(31)
-    return hashes
-
-
-def _hash_column(column: Column) -> Hashes:
+def _hashed(column: Column) -> NDArray[np.uint64]:
     if column.ndim > 1:
         column = object_column([row.tobytes() for row in column])
     return np.asarray(pd.util.hash_array(column, categorize=False), np.uint64)

@@ -10,6 +10,7 @@ from scipy import stats
 from tests.components.datasets.verdicts.tables import ROWS, healthy, kinds, verdicts_on
 
 from trainwright_components.datasets.chunks import Chunk
+from trainwright_components.datasets.hashing import row_fractions
 from trainwright_components.datasets.verdicts.drift import number_drift, text_drift
 from trainwright_components.datasets.verdicts.leaks import class_skill
 from trainwright_components.datasets.verdicts.oddities import find_far
@@ -137,7 +138,8 @@ def test_equal_rows_are_counted_within_a_few_percent(different: int, limit: int)
     equal = EqualRows(label="y", limit=limit)
     for copy in range(2):
         x = np.arange(different)
-        equal.add(Chunk(columns={"x": x, "z": x % 7, "y": copy * (x % 10 == 0)}, origin="o"))
+        chunk = Chunk(columns={"x": x, "z": x % 7, "y": copy * (x % 10 == 0)}, origin="o")
+        equal.add(chunk, row_fractions(chunk, seed=0, ignored={"y"}))
     found = equal.result()
     assert found.is_exact == (different < limit)
     assert found.repeated / found.rows == pytest.approx(0.5, abs=0.01)

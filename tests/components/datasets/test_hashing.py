@@ -1,0 +1,36 @@
+"""The numbers of rows: of their content alone, whether it comes as objects or from Arrow, and the same for ever."""
+
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trainwright_components.datasets.chunks import Chunk, object_column
+from trainwright_components.datasets.hashing import row_fractions
+
+TEXTS = {"b": ["x", "", "ü, y"], "a": ["1", "2.5", "-0"]}
+
+
+def test_the_number_of_a_row_is_the_hash_of_its_values_in_the_order_of_their_names() -> None:
+    rows = ["1\x1fx", "2.5\x1f", "-0\x1fü, y"]
+    key = (7).to_bytes(8, "little", signed=True)
+    digests = [blake2b(row.encode(), digest_size=6, key=key).hexdigest() for row in rows]
+    objects = {name: object_column([*values]) for name, values in TEXTS.items()}
+    chunk = Chunk(columns=objects, origin="o")
+    assert row_fractions(chunk, seed=7).tolist() == [int(digest, 16) / 16**12 for digest in digests]
+    arrow = Chunk(columns=objects, texts={"b": pa.array(TEXTS["b"], pa.string())}, origin="o")
+    assert row_fractions(arrow, seed=7).tolist() == row_fractions(chunk, seed=7).tolist()
+
+
+@pytest.mark.parametrize("missing", [None, ""])
+def test_missing_values_and_bytes_count_as_they_are_stored(missing: str | None) -> None:
+    columns = {"a": object_column([missing, "x"]), "b": object_column([b"\xff", None]), "n": np.array([7.0, np.nan])}
+    key = (0).to_bytes(8, "little", signed=True)
+    digests = [blake2b(row, digest_size=6, key=key).hexdigest() for row in (b"\x1f7\xff", b"x\x1f")]
+    found = row_fractions(Chunk(columns=columns, origin="o"), seed=0)
+    assert found.tolist() == [int(digest, 16) / 16**12 for digest in digests]
+
+
+def test_no_rows_have_no_numbers() -> None:
+    assert row_fractions(Chunk(columns={"a": object_column([])}, origin="o"), seed=0).tolist() == []
