@@ -1,5 +1,6 @@
 """Numbers for people and JSON: a float32 as the double with the fewest digits that is still the same float32."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,15 @@ _EXACT_POWER = 22  # powers of ten up to this one are doubles without rounding
 def plain_list(values: NDArray[Any]) -> Any:
     """`values.tolist()`, where float32 125.4 is 125.4 and not 125.4000015258789."""
     return _shortened(values).tolist() if values.dtype == np.float32 else values.tolist()
+
+
+def as_json(value: Any) -> Any:
+    """Lists and mappings with None in place of NaN and infinite numbers, which JSON has not."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: as_json(each) for name, each in value.items()}
+    return [*map(as_json, value)] if isinstance(value, list | tuple) else value
 
 
 def _shortened(values: NDArray[np.float32]) -> NDArray[np.float64]:

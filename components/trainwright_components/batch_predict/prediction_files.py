@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from trainwright_components.datasets.chunks import Column
-from trainwright_components.short_floats import plain_list
+from trainwright_components.short_floats import as_json, plain_list
 
 
 class PredictionWriter(Protocol):
@@ -32,7 +32,7 @@ class JsonLinesWriter:
 
     def write(self, columns: Mapping[str, Column]) -> None:
         """Append rows."""
-        values = [_json_values(column) for column in columns.values()]
+        values = [as_json(plain_list(column)) for column in columns.values()]
         for row in zip(*values, strict=True):
             self._file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
 
@@ -58,9 +58,9 @@ class CsvWriter:
         if not self._has_header:
             self._rows.writerow(columns)
             self._has_header = True
-        values = [_json_values(column) for column in columns.values()]
+        values = [plain_list(column) for column in columns.values()]
         for row in zip(*values, strict=True):
-            self._rows.writerow([json.dumps(value) if isinstance(value, list) else value for value in row])
+            self._rows.writerow(map(_cell, row))
 
     def __enter__(self) -> Self:
         return self
@@ -99,9 +99,10 @@ class ParquetWriter:
             self._file.close()
 
 
-def _json_values(column: Column) -> list[Any]:
-    values: list[Any] = plain_list(column)
-    return [None if value != value else value for value in values]  # NaN is not valid JSON
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return json.dumps(as_json(value))
+    return None if value != value else value
 
 
 WRITERS: Mapping[str, Callable[[Path], PredictionWriter]] = {

@@ -4,13 +4,14 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.heartbeats import JOINED
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
+from trainwright_components.datasets.verdicts.batches import judge_batch
 from trainwright_components.quiet import quiet_loggers
 from trainwright_components.training.assembly import Assembly
 from trainwright_components.training.configuration.devices import configure_devices, configure_without_gpus
@@ -18,6 +19,7 @@ from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
 from trainwright_components.training.custom_loop import run_custom_loop
+from trainwright_components.training.data.splits import TRAIN
 from trainwright_components.training.equivalence import Comparison, compare_with_one_device
 from trainwright_components.training.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.keras_internals import check_keras
@@ -31,7 +33,7 @@ from trainwright_components.training.tensorflow_errors import translate_tensorfl
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
 from trainwright_components.user_module.keras_kind import uses_tf_keras
-from trainwright_components.user_module.module import ModelModule
+from trainwright_components.user_module.module import Context, ModelModule
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ def run_training(
         log_dir=log_dir,
     )
     configure = configure_without_gpus if task.cluster.has_parameter_servers else configure_devices
-    notes = configure(settings)
+    notes = (*configure(settings), *_notes_on_rows(module, context))
     for note in notes if task.is_chief else ():
         logger.warning(note)
     choice = choose_strategy(settings, task.cluster)
@@ -123,6 +125,12 @@ def run_training(
                 asked=asked or {},
             )
             return Session(parts=parts, log_dir=log_dir, on_epoch_end=on_epoch_end, notes=notes).run()
+
+
+def _notes_on_rows(module: ModelModule, context: Context) -> Iterator[str]:
+    """What looks wrong once both are known, the settings and the rows; of rows that a module makes nothing is known."""
+    train = context.statistics.splits.get(TRAIN) if module.make_dataset is None else None
+    yield from map(str, judge_batch(context.batch_size, train.rows) if train else ())
 
 
 def _comparison(

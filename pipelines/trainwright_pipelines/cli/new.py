@@ -1,6 +1,5 @@
 """`trainwright new`: a project to edit."""
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import click
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.lazy import ExampleCommand
+from trainwright_pipelines.cli.output import print_json
 
 if TYPE_CHECKING:
     from trainwright_components.datasets.schema import Feature, Schema
@@ -110,7 +110,7 @@ def new(
             "left_out": list(project.left_out),
             "assumed": list(project.assumed),
         }
-        click.echo(json.dumps({**content, "verdicts": [verdict.to_json() for verdict in verdicts]}, indent=2))
+        print_json({**content, "verdicts": [verdict.to_json() for verdict in verdicts]})
         return
     for file in project.files:
         click.echo(f"wrote {file}")

@@ -29,13 +29,23 @@ def print_json(document: Any) -> None:
 
 
 def json_text(document: Any, **options: Any) -> str:
-    """JSON with texts as they are, or with escapes where the output takes no such letters."""
-    text = json.dumps(document, default=_plain, ensure_ascii=False, **options)
+    """JSON with texts as they are, or with escapes where the output takes no such letters; null for NaN."""
+    text = _json(document, ensure_ascii=False, **options)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        return json.dumps(document, default=_plain, **options)
+        return _json(document, **options)
     return text
+
+
+def _json(document: Any, **options: Any) -> str:
+    try:
+        return json.dumps(document, default=_plain, allow_nan=False, **options)
+    except ValueError:  # of a number that JSON has not
+        from trainwright_components.short_floats import as_json
+
+        plain = json.loads(json.dumps(document, default=_plain))
+        return json.dumps(as_json(plain), allow_nan=False, **options)
 
 
 def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str], *, fold_last: bool = True) -> None:

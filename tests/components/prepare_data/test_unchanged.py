@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from trainwright_components.errors import InvalidData
 from trainwright_components.prepare_data.prepare import prepare_data
@@ -30,15 +31,17 @@ CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 
 @contextmanager
-def between_the_passes(action: Callable[[], object]) -> Iterator[None]:
-    """Do something when the first pass has told of the column without values."""
+def between_the_passes(
+    action: Callable[[], object], *, told_by: str = "datasets.infer", text: str = "has no value in any row"
+) -> Iterator[None]:
+    """Do something when the first pass has told of `text`, of the column without values when it is not said."""
 
     class Writer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            assert "has no value in any row" in record.getMessage()
+            assert text in record.getMessage()
             action()
 
-    logger, handler = logging.getLogger("trainwright_components.datasets.infer"), Writer()
+    logger, handler = logging.getLogger(f"trainwright_components.{told_by}"), Writer()
     logger.addHandler(handler)
     try:
         yield
@@ -77,6 +80,25 @@ def test_a_file_that_is_removed_is_told(tmp_path: Path) -> None:
     TABLE.to_csv(file, index=False)
     with between_the_passes(file.unlink), pytest.raises(InvalidData, match=r"rows\.csv was removed while it was read"):
         prepare_data(file, tmp_path / "dataset", {"label": "y"})
+
+
+@pytest.mark.parametrize("change", ["was changed", "was removed"])
+@pytest.mark.parametrize("folder", ["", "second"])
+def test_an_image_that_is_written_or_removed_meanwhile_is_told(tmp_path: Path, change: str, folder: str) -> None:
+    for number in range(40):
+        path = tmp_path / "images" / "ab"[number % 2] / folder / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number % 8, 0, 99)).save(path)
+
+    def write() -> None:
+        path.unlink()
+        if change == "was changed":
+            Image.new("RGB", (8, 8), (99, number, 0)).save(path)
+
+    told = between_the_passes(write, told_by="prepare_data.prepare", text="More than half repeat")
+    with told, pytest.raises(InvalidData, match=rf"39\.png {change} while it was read"):
+        prepare_data(tmp_path / "images", tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_other_counts_are_told_where_a_storage_tells_no_change() -> None:

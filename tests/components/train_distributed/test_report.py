@@ -1,5 +1,6 @@
 """The page about a training run shows what happened along its way."""
 
+import html
 import re
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from trainwright_components.train_distributed.figures import draw_timeline
 from trainwright_components.train_distributed.report import write_report
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.result import TrainingResult
+from trainwright_components.training.run import run_training
 from trainwright_components.training.timeline import Point, RollBack, SavedCheckpoint, Timeline
+from trainwright_components.user_module.module import load_module
 
 TIMELINE = Timeline(
     points=[
@@ -72,3 +75,14 @@ def test_a_timeline_keeps_a_bounded_number_of_points_with_the_speed_between_them
     assert 200 <= len(timeline.points) <= 400
     assert {point.examples_per_second for point in timeline.points} == {320.0}
     assert Timeline.from_json(timeline.to_json()) == timeline
+
+
+def test_a_batch_larger_than_the_data_is_told_before_it_is_trained_with(small_dataset: Path, tmp_path: Path) -> None:
+    module = load_module(Path(__file__).parent / "modules" / "net.py")
+    settings = TrainingSettings(epochs=1, batch_size=54)
+    result = run_training(module, small_dataset, tmp_path / "model", settings=settings)
+    [note] = result.notes
+    assert note.startswith("batch larger than the data: training.batch_size is 54, but there are about 53 rows")
+    assert note.endswith("--set training.batch_size=4")
+    write_report(tmp_path / "page.html", result, settings=settings, params={}, cluster=ClusterSpec())
+    assert note in html.unescape((tmp_path / "page.html").read_text())

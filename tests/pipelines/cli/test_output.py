@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from trainwright_pipelines.cli.output import print_table
+from trainwright_pipelines.cli.output import print_json, print_table
 
 
 class Terminal(io.StringIO):
@@ -51,3 +53,16 @@ def test_a_description_is_folded() -> None:
     lines = shown(("name", "a long reason " * 9), header=("NAME", "WHAT IT IS"))
     assert len(lines) == 4
     assert "…" not in "".join(lines)
+
+
+@dataclass
+class Answer:
+    scores: list[float]
+
+
+def test_what_json_has_not_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"answer": Answer([0.5, float("nan")]), "rows": [{"é": float("-inf")}, ("x", 1, True, None)]})
+    printed = capsys.readouterr().out
+    found = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not valid JSON"))
+    assert found == {"answer": {"scores": [0.5, None]}, "rows": [{"é": None}, ["x", 1, True, None]]}
+    assert "é" in printed

@@ -54,6 +54,7 @@ class ImageFolder:
             default_label="label" if self._is_labelled else "",
             identifiers=("path",),
             kinds={"image": "image"},
+            read_from=self.paths,
         )
 
     def chunks(self) -> Iterator[Chunk]:

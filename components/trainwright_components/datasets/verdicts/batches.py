@@ -17,17 +17,21 @@ class Batches:
 
     def judge(self, evidence: Evidence) -> Iterator[Verdict]:
         """What looks wrong."""
-        batch_size, rows = evidence.given.batch_size, evidence.train_rows
-        if batch_size is None or not rows or batch_size <= rows:
-            return
-        fitting = fitting_batch(rows, batch_size)
-        yield Verdict(
-            kind="batch larger than the data",
-            finding=f"training.batch_size is {batch_size:,}, but there are about {rows:,} rows to train on, so that an "
-            "epoch is one step",
-            evidence={"batch_size": batch_size, "train_rows": rows},
-            advice=(Advice(text="take smaller steps", settings={"training.batch_size": fitting}),),
-        )
+        if evidence.given.batch_size is not None:
+            yield from judge_batch(evidence.given.batch_size, evidence.train_rows)
+
+
+def judge_batch(batch_size: int, rows: int) -> Iterator[Verdict]:
+    """What is wrong with batches of `batch_size` where there are about `rows` to train on, as far as that is known."""
+    if not rows or batch_size <= rows:
+        return
+    yield Verdict(
+        kind="batch larger than the data",
+        finding=f"training.batch_size is {batch_size:,}, but there are about {rows:,} rows to train on, so that an "
+        "epoch is one step",
+        evidence={"batch_size": batch_size, "train_rows": rows},
+        advice=(Advice(text="take smaller steps", settings={"training.batch_size": fitting_batch(rows, batch_size)}),),
+    )
 
 
 def fitting_batch(rows: int, batch_size: int) -> int:
