@@ -12,6 +12,7 @@ from trainwright_components.datasets.schema import History, Schema
 from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.sources.values import ValueOptions
+from trainwright_components.datasets.times import with_iso_times
 from trainwright_components.datasets.verdicts.evidence import Evidence, look_at_rows
 from trainwright_components.datasets.verdicts.given import Given
 from trainwright_components.datasets.verdicts.identities import find_identities
@@ -54,7 +55,8 @@ def describe_table(
         kinds={**traits.kinds, **roles.kinds},
     )
     if history:
-        history = replace(history, label=roles.label)
+        source, day_first = with_iso_times(source, history.time, history.day_first)
+        history = replace(history, label=roles.label, day_first=day_first)
         source = HistoryRows(source, history)
         traits = source.traits
     if traits.columns:

@@ -20,7 +20,7 @@ from trainwright_components.datasets.chunks import (
     as_text,
 )
 from trainwright_components.datasets.schema import History
-from trainwright_components.datasets.times import read_times
+from trainwright_components.datasets.times import IsoTimes, read_times
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.hints import did_you_mean
 
@@ -118,6 +118,8 @@ class RowsToScore:
 
 def with_history(source: Source, history: History | None) -> Source:
     """`source` as a model takes it that was trained on rows with `history`."""
+    if history and history.day_first:
+        source = IsoTimes(source=source, column=history.time, day_first=history.day_first == "yes")
     return RowsToScore(source, history) if history else source
 
 

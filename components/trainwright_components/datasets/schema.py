@@ -102,6 +102,8 @@ class History:
         lags: How many rows before that of a feature the label is taken from.
         windows: Of how many labels before the row a feature is the mean.
         season: How many rows later the series repeats itself; one of `lags`, or 0.
+        day_first: Whether dates such as 3/4/2018 begin with the day, yes or no; empty where the times are no such
+            dates, and `auto` while that is not settled. Tells nothing of the features.
     """
 
     label: str
@@ -110,6 +112,7 @@ class History:
     lags: tuple[int, ...] = ()
     windows: tuple[int, ...] = ()
     season: int = 0
+    day_first: str = field(default="", compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from trainwright_components.datasets.progress import ProgressLog
 from trainwright_components.datasets.row_keys import MAX_KEYS, RowKeys
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, History, Label, Schema
 from trainwright_components.datasets.statistics import Statistics
+from trainwright_components.datasets.times import with_iso_times
 from trainwright_components.datasets.verdicts.drift import find_drift
 from trainwright_components.datasets.verdicts.evidence import Evidence, look_at_rows
 from trainwright_components.datasets.verdicts.identities import find_identities
@@ -186,7 +187,12 @@ def _make_plan(source: str, settings: PrepareSettings) -> _Plan:
     traits = rows.traits
     files = UnchangedFiles(traits.read_from)
     roles = _choose_roles(settings, traits, expected)
+    day_first = ""
+    if settings.time_column:
+        with files.watched():
+            rows, day_first = with_iso_times(rows, settings.time_column, settings.day_first)
     if history := _choose_history(settings, roles.label, expected):
+        history = replace(history, day_first=day_first)
         rows = HistoryRows(rows, history)
         traits = rows.traits
     if traits.columns:

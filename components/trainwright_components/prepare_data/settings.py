@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from trainwright_components.datasets.dates import DAY_FIRST_CHOICES
 from trainwright_components.datasets.history import MAX_LABELS, MAX_WINDOW
 from trainwright_components.datasets.schema import History
 from trainwright_components.datasets.sources.dialect import DialectOptions
@@ -50,6 +51,8 @@ class PrepareSettings:
         stratify: Whether each class is split in the same shares.
         key_column: Rows with the same value here stay in one split; the column is not a feature.
         time_column: The latest rows by this column are the test, those before them the validation; it is not a feature.
+        day_first: Whether dates such as 3/4/2018 in `time_column` begin with the day: yes, no, or auto, where a row
+            such as 31/12/2018 has to tell.
         lags: Features made of the label: that of so many rows before, as in [1, 7]. For rows in the order of
             `time_column`, and a label of one number.
         windows: Features made of the label: its mean over so many rows before, as in [7].
@@ -87,6 +90,7 @@ class PrepareSettings:
     stratify: bool = True
     key_column: str = ""
     time_column: str = ""
+    day_first: str = "auto"
     lags: tuple[int, ...] = ()
     windows: tuple[int, ...] = ()
     season: int = 0
@@ -101,6 +105,7 @@ class PrepareSettings:
 
     def __post_init__(self) -> None:
         check_choice(self.task, TASKS, where="data.task")
+        check_choice(self.day_first, DAY_FIRST_CHOICES, where="data.day_first")
         DialectOptions(encoding=self.encoding, delimiter=self.delimiter, header=self.header)
         ValueOptions(decimal=self.decimal, thousands=self.thousands, stray=self.stray)
         check_minimum(self, where="data", minimum={"seed": None})
@@ -120,6 +125,8 @@ class PrepareSettings:
             )
         if not -(2**63) <= self.seed < 2**63:
             raise InvalidSetting(f"data.seed must fit in 64 bits, got {self.seed}")
+        if self.day_first != "auto" and not self.time_column:
+            raise InvalidSetting(f"data.day_first {self.day_first} is for data.time_column; set that, or leave it out")
         self._check_labels()
         self._check_history()
         for column in (*self.label_columns, self.weight_column):
@@ -185,6 +192,7 @@ class PrepareSettings:
             lags=tuple(lags),
             windows=tuple(dict.fromkeys(self.windows)),
             season=self.season,
+            day_first=self.day_first,
         )
 
     @property

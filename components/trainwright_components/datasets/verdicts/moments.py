@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trainwright_components.datasets.chunks import Column
+from trainwright_components.datasets.dates import as_iso, is_open, tells_day_first
 from trainwright_components.datasets.verdicts.check import Check
 from trainwright_components.datasets.verdicts.evidence import Evidence, Values
 from trainwright_components.datasets.verdicts.names import words_of
@@ -37,11 +39,15 @@ class Moments:
 
     Args:
         what: For a sentence.
-        is_sortable: Whether `data.time_column` takes them: ISO 8601, or numbers that grow with time.
+        is_sortable: Whether `data.time_column` takes them: dates, or numbers that grow with time.
+        is_iso: Whether a model reads them as what they are.
+        is_open: Whether these are dates that begin with the day or with the month, and nothing tells.
     """
 
     what: str
     is_sortable: bool
+    is_iso: bool = True
+    is_open: bool = False
 
 
 class MomentColumns:
@@ -57,15 +63,15 @@ class MomentColumns:
             advice = [evidence.given.without(name)]
             can_split = found.is_sortable and not evidence.given.way_to_split and not values.profile.missing
             if can_split and values.distinct >= _FEWEST_MOMENTS:
-                text = "train on the earlier rows and test on the latest"
-                advice.insert(0, Advice(text=text, settings={"data.time_column": name}))
-                if evidence.targets is not None and values.is_unique and _order(values):
+                advice = [*_ways_to_split(name, found), *advice]
+                if not found.is_open and evidence.targets is not None and values.is_unique and _order(values):
                     text, settings = (
                         "and with the label of the row before",
                         {"data.time_column": name, "data.lags": [1]},
                     )
                     advice.insert(1, Advice(text=text, settings=settings))
-            hint = "" if found.is_sortable else "; written as 2026-01-31, it can be data.time_column"
+            hint = "" if found.is_iso else "; a model reads them as texts, unless they are written as 2026-01-31"
+            hint += ", which begin with the day or with the month" if found.is_open else ""
             yield Verdict(
                 kind="date or time",
                 columns=(name,),
@@ -73,6 +79,16 @@ class MomentColumns:
                 evidence={"distinct": values.distinct, "missing": values.profile.missing},
                 advice=tuple(advice),
             )
+
+
+def _ways_to_split(name: str, found: Moments) -> Iterator[Advice]:
+    text = "train on the earlier rows and test on the latest"
+    if not found.is_open:
+        yield Advice(text=text, settings={"data.time_column": name})
+        return
+    for first, day_first in (("day", "yes"), ("month", "no")):
+        settings = {"data.time_column": name, "data.day_first": day_first}
+        yield Advice(text=f"{text}, where dates begin with the {first}", settings=settings)
 
 
 def find_moments(values: Values) -> Moments | None:
@@ -91,7 +107,11 @@ def _of_texts(values: Values) -> Moments | None:
         return Moments(what=f"dates such as {texts[0]}", is_sortable=not moments.isna().any())
     if sum(map(_is_written, texts)) < _MOSTLY * len(texts):
         return None
-    return Moments(what=f"dates such as {texts[0]}", is_sortable=False)
+    day_first = tells_day_first(texts)
+    unlike = [text for text in texts if as_iso(text, day_first=day_first is not False) == text]
+    is_sortable = all(map(_ISO.fullmatch, unlike))
+    is_ambiguous = is_sortable and day_first is None and any(map(is_open, texts))
+    return Moments(what=f"dates such as {texts[0]}", is_sortable=is_sortable, is_iso=False, is_open=is_ambiguous)
 
 
 def _is_written(text: str) -> bool:
@@ -126,9 +146,13 @@ def _are_days(numbers: NDArray[np.float64]) -> bool:
     return bool(within.all())
 
 
+def _ranks(texts: Column) -> NDArray[np.float64]:
+    day_first = tells_day_first(texts)
+    return np.asarray(pd.Series([as_iso(text, day_first=day_first) for text in texts]).rank(), np.float64)
+
+
 def _order(values: Values) -> str:
-    ranks = values.numbers if values.numbers is not None else pd.Series(values.texts).rank().to_numpy()
-    known = ranks[values.present]
+    known = (_ranks(values.texts) if values.numbers is None else values.numbers)[values.present]
     return ", in the order of the file" if len(known) > 2 and (np.diff(known) >= 0).all() else ""
 
 
