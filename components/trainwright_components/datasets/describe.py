@@ -22,10 +22,15 @@ DESCRIBED_ROWS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What was found in a table."""
+    """What was found in a table.
+
+    Args:
+        empty: Columns without a value in any row that was looked at.
+    """
 
     schema: Schema
     evidence: Evidence
+    empty: tuple[str, ...] = ()
 
 
 def describe_table(
@@ -70,4 +75,5 @@ def describe_table(
     schema = replace(schema, history=history)
     unlabeled = labelled.dropped if labelled else 0
     evidence = replace(evidence, schema=schema, left_out=left_out, unlabeled=unlabeled)
-    return Description(schema=schema, evidence=evidence)
+    empty = tuple(name for name, column in profile.columns.items() if column.shape is None)
+    return Description(schema=schema, evidence=evidence, empty=empty)

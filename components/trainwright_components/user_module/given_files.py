@@ -28,11 +28,16 @@ def read_given(path: Path) -> GivenModel:
         InvalidSetting: There is no such file or folder.
         InvalidModule: It is not a model, a damaged one, or one that needs the user's own classes.
     """
-    if not path.exists():
-        raise InvalidSetting(f"there is no model at {path}; give a .keras or .h5 file, or the folder of a SavedModel")
+    check_given(path)
     with quiet_loggers(), quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of optimizers and metrics, which are not used
         return _read_saved_model(path) if path.is_dir() else _read_keras(path)
+
+
+def check_given(path: Path) -> None:
+    """Raise `InvalidSetting` where there is no file or folder `path`."""
+    if not path.exists():
+        raise InvalidSetting(f"there is no model at {path}; give a .keras or .h5 file, or the folder of a SavedModel")
 
 
 def _read_keras(path: Path) -> GivenModel:

@@ -13,7 +13,8 @@ from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.output import print_json
 
 if TYPE_CHECKING:
-    from trainwright_components.datasets.schema import Feature, Schema
+    from trainwright_components.datasets.describe import Description
+    from trainwright_components.datasets.schema import Feature
     from trainwright_components.datasets.verdicts.verdict import Verdict
     from trainwright_pipelines.scaffold.project import Project
 
@@ -71,7 +72,7 @@ def new(
     A label of names or of few integers gives a classifier, any other a regression. What looks wrong in the table is
     said, with options of --set against it.
     """
-    from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, find_source
+    from trainwright_pipelines.requests.locations import BUNDLED_SOURCES
     from trainwright_pipelines.scaffold.images import BATCH_SIZE, picture_of, write_image_project
     from trainwright_pipelines.scaffold.project import write_digits_project, write_table_project
 
@@ -82,6 +83,7 @@ def new(
     if source is None or (source == "digits" and given is None):
         project = write_digits_project(folder)
     else:
+        _check_there(source, given)
         groups = _typed_settings(settings)
         data = groups["data"]
         if len(labels) > 1:
@@ -91,9 +93,10 @@ def new(
         label = labels[0] if labels else ""
         if not (label or data.get("labels") or source in BUNDLED_SOURCES or Path(source).is_dir()):
             raise InvalidSetting("--source needs --label: the column to predict")
-        find_source(source, base=Path.cwd())
-        schema, training, verdicts = _describe(source, label, data=data, training=groups["training"])
-        about: dict[str, Any] = {"source": source, "schema": schema, "data": data}
+        found, training, verdicts = _describe(source, label, data=data, training=groups["training"])
+        schema = found.schema
+        no_features = _no_features(found, verdicts, data)
+        about: dict[str, Any] = {"source": source, "schema": schema, "data": data, "no_features": no_features}
         picture = picture_of(schema)
         if given is not None:
             project = _serve_given(folder, given, **about)
@@ -123,6 +126,16 @@ def new(
     click.echo(f"\nRun it: trainwright run train_and_deploy --params {params}")
 
 
+def _check_there(source: str, given: Path | None) -> None:
+    """What is not there is said before what is wrong with it."""
+    from trainwright_components.user_module.given_files import check_given
+    from trainwright_pipelines.requests.locations import find_source
+
+    find_source(source, base=Path.cwd())
+    if given is not None:
+        check_given(given.expanduser())
+
+
 def _side(source: str, picture: "Feature", data: Mapping[str, Any], label: str) -> float:
     from trainwright_components.datasets.pictures import median_side
     from trainwright_components.datasets.sources.opening import open_source
@@ -133,11 +146,21 @@ def _side(source: str, picture: "Feature", data: Mapping[str, Any], label: str) 
     return median_side(opened, picture)
 
 
-def _serve_given(folder: Path, given: Path, *, source: str, schema: "Schema", data: Mapping[str, Any]) -> "Project":
+def _no_features(found: "Description", verdicts: "Iterable[Verdict]", data: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that are no features, with the reason."""
+    ways = ("key_column", "time_column", "split_column", "weight_column")
+    reasons = dict.fromkeys(found.empty, "it has no value in any row")
+    left_out = {each.columns[0]: f"{each.kind}: {each.finding}" for each in verdicts if each.is_left_out}
+    reasons |= {name: reason.removesuffix(", and is not a feature") for name, reason in left_out.items()}
+    reasons |= {data[way]: f"it is `data.{way}`" for way in ways if data.get(way)}
+    return reasons | dict.fromkeys(data.get("exclude", ()), "`data.exclude` names it")
+
+
+def _serve_given(folder: Path, given: Path, **about: Any) -> "Project":
     from trainwright_components.user_module.given_files import read_given
     from trainwright_pipelines.scaffold.given import write_given_project
 
-    return write_given_project(folder, read_given(given.expanduser()), source=source, schema=schema, data=data)
+    return write_given_project(folder, read_given(given.expanduser()), **about)
 
 
 def _show_verdicts(verdicts: "Sequence[Verdict]") -> None:
@@ -171,7 +194,7 @@ def _typed_settings(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def _describe(
     source: str, label: str, *, data: Mapping[str, Any], training: Mapping[str, Any]
-) -> "tuple[Schema, Mapping[str, Any], tuple[Verdict, ...]]":
+) -> "tuple[Description, Mapping[str, Any], tuple[Verdict, ...]]":
     """The columns, settings of training that fit the number of rows, and what looks wrong."""
     from trainwright_components.datasets.describe import describe_table
     from trainwright_components.datasets.infer import Roles
@@ -208,4 +231,4 @@ def _describe(
     fitting = {**training_for(train_rows, training.get("batch_size", batch_size)), **training}
     is_weighted = bool(training.get("class_weights"))
     given = replace(found.evidence.given, batch_size=fitting["batch_size"], has_class_weights=is_weighted)
-    return found.schema, fitting, judge(replace(found.evidence, given=given, train_rows=train_rows))
+    return found, fitting, judge(replace(found.evidence, given=given, train_rows=train_rows))

@@ -38,9 +38,17 @@ class Matched:
 
 
 def write_given_project(
-    folder: Path, given: GivenModel, *, source: str, schema: Schema, data: Mapping[str, Any] | None = None
+    folder: Path,
+    given: GivenModel,
+    *,
+    source: str,
+    schema: Schema,
+    data: Mapping[str, Any] | None = None,
+    no_features: Mapping[str, str] | None = None,
 ) -> Project:
     """Write a project for the trained model `given` and the rows of `source`, which `schema` describes.
+
+    `no_features` are columns that are no features, with the reason.
 
     Raises:
         InvalidSetting: `folder` holds one of the files already.
@@ -89,6 +97,7 @@ def write_given_project(
         "data": data_group(data or {}, unused),
         "training": {"batch_size": 64},
         "assumed": "\n".join(assumed),
+        "no_features": no_features or {},
     }
     contents: dict[str, str | Path] = {
         "model/model.py": render("given_model.py.j2", **values),

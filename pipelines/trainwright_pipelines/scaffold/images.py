@@ -31,8 +31,11 @@ def write_image_project(
     side: float,
     data: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    no_features: Mapping[str, str] | None = None,
 ) -> Project:
     """Write a project for the pictures of `source`, which are in the feature `picture` of `schema`.
+
+    `no_features` are columns that are no features, with the reason.
 
     They become squares like the median picture, whose shorter side is `side`, within what is quick to train.
 
@@ -55,6 +58,7 @@ def write_image_project(
         "size": next((each for each in _SIDES if each >= side), _SIDES[-1]),
         "columns": schema.features,
         "left_out": (),
+        "no_features": no_features or {},
         "example": "filters=32",
         "training": {**_TRAINING, **_monitor(label), **(training or {})},
         "data": data_group(data or {}, ()),

@@ -58,10 +58,12 @@ def write_table_project(
     schema: Schema,
     data: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] = TRAINING,
+    no_features: Mapping[str, str] | None = None,
 ) -> Project:
     """Write a project for the table `source`, a file or a bundled set, whose columns `schema` describes.
 
-    `data` are settings of how it is read, which go into params.yaml as those of `training` do.
+    `data` are settings of how it is read, which go into params.yaml as those of `training` do; `no_features` are
+    columns that are no features, with the reason.
 
     Raises:
         InvalidSetting: `folder` holds one of the files already.
@@ -88,6 +90,7 @@ def write_table_project(
         "class_count": len(schema.value_names),
         "columns": schema.features,
         "history": schema.history,
+        "no_features": no_features or {},
         "left_out": tuple(f"{each.name} ({each.kind})" for each in schema.features if each not in usable),
         "monitor": monitor,
         "training": {"monitor": monitor, **training},
@@ -130,7 +133,14 @@ def write_project(folder: Path, model: str, values: Mapping[str, Any]) -> Projec
     Raises:
         InvalidSetting: `folder` holds one of the files already.
     """
-    common = {"module": "model.py", "training": TRAINING, "example": "units=128", "history": None, **values}
+    common = {
+        "module": "model.py",
+        "training": TRAINING,
+        "example": "units=128",
+        "history": None,
+        "no_features": {},
+        **values,
+    }
     common["model_name"] = served_name(folder)
     texts = {name: render(f"{name}.j2", **common) for name in ("params.yaml", "README.md")}
     return write_files(folder, {"model.py": model, **texts}, left_out=values["left_out"])

@@ -30,7 +30,10 @@ BAD_LINES = [
     (["new", "p", "--set", "data.header=no"], "--set needs --source"),
     (["new", "p", "--source", "iris", "--set", "data.headr=no"], "did you mean 'header'"),
     (["new", "p", "--source", "iris", "--set", "header=no"], "it is data.header"),
-    (["new", "p", "--source", "x.csv"], "--source needs --label"),
+    (["new", "p", "--source", __file__], "--source needs --label"),
+    (["new", "p", "--source", "x.csv"], "no data at"),
+    (["new", "p", "--source", "nowhere/"], "no data at"),
+    (["new", "p", "--source", __file__, "--label", "y", "--keras", "x.keras"], "there is no model at x.keras"),
 ]
 
 

@@ -275,3 +275,23 @@ def test_lags_go_into_the_parameters_and_among_the_columns(
 def test_a_small_table_gets_small_batches_and_more_epochs() -> None:
     assert training_for(42, 4) == {"epochs": 500, "early_stopping_patience": 100, "batch_size": 4}
     assert training_for(100_000, 64) == dict(TRAINING)
+
+
+def test_the_readme_says_which_columns_are_no_features_and_why(
+    trainwright: Callable[..., Any], table: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(table)
+    frame.assign(number=10**18 + np.arange(len(frame)), nothing=None, day=np.arange(len(frame))).to_csv(table)
+    options = ("--set", 'data.exclude=["city"]', "--set", "data.time_column=day")
+    outcome = trainwright("new", str(tmp_path / "p"), "--source", str(table), "--label", "kind", *options)
+    assert outcome.code == 0, outcome.err
+    told = (tmp_path / "p" / "README.md").read_text().partition("No features, until")[2]
+    for line in (
+        "- `nothing`: it has no value in any row",
+        "- `unnamed_1`: row index: it counts the 120 rows in the order of the file, from 0 to 119\n",
+        "- `number`: unique id: each of the 120 rows has another name",
+        "- `city`: `data.exclude` names it",
+        "- `day`: it is `data.time_column`",
+    ):
+        assert line in told
+    assert told.count("\n- ") == 5
