@@ -1,7 +1,7 @@
 """What is known of a table when it is judged: the counts of all rows, and a sample of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from trainwright_components.datasets.hashing import FractionOf
 from trainwright_components.datasets.infer import Roles
 from trainwright_components.datasets.joined_labels import class_text
 from trainwright_components.datasets.profile import ColumnProfile, TableProfile
-from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.schema import Label, Schema
 from trainwright_components.datasets.verdicts.given import Given
 from trainwright_components.datasets.verdicts.sample import EqualRowCounts, EqualRows, RowSample
 
@@ -102,6 +102,7 @@ class Evidence:
         rows: Of the table, as far as it was read.
         columns: Those that could be features.
         label: The column to predict; none where there are several.
+        labels: The columns to predict where there are several.
         schema: What was found; absent while that is not settled.
         left_out: Columns that are not features since a verdict says so.
         equal: How many rows are alike; absent when that is not known.
@@ -113,6 +114,7 @@ class Evidence:
     rows: int
     columns: Mapping[str, Values]
     label: Values | None = None
+    labels: Mapping[str, Values] = field(default_factory=dict)
     schema: Schema | None = None
     given: Given = field(default_factory=Given)
     left_out: tuple[str, ...] = ()
@@ -120,6 +122,21 @@ class Evidence:
     unlabeled: int = 0
     drift: tuple[SplitDrift, ...] = ()
     train_rows: int = 0
+
+    @property
+    def of_each_label(self) -> tuple["Evidence", ...]:
+        """What is known of each label alone, as if there were no other."""
+        if not self.labels or self.schema is None or self.schema.label is None:
+            return (self,)
+        is_multilabel = self.schema.label.kind == "multilabel"
+        made = []
+        for name, values in self.labels.items():
+            answers = tuple(sorted(values.profile.values or ()))
+            label = Label(name=name, kind="class", dtype="int64", class_names=answers)
+            if not is_multilabel:
+                label = Label(name=name, kind="number", dtype="float32")
+            made.append(replace(self, label=values, labels={}, schema=replace(self.schema, label=label)))
+        return tuple(made)
 
     @property
     def features(self) -> Mapping[str, Values]:
@@ -184,6 +201,7 @@ def look_at_rows(
         rows=profile.rows,
         columns={name: each for name, each in values.items() if name not in others and each.is_judged},
         label=values.get(roles.label),
+        labels={name: values[name] for name in roles.labels},
         given=given,
         left_out=tuple(roles.left_out),
         equal=equal.result(),

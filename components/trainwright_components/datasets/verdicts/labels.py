@@ -1,6 +1,6 @@
 """What is wrong with the label: classes with few rows, classes of very different size, no label at all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from trainwright_components.datasets.verdicts.check import Check
@@ -19,16 +19,16 @@ class Classes:
 
     def judge(self, evidence: Evidence) -> Iterator[Verdict]:
         """What looks wrong."""
+        if evidence.labels:
+            yield from _of_answers(evidence)
         if not evidence.has_classes or evidence.label is None:
             return
         ranked = sorted(evidence.class_counts.items(), key=lambda item: item[1])
         if few := [(name, count) for name, count in ranked if count < FEW_ROWS]:
-            listed = ", ".join(f"{name!r} ({count:,})" for name, count in few[:_SHOWN])
-            more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
             yield Verdict(
                 kind="classes with few rows",
                 columns=(evidence.label.name,),
-                finding=f"it has classes with fewer than {FEW_ROWS} rows: {listed}{more}",
+                finding=f"it has classes with fewer than {FEW_ROWS} rows: {_listed(dict(few), '{:,}')}",
                 evidence={"classes": len(few), "fewest_rows": few[0][1]},
                 advice=(Advice(text="add rows, merge such classes or remove them"),),
             )
@@ -49,6 +49,35 @@ class Classes:
                     ),
                 ),
             )
+
+
+def _of_answers(evidence: Evidence) -> Iterator[Verdict]:
+    """Of several labels that are yes or no: those of which one answer has too few rows, or far fewer than the other."""
+    counts = {each.label.name: sorted(each.class_counts.values()) for each in evidence.of_each_label if each.label}
+    counts = {name: count for name, count in counts.items() if len(count) == 2}
+    if few := {name: count[0] for name, count in counts.items() if count[0] < FEW_ROWS}:
+        yield Verdict(
+            kind="classes with few rows",
+            columns=tuple(few),
+            finding=f"fewer than {FEW_ROWS} rows have one of the two answers: {_listed(few, '{:,}')}",
+            evidence={"labels": len(few), "fewest_rows": min(few.values())},
+            advice=(Advice(text="add rows, or leave such labels out of data.labels"),),
+        )
+    if uneven := {name: count[0] / sum(count) for name, count in counts.items() if count[1] >= IMBALANCED * count[0]}:
+        yield Verdict(
+            kind="imbalance",
+            columns=tuple(uneven),
+            finding=f"one of the two answers is rare: {_listed(uneven, '{:.1%}')} of the rows; who never gives it is "
+            "right about the others",
+            evidence={"labels": len(uneven), "rarest_share": round(min(uneven.values()), 6)},
+            advice=(Advice(text="look at recall and precision of each label, not at accuracy alone"),),
+        )
+
+
+def _listed(numbers: Mapping[str, float], form: str) -> str:
+    shown = sorted(numbers.items(), key=lambda item: item[1])
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(f"{name!r} ({form.format(number)})" for name, number in shown[:_SHOWN]) + more
 
 
 def _weights(ranked: Sequence[tuple[str, int]]) -> dict[str, float]:

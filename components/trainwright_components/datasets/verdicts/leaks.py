@@ -1,6 +1,7 @@
 """Columns that know the label: copies of it, functions of it, and what is written down only once it is known."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,26 +30,38 @@ class Leaks:
     kinds: ClassVar[tuple[str, ...]] = ("leak",)
 
     def judge(self, evidence: Evidence) -> Iterator[Verdict]:
-        """What looks wrong."""
-        if evidence.label is None or len(evidence.label.column) < FEWEST_ROWS:
-            return
-        found = []
-        history = evidence.schema.history if evidence.schema else None
-        for name, values in evidence.features.items():
-            if history and name in history.names:  # what a label was before is no leak, however steady it is
+        """What looks wrong; of a column that knows several labels, that one of them that it knows best."""
+        best: dict[tuple[str, ...], Verdict] = {}
+        for each in evidence.of_each_label:
+            if each.label is None or len(each.label.column) < FEWEST_ROWS:
                 continue
-            if said := _of_classes(values, evidence) if evidence.has_classes else _of_numbers(values, evidence):
-                found.append(name)
-                finding, skill = said
-                yield Verdict(
-                    kind="leak",
-                    columns=(name,),
-                    finding=finding,
-                    evidence={"skill": round(skill, 4), "rows": len(values.codes)},
-                    advice=(evidence.given.without(name, "if it is not known when you predict, leave it out"),),
-                )
-        if (targets := evidence.targets) is not None:
-            yield from _sums(evidence, targets, known=found)
+            label = each.label.name if evidence.labels else ""
+            for verdict in _judge(each):
+                told = replace(verdict, finding=f"of label {label!r}: {verdict.finding}") if label else verdict
+                known = best.get(verdict.columns)
+                if known is None or float(known.evidence["skill"]) < float(verdict.evidence["skill"]):
+                    best[verdict.columns] = told
+        yield from best.values()
+
+
+def _judge(evidence: Evidence) -> Iterator[Verdict]:
+    found = []
+    history = evidence.schema.history if evidence.schema else None
+    for name, values in evidence.features.items():
+        if history and name in history.names:  # what a label was before is no leak, however steady it is
+            continue
+        if said := _of_classes(values, evidence) if evidence.has_classes else _of_numbers(values, evidence):
+            found.append(name)
+            finding, skill = said
+            yield Verdict(
+                kind="leak",
+                columns=(name,),
+                finding=finding,
+                evidence={"skill": round(skill, 4), "rows": len(values.codes)},
+                advice=(evidence.given.without(name, "if it is not known when you predict, leave it out"),),
+            )
+    if (targets := evidence.targets) is not None:
+        yield from _sums(evidence, targets, known=found)
 
 
 def class_skill(codes: Codes, classes: Codes) -> tuple[float, float, float]:

@@ -92,11 +92,17 @@ WRONG: dict[str, Wrong] = {
 
 def describe(path: Any, label: str = "y", **data: Any) -> Description:
     """The table as `trainwright new` looks at it."""
-    read = PrepareSettings.from_mapping(data, label=label)
+    read = PrepareSettings.from_mapping(data, label="" if "labels" in data else label)
     by = [name for name in (read.key_column, read.time_column) if name]
     return describe_table(
         path,
-        Roles(label=label, task=read.task, exclude=(*read.exclude, *by), kinds=read.kinds),
+        Roles(
+            label="" if read.labels else label,
+            labels=read.labels,
+            task=read.task,
+            exclude=(*read.exclude, *by),
+            kinds=read.kinds,
+        ),
         values=read.values,
         given=read.given,
         drop_unlabeled=read.drop_unlabeled,

@@ -144,3 +144,26 @@ def test_equal_rows_are_counted_within_a_few_percent(different: int, limit: int)
     assert found.is_exact == (different < limit)
     assert found.repeated / found.rows == pytest.approx(0.5, abs=0.01)
     assert found.conflicting / found.rows == pytest.approx(0.05, abs=0.01)
+
+
+def test_several_labels_are_judged_one_by_one(tmp_path: Path) -> None:
+    table = healthy().drop(columns="y")
+    yes = RANDOM.integers(0, 2, ROWS)
+    table = table.assign(known=np.where(yes, "p", "q"), a=yes, b=(COUNTED % 25 == 3) * 1, c=(COUNTED % 12 == 3) * 1)
+    found = {each.kind: each for each in verdicts_on(table, tmp_path, labels=["a", "b", "c"])}
+    assert found.keys() == {"leak", "classes with few rows", "imbalance"}
+    assert (found["leak"].columns, found["leak"].advice[0].settings) == (("known",), {"data.exclude": ["known"]})
+    assert found["leak"].finding.startswith("of label 'a': each of its values stands for one class")
+    assert found["classes with few rows"].columns == ("b",)
+    assert "'b' (16)" in found["classes with few rows"].finding
+    assert found["imbalance"].columns == ("b", "c")
+    assert "'b' (4.0%), 'c' (8.5%) of the rows" in found["imbalance"].finding  # 16 and 34 of 400
+
+
+def test_a_copy_of_one_of_several_numbers_is_a_leak(tmp_path: Path) -> None:
+    table = healthy().drop(columns="y")
+    first, second = RANDOM.normal(size=(2, ROWS)).round(6)
+    table = table.assign(copy=(3 * second + 1).round(6), first=first, second=second)
+    [leak] = verdicts_on(table, tmp_path, labels=["first", "second"])
+    assert (leak.kind, leak.columns) == ("leak", ("copy",))
+    assert leak.finding == "of label 'second': it is the label times a number, plus a number"
