@@ -68,7 +68,7 @@ def describe_table(
         check_columns(traits.columns, roles, source=traits.name)
     labelled = LabelledRows(source, roles.label_columns) if drop_unlabeled and roles.label_columns else None
     given = replace(given or Given(), kinds=roles.kinds)
-    fraction_of = partial(row_fractions, seed=0, ignored=roles.others)
+    fraction_of = partial(row_fractions, seed=0, ignored=roles.others, by_bits=True)
     profile, evidence = look_at_rows((labelled or source).chunks(), roles, given, fraction_of, max_rows=max_rows)
     left_out = find_identities(evidence)
     schema = infer_schema(profile, replace(roles, left_out=left_out), source=traits.name)

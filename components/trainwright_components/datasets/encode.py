@@ -61,7 +61,9 @@ def _encode_feature(chunk: Chunk, feature: Feature) -> Column:
             return numbers.astype(np.float32, copy=False)
         return _whole(chunk, feature, numbers)
     column = chunk.column(feature.name)
-    return _images(chunk, feature.name, column) if feature.kind == "image" else _texts(column)
+    if feature.kind == "image":
+        return _images(chunk, feature.name, column)
+    return column if feature.name in chunk.texts else _texts(column)
 
 
 def _with_booleans(chunk: Chunk, feature: Feature) -> Chunk:

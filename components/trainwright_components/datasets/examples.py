@@ -36,14 +36,19 @@ def encode_rows(columns: Mapping[str, Column], schema: Schema) -> list[bytes]:
 
 
 def _encode_floats(columns: Sequence[tuple[str, Column]]) -> list[bytes]:
-    pieces = []
-    for name, column in columns:
-        values = np.ascontiguousarray(column.reshape(len(column), -1), dtype="<f4").view(np.uint8)
-        packed = _delimited(_FIRST, bytes(values.shape[1]))
-        head = _entry(name, _delimited(_FLOAT_LIST, packed))[: -values.shape[1] or None]
-        pieces += [np.broadcast_to(np.frombuffer(head, np.uint8), (len(column), len(head))), values]
-    table = np.concatenate(pieces, axis=1)
-    rows: list[bytes] = np.ascontiguousarray(table).view(f"V{table.shape[1]}")[:, 0].tolist()
+    """The entries of each row, which have as many bytes in all: copies of one row, into which the numbers are put."""
+    names, places, row = [*map(str, range(len(columns)))], [], b""
+    values = [column.reshape(len(column), -1) for _, column in columns]
+    for (name, _), each in zip(columns, values, strict=True):
+        numbers = bytes(4 * each.shape[1])
+        row += _entry(name, _delimited(_FLOAT_LIST, _delimited(_FIRST, numbers)))
+        places.append(len(row) - len(numbers))
+    formats = [("<f4", each.shape[1:]) for each in values]
+    fields = np.dtype({"names": names, "formats": formats, "offsets": places, "itemsize": len(row)})
+    table = np.frombuffer(bytearray(row * len(values[0])), fields)
+    for field, each in zip(names, values, strict=True):
+        table[field] = each
+    rows: list[bytes] = table.view(f"V{len(row)}").tolist()
     return rows
 
 

@@ -14,10 +14,15 @@ _SEPARATOR = "\x1f"
 _DIGEST_BYTES = 6
 
 
-def row_fractions(chunk: Chunk, *, seed: int, ignored: Collection[str] = ()) -> NDArray[np.float64]:
-    """By the content of the row but for the columns in `ignored`: equal rows get equal numbers."""
+def row_fractions(
+    chunk: Chunk, *, seed: int, ignored: Collection[str] = (), by_bits: bool = False
+) -> NDArray[np.float64]:
+    """By the content of the row but for the columns in `ignored`: equal rows get equal numbers.
+
+    `by_bits` takes the bits of numbers, not their text: several times as fast, but for rows of one source alone.
+    """
     names = [name for name in sorted(chunk.columns) if name not in ignored]
-    of_bytes = {name for name in names if name not in chunk.texts and _is_binary(chunk.columns[name])}
+    of_bytes = {name for name in names if name not in chunk.texts and _is_binary(chunk.columns[name], by_bits)}
     texts = [name for name in names if name not in of_bytes]
     rows = _joined(chunk, texts) if texts else [b""] * chunk.rows
     if of_bytes:
@@ -81,9 +86,14 @@ def _fractions(contents: Iterable[bytes], seed: int) -> NDArray[np.float64]:
     return fractions
 
 
-def _is_binary(column: Column) -> bool:
-    return column.ndim > 1 or holds_bytes(column)
+def _is_binary(column: Column, by_bits: bool) -> bool:
+    return column.ndim > 1 or holds_bytes(column) or (by_bits and column.dtype != object)
 
 
 def _row_bytes(column: Column) -> list[bytes]:
-    return [row.tobytes() for row in column] if column.ndim > 1 else [value or b"" for value in column.tolist()]
+    if column.ndim > 1:
+        return [row.tobytes() for row in column]
+    if column.dtype == object:
+        return [value or b"" for value in column.tolist()]
+    rows: list[bytes] = np.ascontiguousarray(column).view(f"V{column.itemsize}").tolist()
+    return rows

@@ -65,15 +65,16 @@ class ColumnProfile:
         """Take the column `name` of more rows."""
         self.rows += chunk.rows
         known = chunk.numbers.get(name) if self.not_a_number is None else None
+        if name in chunk.texts and (known is not None or self.not_a_number is not None):
+            self._add_texts(chunk, name, known)
+            return
         column = chunk.column(name) if known is None or self.values is not None else known
         numbers = self._try_numbers(chunk, column) if known is None else known
         if numbers is not None and column.dtype == object:
             missing: NDArray[np.bool_] = np.isnan(numbers)
         else:
             missing = is_missing(column)
-        if missing.any():
-            self.missing += int(missing.sum())
-            self.first_missing = self.first_missing or chunk.place(int(missing.argmax()))
+        self._note_missing(chunk, missing)
         present = column[~missing]
         if not len(present):
             return
@@ -85,6 +86,31 @@ class ColumnProfile:
         if numbers is not None:
             self._measure(chunk, numbers)
         self._count(present)
+
+    def _add_texts(self, chunk: Chunk, name: str, numbers: NDArray[np.floating[Any]] | None) -> None:
+        """Take texts without an object for each: it is known whether they are numbers."""
+        import pyarrow.compute as pc
+
+        missing = pc.binary_length(chunk.texts[name]).to_numpy() == 0
+        self._note_missing(chunk, missing)
+        if missing.all():
+            return
+        self._check_shape(chunk, name, ())
+        self.is_bool = self.is_stored_whole = False
+        if numbers is not None:
+            self._measure(chunk, numbers)
+        if self.values is not None:
+            counted = chunk.texts[name].value_counts().flatten()
+            values, counts = (each.to_numpy(zero_copy_only=False).tolist() for each in counted)
+            for value, count in zip(values, counts, strict=True):
+                if value:
+                    self.values[value] += count
+            self._stop_counting_many()
+
+    def _note_missing(self, chunk: Chunk, missing: NDArray[np.bool_]) -> None:
+        if missing.any():
+            self.missing += int(missing.sum())
+            self.first_missing = self.first_missing or chunk.place(int(missing.argmax()))
 
     def add_absent(self, rows: int) -> None:
         """Take rows that lack this column altogether."""
@@ -139,6 +165,9 @@ class ColumnProfile:
             distinct, counts = np.unique(present, return_counts=True)
             for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
                 self.values[number_text(value)] += count
+        self._stop_counting_many()
+
+    def _stop_counting_many(self) -> None:
         if self.values is not None and len(self.values) > DISTINCT_LIMIT:
             self._lost_digits, self.values = self.loses_digits, None
 

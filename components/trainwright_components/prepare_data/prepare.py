@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from trainwright_components.datasets.anomalies import find_anomalies, refuse_anomalies
 from trainwright_components.datasets.chunks import Chunk, Column, Source, SourceTraits
 from trainwright_components.datasets.encode import encode_chunk
-from trainwright_components.datasets.hashing import key_fractions
+from trainwright_components.datasets.hashing import FractionOf, key_fractions, row_fractions
 from trainwright_components.datasets.history import HistoryRows
 from trainwright_components.datasets.infer import Roles, check_columns, infer_schema
 from trainwright_components.datasets.labelled import LabelledRows
@@ -304,8 +305,7 @@ def _look_at(rows: Source, settings: PrepareSettings, roles: Roles, expected: Sc
     """
     if expected:
         return _look_once(rows, settings, replace(roles, left_out=expected.left_out))
-    by_content = RowFractions(roles, seed=settings.seed)
-    _, first = look_at_rows(rows.chunks(), roles, settings.given, by_content, max_rows=1)
+    _, first = look_at_rows(rows.chunks(), roles, settings.given, _by_bits(roles), max_rows=1)
     seen = _look_once(rows, settings, replace(roles, left_out=find_identities(first)))
     left_out = find_identities(seen.evidence)
     return seen if left_out == seen.roles.left_out else _look_once(rows, settings, replace(roles, left_out=left_out))
@@ -315,8 +315,13 @@ def _look_once(rows: Source, settings: PrepareSettings, roles: Roles) -> _Seen:
     by_content = RowFractions(roles, seed=settings.seed)
     way = choose_files(rows, settings) or choose_splitter(settings, rows.traits, roles, by_content)
     chunks = _observed(rows, way, ProgressLog(_log, "looked at"))
-    profile, evidence = look_at_rows(chunks, roles, settings.given, by_content)
+    fraction_of = by_content if isinstance(way, RowSplitter) else _by_bits(roles)
+    profile, evidence = look_at_rows(chunks, roles, settings.given, fraction_of)
     return _Seen(way=way, profile=profile, roles=roles, evidence=evidence)
+
+
+def _by_bits(roles: Roles) -> FractionOf:
+    return partial(row_fractions, seed=0, ignored=roles.others, by_bits=True)
 
 
 def _observed(rows: Source, way: Splitter | RowSplitter, progress: ProgressLog) -> Iterator[Chunk]:

@@ -34,3 +34,9 @@ def test_missing_values_and_bytes_count_as_they_are_stored(missing: str | None) 
 
 def test_no_rows_have_no_numbers() -> None:
     assert row_fractions(Chunk(columns={"a": object_column([])}, origin="o"), seed=0).tolist() == []
+
+
+def test_rows_are_equal_by_their_bits_as_by_their_text() -> None:
+    columns = {"n": np.array([1.5, 2, 1.5]), "i": np.array([1, 1, 1]), "t": object_column(["a", "a", "a"])}
+    numbers = row_fractions(Chunk(columns=columns, origin="o"), seed=0, by_bits=True)
+    assert numbers[0] == numbers[2] != numbers[1]

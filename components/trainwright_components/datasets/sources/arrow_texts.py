@@ -100,8 +100,8 @@ def _bytes(values: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
 
 def _has_code(starts: NDArray[np.int32], data: NDArray[np.uint8]) -> bool:
     first = starts[:-1][np.diff(starts) > 1]
-    second = data[first + 1]
-    return bool(((data[first] == ord("0")) & (second >= ord("0")) & (second <= ord("9"))).any())
+    second = data[first[data[first] == ord("0")] + 1]
+    return bool(((second >= ord("0")) & (second <= ord("9"))).any())
 
 
 @lru_cache
