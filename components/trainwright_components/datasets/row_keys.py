@@ -1,4 +1,4 @@
-"""What folds of a small dataset need to know of its rows beside their columns: which belong together, which come later.
+"""What folds and intervals need to know of rows beside their columns: which belong together, which come later.
 
 keys.json, beside the schema of a dataset that was split by a key or by time.
 """
@@ -13,6 +13,7 @@ from trainwright_components.files import write_whole
 
 KEYS_FILE = "keys.json"
 MAX_KEYS = 1_000  # rows; larger datasets are not dealt into folds
+MAX_EVALUATED_KEYS = 1_000_000  # rows of a split that is not trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class RowKeys:
     Args:
         split_by: `key_column` or `time_column`; empty for neither.
         column: Its name.
-        keys: Of each split, a number for each row in stored order, the same for the same key.
+        keys: Of each split, a number for each row in stored order, the same for the same key. Where there are more than
+            `MAX_KEYS` rows, of those splits alone that are not trained on and have at most `MAX_EVALUATED_KEYS`.
     """
 
     split_by: str = ""

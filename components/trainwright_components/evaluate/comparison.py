@@ -5,7 +5,7 @@ Compared by RMSE or accuracy; by AUC where accuracy would say little: where one 
 classes (which gives up accuracy for the rare ones). AUC is moved by neither.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,7 @@ class BaselineComparison:
                     "low": each.difference and each.difference.low,
                     "high": each.difference and each.difference.high,
                     "drawn_rows": each.difference and each.difference.rows,
+                    "drawn_keys": each.difference and each.difference.groups,
                 }
                 for each in self.baselines
             },
@@ -106,10 +107,15 @@ class BaselineComparison:
 
 
 class BesideBaselines:
-    """Adds up what the baselines answer to the rows that the model is scored on."""
+    """Adds up what the baselines answer to the rows that the model is scored on.
 
-    def __init__(self, fitted: FittedBaselines, make_tally: Callable[[], Tally], metric: str) -> None:
-        self._fitted, self._metric = fitted, metric
+    `groups` has a number for each of them, the same for those that belong together; it is empty where none do.
+    """
+
+    def __init__(
+        self, fitted: FittedBaselines, make_tally: Callable[[], Tally], metric: str, groups: Sequence[float] = ()
+    ) -> None:
+        self._fitted, self._metric, self._groups, self._rows = fitted, metric, np.asarray(groups), 0
         self._tallies = [make_tally() for _ in fitted.baselines]
         self._random = np.random.default_rng(0)
         self._keys = np.zeros(0)
@@ -125,7 +131,9 @@ class BesideBaselines:
         for tally, answer in zip(self._tallies, answers, strict=True):
             tally.add(answer, batch.labels, batch.weights)
         weights = np.ones(rows) if batch.weights is None else batch.weights
-        self._keep([batch.labels, weights, batch.answers, *answers])
+        groups = self._groups[self._rows : self._rows + rows] if self._groups.size else np.zeros(rows)
+        self._rows += rows
+        self._keep([groups, batch.labels, weights, batch.answers, *answers])
 
     def result(self, scores: Scores, task: Task) -> BaselineComparison:
         """The comparison with the model's own `scores`."""
@@ -134,9 +142,11 @@ class BesideBaselines:
         results = [tally.result() for tally in self._tallies]
         differences: list[Difference | None] = [None] * len(results)
         if results and found.by_rows is not None:
-            labels, weights, own, *others = self._kept
-            model = found.by_rows(own, labels, weights)
-            differences = [compare_paired(model, found.by_rows(other, labels, weights)) for other in others]
+            groups, labels, weights, own, *others = self._kept
+            model, together = found.by_rows(own, labels, weights), groups if self._groups.size else None
+            differences = [
+                compare_paired(model, found.by_rows(other, labels, weights), groups=together) for other in others
+            ]
         notes = self._fitted.notes
         return BaselineComparison(
             metric=metric,

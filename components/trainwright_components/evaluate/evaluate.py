@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.reader import check_count, count_rows
+from trainwright_components.datasets.row_keys import MAX_EVALUATED_KEYS, RowKeys
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.task import Task, task_of
@@ -163,7 +164,10 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
     fitted = fit_baselines(dataset, taken, has_own_dataset=trained.module.make_dataset is not None)
     class_weights = trained.training.get("settings", {}).get("class_weights", {})
     beside = BesideBaselines(
-        fitted, partial(_make_tally, schema), baseline_metric(schema, Statistics.load(dataset), class_weights)
+        fitted,
+        partial(_make_tally, schema),
+        baseline_metric(schema, Statistics.load(dataset), class_weights),
+        _groups(trained, dataset, settings.split),
     )
     tally = _make_tally(schema)
     slices = SliceTallies(settings.slices, partial(_make_tally, schema, capacity=SLICE_CAPACITY))
@@ -204,6 +208,21 @@ def _evaluate(model: Path, dataset: Path, settings: EvaluationSettings) -> Evalu
         if settings.folds
         else None,
     )
+
+
+def _groups(trained: TrainedModel, dataset: Path, split: str) -> Sequence[float]:
+    """What tells which rows of the split belong together, in their order; empty where nothing does."""
+    keys = RowKeys.load(dataset)
+    if trained.module.make_dataset is not None or keys.split_by != "key_column":
+        return ()
+    if split not in keys.keys:
+        logger.warning(
+            "the rows of a key in %r are compared with the baselines as if they were independent: keys are kept of "
+            "splits that are not trained on, of at most %s rows",
+            keys.column,
+            f"{MAX_EVALUATED_KEYS:,}",
+        )
+    return keys.keys.get(split, ())
 
 
 class _Challenged:

@@ -1,7 +1,9 @@
 """How far two models' values of one metric may be apart by chance: the paired bootstrap, over rows that both answered.
 
 Efron's percentile interval: rows are drawn with replacement, and both models are scored on the same draw. A metric
-takes part as sums over rows, so that a draw costs one product of matrices.
+takes part as sums over rows, so that a draw costs one product of matrices. Where rows belong together, such as those of
+one patient, whole groups are drawn: rows alone would make the interval too narrow (the cluster bootstrap; Field and
+Welsh, Journal of the Royal Statistical Society B 69, 2007).
 """
 
 from collections.abc import Callable
@@ -33,15 +35,26 @@ class RowSums:
     columns: Floats
     value: Callable[[Floats], Floats]
 
+    def by_group(self, groups: NDArray[Any]) -> "RowSums":
+        """The same of groups in place of rows; `groups` has one value for each row, `(rows,)`."""
+        _, places = np.unique(groups, return_inverse=True)
+        columns: Floats = np.zeros((int(places.max(initial=-1)) + 1, self.columns.shape[1]))
+        np.add.at(columns, places, self.columns)
+        return RowSums(columns=columns, value=self.value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One model's metric minus another's on `rows` rows, and the ends of its 95 % interval."""
+    """One model's metric minus another's on `rows` rows, and the ends of its 95 % interval.
+
+    `groups` is how many groups of rows were drawn; None where each row was drawn by itself.
+    """
 
     value: float
     low: float
     high: float
     rows: int
+    groups: int | None = None
 
     def is_worse(self, *, more_is_better: bool) -> bool:
         """Whether all of the interval is on the bad side of 0."""
@@ -49,8 +62,16 @@ class Difference:
         return self.high < -slack if more_is_better else self.low > slack
 
 
-def compare_paired(one: RowSums, other: RowSums, *, resamples: int = RESAMPLES, seed: int = 0) -> Difference | None:
-    """The difference of `one` to `other`, whose rows are the same; None where the rows do not define it."""
+def compare_paired(
+    one: RowSums, other: RowSums, *, groups: NDArray[Any] | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> Difference | None:
+    """The difference of `one` to `other`, whose rows are the same; None where the rows do not define it.
+
+    Rows with the same value in `groups`, `(rows,)`, are drawn together.
+    """
+    asked = len(one.columns)
+    if groups is not None:
+        one, other = one.by_group(groups), other.by_group(groups)
     rows, width = one.columns.shape
     both = np.concatenate([one.columns, other.columns], axis=1)
 
@@ -70,7 +91,8 @@ def compare_paired(one: RowSums, other: RowSums, *, resamples: int = RESAMPLES, 
     if not np.isfinite(value[0]) or not found.size:
         return None
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Difference(value=float(value[0]), low=float(low), high=float(high), rows=rows)
+    drawn_groups = None if groups is None else rows
+    return Difference(value=float(value[0]), low=float(low), high=float(high), rows=asked, groups=drawn_groups)
 
 
 def accuracy_sums(probabilities: NDArray[np.float32], labels: NDArray[np.int64], weights: Floats) -> RowSums:

@@ -19,7 +19,7 @@ from trainwright_components.datasets.infer import Roles, check_columns, infer_sc
 from trainwright_components.datasets.labelled import LabelledRows
 from trainwright_components.datasets.profile import TableProfile
 from trainwright_components.datasets.progress import ProgressLog
-from trainwright_components.datasets.row_keys import MAX_KEYS, RowKeys
+from trainwright_components.datasets.row_keys import MAX_EVALUATED_KEYS, MAX_KEYS, RowKeys
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, History, Label, Schema
 from trainwright_components.datasets.statistics import Statistics
 from trainwright_components.datasets.times import with_iso_times
@@ -345,8 +345,10 @@ def _write_rows(plan: _Plan, writer: Writer, settings: PrepareSettings) -> tuple
     """Write all rows; some of the first, encoded, are returned, and what tells which rows belong together."""
     examples: Mapping[str, Column] = {}
     by = next((name for name in ("key_column", "time_column") if getattr(settings, name)), "")
-    has_keys = by == "key_column" and plan.row_count <= MAX_KEYS
-    keys: dict[str, list[tuple[int, float]]] = {split: [] for split in plan.expected_rows if has_keys}
+    keys: dict[str, list[tuple[int, float]]] = {}
+    if by == "key_column":
+        sizes, is_small = plan.expected_rows, plan.row_count <= MAX_KEYS
+        keys = {split: [] for split in sizes if is_small or (split != "train" and sizes[split] <= MAX_EVALUATED_KEYS)}
     count = 0
     progress = ProgressLog(_log, "prepared", total=plan.row_count)
     for chunk in plan.rows.chunks():
@@ -355,7 +357,7 @@ def _write_rows(plan: _Plan, writer: Writer, settings: PrepareSettings) -> tuple
         for split in plan.expected_rows:
             rows = np.flatnonzero(names == split)
             shards = writer.write(split, {name: column[rows] for name, column in columns.items()})
-            if has_keys:
+            if split in keys:
                 found = key_fractions(chunk, settings.key_column, seed=settings.seed)[rows]
                 keys[split] += zip(shards, found.tolist(), strict=True)
         examples = examples or {name: column[:_SHOWN_EXAMPLES] for name, column in columns.items()}

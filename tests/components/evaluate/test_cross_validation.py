@@ -108,6 +108,16 @@ def test_a_key_keeps_its_rows_in_one_fold(tmp_path: Path) -> None:
     assert len(list((tmp_path / "d" / "train").iterdir())) > 1  # shards, which take the rows in turns
 
 
+def test_a_larger_dataset_keeps_the_keys_of_the_rows_that_it_is_evaluated_on(tmp_path: Path) -> None:
+    keys = np.arange(1_200) // 3
+    pd.DataFrame({"k": keys, "x": keys / 8, "y": np.arange(1_200) / 2}).to_csv(tmp_path / "t.csv", index=False)
+    prepare_data(tmp_path / "t.csv", tmp_path / "d", {"label": "y", "key_column": "k"})
+    found = RowKeys.load(tmp_path / "d")
+    assert found.keys.keys() == {"validation", "test"}
+    rows = [float(row["x"]) for row, _ in read_split(tmp_path / "d", "test")]
+    assert len({*zip(rows, found.keys["test"], strict=True)}) == len({*rows}) == len({*found.keys["test"]}) > 30
+
+
 @pytest.mark.parametrize(
     ("rows", "data", "module", "message"),
     [

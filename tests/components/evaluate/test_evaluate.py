@@ -11,6 +11,7 @@ import pytest
 from sklearn import metrics as exact
 
 from trainwright_components.datasets.reader import read_split
+from trainwright_components.datasets.row_keys import RowKeys
 from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics, Statistics
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -713,6 +714,21 @@ def test_the_record_and_the_page_have_the_baselines(
     assert '<td>params.filters</td><td class="number">8</td>' in page
     assert '<td>training.shuffle_buffer</td><td class="number">10,000</td>' in page
     assert "Baseline logistic regression: not trained, since" in page
+
+
+def test_rows_of_one_key_are_drawn_together(
+    tabular_evaluation: Evaluation, tabular_model: Path, tabular_dataset: Path, tmp_path: Path
+) -> None:
+    rows = tabular_evaluation.scores.rows
+    shutil.copytree(tabular_dataset, tmp_path / "d")
+    keys = {"train": [float(row // 7) for row in range(rows)]}
+    RowKeys(split_by="key_column", column="vineyard", keys=keys).save(tmp_path / "d")
+    found = evaluate_model(tabular_model, tmp_path / "d", settings=EvaluationSettings(split="train"))
+    linear = found.metadata["baselines"]["models"]["logistic regression"]
+    assert (linear["drawn_rows"], linear["drawn_keys"]) == (rows, -(-rows // 7))
+    alone = tabular_evaluation.metadata["baselines"]["models"]["logistic regression"]
+    assert alone["drawn_keys"] is None
+    assert (linear["difference"], linear["low"] != alone["low"]) == (pytest.approx(alone["difference"]), True)
 
 
 @pytest.mark.parametrize(("share", "metric"), [(0.79, "accuracy"), (0.81, "auc")])

@@ -84,6 +84,39 @@ def test_many_rows_are_drawn_in_parts() -> None:
     assert found.high - found.low == pytest.approx(2 * half_width, rel=0.1)
 
 
+def test_groups_of_rows_are_drawn_whole() -> None:
+    """Two groups, of differences that sum to 9 in three rows and to 1 in one: half of the draws have both of them."""
+    groups = np.array(["a", "b", "a", "a"])
+    found = compare_paired(column(2, 1, 3, 4), column(0, 0, 0, 0), groups=groups)
+    assert found == Difference(value=2.5, low=1.0, high=3.0, rows=4, groups=2)
+
+
+def test_rows_that_belong_together_agree_with_scipy_on_the_means_of_their_groups() -> None:
+    random = np.random.default_rng(2)
+    groups = np.repeat(np.arange(60), 12)
+    differences = random.normal(0.2, 1, 60)[groups] + random.normal(0, 0.3, len(groups))
+    none = column(*np.zeros(len(groups)))
+    found = compare_paired(column(*differences), none, groups=groups * 0.37 + 1)
+    alone = compare_paired(column(*differences), none)
+    assert found is not None
+    assert alone is not None
+    means = differences.reshape(60, 12).mean(axis=1)  # groups of one size: the mean of all rows is that of their means
+    low, high = interval_by_scipy(lambda rows: means[rows].mean(), np.arange(60))
+    assert found.value == pytest.approx(means.mean())
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+    assert alone.high - alone.low < 0.4 * (high - low)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_group_for_each_row_is_the_same_as_none(classes: int) -> None:
+    labels = np.random.default_rng(0).integers(classes, size=80)
+    one, other = (auc_sums(answers_of(labels, classes, skill=1, seed=seed), labels, np.ones(80)) for seed in (1, 2))
+    alone, grouped = compare_paired(one, other), compare_paired(one, other, groups=np.arange(80))
+    assert alone is not None
+    assert grouped is not None
+    assert (grouped.low, grouped.high) == pytest.approx((alone.low, alone.high))
+
+
 def interval_by_scipy(difference: Callable[..., float], rows: NDArray[np.int64]) -> tuple[float, float]:
     found = bootstrap(
         (rows,),
