@@ -12,6 +12,9 @@ def batch_predict(
     report: dsl.Output[dsl.HTML],
     source: str,
     source_format: str = "",
+    encoding: str = "",
+    delimiter: str = "",
+    header: str = "auto",
     split: str = "",
     output_format: str = "jsonl",
     batch_size: int = 256,
@@ -24,6 +27,9 @@ def batch_predict(
         saved_model: The exported model.
         source: A file, a pattern or a folder that prepare-data could read, without a label; or a prepared dataset.
         source_format: csv, jsonl, parquet, tfrecord, npz or images; found from the names of the files when empty.
+        encoding: Of text files, such as utf-16 or cp1252; as that of training or found when empty.
+        delimiter: Between the values of text files: one sign, tab or blanks; as that of training or found when empty.
+        header: Whether the first line of text files names the columns: yes, no or auto.
         split: Of a prepared dataset, the split to score; all of them when empty.
         output_format: jsonl, csv or parquet.
         batch_size: Rows that the model sees at once.
@@ -41,6 +47,9 @@ def batch_predict(
 
     settings = PredictSettings(
         source_format=source_format,
+        encoding=encoding,
+        delimiter=delimiter,
+        header=header,
         split=split,
         output_format=output_format,
         batch_size=batch_size,

@@ -17,6 +17,7 @@ from trainwright_components.datasets.chunks import Chunk, Column, Source, is_mis
 from trainwright_components.datasets.encode import encode_features
 from trainwright_components.datasets.progress import ProgressLog
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.files import whole_folder
 from trainwright_components.hints import did_you_mean
@@ -38,6 +39,9 @@ class PredictSettings:
 
     Args:
         source_format: The source's format; found from the names of the files when empty.
+        encoding: Of text files, as `data.encoding` of training; as training's or found when empty.
+        delimiter: Between their values, as `data.delimiter`; as training's or found when empty.
+        header: Whether their first line names the columns: yes, no or auto.
         split: Of a prepared dataset; all of them when empty.
         output_format: `jsonl`, `csv` or `parquet`.
         batch_size: Rows scored at a time.
@@ -46,6 +50,9 @@ class PredictSettings:
     """
 
     source_format: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    header: str = "auto"
     split: str = ""
     output_format: str = "jsonl"
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -58,6 +65,12 @@ class PredictSettings:
             raise InvalidSetting(f"output_format {self.output_format!r} is not known{hint}")
         if self.batch_size < 1:
             raise InvalidSetting(f"batch_size must be at least 1, got {self.batch_size}")
+        _ = self.dialect  # checks what it is made of
+
+    @property
+    def dialect(self) -> DialectOptions:
+        """What is said about how text files are written."""
+        return DialectOptions(encoding=self.encoding, delimiter=self.delimiter, header=self.header, said_by="")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -110,7 +123,13 @@ def predict_rows(
     saved_model, output = Path(saved_model), Path(output)
     settings = given_settings(PredictSettings, settings)
     model = _load(saved_model, settings.signature)
-    rows = open_rows(str(source), source_format=settings.source_format, split=settings.split, schema=model.schema)
+    rows = open_rows(
+        str(source),
+        source_format=settings.source_format,
+        split=settings.split,
+        schema=model.schema,
+        dialect=settings.dialect,
+    )
     summary = PredictionSummary(str(source))
     started_s = time.monotonic()
     name = f"predictions.{settings.output_format}"

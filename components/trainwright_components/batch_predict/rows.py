@@ -10,6 +10,7 @@ from trainwright_components.datasets.chunks import Chunk, Column, Source, Source
 from trainwright_components.datasets.history import with_history
 from trainwright_components.datasets.reader import read_split
 from trainwright_components.datasets.schema import SCHEMA_FILE, SPLITS, Label, Schema
+from trainwright_components.datasets.sources.dialect import DialectOptions
 from trainwright_components.datasets.sources.opening import open_source
 from trainwright_components.datasets.sources.reading import KnownTable
 from trainwright_components.datasets.sources.values import ValueOptions
@@ -63,8 +64,12 @@ class PreparedRows:
         return {label.name: np.array(label.class_names, dtype=object)[values] if label.class_names else values}
 
 
-def open_rows(source: str, *, source_format: str, split: str, schema: Schema) -> Source:
+def open_rows(
+    source: str, *, source_format: str, split: str, schema: Schema, dialect: DialectOptions | None = None
+) -> Source:
     """The rows at `source`, which are read as those were that the model of `schema` was trained on.
+
+    What `dialect` says of a text file comes before that.
 
     Raises:
         InvalidSetting: `split` is set for a source that has none, or nothing is there.
@@ -76,7 +81,9 @@ def open_rows(source: str, *, source_format: str, split: str, schema: Schema) ->
         raise InvalidSetting(f"split {split!r} can be chosen from a prepared dataset only; {source!r} is none")
     values = ValueOptions(keeps_strays=True)  # the model's own schema says what is a number
     known = KnownTable.of_schema(schema)
-    rows = open_source(source, format_name=source_format, setting="source_format", values=values, known=known)
+    rows = open_source(
+        source, format_name=source_format, setting="source_format", dialect=dialect, values=values, known=known
+    )
     return with_history(rows, schema.history)
 
 

@@ -34,6 +34,11 @@ trainwright predict digits --file rows.jsonl --json
     type=click.Path(),
     help="Rows in any format that a model can be trained on; - reads JSON from standard input.",
 )
+@click.option("--encoding", default="", metavar="NAME", help="Of a text file, such as cp1252; else found.")
+@click.option("--delimiter", default="", metavar="SIGN", help="Between the values of a text file; else found.")
+@click.option(
+    "--header", type=click.Choice(["auto", "yes", "no"]), default="auto", help="Whether its first line has names."
+)
 @click.option(
     "--example", "use_example", is_flag=True, help="Send a row that this version was tested with, and show its answer."
 )
@@ -45,6 +50,9 @@ def predict(
     model: str,
     rows: str | None,
     file: str | None,
+    encoding: str,
+    delimiter: str,
+    header: str,
     use_example: bool,
     signature: str,
     version: int | None,
@@ -59,6 +67,8 @@ def predict(
 
     if sum((rows is not None, file is not None, use_example)) != 1:
         raise InvalidSetting("give rows in one way: as an argument, with --file, or with --example")
+    if file is None and (encoding or delimiter or header != "auto"):
+        raise InvalidSetting("--encoding, --delimiter and --header say how a file is written; give it with --file")
     if use_example:
         if address:
             raise InvalidSetting("--example sends a row that this machine keeps; with --address give a row")
@@ -68,7 +78,7 @@ def predict(
 
     served = None if address else _deployed(model, version)
     schema = served.schema if served and signature in ("", SERVING_DEFAULT) else None
-    instances = _read(rows, file or "", schema)
+    instances = _read(rows, file or "", schema, encoding=encoding, delimiter=delimiter, header=header)
     address = address or server_address(find_home().root)
     answer = ask(address, model, instances=instances, signature_name=signature, version=version)
     if as_json:
@@ -102,10 +112,11 @@ def _deployed(model: str, version: int | None) -> "ServedModel":
     return find_served_model(find_home().root, model, version=version)
 
 
-def _read(rows: str | None, file: str, schema: "Schema | None") -> list[object]:
+def _read(rows: str | None, file: str, schema: "Schema | None", **written: str) -> list[object]:
+    from trainwright_components.datasets.sources.dialect import DialectOptions
     from trainwright_pipelines.requests.rows import fit_rows, parse_rows, read_rows_file
 
     if rows is None:
-        return read_rows_file(file, schema=schema)
+        return read_rows_file(file, schema=schema, dialect=DialectOptions(**written, said_by="--"))
     parsed = parse_rows(rows)
     return fit_rows(parsed, schema) if schema else parsed

@@ -15,6 +15,7 @@ from trainwright_components.errors import InvalidData, InvalidSetting
 if TYPE_CHECKING:
     from trainwright_components.datasets.chunks import Chunk
     from trainwright_components.datasets.schema import Feature, Schema
+    from trainwright_components.datasets.sources.dialect import DialectOptions
 
 
 def parse_rows(text: str, *, name: str = "ROWS") -> list[Any]:
@@ -67,10 +68,11 @@ def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> li
     return fitted
 
 
-def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
+def read_rows_file(file: str, *, schema: "Schema | None", dialect: "DialectOptions | None" = None) -> list[Any]:
     """Rows of a file or a folder, or the row of an image; `-` is JSON on standard input.
 
-    With a schema they are read as those that the model was trained on, and columns that it does not take are left out.
+    With a schema they are read as those that the model was trained on, but for what `dialect` says, and columns that it
+    does not take are left out.
 
     Raises:
         InvalidData: It cannot be read, lacks a column, or a value does not fit the schema.
@@ -79,7 +81,7 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
     if _is_image(path):
         return [_picture_row(path, schema)]
     if path.is_dir() or _is_no_json(path):
-        return _source_rows(file, schema)
+        return _source_rows(file, schema, dialect)
     try:
         text = sys.stdin.read() if file == "-" else path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -89,7 +91,7 @@ def read_rows_file(file: str, *, schema: "Schema | None") -> list[Any]:
     rows = parse_rows(text, name=name)
     history = schema.history.names if schema and schema.history else ()
     if history and file != "-" and all(isinstance(row, dict) and not row.keys() & {*history} for row in rows):
-        return _source_rows(file, schema)
+        return _source_rows(file, schema, dialect)
     return fit_rows(rows, schema, name=name) if schema else rows
 
 
@@ -160,7 +162,7 @@ def _is_no_json(path: Path) -> bool:
     return is_packed or format_of(str(path)) not in ("", "jsonl") or bool(CsvFiles.other_names.fullmatch(path.name))
 
 
-def _source_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
+def _source_rows(file: str, schema: "Schema | None", dialect: "DialectOptions | None") -> list[dict[str, Any]]:
     from trainwright_components.datasets.history import with_history
     from trainwright_components.datasets.sources.opening import open_source
     from trainwright_components.datasets.sources.reading import KnownTable
@@ -169,6 +171,7 @@ def _source_rows(file: str, schema: "Schema | None") -> list[dict[str, Any]]:
     try:
         source = open_source(
             file,
+            dialect=dialect,
             values=ValueOptions(keeps_strays=True),  # the schema says what is a number
             known=KnownTable.of_schema(schema) if schema else None,
         )

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from trainwright_components.batch_predict.predict import predict_rows
 from trainwright_components.datasets.schema import Schema
+from trainwright_components.datasets.sources.dialect import DialectOptions
+from trainwright_components.errors import InvalidData, InvalidSetting
 from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_pipelines.requests.rows import read_rows_file
 
@@ -40,3 +43,17 @@ def test_rows_without_a_header_and_with_decimal_commas(tmp_path: Path) -> None:
     first, second, _ = read_rows_file(str(tmp_path / "new.txt"), schema=prepared.schema)
     assert first == {"column_1": 1000, "column_2": 1.5, "column_3": "NA"}
     assert second == {"column_1": 2000.5, "column_2": 2, "column_3": "DE"}
+    (tmp_path / "late.txt").write_bytes("A;B;C\n1.000|1,5 %|Zürich\n".encode("cp1252"))
+    with pytest.raises(
+        InvalidData, match=r"late\.txt, .*byte 0xfc is not UTF-8; .*, say encoding=cp1252, else another"
+    ):
+        predict_rows(tmp_path / "model", tmp_path / "late.txt", tmp_path / "late")
+    (tmp_path / "late.txt").write_bytes("1.000~1,5 %~Zürich\n".encode("cp1252"))
+    written = {"encoding": "cp1252", "delimiter": "~", "header": "no"}
+    scored = predict_rows(tmp_path / "model", tmp_path / "late.txt", tmp_path / "late", written)
+    assert json.loads(scored.file.read_text())["prediction"] == 1001.5
+    dialect = DialectOptions(**written, said_by="--")
+    [row] = read_rows_file(str(tmp_path / "late.txt"), schema=prepared.schema, dialect=dialect)
+    assert row == {"column_1": 1000, "column_2": 1.5, "column_3": "Zürich"}
+    with pytest.raises(InvalidSetting, match=r"^encoding 'utf-99' is not known"):
+        predict_rows(tmp_path / "model", tmp_path / "late.txt", tmp_path / "late", {"encoding": "utf-99"})

@@ -68,6 +68,7 @@ class CsvFiles:
         self._files = files
         self._options = _with_known(values or ValueOptions(), known)
         options = options or DialectOptions()
+        self._said_by = options.said_by
         first = _look_at(files[0], options, known)
         for sentence in first.evidence:
             _log.info("%s: %s", base_name(files[0]), sentence)
@@ -204,7 +205,7 @@ class CsvFiles:
         except (pa.ArrowInvalid, UnicodeError, OSError, EOFError, csv.Error) as error:
             undecodable = None
             if not ragged and (isinstance(error, UnicodeError) or "UTF8" in str(error)):
-                undecodable = describe_undecodable(file, dialect, self._names)
+                undecodable = describe_undecodable(file, dialect, self._names, said_by=self._said_by)
             raise undecodable or _translated(error, file, ragged[0] if ragged else None, first_row, dialect) from error
         if lines:
             _log.info(
@@ -233,7 +234,7 @@ def _look_at(file: str, options: DialectOptions, known: KnownTable | None) -> Fo
             found = find_known(head, options, known, file=file, is_whole=is_whole)
     except NotUtf8 as error:
         found = find_dialect(head, replace(options, encoding="utf-8"), file=file, is_whole=is_whole)
-        raise describe_undecodable(file, found.dialect, found.names) or error from error
+        raise (describe_undecodable(file, found.dialect, found.names, said_by=options.said_by) or error) from error
     if repeated := {name for name in found.names if found.names.count(name) > 1}:
         raise InvalidData(f"{file}: the header names a column twice: {', '.join(sorted(repeated))}; rename one")
     return found

@@ -74,12 +74,14 @@ class DialectOptions:
         delimiter: One sign, or its name: tab, and blanks for any run of blanks.
         header: auto, yes or no.
         quote: Around values that hold the delimiter; empty for none, None for what is to be found.
+        said_by: What stands before the names of these options where a person says them, for messages.
     """
 
     encoding: str = ""
     delimiter: str = ""
     header: str = "auto"
     quote: str | None = None
+    said_by: str = "data."
 
     def __post_init__(self) -> None:
         if self.encoding:
@@ -87,13 +89,15 @@ class DialectOptions:
                 codecs.lookup(self.encoding)
             except LookupError as error:
                 raise InvalidSetting(
-                    f"data.encoding {self.encoding!r} is not known; utf-8, utf-16, cp1252 and latin-1 are frequent"
+                    f"{self.said_by}encoding {self.encoding!r} is not known; utf-8, utf-16, cp1252 and latin-1 are "
+                    "frequent"
                 ) from error
         if self.delimiter and _delimiter(self.delimiter) is None:
             raise InvalidSetting(
-                f"data.delimiter must be one sign, or {', '.join(DELIMITER_NAMES.values())}; got {self.delimiter!r}"
+                f"{self.said_by}delimiter must be one sign, or {', '.join(DELIMITER_NAMES.values())}; "
+                f"got {self.delimiter!r}"
             )
-        check_choice(self.header, HEADER_CHOICES, where="data.header")
+        check_choice(self.header, HEADER_CHOICES, where=f"{self.said_by}header")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,13 @@ class _Place:
     sample: Sequence[str]
 
 
-def describe_undecodable(file: str, dialect: Dialect, names: Sequence[str]) -> InvalidData | None:
-    """What is wrong with the first value of `file` that is not of its encoding; None when all are."""
+def describe_undecodable(
+    file: str, dialect: Dialect, names: Sequence[str], *, said_by: str = "data."
+) -> InvalidData | None:
+    """What is wrong with the first value of `file` that is not of its encoding; None when all are.
+
+    `said_by` is that of `DialectOptions`.
+    """
     with open_binary(file) as binary:
         text = io.TextIOWrapper(binary, encoding=dialect.encoding, errors="trainwright.mark", newline="")
         try:
@@ -49,10 +54,10 @@ def describe_undecodable(file: str, dialect: Dialect, names: Sequence[str]) -> I
     encoding = dialect.encoding.removesuffix("-sig")
     said = f"{file}, {place.where}: byte 0x{place.byte:02x} is not {encoding.upper()}"
     if encoding != "utf-8":
-        return InvalidData(f"{said}; say another data.encoding, or convert the file to UTF-8")
+        return InvalidData(f"{said}; say another {said_by}encoding, or convert the file to UTF-8")
     guess = _guess_encoding("\n".join(place.sample))
     shown = _bytes(place.text).decode(guess, errors="replace").strip()[:_SHOWN]
-    return InvalidData(f"{said}; if this reads well: {shown!r}, say data.encoding={guess}, else another encoding")
+    return InvalidData(f"{said}; if this reads well: {shown!r}, say {said_by}encoding={guess}, else another encoding")
 
 
 def _find(text: Iterable[str], dialect: Dialect, names: Sequence[str]) -> _Place | None:
