@@ -75,6 +75,11 @@ def find_home(given: str | Path | None = None) -> Home:
     return Home(root=root)
 
 
+def is_read_only(root: Path) -> bool:
+    """Whether the folder of state is there, but takes nothing: what it holds can be read all the same."""
+    return root.is_dir() and not os.access(root, os.W_OK)
+
+
 def make_home(root: Path) -> None:
     """Make the folder of state when missing.
 

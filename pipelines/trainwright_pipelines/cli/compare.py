@@ -32,7 +32,7 @@ def compare(run: tuple[str, ...], as_json: bool) -> None:
     """
     from trainwright_pipelines.views.comparison import compare_runs
 
-    with opened_store() as store:
+    with opened_store(only_reads=True) as store:
         found = {each.id: each for each in map(store.run, run)}
         if len(found) < 2:
             raise InvalidSetting(f"name two runs to compare, or more; got {', '.join(found)}")

@@ -1,14 +1,16 @@
 """`trainwright runs`: look at runs, go on with them, repeat them, cancel them."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.home import find_home
+from trainwright_components.home import find_home, home_folder, is_read_only
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
@@ -72,7 +74,7 @@ def list_runs(limit: int, pipeline: str | None, state: str | None, as_json: bool
     from trainwright_pipelines.engine.runs import find_runs
     from trainwright_pipelines.views.wording import short_seconds, short_time
 
-    with opened_store() as store:
+    with opened_store(only_reads=True) as store:
         found = list(islice(find_runs(store, pipeline=pipeline or "", state=state or ""), limit))
     if as_json:
         print_json([{**_short_document(each), "live_state": live} for each, live in found])
@@ -113,7 +115,7 @@ def show(run: str, as_json: bool) -> None:
     from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
     from trainwright_pipelines.engine.runs import live_state
 
-    with opened_store() as store:
+    with opened_store(only_reads=True) as store:
         found = store.run(run)
         tasks = store.tasks(found.id)
         page = try_page(store, found.id)
@@ -140,7 +142,7 @@ def logs(run: str, step: str | None, follow: bool) -> None:
     """Print the logs of a run's steps, or of one."""
     from trainwright_pipelines.cli.log_tail import follow_logs, print_log
 
-    with opened_store() as store:
+    with opened_store(only_reads=True) as store:
         found = store.run(run)
         if follow:
             follow_logs(store, found.id, step)
@@ -163,10 +165,13 @@ def open_page(run: str) -> None:
     """Open a run's page in the browser, and print where it is."""
     import webbrowser
 
+    from trainwright_pipelines.cli.outcome import try_page
     from trainwright_pipelines.service.pages.run_page import write_run_page
 
-    with opened_store() as store:
-        page = write_run_page(store, store.run(run).id)  # anew: it may have gone on since
+    with opened_store(only_reads=True) as store:
+        found = store.run(run)
+        page = try_page(store, found.id)  # anew: it may have gone on since
+        page = page or write_run_page(store, found.id, Path(tempfile.mkdtemp(prefix="trainwright-page-")))
     click.echo(page)
     if not webbrowser.open(page.as_uri()):
         click.echo("no browser found here: copy the file to a machine that has one; it is complete", err=True)
@@ -237,10 +242,14 @@ def cancel(run: str) -> None:
 
 
 @contextmanager
-def opened_store() -> "Iterator[Store]":
-    """The record of runs, until the block ends."""
+def opened_store(*, only_reads: bool = False) -> "Iterator[Store]":
+    """The record of runs, until the block ends; who `only_reads` it needs no home that can be written to."""
     from trainwright_pipelines.engine.store import Store
 
+    if only_reads and is_read_only(home_folder()):
+        with Store.of_copy(home_folder()) as store:
+            yield store
+        return
     store = Store(find_home().root)
     try:
         yield store

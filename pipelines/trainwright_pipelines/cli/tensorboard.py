@@ -33,7 +33,7 @@ def tensorboard(run: tuple[str, ...], port: int) -> None:
 
     Prints the address and serves until Ctrl-C; a run that still trains can be watched.
     """
-    with opened_store() as store:
+    with opened_store(only_reads=True) as store:
         found = {each.id: each for each in map(store.run, run or ("latest",))}
         folders = {name: find_logs(store.tasks(name)) for name in found}
     for name, logs in folders.items():

@@ -1,6 +1,9 @@
 """The durable record of runs, in SQLite or any other database that SQLAlchemy speaks."""
 
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +57,25 @@ class Store:
                 raise Unwritable(reason) from error
             raise
         self._writer = self.engine.execution_options(writes=True)
+
+    @staticmethod
+    @contextmanager
+    def of_copy(home: Path) -> "Iterator[Store]":
+        """The store of a home that cannot be written, until the block ends: a copy, since SQLite writes to read.
+
+        Raises:
+            InvalidSetting: As when a store is opened.
+            Unwritable: The record cannot be copied, or is damaged.
+        """
+        with tempfile.TemporaryDirectory(prefix="trainwright-record-") as folder:
+            try:
+                for name in (STORE_NAME, f"{STORE_NAME}-wal"):  # what is not in the database yet
+                    if (home / name).exists():
+                        shutil.copyfile(home / name, Path(folder, name))
+            except OSError as error:
+                raise Unwritable(f"the record of runs in {home} cannot be read: {error.strerror}") from error
+            with Store(home, url=f"sqlite:///{folder}/{STORE_NAME}") as store:
+                yield store
 
     def close(self) -> None:
         """Give the connections back."""

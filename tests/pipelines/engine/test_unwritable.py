@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -187,6 +188,7 @@ rm "$DISK/filler"
 trainwright runs resume > /dev/null 2>&1; echo "resumed: $?"
 mount -o remount,ro "$DISK"
 trainwright run "$SPEC" --set n=4; echo "read-only: $?"
+for action in list show logs open; do trainwright runs $action > "$OUT/$action" 2>&1; echo "$action: $?"; done
 mount -o remount,rw "$DISK"
 trainwright runs list > /dev/null; echo "listed: $?"
 """
@@ -198,14 +200,42 @@ def test_a_disk_that_is_really_full_or_read_only_ends_a_run_and_keeps_the_record
     disk = tmp_path / "disk"
     disk.mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    given = {"DISK": str(disk), "SPEC": str(specs / "chain.yaml"), "TRAINWRIGHT_HOME": str(disk / "home"), "PATH": path}
+    given = {
+        "OUT": str(tmp_path),
+        "DISK": str(disk),
+        "SPEC": str(specs / "chain.yaml"),
+        "TRAINWRIGHT_HOME": str(disk / "home"),
+        "PATH": path,
+    }
     command = ["unshare", "--map-root-user", "--mount", "bash", "-c", ON_A_SMALL_DISK]
     done = subprocess.run(
         command, env={**os.environ, **given}, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout.split("\n")[-5:-1] == ["full: 1", "resumed: 0", "read-only: 2", "listed: 0"], done.stderr
+    read = ["list: 0", "show: 0", "logs: 0", "open: 0"]
+    ends = ["full: 1", "resumed: 0", "read-only: 2", *read, "listed: 0"]
+    assert done.stdout.splitlines()[-len(ends) :] == ends, done.stderr
+    assert (tmp_path / "list").read_text().count("SUCCEEDED") == 2
+    assert (tmp_path / "show").read_text().count("SUCCEEDED") > 1
+    [page] = re.findall("^/.*/run.html$", (tmp_path / "open").read_text(), re.MULTILINE)
+    assert not Path(page).is_relative_to(disk)
+    assert "</html>" in Path(page).read_text()
     assert f"error: the disk is full: nothing more can be written to {disk / 'home'}" in done.stderr
     assert f"error: cannot write to {disk / 'home'}" in done.stderr
+
+
+def test_a_copy_has_all_that_the_record_has_and_writes_nothing_to_it(specs: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "home") as store:
+        run = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+        held = {file.name: file.read_bytes() for file in (tmp_path / "home").glob("store.db*")}
+        assert any(name.endswith("-wal") and content for name, content in held.items())
+        with Store.of_copy(tmp_path / "home") as copy:
+            assert [each.id for each in copy.runs()] == [run.id]
+            copy.request_cancel(run.id)
+        assert held == {file.name: file.read_bytes() for file in (tmp_path / "home").glob("store.db*")}
+    (tmp_path / "new").mkdir()
+    with Store.of_copy(tmp_path / "new") as copy:
+        assert copy.runs() == []
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_file_of_the_home_that_vanished_is_named(tmp_path: Path) -> None:

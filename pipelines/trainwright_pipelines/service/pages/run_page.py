@@ -77,10 +77,10 @@ class Details:
     is_log_cut: bool
 
 
-def write_run_page(store: Store, run_id: str) -> Path:
-    """Write the page into the run's folder; returns its path."""
+def write_run_page(store: Store, run_id: str, folder: Path | None = None) -> Path:
+    """Write the page into `folder`, the run's own when absent; returns its path."""
     run = store.run(run_id)
-    path = run.folder / PAGE_NAME
+    path = (folder or run.folder) / PAGE_NAME
     write_whole(path, render_run_page(run, store.tasks(run.id), store.spec_text(run.id)))
     return path
 
