@@ -250,6 +250,31 @@ def test_fine_tuning_goes_on_after_an_interruption_as_if_there_was_none(
         np.testing.assert_array_equal(one, other)
 
 
+NOT_DOWNLOADED = r"imagenet cannot be loaded: they are downloaded \(.*\)\. .* say params\.weights=backbone\.weights\.h5"
+
+
+def test_weights_that_are_not_there_to_download_can_come_from_a_file(
+    backbone: keras.Model,
+    dataset: Path,
+    tmp_path: Path,
+) -> None:
+    module, context = opened(tmp_path / "model.py", dataset, weights="imagenet")
+    with pytest.raises(UserCodeError, match=NOT_DOWNLOADED):
+        module.build_model(context)
+
+
+@pytest.mark.slow
+def test_without_a_network_no_weights_are_downloaded(
+    project: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))  # nothing was downloaded before
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    module, context = opened(project / "model.py", dataset, weights="imagenet", size=224)
+    with pytest.raises(UserCodeError, match=r"URL fetch failure on https://.*say params.weights=backbone"):
+        module.build_model(context)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
