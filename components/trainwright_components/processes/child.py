@@ -18,6 +18,8 @@ class WarmChild:
         self._connection = connection
         self._received = received
         self._exit_code: int | None = None
+        self.lost_parent = False
+        """Whether it ended because the warm process did, so that its own exit code is not known."""
 
     def fileno(self) -> int:
         """Readable when the child has ended; for selectors."""
@@ -42,6 +44,7 @@ class WarmChild:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self._exit_code is None:
             line = read_message(self._connection, self._received, deadline)
+            self.lost_parent = line is None
             self._finish(-signal.SIGKILL if line is None else int(line["exit_code"]))
         return self._exit_code
 

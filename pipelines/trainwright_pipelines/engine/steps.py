@@ -179,7 +179,8 @@ class Step:
         except TimeoutError:
             error = f"took longer than {timeout_s:g} s and was stopped"
             return AttemptEnd(exit_code=None, error=error, detail=end_of(log))
-        return describe_end(code, self.folder, log)
+        lost_parent = process.child is not None and process.child.lost_parent
+        return describe_end(code, self.folder, log, lost_parent=lost_parent)
 
     def _remember_process(self, pid: int | None) -> None:
         try:

@@ -237,6 +237,7 @@ def test_kill_9_of_the_parent_ends_the_children(
         assert parent._process is not None
         parent._process.kill()
         assert child.wait(30) == -signal.SIGKILL
+        assert child.lost_parent
         assert_gone([hanging])
         for process in processes[1:]:  # the kernel ends only the child; what it started ends if the child had time to
             with contextlib.suppress(psutil.NoSuchProcess):

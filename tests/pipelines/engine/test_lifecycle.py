@@ -169,6 +169,19 @@ def test_another_process_can_cancel_and_resume(created: Run, store: Store, fifo:
     assert (tmp_path / "log").read_text() == "ab"
 
 
+def test_the_end_of_the_process_that_starts_steps_is_told_as_that(created: Run, store: Store, fifo: Fifo) -> None:
+    with executing(created, store) as process:
+        starter = psutil.Process(int(fifo.wait())).parent()
+        assert starter is not None
+        assert starter.pid != process.pid
+        starter.kill()
+        assert process.communicate(timeout=60)[0] == "FAILED\n"
+    [failed] = [task for task in store.tasks(created.id) if task.state == State.FAILED and task.attempts]
+    assert failed.error.startswith("the process that starts the steps of this run was killed, or was stopped by a sig")
+    assert "trainwright runs resume" in failed.error
+    assert failed.attempts[-1].exit_code is None
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_the_run_cleanly(created: Run, store: Store, fifo: Fifo, number: signal.Signals) -> None:
     with executing(created, store) as process:
