@@ -45,7 +45,7 @@ def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> li
     What is not a feature is left out with a note. Rows that name no features stay as they are.
 
     Raises:
-        InvalidData: A value is missing that cannot be.
+        InvalidData: A feature is absent, or a value is missing that cannot be.
     """
     features = {feature.name: feature for feature in schema.features}
     named = [row for row in rows if isinstance(row, dict) and features.keys() & row.keys()]
@@ -65,6 +65,8 @@ def fit_rows(rows: Sequence[Any], schema: "Schema", *, name: str = "ROWS") -> li
             )
         except ValueError as error:
             raise InvalidData(f"{name}, row {number}: {error}") from error
+        if absent := [key for key in features if key not in row]:
+            raise InvalidData(f"{name}, row {number} {_absent(absent, schema)}")
     return fitted
 
 
@@ -140,6 +142,25 @@ def _missing(feature: "Feature") -> Any:
     if feature.dtype == "float32" and not feature.shape:
         return math.nan
     raise ValueError(f"{feature.name!r} has no value, which this model needs")
+
+
+def _absent(names: Sequence[str], schema: "Schema") -> str:
+    """What a row lacks, and what to give."""
+    lacks = f"lacks {', '.join(map(repr, names))}, which the model takes"
+    history = schema.history
+    if history is None or not {*names} & {*history.names}:
+        return f"{lacks}; give each of {', '.join(schema.feature_names)}, null where a value is not known"
+    meanings = {
+        history.lag_name(lag): f"{history.label!r} of {'the row' if lag == 1 else f'{lag:,} rows'} before"
+        for lag in history.lags
+    }
+    meanings |= {history.mean_name(size): f"the mean of the {size:,} before" for size in history.windows}
+    made = ", ".join(f"{each} ({meanings[each]})" for each in names if each in meanings)
+    columns = ", ".join((*(each for each in schema.feature_names if each not in meanings), *history.columns))
+    return (
+        f"{lacks}; give {made}, null where it is not known, or --file with a table of {columns} that has the "
+        f"{history.depth:,} rows before too"
+    )
 
 
 def _note_ignored(names: Iterable[str], where: str) -> None:
