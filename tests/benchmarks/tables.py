@@ -1,11 +1,13 @@
 """Measure the model that `trainwright new` writes for a table; run by hand, prints two tables.
 
-    python tests/benchmarks/tables.py [--columns 10,100,1000] [--rows 32768] [--rounds 3] [--epochs 4]
+    python tests/benchmarks/tables.py [--columns 10,100,1000] [--rows 32768] [--rounds 3] [--epochs 4] [--steps 1,16]
 
 First, per number of columns (a fifth are categories): seconds to trace `preprocess`, beside the same done column by
 column, and to export the trained model; the contestants trace in turn. Second, examples per second of our training on a
 prepared dataset of 20 columns, relative to Keras' own fit of the same network on arrays that were preprocessed before
-and are in memory; more than 1 is faster. Figures are medians, of epochs without the first, which holds the tracing.
+and are in memory, with as many steps in one call into TensorFlow on both sides; more than 1 is faster. Figures are
+medians, of epochs without the first, which holds the tracing; `cpu` is the ratio by processor time, which a busy
+machine disturbs least.
 """
 
 import argparse
@@ -90,7 +92,7 @@ def trace(function: Callable[[Any], Any], context: Any) -> float:
     return time.perf_counter() - begin
 
 
-def train(module: Path, dataset: Path, output: Path, *, epochs: int, note: Callable[[], None]) -> None:
+def train(module: Path, dataset: Path, output: Path, *, epochs: int, steps: int, note: Callable[[], None]) -> None:
     """Train with ours in this process."""
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.training.run import run_training
@@ -100,11 +102,11 @@ def train(module: Path, dataset: Path, output: Path, *, epochs: int, note: Calla
         note()
         return False
 
-    settings = TrainingSettings(epochs=epochs, batch_size=BATCH_SIZE, checkpoint_every_s=0)
+    settings = TrainingSettings(epochs=epochs, batch_size=BATCH_SIZE, checkpoint_every_s=0, steps_per_call=steps)
     run_training(load_module(module), dataset, output, settings=settings, on_epoch_end=on_epoch_end)
 
 
-def fit(module: Path, dataset: Path, *, epochs: int, note: Callable[[], None]) -> None:
+def fit(module: Path, dataset: Path, *, epochs: int, steps: int, note: Callable[[], None]) -> None:
     """Train the same network with Keras' fit, on the same rows as arrays."""
     import keras
 
@@ -117,7 +119,9 @@ def fit(module: Path, dataset: Path, *, epochs: int, note: Callable[[], None]) -
         {name: tensor.numpy() for name, tensor in loaded.preprocess(each[0], context).items()}
         for each in (rows, validation)
     )
-    loaded.build_model(context).fit(
+    model = loaded.build_model(context)
+    model.steps_per_execution = steps
+    model.fit(
         inputs,
         rows[1].numpy(),
         validation_data=(given, validation[1].numpy()),
@@ -142,7 +146,7 @@ def measure_columns(columns: int, rounds: int, folder: Path) -> None:
     for _ in range(rounds):
         together.append(trace(lambda features: loaded.preprocess(features, context), context))
         apart.append(trace(lambda features: by_column(features, context), context))
-    train(module, dataset, folder / "model", epochs=1, note=lambda: None)
+    train(module, dataset, folder / "model", epochs=1, steps=1, note=lambda: None)
     begin = time.perf_counter()
     export_model(folder / "model", dataset, folder / "saved", golden=folder / "golden", card=folder / "card")
     exported = time.perf_counter() - begin
@@ -152,26 +156,33 @@ def measure_columns(columns: int, rounds: int, folder: Path) -> None:
     )
 
 
-def measure_training(rows: int, rounds: int, epochs: int, folder: Path) -> None:
+def measure_training(rows: int, rounds: int, epochs: int, all_steps: Sequence[int], folder: Path) -> None:
     """Print the second table."""
     folder.mkdir()
     dataset = write_rows(folder / "dataset", FIT_COLUMNS, rows)
     module = write_module(folder / "project", dataset)
-    times: dict[str, list[float]] = {"fit": [], "ours": []}
-    for number in range(rounds):
-        for name, each in times.items():
-            ends: list[float] = []
+    print("\n   rows  steps a call   fit ex/s  ours ex/s  ratio    cpu")
+    for steps in all_steps:
+        times: dict[str, list[tuple[float, float]]] = {"fit": [], "ours": []}
+        for number in range(rounds):
+            for name, each in times.items():
+                ends: list[tuple[float, float]] = []
 
-            def note(ends: list[float] = ends) -> None:
-                ends.append(time.perf_counter())
+                def note(ends: list[tuple[float, float]] = ends) -> None:
+                    ends.append((time.perf_counter(), time.process_time()))
 
-            if name == "fit":
-                fit(module, dataset, epochs=epochs, note=note)
-            else:
-                train(module, dataset, folder / f"model-{number}", epochs=epochs, note=note)
-            each += np.diff(ends).tolist()
-    fits, ours = (rows / statistics.median(times[name]) for name in ("fit", "ours"))
-    print(f"\n   rows   fit ex/s  ours ex/s  ratio\n{rows:7} {fits:10,.0f} {ours:10,.0f} {ours / fits:6.2f}")
+                if name == "fit":
+                    fit(module, dataset, epochs=epochs, steps=steps, note=note)
+                else:
+                    output = folder / f"model-{steps}-{number}"
+                    train(module, dataset, output, epochs=epochs, steps=steps, note=note)
+                each += [*map(tuple, np.diff(ends, axis=0).tolist())]
+        (fit_s, fit_cpu_s), (ours_s, ours_cpu_s) = (np.median(each, axis=0) for each in times.values())
+        print(
+            f"{rows:7} {steps:13} {rows / fit_s:10,.0f} {rows / ours_s:10,.0f} {fit_s / ours_s:6.2f} "
+            f"{fit_cpu_s / ours_cpu_s:6.2f}",
+            flush=True,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -181,13 +192,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=32_768)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4, help="epochs of one training; the first is not counted")
+    parser.add_argument("--steps", default="1,16", help="steps in one call into TensorFlow")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print("columns   trace s by column s  ratio  export s")
     with tempfile.TemporaryDirectory() as folder:
-        for columns in options.columns.split(","):
+        for columns in filter(None, options.columns.split(",")):
             measure_columns(int(columns), options.rounds, Path(folder) / columns)
-        measure_training(options.rows, options.rounds, options.epochs, Path(folder) / "training")
+        all_steps = [*map(int, options.steps.split(","))]
+        measure_training(options.rows, options.rounds, options.epochs, all_steps, Path(folder) / "training")
 
 
 if __name__ == "__main__":

@@ -150,3 +150,23 @@ def test_rows_that_make_no_epoch_are_refused() -> None:
     endless = StreamedRows(elements=tf.data.Dataset.range(3).repeat(), decode=lambda n: n, count=None)
     with pytest.raises(InvalidSetting, match=r"never ends; set training\.steps_per_epoch"):
         count_steps(endless, Order(batch_size=4), split="train")
+
+
+def test_columns_of_any_kind_keep_their_rows_together() -> None:
+    number = tf.range(12)
+    features = {
+        "a": tf.cast(number, tf.float32),
+        "b": tf.cast(number * 10, tf.float32),
+        "s": tf.strings.as_string(number),
+        "v": tf.stack([number, -number], axis=1),
+    }
+    rows = RowsInMemory(columns=(features, number), count=12)
+    dataset = endless_batches(rows, Order(batch_size=5, seed=1), Sharing(), transform=lambda batch: batch)
+    seen = []
+    for given, label in dataset.take(3).as_numpy_iterator():
+        assert given["a"].tolist() == label.tolist()
+        assert given["b"].tolist() == (label * 10).tolist()
+        assert given["s"].tolist() == [b"%d" % each for each in label]
+        assert given["v"].tolist() == [[each, -each] for each in label]
+        seen += label.tolist()
+    assert sorted(seen) == list(range(12))

@@ -7,6 +7,7 @@ steps as one, and a resumed training sees what an uninterrupted one would have s
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.errors import InvalidData, InvalidSetting
@@ -84,11 +85,36 @@ class RowsInMemory:
             start, own = _share(rows, tf.cast(replica, tf.int32), sharing.replicas)
             start = begin + tf.minimum(start, rows - 1)
             chosen = places[start : start + tf.maximum(own, 1)]
-            return tf.nest.map_structure(lambda column: tf.gather(column, chosen), self.columns), rows, own
+            return self._take(chosen), rows, own
 
         steps = order.steps(self.count)
         positions = tf.data.Dataset.range(first_step * sharing.local, steps * sharing.local)
         return positions.map(_plain(share), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _take(self, chosen: "tf.Tensor") -> Any:
+        """The rows with the numbers `chosen`."""
+        import tensorflow as tf
+
+        taken: dict[int, tf.Tensor] = {}
+        for places, table in self._tables:
+            rows = tf.gather(table, chosen)
+            taken |= zip(places, tf.unstack(rows, axis=1) if len(places) > 1 else [rows], strict=True)
+        return tf.nest.pack_sequence_as(self.columns, [taken[place] for place in sorted(taken)])
+
+    @cached_property
+    def _tables(self) -> "list[tuple[list[int], tf.Tensor]]":
+        """Columns of single values of one dtype side by side, whose rows one operation takes, and where they stood."""
+        import tensorflow as tf
+
+        columns = tf.nest.flatten(self.columns)
+        alike: dict[str | int, list[int]] = {}
+        for place, column in enumerate(columns):
+            alike.setdefault(column.dtype.name if column.shape.rank == 1 else place, []).append(place)
+        with tf.init_scope():  # asked for while a graph is made, and kept for the next
+            return [
+                (places, tf.stack([columns[place] for place in places], 1) if len(places) > 1 else columns[places[0]])
+                for places in alike.values()
+            ]
 
 
 @dataclass(frozen=True, kw_only=True)
