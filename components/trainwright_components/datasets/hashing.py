@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from trainwright_components.errors import InvalidData
 FractionOf = Callable[[Chunk], NDArray[np.float64]]
 _SEPARATOR = "\x1f"
 _DIGEST_BYTES = 6
+_WRITTEN_ALIKE = (1e-4, 1e9)  # fractions that Python and Arrow both write with the fewest digits and no exponent
 
 
 def row_fractions(
@@ -35,10 +37,27 @@ def _joined(chunk: Chunk, names: Sequence[str]) -> list[bytes]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = [chunk.texts[name] if name in chunk.texts else as_text(chunk.columns[name]) for name in names]
-    joined = pc.binary_join_element_wise(*(pa.array(each, pa.string()) for each in texts), _SEPARATOR)
+    texts = [chunk.texts[name] if name in chunk.texts else _arrow_texts(chunk.columns[name]) for name in names]
+    joined = pc.binary_join_element_wise(*texts, _SEPARATOR)
     rows: list[bytes] = joined.cast(pa.binary()).to_numpy(zero_copy_only=False).tolist()
     return rows
+
+
+def _arrow_texts(column: Column) -> Any:
+    """What `as_text` gives as a `pyarrow.StringArray`, ten times as fast for numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.dtype.kind in "iu":
+        return pa.array(column).cast(pa.string())
+    if column.dtype.kind != "f":
+        return pa.array(as_text(column), pa.string())
+    numbers = column.astype(np.float64)
+    least, beyond = _WRITTEN_ALIKE
+    is_alike = (np.abs(numbers) >= least) & (np.abs(numbers) < beyond) & (numbers != np.floor(numbers))
+    texts = pa.array(numbers).cast(pa.string())
+    others = pa.array(as_text(numbers[~is_alike]), pa.string())
+    return pc.replace_with_mask(texts, pa.array(~is_alike), others)
 
 
 class PositionFractions:

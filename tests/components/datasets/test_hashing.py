@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainwright_components.datasets.chunks import Chunk, object_column
+from trainwright_components.datasets.chunks import Chunk, as_text, object_column
 from trainwright_components.datasets.hashing import row_fractions
 
 TEXTS = {"b": ["x", "", "ü, y"], "a": ["1", "2.5", "-0"]}
@@ -40,3 +40,34 @@ def test_rows_are_equal_by_their_bits_as_by_their_text() -> None:
     columns = {"n": np.array([1.5, 2, 1.5]), "i": np.array([1, 1, 1]), "t": object_column(["a", "a", "a"])}
     numbers = row_fractions(Chunk(columns=columns, origin="o"), seed=0, by_bits=True)
     assert numbers[0] == numbers[2] != numbers[1]
+
+
+def test_numbers_count_as_python_writes_them() -> None:
+    random = np.random.default_rng(0)
+    floats = random.normal(size=2_000) * 10.0 ** random.integers(-12, 20, 2_000)
+    edges = [
+        0.0,
+        -0.0,
+        7,
+        -7.5,
+        np.nan,
+        np.inf,
+        -np.inf,
+        1e-4,
+        9.999e-5,
+        0.1 + 0.2,
+        1e15,
+        1e16,
+        123456789012345.6,
+        5e-324,
+    ]
+    for column in (
+        floats,
+        floats.astype(np.float32),
+        np.array(edges),
+        np.array([0, -3, 2**62]),
+        np.array([True, False]),
+    ):
+        written = object_column(as_text(column))
+        numbers, texts = (Chunk(columns={"n": each}, origin="o") for each in (column, written))
+        assert row_fractions(numbers, seed=0).tolist() == row_fractions(texts, seed=0).tolist()
