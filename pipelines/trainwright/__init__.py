@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from trainwright_components.train_distributed.train import train_model as train
     from trainwright_components.training.configuration.settings import TrainingSettings
     from trainwright_components.tuning.study import TuningSettings
+    from trainwright_components.user_module.linear_first import LinearFirst, LinearFirstSchedule
     from trainwright_components.user_module.module import Context
     from trainwright_components.user_module.tabular_features import table_inputs, table_sizes
     from trainwright_pipelines.requests.locations import shipped_modules
@@ -64,6 +65,8 @@ __all__ = [
     "InvalidModule",
     "InvalidPipeline",
     "InvalidSetting",
+    "LinearFirst",
+    "LinearFirstSchedule",
     "PipelineRun",
     "PredictSettings",
     "PrepareSettings",
@@ -106,6 +109,8 @@ _WHERE = {
     "ClusterSpec": "trainwright_components.cluster.spec:ClusterSpec",
     "Context": "trainwright_components.user_module.module:Context",
     "EvaluationSettings": "trainwright_components.metrics.settings:EvaluationSettings",
+    "LinearFirst": "trainwright_components.user_module.linear_first:LinearFirst",
+    "LinearFirstSchedule": "trainwright_components.user_module.linear_first:LinearFirstSchedule",
     "PipelineRun": "trainwright._runs:PipelineRun",
     "PredictSettings": "trainwright_components.batch_predict.predict:PredictSettings",
     "PrepareSettings": "trainwright_components.prepare_data.settings:PrepareSettings",

@@ -18,8 +18,8 @@ from trainwright_components.files import whole_file, whole_folder, write_whole
 from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.requests.locations import BUNDLED_SOURCES, EXAMPLES
 
-TRAINING: Mapping[str, int] = {"epochs": 200, "early_stopping_patience": 20, "batch_size": 64}
-_STEPS, _PATIENT_STEPS = 5_000, 1_000  # at least
+TRAINING: Mapping[str, int] = {"epochs": 400, "early_stopping_patience": 40, "batch_size": 64}
+_STEPS, _PATIENT_STEPS = 20_000, 2_500  # at least
 _MONITORS = {"class": "val_cross_entropy", "multilabel": "val_cross_entropy", "number": "val_rmse"}
 _MONITOR_OF_TARGETS = "val_r2"  # whatever the scales of the targets
 _LISTED = 5
