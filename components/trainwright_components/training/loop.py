@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.cluster.heartbeats import SAVING, TRAINING, SendHeartbeat
-from trainwright_components.training.callback_state import callback_states, restore_callbacks
+from trainwright_components.training.callback_state import callback_arrays, callback_states, restore_callbacks
 from trainwright_components.training.callbacks import watch_batches
 from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, TrainingSettings
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _GROWTH = 8
 _CALL_S = 0.5  # long enough to hide what a call costs, short enough to answer signals
 _BEST = "best/"
+_CALLBACKS = "callbacks/"
 
 
 class Interrupted(Exception):
@@ -92,7 +93,7 @@ class Loop:
     _count: int = 1
     _wanted_count: int = 1
     _wants_each_batch: bool = False
-    _restored_callbacks: list[dict[str, Any]] = field(default_factory=list)
+    _restored_callbacks: tuple[Any, Any] = ((), {})
 
     def run(self) -> Position:
         """Train to the end.
@@ -107,7 +108,7 @@ class Loop:
         self._wants_each_batch = not self._fixed_count() and watch_batches(self.callbacks.callbacks)
         self.model.stop_training = False
         self.callbacks.on_train_begin()
-        restore_callbacks(self.callbacks.callbacks, self._restored_callbacks)
+        restore_callbacks(self.callbacks.callbacks, *self._restored_callbacks)
         while self.position.epoch < self.settings.epochs and not self.position.stop_reason:
             self._run_epoch()
         if self.lines is not None:
@@ -127,10 +128,10 @@ class Loop:
             "position": self.position.to_json(),
             "callbacks": callback_states(self.callbacks.callbacks),
         }
-        arrays = dict(read_state(self.model))
+        arrays = dict(read_state(self.model)) | _prefixed(_CALLBACKS, callback_arrays(self.callbacks.callbacks))
         if self.stopping is not None:
             progress["stopping"] = self.stopping.to_json()
-            arrays.update({_BEST + name: value for name, value in self.stopping.best_weights.items()})
+            arrays |= _prefixed(_BEST, self.stopping.best_weights)
         return Checkpoint(arrays=arrays, progress=progress, step=self.position.step)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -142,10 +143,9 @@ class Loop:
             step=checkpoint.step, size_bytes=checkpoint.size_bytes, took_s=None, at_s=self.position.seconds
         )
         self.position.timeline.checkpoints.append(again)  # a checkpoint cannot tell of itself
-        self._restored_callbacks = checkpoint.progress["callbacks"]
+        self._restored_callbacks = checkpoint.progress["callbacks"], _with_prefix(_CALLBACKS, checkpoint.arrays)
         if self.stopping is not None and "stopping" in checkpoint.progress:
-            best = {name.removeprefix(_BEST): v for name, v in checkpoint.arrays.items() if name.startswith(_BEST)}
-            self.stopping.restore(checkpoint.progress["stopping"], best)
+            self.stopping.restore(checkpoint.progress["stopping"], _with_prefix(_BEST, checkpoint.arrays))
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint of weights that are numbers; every member has to call this.
@@ -321,3 +321,11 @@ class Loop:
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+def _with_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""A linear model that is trained before a network is added to it, as strongly regularised as the validation rows ask for.
+"""A linear model that is trained before a network is added to it, as regularised as the validation rows ask for.
 
 A network and a linear model that start together disturb each other: on few rows and many columns the first steps of
 Adam, of one size for every weight, are noise that the validation metric never recovers from. So the linear model comes
@@ -21,7 +21,7 @@ _MIN_GAIN = 1e-4  # of the metric; what is less ends a stage
 
 
 @keras.saving.register_keras_serializable("trainwright")
-class FactorL2(keras.regularizers.Regularizer):
+class FactorL2(keras.regularizers.Regularizer):  # type: ignore[misc]  # Keras has no types
     """L2 times a factor that may change during training; a model that is loaded has the factor 1."""
 
     def __init__(self, l2: float, factor: Any = 1.0) -> None:
@@ -37,7 +37,7 @@ class FactorL2(keras.regularizers.Regularizer):
 
 
 @keras.saving.register_keras_serializable("trainwright")
-class LinearFirst(keras.layers.Layer):
+class LinearFirst(keras.layers.Layer):  # type: ignore[misc]
     """The sum of a linear model and, once `LinearFirstSchedule` lets it in, of a network.
 
     Called with the output of the linear model, `(batch, outputs)`, and that of the network, of the same shape, or
@@ -75,7 +75,7 @@ class LinearFirst(keras.layers.Layer):
         return {**super().get_config(), "columns": self.columns, "rows": self.rows}
 
 
-class LinearFirstSchedule(keras.callbacks.Callback):
+class LinearFirstSchedule(keras.callbacks.Callback):  # type: ignore[misc]
     """Goes from stage to stage of a `LinearFirst`: weaker l2 as long as that helps, then the network, then the end.
 
     A stage without progress goes back to the best weights with a smaller learning rate, and ends when that brings
@@ -132,7 +132,9 @@ class LinearFirstSchedule(keras.callbacks.Callback):
     def _layer(self) -> LinearFirst:
         layers = [each for each in self.model.layers if isinstance(each, LinearFirst)]
         if len(layers) != 1:
-            raise InvalidModule(f"a model with LinearFirstSchedule has one layer LinearFirst, this one has {len(layers)}")
+            raise InvalidModule(
+                f"a model with LinearFirstSchedule has one layer LinearFirst, this one has {len(layers)}"
+            )
         return layers[0]
 
     def _begin(self, stage: Callable[[], Any]) -> None:

@@ -88,6 +88,56 @@ def callbacks(context):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_training_cut_off_goes_back_to_weights_that_a_callback_kept(
+    write_module: Write, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    text = """
+from pathlib import Path
+
+import keras
+from trainwright import LinearFirst, LinearFirstSchedule
+
+def preprocess(features, context):
+    return {"a": features["a"]}
+
+def build_model(context):
+    stages = LinearFirst(columns=6, rows=53)
+    a = keras.Input((6,), name="a")
+    hidden = keras.layers.Dense(4, activation="relu", kernel_regularizer=stages.network_l2(0.1))(a)
+    linear = keras.layers.Dense(3, kernel_initializer="zeros", kernel_regularizer=stages.linear_l2(0.1))(a)
+    total = stages(linear, keras.layers.Dense(3, kernel_initializer="zeros")(hidden))
+    model = keras.Model({"a": a}, keras.layers.Softmax()(total))
+    model.compile(keras.optimizers.Adam(2.0), "sparse_categorical_crossentropy")
+    return model
+
+class CutOff(keras.callbacks.Callback):
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch, logs=None):
+        marker = Path(__file__).with_name("cut")
+        if self.schedule._waited == 1 and marker.exists():  # the next one goes back to the best weights
+            marker.unlink()
+            raise KeyboardInterrupt
+
+def callbacks(context):
+    schedule = LinearFirstSchedule(monitor="val_loss", mode="min", patience=2, learning_rate=2.0)
+    return [schedule, CutOff(schedule)]
+"""
+    module = load_module(write_module(text))
+    settings = TrainingSettings(epochs=30, batch_size=30, seed=1, checkpoint_every_steps=1, deterministic=True)
+    uninterrupted = run_training(module, tiny_dataset, tmp_path / "one", settings=settings)
+    (module.location.parent / "cut").touch()
+    with pytest.raises(KeyboardInterrupt):
+        run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
+    resumed = run_training(module, tiny_dataset, tmp_path / "two", settings=settings)
+    assert 0 < resumed.resumed_at < resumed.steps
+    assert resumed.history == uninterrupted.history
+    for one, other in zip(weights_of(resumed), weights_of(uninterrupted), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_signal_to_end_that_comes_before_the_first_step_is_not_lost(
     write_module: Write, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
