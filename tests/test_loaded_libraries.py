@@ -29,6 +29,7 @@ NEEDS_TENSORFLOW = re.compile(
         | model_server\.(batching\.(servable | setup) | (core | grpc_api | methods | models | rest)\..* | server)
         | saved_models\.golden
         | training\.drivers\.shared_state
+        | user_module\.linear_first
     )
     | trainwright_pipelines\.examples\..*
     """,

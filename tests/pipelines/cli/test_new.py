@@ -273,7 +273,7 @@ def test_lags_go_into_the_parameters_and_among_the_columns(
 
 
 def test_a_small_table_gets_small_batches_and_more_epochs() -> None:
-    assert training_for(42, 4) == {"epochs": 500, "early_stopping_patience": 100, "batch_size": 4}
+    assert training_for(42, 4) == {"epochs": 2000, "early_stopping_patience": 250, "batch_size": 4}
     assert training_for(100_000, 64) == dict(TRAINING)
 
 
