@@ -72,6 +72,21 @@ def test_folds_are_as_good_as_scikit_learn_finds_them(tmp_path: Path) -> None:
     assert f"{found.mean['rmse']:.4f}"[:5] in page
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "metric"), [("multilabel", "micro_f1"), ("targets", "rmse")])
+def test_several_labels_have_folds_too(request: pytest.FixtureRequest, kind: str, metric: str) -> None:
+    model, dataset = (request.getfixturevalue(f"{kind}_{what}") for what in ("model", "dataset"))
+    evaluated = evaluate_model(model, dataset, settings={"folds": 3, "split": "train"})
+    folds = evaluated.cross_validation
+    assert folds is not None
+    counts = [sum(1 for _ in read_split(dataset, split)) for split in ("train", "validation")]
+    assert sum(fold.rows for fold in folds.folds) == sum(counts)
+    values = [fold.metrics[metric] for fold in folds.folds]
+    assert folds.mean[metric] == pytest.approx(np.mean(values))
+    assert folds.std[metric] == pytest.approx(np.std(values, ddof=1))
+    assert folds.mean[metric] == pytest.approx(evaluated.metrics[metric], rel=0.3)
+
+
 def test_folds_have_the_classes_shares_and_keep_groups_together() -> None:
     rng = np.random.default_rng(0)
     groups, classes = rng.integers(60, size=300).tolist(), []
