@@ -19,12 +19,15 @@ _NAME = rf"(?P<name>{'|'.join(_MONTHS)})[a-z]*"
 _NUMBERED = re.compile(
     rf"(?P<one>\d{{1,2}})(?P<sign>[./-])(?P<two>\d{{1,2}})(?P=sign)(?P<year>\d{{4}}|\d{{2}}){_TIME}", re.I
 )
+WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? +)?"
+"""What may stand before a date, in any case."""
 _CERTAIN = [
-    re.compile(form + _TIME, re.IGNORECASE)
+    re.compile(WEEKDAY + form + _TIME, re.IGNORECASE)
     for form in (
         r"(?P<year>\d{4})(?P<sign>[./-])(?P<month>\d{1,2})(?P=sign)(?P<day>\d{1,2})",
         rf"(?P<day>\d{{1,2}})[ .-]+{_NAME}[ .,-]+(?P<year>\d{{4}}|\d{{2}})",
         rf"{_NAME}[ .-]+(?P<day>\d{{1,2}}),? +(?P<year>\d{{4}})",
+        rf"{_NAME}[ .-]+(?P<year>\d{{4}})",
     )
 ]
 _FIRST_YEAR_OF_TWO_DIGITS = 69  # as POSIX's strptime has it: 69 is 1969, 68 is 2068
@@ -44,7 +47,8 @@ def as_iso(text: str, *, day_first: bool | None) -> str:
     """The date of `text` as ISO 8601 writes it, with its time; `text` itself where it is no date that people write.
 
     Args:
-        text: Such as 2018/12/31, 31.12.2018, 12/31/18 11:59 PM, 31 Dec 2018 or December 31, 2018.
+        text: Such as 2018/12/31, 31.12.2018, 12/31/18 11:59 PM, Mon, 31 Dec 2018, December 31, 2018, or Dec 2018, which
+            is its first day.
         day_first: Whether 3/4/2018 is in April; None where that is not known, which leaves such dates as they are.
     """
     if re.fullmatch(ISO_DATE, text):
@@ -59,7 +63,7 @@ def as_iso(text: str, *, day_first: bool | None) -> str:
         if found := form.fullmatch(text):
             parts = found.groupdict()
             month = _MONTHS.index(parts["name"].lower()) + 1 if parts.get("name") else int(parts["month"])
-            return _written(found, day=int(parts["day"]), month=month) or text
+            return _written(found, day=int(parts.get("day") or 1), month=month) or text
     return text
 
 

@@ -26,6 +26,8 @@ CERTAIN = [
     "%d %B %Y",
     "%b %d %Y",
     "%B %d, %Y",
+    "%a, %d %b %Y %H:%M:%S",
+    "%b %Y",
 ]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.chunks import Column
-from trainwright_components.datasets.dates import as_iso, is_open, tells_day_first
+from trainwright_components.datasets.dates import WEEKDAY, as_iso, is_open, tells_day_first
 from trainwright_components.datasets.verdicts.check import Check
 from trainwright_components.datasets.verdicts.evidence import Evidence, Values
 from trainwright_components.datasets.verdicts.names import words_of
@@ -22,7 +22,7 @@ _TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-]\d{
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _ISO = re.compile(rf"\d{{4}}-\d{{2}}(?:-\d{{2}})?{_TIME}")
 _OTHERS = re.compile(
-    rf"(?:\d{{1,2}}[./-]\d{{1,2}}[./-](?:\d{{4}}|\d{{2}})|\d{{4}}[./]\d{{1,2}}[./]\d{{1,2}}"
+    rf"{WEEKDAY}(?:\d{{1,2}}[./-]\d{{1,2}}[./-](?:\d{{4}}|\d{{2}})|\d{{4}}[./]\d{{1,2}}[./]\d{{1,2}}"
     rf"|\d{{1,2}}[ .-]{_MONTH}[ .-]?,? ?\d{{2,4}}|{_MONTH}[ .-]+(?:\d{{1,2}},? +)?\d{{4}}){_TIME}",
     re.IGNORECASE,
 )
