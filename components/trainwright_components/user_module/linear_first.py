@@ -112,14 +112,14 @@ class LinearFirstSchedule(keras.callbacks.Callback):  # type: ignore[misc]
             self._gained = self._stage_gained = True
         else:
             self._waited += 1
-        is_open, strength = bool(float(layer.opened)), float(layer.strength)
+        is_open, strength = bool(_number(layer.opened)), _number(layer.strength)
         if not is_open and epoch + 1 >= self.params["epochs"] // 2:
             self._begin(lambda: layer.opened.assign(1.0))  # or the few epochs that there are would train no network
         elif self._waited < self.patience:
             return
         elif self._gained and self._cuts < _MAX_CUTS:
             self._cuts += 1
-            self._go_on(float(self.model.optimizer.learning_rate) * _CUT)
+            self._go_on(_number(self.model.optimizer.learning_rate) * _CUT)
             layer.opened.assign(float(is_open))
             layer.strength.assign(strength)
         elif not is_open and self._stage_gained and strength > min(STRENGTHS):
@@ -147,3 +147,7 @@ class LinearFirstSchedule(keras.callbacks.Callback):  # type: ignore[misc]
         self._waited, self._gained = 0, False
         self.model.set_weights(self._weights)
         self.model.optimizer.learning_rate = learning_rate
+
+
+def _number(variable: Any) -> float:
+    return float(keras.ops.convert_to_numpy(variable))  # float(variable) fails where each replica has one
