@@ -57,7 +57,8 @@ class Verdict:
 
     def __str__(self) -> str:
         about = f" {name_columns(self.columns)}" if self.columns else ""
-        return f"{self.kind}{about}: {self.finding}. {'; or '.join(map(str, self.advice)).capitalize()}".rstrip()
+        advice = "; or ".join(map(str, self.advice))  # whose options are copied: only its first letter may change
+        return f"{self.kind}{about}: {self.finding}. {advice[:1].upper()}{advice[1:]}".rstrip()
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in verdicts.json and in what `--json` prints."""

@@ -15,6 +15,7 @@ from trainwright_components.datasets.verdicts.drift import number_drift, text_dr
 from trainwright_components.datasets.verdicts.leaks import class_skill
 from trainwright_components.datasets.verdicts.oddities import find_far
 from trainwright_components.datasets.verdicts.sample import EqualRows, RowSample
+from trainwright_components.datasets.verdicts.verdict import Advice, Verdict
 
 RANDOM = np.random.default_rng(3)
 COUNTED = np.arange(ROWS)
@@ -167,3 +168,9 @@ def test_a_copy_of_one_of_several_numbers_is_a_leak(tmp_path: Path) -> None:
     [leak] = verdicts_on(table, tmp_path, labels=["first", "second"])
     assert (leak.kind, leak.columns) == ("leak", ("copy",))
     assert leak.finding == "of label 'second': it is the label times a number, plus a number"
+
+
+def test_the_sentence_of_a_verdict_has_the_names_of_columns_as_they_are() -> None:
+    advice = Advice(text="leave it out", settings={"data.exclude": ["PassengerId"]})
+    said = str(Verdict(kind="unique id", finding="it names rows", columns=("PassengerId",), advice=(advice,)))
+    assert said == ("unique id 'PassengerId': it names rows. Leave it out: --set 'data.exclude=[\"PassengerId\"]'")
