@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.metrics.directions import is_maximized
+from trainwright_components.metrics.directions import direction_of
 from trainwright_pipelines.engine.records import Artifact, Run, Task
 from trainwright_pipelines.views.headlines import in_time_order, is_component, metric_artifacts
 
@@ -19,7 +19,8 @@ _NOT_DATA = ("module", "serving.base_path")
 class Difference:
     """One line of a comparison: the values in the order of the runs, None where a run has none.
 
-    Metrics have `more_is_better`, and in `best` the places of the runs that are best by it.
+    Metrics have `more_is_better`, None where neither more nor less is, and in `best` the places of the runs that are
+    best by it.
     """
 
     name: str
@@ -80,10 +81,10 @@ def _metrics(columns: Sequence[Mapping[str, float]]) -> Iterator[Difference]:
     for name in dict.fromkeys(name for column in columns for name in column):
         values = tuple(column.get(name) for column in columns)
         known = [value for value in values if value is not None and value == value]
-        more_is_better = is_maximized(name.rpartition(" ")[2])
+        more_is_better = direction_of(name.rpartition(" ")[2])
         best = (max if more_is_better else min)(known) if known else None
         places = tuple(place for place, value in enumerate(values) if value == best)
-        is_decided = len(known) > 1 and len(places) < len(known)
+        is_decided = more_is_better is not None and len(known) > 1 and len(places) < len(known)
         yield Difference(name=name, values=values, more_is_better=more_is_better, best=places if is_decided else ())
 
 

@@ -64,6 +64,18 @@ def test_only_what_differs_is_told_and_metrics_with_the_best(run: Run, tmp_path:
     assert found.module_differences == {"b": "--- a/model.py\n+++ b/model.py\n@@ -1 +1 @@\n-A = 1\n+A = 2\n"}
 
 
+def test_no_run_is_best_by_what_is_neither_more_nor_less(run: Run, tmp_path: Path) -> None:
+    """A mean error of -9 is no better than one of 0.1, and a model of folds that spread is no better for that."""
+    one = trained(run, "a", tmp_path, module="", params={}, mean_error=-9.0, folds_rmse_mean=1.0, folds_r2_std=0.5)
+    two = trained(run, "b", tmp_path, module="", params={}, mean_error=0.1, folds_rmse_mean=2.0, folds_r2_std=0.1)
+    found = compare_runs([one, two]).sections["metrics"]
+    assert [(each.name, each.more_is_better, each.best) for each in found] == [
+        ("evaluate mean_error", None, ()),
+        ("evaluate folds_rmse_mean", False, (0,)),
+        ("evaluate folds_r2_std", None, ()),
+    ]
+
+
 def test_a_run_that_trained_nothing_is_compared_by_what_it_has(run: Run, tmp_path: Path) -> None:
     one = trained(run, "a", tmp_path, module="A = 1\n", params={"units": 8}, accuracy=0.9)
     found = compare_runs([one, (replace(run, id="b", parameters={}, provenance={}), [])])
