@@ -59,8 +59,9 @@ class SliceTallies:
         for feature, tallies in self._tallies.items():
             for value, rows in _rows_by_value(features[feature]):
                 known = value if value in tallies or len(tallies) < MAX_VALUES else OTHER
-                tally = tallies.setdefault(known, self._make_tally())
-                tally.add(answers[rows], labels[rows], None if weights is None else weights[rows])
+                if known not in tallies:
+                    tallies[known] = self._make_tally()
+                tallies[known].add(answers[rows], labels[rows], None if weights is None else weights[rows])
 
     def results(self) -> tuple[SliceScores, ...]:
         """Every slice, by feature and value."""

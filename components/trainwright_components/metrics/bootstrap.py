@@ -115,7 +115,7 @@ def rmse_sums(predictions: NDArray[np.float32], labels: NDArray[np.float32], wei
     """Of `(rows,)` or `(rows, values)`; the mean over the values."""
     errors = predictions.reshape(len(labels), -1).astype(np.float64) - labels.reshape(len(labels), -1)
     columns = np.concatenate([weights[:, None] * errors**2, weights[:, None]], axis=1)
-    return RowSums(columns=columns, value=lambda sums: np.sqrt(sums[:, :-1] / sums[:, -1:]).mean(axis=1))
+    return RowSums(columns=columns, value=lambda sums: np.sqrt(_divide(sums[:, :-1], sums[:, -1:])).mean(axis=1))
 
 
 def auc_sums(probabilities: NDArray[np.float32], labels: NDArray[np.int64], weights: Floats) -> RowSums:

@@ -218,3 +218,12 @@ def test_a_draw_without_a_class_is_left_out() -> None:
     assert found is not None
     assert found.value == pytest.approx(roc_auc_score(labels, one[:, 1]) - 1.0, abs=1e-6)
     assert found.low <= found.value <= found.high
+
+
+def test_a_draw_without_weight_is_left_out() -> None:
+    """One row of three has a weight: draws of the other two alone have no mean, which is not worth a warning."""
+    labels, weights = np.array([1, 2, 4], np.float32), np.array([0.0, 0.0, 1.0])
+    one, other = (rmse_sums(answers, labels, weights) for answers in (labels + 1, labels + 3))
+    found = compare_paired(one, other)
+    assert found is not None
+    assert (found.low, found.value, found.high) == (-2, -2, -2)
