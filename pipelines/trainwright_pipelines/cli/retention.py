@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trainwright_pipelines.engine.store import Store
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_OLDEST = timedelta(days=36_500)  # a date has no year before 1
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 
 
@@ -36,7 +37,10 @@ class Age(click.ParamType[timedelta]):
         found = _AGE.fullmatch(str(value))
         if found is None:
             self.fail(f"an age is a number with m, h, d or w, such as 7d; got {value!r}", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
+        count, unit = float(found[1]), _UNITS[found[2]]
+        if count > _OLDEST / unit:
+            self.fail(f"an age is at most {_OLDEST.days}d; got {value!r}", param, ctx)
+        return count * unit
 
 
 @click.command(

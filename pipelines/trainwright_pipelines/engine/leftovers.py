@@ -70,23 +70,23 @@ def find_leftovers(
 
 
 def remove_leftover(each: Leftover) -> bool:
-    """Remove it; False where it has come into use."""
+    """Remove it; False where it has come into use, or may not be removed."""
     if each.kind != "environments":
-        _remove(each.path)
-        return True
+        return _remove(each.path)
     try:
         with locked(_lock_of(each.path), timeout_s=0):
-            _remove(each.path)
+            return _remove(each.path)
     except LockTaken:  # a step is just installing into it
         return False
-    return True
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path) -> bool:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
+    return not os.path.lexists(path)
 
 
 def _leftover(kind: str, path: Path, why: str) -> Leftover:

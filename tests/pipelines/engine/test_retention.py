@@ -19,7 +19,7 @@ from trainwright_pipelines.cli.main import run_command
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.execution import now
 from trainwright_pipelines.engine.leases import acquire_lease
-from trainwright_pipelines.engine.leftovers import KINDS, find_leftovers, remove_leftover
+from trainwright_pipelines.engine.leftovers import KINDS, Leftover, find_leftovers, remove_leftover
 from trainwright_pipelines.engine.records import Artifact, Run, State, Task, TaskKind, Values
 from trainwright_pipelines.engine.retention import choose_runs, size_of
 from trainwright_pipelines.engine.store import Store
@@ -149,6 +149,7 @@ def test_a_dry_run_deletes_nothing_and_says_the_same_bytes_as_are_freed(store: S
         ("delete", "r", "--keep", "2"),
         ("delete", "r", "--state", "failed"),
         ("delete", "--older-than", "7"),
+        ("delete", "--older-than", "999999w"),
     ],
 )
 def test_a_deletion_that_is_not_clear_is_refused(trainwright: Command, arguments: tuple[str, ...]) -> None:
@@ -258,3 +259,11 @@ def test_the_size_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "g").write_bytes(bytes(11))
     assert size_of(tmp_path) == 311
     assert size_of(tmp_path / "missing") == 0
+
+
+def test_what_may_not_be_removed_is_not_counted_as_removed(tmp_path: Path) -> None:
+    """Not even root may remove a file of /proc."""
+    fixed = Leftover(kind="temporary", path=Path("/proc/self/status"), why="", size_bytes=1)
+    assert not remove_leftover(fixed)
+    gone = Leftover(kind="temporary", path=tmp_path / "gone", why="", size_bytes=1)
+    assert remove_leftover(gone)
