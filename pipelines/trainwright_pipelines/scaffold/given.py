@@ -1,6 +1,5 @@
 """Write a project that serves a trained model as it is: its inputs are matched with the columns of a table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,15 @@ from trainwright_components.datasets.schema import Feature, Label, Schema
 from trainwright_components.errors import InvalidData
 from trainwright_components.user_module.given_model import GivenModel, GivenTensor
 from trainwright_pipelines.scaffold.images import picture_of
-from trainwright_pipelines.scaffold.project import Project, data_group, render, seen_from, served_name, write_files
+from trainwright_pipelines.scaffold.project import (
+    Project,
+    data_group,
+    quoted,
+    render,
+    seen_from,
+    served_name,
+    write_files,
+)
 
 _EXCLUDE = "leave columns out with --set 'data.exclude=[\"NAME\"]'"
 _SIDE = 224  # of pictures for a model that takes any size
@@ -83,9 +90,9 @@ def write_given_project(
         "columns_of": [{"input": each.name, "value": _value(each, name)} for each, name in matched.by_input],
         "dtype": given.inputs[0].dtype,
         "shape": _shape_of_batch(given.inputs[0]),
-        "assign": f"return {{{json.dumps(given.inputs[0].name)}: " if given.takes_mapping else "return ",
+        "assign": f"return {{{quoted(given.inputs[0].name)}: " if given.takes_mapping else "return ",
         "end": "}" if given.takes_mapping else "",
-        "picked": "" if given.takes_mapping else f"[{json.dumps(given.inputs[0].name)}]",
+        "picked": "" if given.takes_mapping else f"[{quoted(given.inputs[0].name)}]",
         "stacked": matched.stacked,
         "picture": matched.picture,
         "is_encoded": bool(matched.picture) and schema.feature(matched.picture).dtype == "string",
@@ -177,7 +184,7 @@ def _without_ones(shape: Sequence[int | None]) -> tuple[int | None, ...]:
 
 def _value(taken: GivenTensor, column: str) -> str:
     """The source text of what the input `taken` is given."""
-    value = f"features[{json.dumps(column, ensure_ascii=False)}]"
+    value = f"features[{quoted(column)}]"
     if taken.dtype != "string":
         value = f'tf.cast({value}, "{taken.dtype}")'
     return value if None in taken.shape else f"tf.reshape({value}, {_shape_of_batch(taken)})"

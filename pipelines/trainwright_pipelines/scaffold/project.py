@@ -185,8 +185,13 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(yaml=_yaml_text, json=json.dumps, literal=_literal, code="`{}`".format, few=_few_quoted)
+    environment.filters.update(yaml=_yaml_text, json=quoted, literal=_literal, code="`{}`".format, few=_few_quoted)
     return environment.get_template(template).render(**values)
+
+
+def quoted(value: Any) -> str:
+    """`value` as JSON that Python and YAML read as the same, for which no sign may be two escapes as in UTF-16."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _few(names: tuple[str, ...]) -> str:
@@ -195,18 +200,18 @@ def _few(names: tuple[str, ...]) -> str:
 
 
 def _few_quoted(names: tuple[str, ...]) -> str:
-    return _few(tuple(json.dumps(name, ensure_ascii=False) for name in names))
+    return _few(tuple(map(quoted, names)))
 
 
 def _yaml_text(text: str) -> str:
     """`text` as a YAML scalar, without quotes where it reads the same."""
     is_plain = re.fullmatch(r"[A-Za-z./_][\w./-]*", text) and yaml.safe_load(text) == text
-    return text if is_plain else json.dumps(text, ensure_ascii=False)
+    return text if is_plain else quoted(text)
 
 
 def _literal(names: tuple[str, ...]) -> str:
     """A tuple in the source form that ruff would leave as it is."""
-    items = [json.dumps(name, ensure_ascii=False) for name in names]
+    items = [*map(quoted, names)]
     line = f"({', '.join(items)}{',' if len(items) == 1 else ''})"
     if len(line) <= 100:
         return line
