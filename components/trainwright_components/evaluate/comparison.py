@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainwright_components.datasets.schema import Schema
 from trainwright_components.datasets.statistics import SplitStatistics, Statistics
@@ -20,6 +19,7 @@ from trainwright_components.evaluate.blessing import Check, check_baseline, is_d
 from trainwright_components.evaluate.scoring import ScoredBatch
 from trainwright_components.evaluate.slices import Scores, Tally
 from trainwright_components.metrics.bootstrap import Difference, compare_paired
+from trainwright_components.metrics.even_sample import EvenSample
 from trainwright_components.metrics.table import METRICS, headline_metrics, main_metric
 
 IMBALANCED_SHARE = 0.8
@@ -117,9 +117,7 @@ class BesideBaselines:
     ) -> None:
         self._fitted, self._metric, self._groups, self._rows = fitted, metric, np.asarray(groups), 0
         self._tallies = [make_tally() for _ in fitted.baselines]
-        self._random = np.random.default_rng(0)
-        self._keys = np.zeros(0)
-        self._kept: list[NDArray[Any]] = []
+        self._drawn = EvenSample(MAX_DRAWN_ROWS)
 
     def add(self, batch: ScoredBatch) -> None:
         """Score the baselines on a batch."""
@@ -133,7 +131,7 @@ class BesideBaselines:
         weights = np.ones(rows) if batch.weights is None else batch.weights
         groups = self._groups[self._rows : self._rows + rows] if self._groups.size else np.zeros(rows)
         self._rows += rows
-        self._keep([groups, batch.labels, weights, batch.answers, *answers])
+        self._drawn.add([groups, batch.labels, weights, batch.answers, *answers])
 
     def result(self, scores: Scores, task: Task) -> BaselineComparison:
         """The comparison with the model's own `scores`."""
@@ -142,7 +140,7 @@ class BesideBaselines:
         results = [tally.result() for tally in self._tallies]
         differences: list[Difference | None] = [None] * len(results)
         if results and found.by_rows is not None:
-            groups, labels, weights, own, *others = self._kept
+            groups, labels, weights, own, *others = self._drawn.result()
             model, together = found.by_rows(own, labels, weights), groups if self._groups.size else None
             differences = [
                 compare_paired(model, found.by_rows(other, labels, weights), groups=together) for other in others
@@ -158,13 +156,6 @@ class BesideBaselines:
             notes=notes,
             more_is_better=bool(found.more_is_better),
         )
-
-    def _keep(self, columns: list[NDArray[Any]]) -> None:
-        """Every row draws a key; the rows with the smallest keys are an even sample of all, in their order."""
-        self._keys = np.concatenate([self._keys, self._random.random(len(columns[0]))])
-        joined = [np.concatenate(pair) for pair in zip(self._kept, columns, strict=True)] if self._kept else columns
-        keep = np.sort(np.argsort(self._keys)[:MAX_DRAWN_ROWS])
-        self._keys, self._kept = self._keys[keep], [column[keep] for column in joined]
 
 
 def baseline_metric(schema: Schema, statistics: Statistics, class_weights: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from trainwright_components.errors import InvalidData, InvalidModule
 from trainwright_components.metrics.bootstrap import rmse_sums
+from trainwright_components.metrics.even_sample import EvenSample
 from trainwright_components.metrics.metric import Metric, compute_all, name_values
 
 Floats = NDArray[np.float64]
@@ -77,9 +78,7 @@ class RegressionTally:
         self._weight = 0.0
         self._absolute = self._squared = self._error = self._largest = np.zeros(0)
         self._label_mean = self._label_spread = np.zeros(0)
-        self._random = np.random.default_rng(0)
-        self._keys = np.zeros(0)
-        self._sample = np.zeros((0, 2, 0))
+        self._sample = EvenSample(SAMPLE_ROWS)
 
     def add(self, predictions: NDArray[np.float32], labels: NDArray[np.float32], weights: Floats | None = None) -> None:
         """Add a batch; `predictions` and `labels` are `(n,)` or `(n, values)`, `weights` is `(n,)`."""
@@ -97,7 +96,6 @@ class RegressionTally:
             self._absolute, self._squared, self._error, self._largest, self._label_mean, self._label_spread = np.zeros(
                 (6, truths.shape[1])
             )
-            self._sample = np.zeros((0, 2, truths.shape[1]))
         errors = guesses - truths
         self.rows += count
         self._add_spread(truths, weights)
@@ -105,7 +103,7 @@ class RegressionTally:
         self._squared = self._squared + weights @ errors**2
         self._error = self._error + weights @ errors
         self._largest = np.maximum(self._largest, np.abs(errors[weights > 0]).max(axis=0, initial=0))
-        self._add_sample(truths, guesses)
+        self._sample.add([truths, guesses])
 
     def result(self) -> RegressionScores:
         """The numbers over everything added so far; those of several values per row are means over the values."""
@@ -117,6 +115,7 @@ class RegressionTally:
             largest=self._largest,
             label_spread=self._label_spread,
         )
+        labels, predictions = self._sample.result() or np.zeros((2, 0, 0))
         return RegressionScores(
             rows=self.rows,
             metrics=compute_all(REGRESSION_METRICS, sums) if self._weight > 0 else {},
@@ -125,8 +124,8 @@ class RegressionTally:
                 for place, name in enumerate(self.names)
             },
             label_std=np.sqrt(self._label_spread / self._weight) if self._weight > 0 else np.zeros(0),
-            sample_labels=self._sample[:, 0],
-            sample_predictions=self._sample[:, 1],
+            sample_labels=labels,
+            sample_predictions=predictions,
         )
 
     def _add_spread(self, truths: Floats, weights: Floats) -> None:
@@ -141,13 +140,6 @@ class RegressionTally:
         self._label_spread = self._label_spread + spread + distance**2 * self._weight * weight / total
         self._label_mean = self._label_mean + distance * weight / total
         self._weight = total
-
-    def _add_sample(self, truths: Floats, guesses: Floats) -> None:
-        """Every row draws a key; the rows with the smallest keys are an even sample of all."""
-        keys = np.concatenate([self._keys, self._random.random(len(truths))])
-        sample = np.concatenate([self._sample, np.stack([truths, guesses], axis=1)])
-        keep = np.argsort(keys)[:SAMPLE_ROWS]
-        self._keys, self._sample = keys[keep], sample[keep]
 
 
 def _rmse(sums: RegressionSums) -> float:
