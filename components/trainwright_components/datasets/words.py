@@ -9,6 +9,13 @@ _MAX_COUNTED = 20 * MAX_WORDS
 _SHORTEST = 2  # characters, as scikit-learn's TfidfVectorizer has it
 NO_WORD = r"[^\p{L}\p{N}_]+"
 """What lies between words, for RE2, which TensorFlow uses; Python's `re` calls it `\\W`."""
+CHARACTER = "([\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
+"""Of Chinese and Japanese, which have no blanks between words: each counts as a word. For RE2 and Python's `re`."""
+
+
+def space_characters(text: str) -> str:
+    """`text` with blanks around what `CHARACTER` finds."""
+    return text if text.isascii() else re.sub(CHARACTER, r" \1 ", text)
 
 
 class WordCounts:
@@ -20,7 +27,8 @@ class WordCounts:
     def add(self, texts: Iterable[str]) -> None:
         """Take more texts."""
         for text in texts:
-            self._counts.update({word for word in re.split(r"\W+", text.lower()) if len(word) >= _SHORTEST})
+            words = re.split(r"\W+", space_characters(text.lower()))
+            self._counts.update({word for word in words if len(word) >= _SHORTEST or re.match(CHARACTER, word)})
             if len(self._counts) > _MAX_COUNTED:
                 self._counts = Counter(dict(self._counts.most_common(_MAX_COUNTED // 2)))
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainwright_components.datasets.dates import ISO_DATE
 from trainwright_components.datasets.schema import Feature
 from trainwright_components.datasets.statistics import ColumnStatistics
-from trainwright_components.datasets.words import NO_WORD
+from trainwright_components.datasets.words import CHARACTER, NO_WORD
 from trainwright_components.errors import InvalidData
 from trainwright_components.user_module.module import Context
 
@@ -328,7 +328,10 @@ def _hashed(values: Any) -> "tf.Tensor":
 
 
 def _word_weights(features: Mapping[str, "tf.Tensor"], columns: Sequence[Feature], context: Context) -> "tf.Tensor":
-    """As scikit-learn's TfidfVectorizer with its defaults makes them of the words that the statistics know."""
+    """As scikit-learn's TfidfVectorizer with its defaults makes them of the words that the statistics know.
+
+    Only of Chinese and Japanese it would take all between two commas for a word; here each character is one.
+    """
     import tensorflow as tf
 
     parts = []
@@ -336,7 +339,8 @@ def _word_weights(features: Mapping[str, "tf.Tensor"], columns: Sequence[Feature
         train = _statistics(feature, context)
         known = len(train.words)
         texts = tf.strings.lower(features[feature.name], encoding="utf-8")
-        words = tf.strings.split(tf.strings.regex_replace(texts, NO_WORD, " "))
+        spaced = tf.strings.regex_replace(tf.strings.regex_replace(texts, NO_WORD, " "), CHARACTER, r" \1 ")
+        words = tf.strings.split(spaced)
         ids = _find(words.values[:, None], [tuple(train.words)], first=np.zeros(1), unknown=np.full(1, known))[:, 0]
         rows = tf.shape(texts)[0]
         slots = tf.cast(words.value_rowids(), tf.int32) * (known + 1) + ids

@@ -1,5 +1,6 @@
 """Columns of any table become inputs of a model: scaled, without NaN, categories looked up, words weighed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_words_weigh_what_scikit_learn_gives_them() -> None:
     train = ["Die Straße, die STRASSE!", "Ein Café_1 in Zürich 2", "die in in Zürich", "ein café", "Straße ein ein"]
     asked = ["DIE Zürich zürich unbekannt", "", "straße-ein, in?"]
     vectorizer = TfidfVectorizer().fit(train)
+    of = context({"t": train}, TEXT)
+    made = table_inputs({"t": tf.constant(asked)}, of)["words"].numpy()
+    words = list(of.statistics.split("train").column("t").words)
+    assert sorted(words) == sorted(vectorizer.vocabulary_)
+    expected = vectorizer.transform(asked).toarray()
+    np.testing.assert_allclose(made, expected[:, [vectorizer.vocabulary_[word] for word in words]], atol=1e-6)
+
+
+def test_each_character_of_chinese_and_japanese_is_a_word() -> None:
+    train = ["很好,喜欢。𠀀 A4", "不好,很差 abc!", "とても良い・カー 很"]
+    asked = ["好好的abc喜", "カーテン、、良い a4", "差"]
+    letters = re.compile(r"[a-z0-9]{2,}|[^\x00-\x7f、。・]")
+    vectorizer = TfidfVectorizer(analyzer=lambda text: letters.findall(text.lower())).fit(train)
     of = context({"t": train}, TEXT)
     made = table_inputs({"t": tf.constant(asked)}, of)["words"].numpy()
     words = list(of.statistics.split("train").column("t").words)

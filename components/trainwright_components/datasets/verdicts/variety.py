@@ -7,6 +7,7 @@ from trainwright_components.datasets.verdicts.check import Check
 from trainwright_components.datasets.verdicts.evidence import Evidence, Values
 from trainwright_components.datasets.verdicts.moments import find_moments
 from trainwright_components.datasets.verdicts.verdict import Advice, Verdict
+from trainwright_components.datasets.words import space_characters
 
 NEARLY = 0.99
 FEW_OTHERS = 20  # a share of 1 % is much to learn from in a large table
@@ -89,7 +90,7 @@ def _most_frequent(values: Values, rows: int) -> tuple[str, int]:
 
 def _has_words_in_common(values: Values) -> bool:
     """Whether most words of the texts occur in several of them, so that a model of text can learn from them."""
-    words = [word for text in values.texts[values.present].tolist() for word in text.split()]
+    words = [word for text in values.texts[values.present].tolist() for word in space_characters(text).split()]
     return len(set(words)) <= len(words) / 2
 
 
