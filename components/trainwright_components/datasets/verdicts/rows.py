@@ -28,9 +28,7 @@ class LikeRows:
                 kind="duplicates",
                 finding=f"{about}{repeated:.1%} of the rows repeat the features of an earlier row",
                 evidence={"share": round(repeated, 6), "counted_rows": equal.rows, "repeated": equal.repeated},
-                advice=(
-                    Advice(text="remove the copies unless they are cases of their own; equal rows stay in one split"),
-                ),
+                advice=(Advice(text=_about_copies(evidence)),),
             )
         if evidence.has_classes and conflicting >= MANY_CONFLICTING and equal.conflicting >= FEWEST_REPEATED:
             yield Verdict(
@@ -40,6 +38,17 @@ class LikeRows:
                 evidence={"share": round(conflicting, 6), "counted_rows": equal.rows, "conflicting": equal.conflicting},
                 advice=(Advice(text="correct the labels, or add a column that tells such rows apart"),),
             )
+
+
+def _about_copies(evidence: Evidence) -> str:
+    if evidence.given.way_to_split != "time_column":
+        return "remove the copies unless they are cases of their own; equal rows stay in one split"
+    if evidence.targets is None:
+        return "remove the copies unless they are cases of their own, as those of another time are"
+    return (
+        "a model answers the same for all times of such rows: add columns that change with time, or features of "
+        "earlier labels with data.lags and, for several series, data.series_column"
+    )
 
 
 _: type[Check] = LikeRows

@@ -51,6 +51,23 @@ def test_what_a_column_is(tmp_path: Path, column: Any, kind: str | None) -> None
     assert [verdict.is_left_out for verdict in found] == ([kind != "date or time"] if kind else [])
 
 
+def test_a_text_without_blanks_between_its_words_is_no_high_cardinality(tmp_path: Path) -> None:
+    words = ["很好", "不喜欢", "价格", "东西", "太差", "满意", "服务", "包装"]
+    chosen = np.random.default_rng(0).integers(0, len(words), (ROWS, 6))
+    texts = ["".join(words[index] for index in row) for row in chosen]
+    assert verdicts_on(healthy().assign(n=texts), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "advice"), [("income", "data.lags"), ("y", "as those of another time are")], ids=["number", "class"]
+)
+def test_rows_of_other_times_are_no_copies_to_remove(tmp_path: Path, label: str, advice: str) -> None:
+    days = (pd.Timestamp("2024-02-01") + pd.to_timedelta(COUNTED, "D")).strftime("%Y-%m-%d")
+    table = healthy()[["city", label]].assign(day=days)
+    [found] = [each for each in verdicts_on(table, tmp_path, label, time_column="day") if each.kind == "duplicates"]
+    assert advice in found.advice[0].text
+
+
 @pytest.mark.parametrize(
     ("days", "label", "has_lags"),
     [(COUNTED, "income", True), (COUNTED // 2, "income", False), (SHUFFLED, "income", False), (COUNTED, "y", False)],
