@@ -95,9 +95,10 @@ def check_columns(columns: Sequence[str], roles: Roles, *, source: str) -> None:
     )
     for setting, name in named:
         if name and name not in columns:
-            raise InvalidSetting(
-                f"{setting} names the column {name!r}, which {source} lacks{did_you_mean(name, list(columns))}"
-            )
+            hint = did_you_mean(name, list(columns))
+            if len(columns) == 1:
+                hint = f"; each row has one column, {columns[0]!r}; data.delimiter says what stands between columns"
+            raise InvalidSetting(f"{setting} names the column {name!r}, which {source} lacks{hint}")
     check_kinds(roles.kinds)
 
 

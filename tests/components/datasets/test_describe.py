@@ -27,6 +27,12 @@ def test_describing_imports_no_tensorflow(tabular_csv: Path) -> None:
     assert done.stdout.strip() == "('class_0', 'class_1', 'class_2')"
 
 
+def test_a_label_of_a_table_read_as_one_column_tells_of_the_delimiter(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("age   place  div\n9   12-15 years  No\n11   < 12 years  No\n")
+    with pytest.raises(InvalidSetting, match=r"'div', which .*; each row has one column, '.*'; data\.delimiter says"):
+        describe_table(tmp_path / "table.csv", Roles(label="div"))
+
+
 def test_a_misspelt_label_is_corrected(tabular_csv: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"label names the column 'cultivr'.*did you mean 'cultivar'"):
         describe_table(tabular_csv, Roles(label="cultivr"))
