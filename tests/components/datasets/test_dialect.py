@@ -187,6 +187,11 @@ def test_files_without_a_header_are_prepared_together(tmp_path: Path) -> None:
     assert sum(numbers.rows for numbers in prepared.statistics.splits.values()) == 200
 
 
+def test_a_file_without_the_mark_of_utf_16_is_refused() -> None:
+    with pytest.raises(InvalidData, match=r"^t\.csv is not utf-16: .* BOM; say another data\.encoding$"):
+        find_dialect(b"x,y\n1,2\n", DialectOptions(encoding="utf-16"), file="t.csv")
+
+
 def test_a_label_that_is_not_there_lists_made_up_names(tmp_path: Path) -> None:
     (tmp_path / "rows.data").write_text("1,2,a\n3,4,b\n")
     with pytest.raises(InvalidSetting, match=r"label names the column 'y', which rows\.data lacks"):

@@ -125,7 +125,10 @@ def find_dialect(head: bytes, options: DialectOptions, *, file: str, is_whole: b
         InvalidData: It is empty, or no text.
     """
     encoding = options.encoding or find_encoding(head, file=file)
-    text = _decode(head, encoding)
+    try:
+        text = _decode(head, encoding)
+    except UnicodeError as error:  # errors="replace" is for bytes, not for the mark that utf-16 asks for
+        raise InvalidData(f"{file} is not {encoding}: {error}; say another {options.said_by}encoding") from error
     evidence = [] if encoding in ("utf-8", "utf-8-sig") or options.encoding else [f"the encoding is {encoding}"]
     skipped, said = _lines_before(text)
     lines = text.splitlines(keepends=True)
