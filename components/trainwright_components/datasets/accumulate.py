@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.dates import read_days
+from trainwright_components.datasets.dates import DATE_ORDERS, read_days
 from trainwright_components.datasets.schema import Feature, Schema
 from trainwright_components.datasets.statistics import ColumnStatistics, SplitStatistics
 from trainwright_components.datasets.words import WordCounts
@@ -181,25 +181,32 @@ class NumberAccumulator:
 
 
 class DayAccumulator:
-    """Days of dates, as long as every text is a date; the empty string counts as missing."""
+    """Days of dates, as long as every text is a date of one order; the empty string counts as missing."""
 
     def __init__(self) -> None:
-        self._days: NumberAccumulator | None = NumberAccumulator()
+        self._days = {order: NumberAccumulator() for order in DATE_ORDERS}
 
     def add(self, texts: Sequence[str]) -> None:
         """Take more rows."""
-        if self._days is None:
+        if not self._days:
             return
-        days = read_days([text for text in texts if text])
-        if days is None:
-            self._days = None
-        else:
-            self._days.add(days)
+        present = [text for text in texts if text]
+        for order, accumulator in [*self._days.items()]:
+            days = read_days(present, order)
+            if days is None:
+                del self._days[order]
+            else:
+                accumulator.add(days)
 
-    def result(self) -> dict[str, float]:
-        """Mean and deviation of the days so far; nothing where there are none, or other texts."""
-        found = self._days.result() if self._days else None
-        return {} if found is None or found.mean is None else {"mean": found.mean, "std": found.std or 0.0}
+    def of(self, statistics: ColumnStatistics) -> ColumnStatistics:
+        """`statistics` with the order of its dates, their mean and deviation, where every text is of one order."""
+        if len(self._days) != 1:
+            return statistics
+        [(order, accumulator)] = self._days.items()
+        found = accumulator.result()
+        if found.mean is None:
+            return statistics
+        return replace(statistics, days={"mean": found.mean, "std": found.std or 0.0}, date_order=order)
 
 
 class ValueAccumulator:
@@ -228,13 +235,10 @@ class ValueAccumulator:
     def result(self) -> ColumnStatistics:
         """The counts so far."""
         ranked = sorted(self._values.items(), key=lambda item: (-item[1], item[0]))[:TOP_VALUES]
-        return ColumnStatistics(
-            count=self._count,
-            missing=self._missing,
-            distinct=len(self._values),
-            values=dict(ranked),
-            days=self._days.result(),
+        counted = ColumnStatistics(
+            count=self._count, missing=self._missing, distinct=len(self._values), values=dict(ranked)
         )
+        return self._days.of(counted)
 
 
 class TextAccumulator:
@@ -254,7 +258,7 @@ class TextAccumulator:
 
     def result(self) -> ColumnStatistics:
         """The lengths and the words so far."""
-        return replace(self._lengths.result(), words=self._words.result(), days=self._days.result())
+        return self._days.of(replace(self._lengths.result(), words=self._words.result()))
 
 
 class ClassAccumulator:

@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 
 ISO_DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.]\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
 """A date of ISO 8601, and a time after `T` or a blank; the same for Python and for RE2, which TensorFlow uses."""
+DATE_ORDERS = {
+    "year-month-day": (r"^(\d{4})[./-](\d{1,2})[./-](\d{1,2})", r"\1-\2-\3"),
+    "day-month-year": (r"^(\d{1,2})[./-](\d{1,2})[./-](\d{4})", r"\3-\2-\1"),
+    "month-day-year": (r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})", r"\3-\1-\2"),
+}
+"""Dates of numbers that a model reads: what begins a text, and how ISO 8601 orders it, for Python and RE2 alike."""
+DATE_PADDING = ((r"-(\d)\b", r"-0\1"), (r"T(\d):", r"T0\1:"), (r" (\d):", r" 0\1:"))
+"""What is put in place of what, after the order: ISO 8601 has two digits for a day, a month and an hour."""
 DAY_FIRST_CHOICES = ("auto", "yes", "no")
 
 _TIME = (
@@ -33,14 +41,38 @@ _CERTAIN = [
 _FIRST_YEAR_OF_TWO_DIGITS = 69  # as POSIX's strptime has it: 69 is 1969, 68 is 2068
 
 
-def read_days(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """The days since 1970-01-01 of dates; None where one of the texts is not a date. Offsets of times are not read."""
-    if not all(re.fullmatch(ISO_DATE, text) for text in texts):
-        return None
+def read_days(texts: Sequence[str], order: str) -> NDArray[np.float64] | None:
+    """The days since 1970-01-01 of dates; None where one of the texts is not a date. Offsets of times are not read.
+
+    Args:
+        texts: Such as 2018-12-31 09:30.
+        order: Of `DATE_ORDERS`.
+    """
+    begins, days = re.compile(DATE_ORDERS[order][0]), []
+    for text in texts:
+        if not begins.match(text):
+            return None
+        written = text if re.fullmatch(ISO_DATE, text) else ordered(text, order)
+        if not re.fullmatch(ISO_DATE, written):
+            return None
+        days.append(written[:10])
     try:
-        return np.array([text[:10] for text in texts], "datetime64[D]").astype(np.float64)
+        return np.array(days, "datetime64[D]").astype(np.float64)
     except ValueError:  # such as the 31st of June
         return None
+
+
+def date_order(texts: Sequence[str]) -> str:
+    """The only one of `DATE_ORDERS` that all texts have; empty where there is none, or more than one."""
+    found = [order for order in DATE_ORDERS if texts and read_days(texts, order) is not None]
+    return found[0] if len(found) == 1 else ""
+
+
+def ordered(text: str, order: str) -> str:
+    """`text` as ISO 8601 writes it, if it is a date of this order."""
+    for pattern, written in (DATE_ORDERS[order], *DATE_PADDING):
+        text = re.sub(pattern, written, text)
+    return text
 
 
 def as_iso(text: str, *, day_first: bool | None) -> str:

@@ -25,7 +25,8 @@ class ColumnStatistics:
         histogram_edges: One more than `histogram_counts`, whose sum is the size of the sample.
         distinct: How many different strings or classes there are; None for numbers.
         values: The most frequent strings or classes with their counts, most frequent first.
-        days: `mean` and `std` of the days since 1970-01-01 where every string is a date of ISO 8601; else empty.
+        days: `mean` and `std` of the days since 1970-01-01 where every string is a date of one order; else empty.
+        date_order: This order, of `dates.DATE_ORDERS`; empty where strings are no dates, or 1/2/2018 has two meanings.
         words: Of texts, the words that most texts hold, with in how many each is.
     """
 
@@ -42,6 +43,7 @@ class ColumnStatistics:
     values: Mapping[str, int] = field(default_factory=dict)
     words: Mapping[str, int] = field(default_factory=dict)
     days: Mapping[str, float] = field(default_factory=dict)
+    date_order: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

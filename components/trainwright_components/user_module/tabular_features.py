@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright_components.datasets.dates import ISO_DATE
+from trainwright_components.datasets.dates import DATE_ORDERS, DATE_PADDING, ISO_DATE
 from trainwright_components.datasets.schema import Feature
 from trainwright_components.datasets.statistics import ColumnStatistics
 from trainwright_components.datasets.words import CHARACTER, NO_WORD
@@ -145,7 +145,7 @@ class _Columns:
             numbers=tuple(sorted(numbers, key=_dtype_and_rank)),
             one_hot=tuple(each for each in categorical if len(each.vocabulary) <= ONE_HOT_CATEGORIES),
             embedded=tuple(each for each in categorical if len(each.vocabulary) > ONE_HOT_CATEGORIES),
-            dates=tuple(dates),
+            dates=tuple(sorted(dates, key=lambda each: _statistics(each, context).date_order)),
             texts=tuple(each for each in features if each.kind == "text" and each not in dates),
         )
 
@@ -253,6 +253,7 @@ def _date_parts(texts: "tf.Tensor", columns: Sequence[Feature], context: Context
     """`(batch, columns * DATE_PARTS)`, of one column after the other."""
     import tensorflow as tf
 
+    texts = _in_iso_order(texts, [_statistics(each, context).date_order for each in columns])
     is_date = tf.strings.regex_full_match(texts, ISO_DATE)
     whole = tf.strings.join([tf.where(is_date, texts, "1970-01-01"), tf.constant("T00:00")])  # a time ends up behind
 
@@ -260,6 +261,7 @@ def _date_parts(texts: "tf.Tensor", columns: Sequence[Feature], context: Context
         return tf.strings.to_number(tf.strings.substr(whole, start, length), tf.int32)
 
     year, month, day = number(0, 4), number(5, 2), number(8, 2)
+    is_date &= (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
     minute = 60 * number(11, 2) + number(14, 2)
     days = _days_since_1970(year, month, day)
     train = [_statistics(each, context).days for each in columns]
@@ -274,6 +276,21 @@ def _date_parts(texts: "tf.Tensor", columns: Sequence[Feature], context: Context
     missing = tf.cast(~is_date, tf.float32)[:, :, None]
     made = tf.concat([made * (1.0 - missing), missing], axis=2)
     return tf.reshape(made, [-1, len(columns) * DATE_PARTS])
+
+
+def _in_iso_order(texts: "tf.Tensor", orders: Sequence[str]) -> "tf.Tensor":
+    """Columns of dates, those of one order side by side, as ISO 8601 writes them."""
+    import tensorflow as tf
+
+    parts, start = [], 0
+    for order, group in groupby(orders):
+        end = start + len([*group])
+        part = texts[:, start:end]
+        for pattern, written in (DATE_ORDERS[order], *DATE_PADDING):
+            part = tf.strings.regex_replace(part, pattern, written)
+        parts.append(part)
+        start = end
+    return tf.concat(parts, axis=1)
 
 
 def _days_since_1970(year: Any, month: Any, day: Any) -> Any:

@@ -38,7 +38,7 @@ def test_dates_are_those_that_pandas_reads(form: str) -> None:
     day_first = {**dict.fromkeys(DAY_FIRST, True), **dict.fromkeys(MONTH_FIRST, False)}.get(form)
     found = [as_iso(text, day_first=day_first) for text in texts]
     assert pd.to_datetime(pd.Series(found), format="ISO8601").tolist() == expected.tolist()
-    days = read_days(found)
+    days = read_days(found, "year-month-day")
     assert days is not None
     assert days.tolist() == ((expected.dt.normalize() - pd.Timestamp(0)).dt.days).tolist()
     if "." not in form:

@@ -75,7 +75,7 @@ def test_of_free_texts_lengths_and_words_of_several_are_kept() -> None:
 
 
 @pytest.mark.parametrize("accumulator", [ValueAccumulator, TextAccumulator])
-@pytest.mark.parametrize("more", ["2024-06-31", "2024-06-3", "soon", "20240603"])
+@pytest.mark.parametrize("more", ["2024-06-31", "2024-06", "soon", "20240603"])
 def test_days_are_kept_while_every_text_is_a_date(accumulator: Any, more: str) -> None:
     of_dates, of_others = accumulator(), accumulator()
     for each in (of_dates, of_others):
@@ -83,6 +83,28 @@ def test_days_are_kept_while_every_text_is_a_date(accumulator: Any, more: str) -
     assert of_dates.result().days == {"mean": 2, "std": 1}
     of_others.add(np.array([more], object))
     assert of_others.result().days == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "order"),
+    [
+        (["3/1/1970", "13/1/1970 9:30"], "day-month-year"),
+        (["1/3/1970", "1/13/1970"], "month-day-year"),
+        (["3.1.1970", "5.1.1970"], "day-month-year"),
+        (["1970/1/3", "1970/1/5 23:59:59.5"], "year-month-day"),
+        (["3/1/1970", "5/1/1970"], ""),  # the 3rd of January, or the 1st of March
+        (["31/1/1970", "1/31/1970"], ""),
+        (["3/1/70", "31/1/70"], ""),
+    ],
+)
+def test_the_order_of_dates_is_the_only_one_that_all_texts_have(texts: list[str], order: str) -> None:
+    accumulator = ValueAccumulator()
+    accumulator.add(np.array(texts[:1], object))
+    accumulator.add(np.array(texts[1:], object))
+    result = accumulator.result()
+    assert result.date_order == order
+    days = {"3/1/1970": (2, 12), "1/3/1970": (2, 12), "3.1.1970": (2, 4), "1970/1/3": (2, 4)}[texts[0]] if order else ()
+    assert result.days == ({"mean": np.mean(days), "std": np.std(days)} if order else {})
 
 
 def test_texts_without_a_word_in_common_have_no_words() -> None:

@@ -1,6 +1,7 @@
 """Columns of any table become inputs of a model: scaled, without NaN, categories looked up, words weighed."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,29 @@ def test_a_date_becomes_its_parts_as_pandas_has_them() -> None:
     np.testing.assert_allclose(made[:3, 1:3], np.stack([np.sin(year), np.cos(year)], axis=1), atol=1e-6)
     np.testing.assert_array_equal(made[3:], [[*[0] * 12, 1]] * 2)
     np.testing.assert_array_equal(made[:3, 12], 0)
+
+
+def test_dates_of_other_orders_are_those_of_iso() -> None:
+    iso = ["2020-02-28", "2020-03-02", "", "2020-12-31 09:05:00"]
+    written = {
+        "by_day": ["28/2/2020", "02.03.2020", "", "31-12-2020 9:05:00"],
+        "by_month": ["2/28/2020", "3/2/2020", "", "12/31/2020 9:05:00"],
+        "by_year": ["2020/2/28", "2020.3.2", "", "2020/12/31T9:05:00"],
+        "iso": iso,
+    }
+    of = context(written, *(replace(TEXT, name=name) for name in written))
+    made = row(of, **written).reshape(len(iso), len(written), -1)
+    for place in range(len(written)):
+        np.testing.assert_allclose(made[:, place], made[:, -1], atol=1e-6)
+    alone = row(context({"iso": iso}, replace(TEXT, name="iso")), iso=iso)
+    np.testing.assert_allclose(made[:, 0], alone, atol=1e-6)
+    asked = row(of, **{name: ["2020-12-31", "31/12/2020", "12/31/2020", "soon"] for name in written})
+    is_missing = asked.reshape(4, len(written), -1)[..., -1]  # by day, by month, by year, iso
+    order = sorted(written, key=lambda name: of.statistics.split("train").column(name).date_order)
+    found = {name: is_missing[:, order.index(name)].tolist() for name in written}
+    assert found["by_day"] == [0, 0, 1, 1]
+    assert found["by_month"] == [0, 1, 0, 1]
+    assert found["by_year"] == found["iso"] == [0, 1, 1, 1]
 
 
 def test_words_weigh_what_scikit_learn_gives_them() -> None:

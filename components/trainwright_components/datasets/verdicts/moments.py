@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainwright_components.datasets.chunks import Column
-from trainwright_components.datasets.dates import WEEKDAY, as_iso, is_open, tells_day_first
+from trainwright_components.datasets.dates import WEEKDAY, as_iso, date_order, is_open, tells_day_first
 from trainwright_components.datasets.verdicts.check import Check
 from trainwright_components.datasets.verdicts.evidence import Evidence, Values
 from trainwright_components.datasets.verdicts.names import words_of
@@ -40,13 +40,13 @@ class Moments:
     Args:
         what: For a sentence.
         is_sortable: Whether `data.time_column` takes them: dates, or numbers that grow with time.
-        is_iso: Whether a model reads them as what they are.
+        is_read: Whether a model reads them as what they are.
         is_open: Whether these are dates that begin with the day or with the month, and nothing tells.
     """
 
     what: str
     is_sortable: bool
-    is_iso: bool = True
+    is_read: bool = True
     is_open: bool = False
 
 
@@ -70,7 +70,7 @@ class MomentColumns:
                         {"data.time_column": name, "data.lags": [1]},
                     )
                     advice.insert(1, Advice(text=text, settings=settings))
-            hint = "" if found.is_iso else "; a model reads them as texts, unless they are written as 2026-01-31"
+            hint = "" if found.is_read else "; a model reads them as texts, unless they are written as 2026-01-31"
             hint += ", which begin with the day or with the month" if found.is_open else ""
             yield Verdict(
                 kind="date or time",
@@ -111,7 +111,9 @@ def _of_texts(values: Values) -> Moments | None:
     unlike = [text for text in texts if as_iso(text, day_first=day_first is not False) == text]
     is_sortable = all(map(_ISO.fullmatch, unlike))
     is_ambiguous = is_sortable and day_first is None and any(map(is_open, texts))
-    return Moments(what=f"dates such as {texts[0]}", is_sortable=is_sortable, is_iso=False, is_open=is_ambiguous)
+    return Moments(
+        what=f"dates such as {texts[0]}", is_sortable=is_sortable, is_read=bool(date_order(texts)), is_open=is_ambiguous
+    )
 
 
 def _is_written(text: str) -> bool:
