@@ -13,7 +13,7 @@ import keras
 
 from trainwright_components.errors import InvalidModule
 
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """What an l2 is multiplied with on the path."""
 _NOTICED = 1000.0  # times its strength: on more rows than these, an l2 of 1 / rows changes nothing
 _CUT, _MAX_CUTS = 0.3, 3  # of the learning rate, and how often in one stage
@@ -122,7 +122,7 @@ class LinearFirstSchedule(keras.callbacks.Callback):  # type: ignore[misc]
             self._go_on(_number(self.model.optimizer.learning_rate) * _CUT)
             layer.opened.assign(float(is_open))
             layer.strength.assign(strength)
-        elif not is_open and self._stage_gained and strength > min(STRENGTHS):
+        elif not is_open and self._stage_gained and strength > 2 * min(STRENGTHS):
             self._begin(lambda: layer.strength.assign(strength / 10))
         elif not is_open and layer.has_network:
             self._begin(lambda: layer.opened.assign(1.0))
