@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from trainwright_components.errors import InvalidData
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published, parse_history
 from trainwright_pipelines.engine.execution import now
 from trainwright_pipelines.engine.leases import is_held
@@ -78,14 +79,23 @@ def _why_kept(run: Run, live: str, store: Store, behind: Mapping[str, str], *, n
 
 
 def served_runs(store: Store) -> dict[str, str]:
-    """What is served from each run: the model with its version, by the run's id."""
+    """What is served from each run: the model with its version, by the run's id.
+
+    Raises:
+        InvalidData: A history of deployments cannot be read, so that a run behind a served model could be any.
+    """
     found = {}
     for folder in _base_paths(store):
         try:
             history = (folder / HISTORY_NAME).read_text()
             version, entries = last_published(history), parse_history(history)
-        except (OSError, ValueError):  # never deployed to, or not ours
+        except (FileNotFoundError, NotADirectoryError):  # never deployed to
             continue
+        except (OSError, ValueError) as error:
+            raise InvalidData(
+                f"{folder / HISTORY_NAME}, which says from which run the served model is, cannot be read: {error}; "
+                "restore it from a copy, or move it away if nothing of it is served"
+            ) from error
         for entry in entries:
             if version is not None and entry["version"] == version and entry.get("run"):
                 found[str(entry["run"])] = f"version {version} of {folder.name}, which is served,"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trainwright_components.errors import InvalidData
 from trainwright_components.home import Home
 from trainwright_components.processes.locks import locked
 from trainwright_components.processes.orphans import owned_folder
@@ -113,6 +114,14 @@ def test_what_is_live_or_served_or_can_be_resumed_stays_and_it_is_said_why(store
     }
     assert kept(store, keep=0, state="failed") == {"failed": ""}
     assert kept(store, keep=0, state="running") == {"running": "it is being executed"}
+
+
+def test_no_run_goes_while_what_is_served_is_not_known(store: Store) -> None:
+    add_run(store, "served", days=9)
+    (store.home / "models" / "mine").mkdir(parents=True)
+    (store.home / "models" / "mine" / ".deployments.json").write_text('[{"version": 1, "event": "publ')
+    with pytest.raises(InvalidData, match=r"deployments\.json, which says from which run the served model is"):
+        choose_runs(store)
 
 
 @pytest.fixture
