@@ -26,8 +26,11 @@ class Constants:
         same, nearly = {}, {}
         for name, values in evidence.features.items():
             value, others = _most_frequent(values, evidence.rows)
+            present = values.profile.rows - values.profile.missing
             if values.distinct == 1 and not values.profile.missing:
                 same[name] = repr(_short(value))
+            elif 0 < present <= FEW_OTHERS and present <= (1 - NEARLY) * evidence.rows:
+                nearly[name] = f"missing but for {present:,}"
             elif values.distinct > 1 and others <= FEW_OTHERS and others <= (1 - NEARLY) * evidence.rows:
                 nearly[name] = f"{_short(value)!r} but for {others:,}"
         rows = evidence.rows

@@ -38,6 +38,8 @@ SOLD = (healthy()["x"] * 100).round() + RANDOM.integers(0, 50, ROWS)
         (20_250_000 + 100 * (1 + COUNTED % 12) + 1 + COUNTED % 28, "date or time"),
         (pd.date_range("2024-02-01", periods=ROWS).strftime("%d/%m/%Y"), "date or time"),
         (1_700_000_000 + 3_600 * COUNTED, "date or time"),
+        ([4.5, 7.0] + [None] * (ROWS - 2), "nearly constant"),
+        (["once"] + [None] * (ROWS - 1), "nearly constant"),
         (RANDOM.integers(0, 10**6, ROWS), None),
         (SOLD, None),
         (RANDOM.normal(size=ROWS).cumsum(), None),
@@ -48,7 +50,8 @@ SOLD = (healthy()["x"] * 100).round() + RANDOM.integers(0, 50, ROWS)
 def test_what_a_column_is(tmp_path: Path, column: Any, kind: str | None) -> None:
     found = [verdict for verdict in verdicts_on(healthy().assign(n=column), tmp_path) if verdict.kind != "duplicates"]
     assert kinds(found) == ([(kind, "n")] if kind else [])
-    assert [verdict.is_left_out for verdict in found] == ([kind != "date or time"] if kind else [])
+    is_advised_only = kind in ("date or time", "nearly constant")
+    assert [verdict.is_left_out for verdict in found] == ([not is_advised_only] if kind else [])
 
 
 def test_a_text_without_blanks_between_its_words_is_no_high_cardinality(tmp_path: Path) -> None:
