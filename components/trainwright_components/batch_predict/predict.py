@@ -167,7 +167,10 @@ def _score(
 
 def _load(folder: Path, name: str) -> _Model:
     if not (folder / SAVED_MODEL_FILE).is_file():
-        raise InvalidSetting(f"{folder} holds no SavedModel; give the folder with {SAVED_MODEL_FILE}")
+        raise InvalidSetting(
+            f"{folder} holds no SavedModel; give the folder with {SAVED_MODEL_FILE}, "
+            "or the name of a model that is served here; a folder is meant where none is served by its name"
+        )
     try:
         signatures = LoadedModel.load(folder).signatures
     except LoadingFailed as error:
