@@ -37,7 +37,7 @@ class FactorL2(keras.regularizers.Regularizer):  # type: ignore[misc]  # Keras h
 
 
 @keras.saving.register_keras_serializable("trainwright")
-class LinearFirst(keras.layers.Layer):  # type: ignore[misc]
+class LinearFirst(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """The sum of a linear model and, once `LinearFirstSchedule` lets it in, of a network.
 
     Called with the output of the linear model, `(batch, outputs)`, and that of the network, of the same shape, or
@@ -75,7 +75,7 @@ class LinearFirst(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "columns": self.columns, "rows": self.rows}
 
 
-class LinearFirstSchedule(keras.callbacks.Callback):  # type: ignore[misc]
+class LinearFirstSchedule(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Goes from stage to stage of a `LinearFirst`: weaker l2 as long as that helps, then the network, then the end.
 
     A stage without progress goes back to the best weights with a smaller learning rate, and ends when that brings
