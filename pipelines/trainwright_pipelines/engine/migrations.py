@@ -21,6 +21,18 @@ from trainwright_pipelines.engine.unwritable import damaged, why_unwritable
 STEPS = (
     # 1 to 2: which runs were compiled for components with other names, and cannot be repeated
     ("ALTER TABLE runs ADD COLUMN components_revision INTEGER DEFAULT 1 NOT NULL",),
+    # 2 to 3: what a run was given and told, what a step asked for and used, why it hit or missed the cache
+    (
+        "ALTER TABLE runs ADD COLUMN artifacts JSON DEFAULT '{}' NOT NULL",
+        "ALTER TABLE runs ADD COLUMN isolation VARCHAR(16) DEFAULT '' NOT NULL",
+        "ALTER TABLE runs ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
+        "ALTER TABLE tasks ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
+        "ALTER TABLE tasks ADD COLUMN resources JSON DEFAULT '{}' NOT NULL",
+        "ALTER TABLE tasks ADD COLUMN cache JSON DEFAULT '{}' NOT NULL",
+        "ALTER TABLE cache ADD COLUMN component VARCHAR(64) DEFAULT '' NOT NULL",
+        "ALTER TABLE cache ADD COLUMN parts JSON DEFAULT '{}' NOT NULL",
+        "CREATE INDEX ix_cache_component ON cache (component)",
+    ),
 )
 VERSION = len(STEPS) + 1
 

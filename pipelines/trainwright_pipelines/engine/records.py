@@ -133,6 +133,12 @@ class Task:
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    warnings: tuple[str, ...] = ()
+    """What it went on without, in the order in which it was told."""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """What it asks for: `cpu` in cores, `memory_bytes`, `accelerator`, each with a request and a limit."""
+    cache: Mapping[str, Any] = field(default_factory=dict)
+    """Why its results were taken from an earlier step, or why not."""
 
     @property
     def label(self) -> str:
@@ -178,6 +184,12 @@ class Run:
     cancel_requested: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of: git, packages, python, host, user, command, seed, digests."""
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """Addresses of the artifacts that the pipeline itself takes, by input."""
+    isolation: str = ""
+    """What its steps run in, `process` or `container`; empty where each step's kind decides."""
+    warnings: tuple[str, ...] = ()
+    """What the run as a whole went on without."""
     components_revision: int = COMPONENTS_REVISION
     """The revision of the components that its steps were compiled for."""
 

@@ -23,6 +23,8 @@ def row_of_run(run: Run) -> dict[str, Any]:
         "outputs": {"parameters": dict(run.outputs.parameters), "artifacts": _artifact_ids(run.outputs)},
         "parameters": dict(run.parameters),
         "provenance": dict(run.provenance),
+        "artifacts": dict(run.artifacts),
+        "warnings": list(run.warnings),
     }
 
 
@@ -30,7 +32,7 @@ def run_of_row(row: RowMapping) -> Run:
     """The run of a row of `RUNS`."""
     outputs = Values(parameters=row["outputs"]["parameters"])
     fields: dict[str, Any] = {**row, "state": State(row["state"]), "folder": Path(row["folder"]), "outputs": outputs}
-    return Run(**fields)
+    return Run(**fields | {"warnings": tuple(row["warnings"])})
 
 
 def row_of_task(task: Task) -> dict[str, Any]:
@@ -44,6 +46,9 @@ def row_of_task(task: Task) -> dict[str, Any]:
         "folder": None if task.folder is None else str(task.folder),
         "log": None if task.log is None else str(task.log),
         "attempts": [_row_of_attempt(attempt) for attempt in task.attempts],
+        "warnings": list(task.warnings),
+        "resources": dict(task.resources),
+        "cache": dict(task.cache),
     }
 
 
@@ -64,6 +69,7 @@ def task_of_row(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]
         "folder": None if row["folder"] is None else Path(row["folder"]),
         "log": None if row["log"] is None else Path(row["log"]),
         "attempts": tuple(_attempt_of_row(each) for each in row["attempts"]),
+        "warnings": tuple(row["warnings"]),
     }
     return Task(**(fields | values))
 

@@ -78,6 +78,9 @@ RUNS = Table(
     Column("provenance", JSON, nullable=False),
     Column("spec_text", Text, nullable=False),
     Column("components_revision", Integer, nullable=False, server_default=text("1")),
+    Column("artifacts", JSON, nullable=False, server_default=text("'{}'")),
+    Column("isolation", String(16), nullable=False, server_default=text("''")),
+    Column("warnings", JSON, nullable=False, server_default=text("'[]'")),
 )
 
 TASKS = Table(
@@ -107,6 +110,9 @@ TASKS = Table(
     Column("created", Moment),
     Column("started", Moment),
     Column("finished", Moment),
+    Column("warnings", JSON, nullable=False, server_default=text("'[]'")),
+    Column("resources", JSON, nullable=False, server_default=text("'{}'")),
+    Column("cache", JSON, nullable=False, server_default=text("'{}'")),
     Index("tasks_by_path", "run_id", "path", unique=True),
 )
 
@@ -150,6 +156,8 @@ CACHE = Table(
     Column("key", String(64), primary_key=True),
     Column("task_id", String(64), nullable=False),
     Column("created", Moment, nullable=False),
+    Column("component", String(64), nullable=False, server_default=text("''"), index=True),
+    Column("parts", JSON, nullable=False, server_default=text("'{}'")),
 )
 
 LEASES = Table(
