@@ -24,7 +24,7 @@ STEPS = (
     # 2 to 3: what a run was given and told, what a step asked for and used, why it hit or missed the cache
     (
         "ALTER TABLE runs ADD COLUMN artifacts JSON DEFAULT '{}' NOT NULL",
-        "ALTER TABLE runs ADD COLUMN isolation VARCHAR(16) DEFAULT '' NOT NULL",
+        "ALTER TABLE runs ADD COLUMN isolation JSON DEFAULT '{}' NOT NULL",
         "ALTER TABLE runs ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN resources JSON DEFAULT '{}' NOT NULL",

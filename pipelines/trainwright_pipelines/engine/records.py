@@ -186,8 +186,8 @@ class Run:
     """What it was made of: git, packages, python, host, user, command, seed, digests."""
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Addresses of the artifacts that the pipeline itself takes, by input."""
-    isolation: str = ""
-    """What its steps run in, `process` or `container`; empty where each step's kind decides."""
+    isolation: Mapping[str, str] = field(default_factory=dict)
+    """`process` or `container` by path of a step, for all others under the empty path; else a step's kind decides."""
     warnings: tuple[str, ...] = ()
     """What the run as a whole went on without."""
     components_revision: int = COMPONENTS_REVISION

@@ -24,6 +24,7 @@ def row_of_run(run: Run) -> dict[str, Any]:
         "parameters": dict(run.parameters),
         "provenance": dict(run.provenance),
         "artifacts": dict(run.artifacts),
+        "isolation": dict(run.isolation),
         "warnings": list(run.warnings),
     }
 

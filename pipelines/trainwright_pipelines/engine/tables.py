@@ -79,7 +79,7 @@ RUNS = Table(
     Column("spec_text", Text, nullable=False),
     Column("components_revision", Integer, nullable=False, server_default=text("1")),
     Column("artifacts", JSON, nullable=False, server_default=text("'{}'")),
-    Column("isolation", String(16), nullable=False, server_default=text("''")),
+    Column("isolation", JSON, nullable=False, server_default=text("'{}'")),
     Column("warnings", JSON, nullable=False, server_default=text("'[]'")),
 )
 
