@@ -6,14 +6,11 @@ from pathlib import Path
 
 from trainwright_components.files import legible
 from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.isolation.protocol import StepEnd
 
 _LOG_END_CHARS = 4000
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
 _NOT_FOUND = 127
-_LOST_PARENT = (
-    "the process that starts the steps of this run was killed, or was stopped by a signal and then killed, and this "
-    "step ended with it; if nobody did that, memory ran out. Go on with the run: trainwright runs resume"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +32,16 @@ class AttemptEnd:
             object.__setattr__(self, name, legible(getattr(self, name)))
 
 
-def describe_end(code: int, folder: StepFolder, log: Path, *, lost_parent: bool = False) -> AttemptEnd:
-    """What an exit code means, with what the task itself said, else the end of its log.
-
-    `lost_parent` says that the step was ended because the process that it was forked from was.
-    """
+def describe_end(ended: StepEnd, folder: StepFolder, log: Path) -> AttemptEnd:
+    """What the end of a step means: what the task itself said, else what it ran in, else the end of its log."""
+    code = ended.code
     if code == 0:
         return AttemptEnd(exit_code=0)
     if (said := said_end(code, folder)) is not None:
         return said
     end = end_of(log)
-    if lost_parent:
-        return AttemptEnd(exit_code=None, error=_LOST_PARENT, detail=end)
+    if ended.reason or code is None:
+        return AttemptEnd(exit_code=code, error=ended.reason, detail=end)
     reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
     if code == _NOT_FOUND:
         reason += ": a program that it calls is not on this machine"
@@ -54,7 +49,7 @@ def describe_end(code: int, folder: StepFolder, log: Path, *, lost_parent: bool 
     return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
 
 
-def said_end(code: int, folder: StepFolder) -> AttemptEnd | None:
+def said_end(code: int | None, folder: StepFolder) -> AttemptEnd | None:
     """What the task itself said of its failure; None where it said nothing that can be read."""
     try:
         said = json.loads(folder.report.read_bytes())

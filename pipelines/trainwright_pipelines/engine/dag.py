@@ -10,7 +10,7 @@ from typing import Any
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import is_python
+from trainwright_pipelines.engine.isolation.python_source import is_python
 from trainwright_pipelines.engine.platform_settings import Resolve
 from trainwright_pipelines.engine.records import State, Task, TaskKind, Values, without_numbered_groups
 from trainwright_pipelines.engine.resolve import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_pipelines.engine.cache import installed_code
-from trainwright_pipelines.engine.launch import Processes
+from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.resuming import givers_of, stale_paths

@@ -9,7 +9,8 @@ from trainwright_components.images import is_logical
 from trainwright_components.reuse import CONTINUED, states
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
 from trainwright_pipelines.engine.execution import run_constants
-from trainwright_pipelines.engine.launch import Launch, plan_launch, python_source
+from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch
+from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Run, Task, Values
 from trainwright_pipelines.engine.requirements import interpreter_for

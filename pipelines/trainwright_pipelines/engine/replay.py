@@ -13,7 +13,8 @@ from pathlib import Path
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder
-from trainwright_pipelines.engine.launch import Launch, python_source
+from trainwright_pipelines.engine.isolation.launch import Launch
+from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
 from trainwright_pipelines.engine.preparing import prepare_step
 from trainwright_pipelines.engine.records import TaskKind, Values

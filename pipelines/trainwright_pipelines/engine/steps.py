@@ -14,7 +14,8 @@ from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, end_
 from trainwright_pipelines.engine.cache import cache_key, find_cached, is_unchanged
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.launch import Launch, StepProcess
+from trainwright_pipelines.engine.isolation.launch import Launch
+from trainwright_pipelines.engine.isolation.process import StepProcess
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
@@ -168,7 +169,7 @@ class Step:
             raise
         waiting = asyncio.ensure_future(self.execution.in_thread(process.wait))
         try:
-            code = await asyncio.shield(waiting)
+            ended = await asyncio.shield(waiting)
         except asyncio.CancelledError:
             process.stop(at_once=False)
             _, running = await asyncio.wait({waiting}, timeout=STOP_GRACE_S)
@@ -179,8 +180,7 @@ class Step:
         except TimeoutError:
             error = f"took longer than {timeout_s:g} s and was stopped"
             return AttemptEnd(exit_code=None, error=error, detail=end_of(log))
-        lost_parent = process.child is not None and process.child.lost_parent
-        return describe_end(code, self.folder, log, lost_parent=lost_parent)
+        return describe_end(ended, self.folder, log)
 
     def _remember_process(self, pid: int | None) -> None:
         try:

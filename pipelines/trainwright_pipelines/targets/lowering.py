@@ -12,7 +12,7 @@ import yaml
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import LOGICAL_PREFIX, is_logical
 from trainwright_components.storage.addresses import plain
-from trainwright_pipelines.engine.launch import python_source
+from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.draft import Draft, show_as
 from trainwright_pipelines.ir.spec import Dag, Pipeline

@@ -11,7 +11,7 @@ from typing import Any
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.settings import is_enabled
-from trainwright_pipelines.engine.launch import PythonSource, python_source
+from trainwright_pipelines.engine.isolation.python_source import PythonSource, python_source
 from trainwright_pipelines.ir.expressions import is_true
 from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
 from trainwright_pipelines.ir.values import coerce

@@ -18,7 +18,8 @@ import yaml
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
-from trainwright_pipelines.engine.launch import Launch, Processes
+from trainwright_pipelines.engine.isolation.launch import Launch
+from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.leases import LeaseHeld
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.engine.replay import rerun_step

@@ -19,7 +19,9 @@ from trainwright_pipelines.cli.outcome import print_outcome
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.attempts import describe_end
 from trainwright_pipelines.engine.contract import StepFolder
-from trainwright_pipelines.engine.launch import Launch, Processes
+from trainwright_pipelines.engine.isolation.launch import Launch
+from trainwright_pipelines.engine.isolation.process import Processes
+from trainwright_pipelines.engine.isolation.protocol import StepEnd
 from trainwright_pipelines.engine.records import Event, State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
@@ -207,7 +209,7 @@ def test_what_a_task_could_not_say_to_its_end_is_not_needed(tmp_path: Path, left
     if left is not None:
         folder.report.write_text(left)
     folder.log(1).write_text("No space left on device")
-    assert describe_end(1, folder, folder.log(1)).error == "exit code 1: No space left on device"
+    assert describe_end(StepEnd(code=1), folder, folder.log(1)).error == "exit code 1: No space left on device"
 
 
 def with_platform(specs: Path, pipeline: str, executors: dict[str, Any]) -> str:

@@ -1,0 +1,125 @@
+"""Steps as processes of this machine: our own components in warm children, everything else in fresh processes."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainwright_components.errors import RunFailed
+from trainwright_components.processes.child import WarmChild
+from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
+from trainwright_pipelines.engine.isolation.launch import ENTRY, Launch
+from trainwright_pipelines.engine.isolation.protocol import StartedStep, StepEnd
+
+_LOST_PARENT = (
+    "the process that starts the steps of this run was killed, or was stopped by a signal and then killed, and this "
+    "step ended with it; if nobody did that, memory ran out. Go on with the run: trainwright runs resume"
+)
+
+
+def _spawn(parent: WarmParent, launch: Launch, log: Path) -> WarmChild:
+    return parent.spawn(launch.target, launch.arguments, env=launch.env, cwd=launch.cwd, log=log)
+
+
+@dataclass(kw_only=True)
+class Processes:
+    """Starts the processes of one run, and ends them all when closed."""
+
+    preload: Sequence[str] = DEFAULT_PRELOAD
+    _parents: dict[bool, WarmParent] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_closed: bool = False
+
+    def start(self, launch: Launch, *, log: Path) -> WarmChild:
+        """Start a process; the first warm one waits for the imports."""
+        parent = self._parent(launch.is_warm)
+        try:
+            return _spawn(parent, launch, log)
+        except WarmParentLost:  # killed, perhaps for want of memory: once more from a new one
+            self._forget(parent)
+            return _spawn(self._parent(launch.is_warm), launch, log)
+
+    def _forget(self, parent: WarmParent) -> None:
+        with self._lock:
+            self._parents = {kind: each for kind, each in self._parents.items() if each is not parent}
+        parent.close()
+
+    def _parent(self, is_warm: bool) -> WarmParent:
+        with self._lock:
+            if self._is_closed:
+                raise RunFailed("the run was stopped")
+            if is_warm not in self._parents:
+                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (ENTRY,))
+            return self._parents[is_warm]
+
+    def end_frozen(self) -> None:
+        """Kill a warm process that somebody has stopped, for which steps would wait for ever."""
+        with self._lock:
+            parents = list(self._parents.values())
+        for parent in parents:
+            parent.end_if_frozen()
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._lock:
+            self._is_closed = True
+            for parent in self._parents.values():
+                parent.close()
+            self._parents.clear()
+
+
+@dataclass(kw_only=True)
+class StepProcess:
+    """The process of one attempt, that another thread waits for, and that can be stopped meanwhile."""
+
+    processes: Processes
+    launch: Launch
+    log: Path
+    timeout_s: float | None
+    child: WarmChild | None = None
+    _is_stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> int | None:
+        """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
+        child = self.processes.start(self.launch, log=self.log)
+        with self._lock:
+            self.child = child
+            if not self._is_stopped:
+                return child.pid
+        child.close()
+        return None
+
+    def wait(self) -> StepEnd:
+        """Wait for its end.
+
+        Raises:
+            TimeoutError: It took too long, and was killed.
+        """
+        if self.child is None:
+            return StepEnd(code=-signal.SIGTERM)
+        try:
+            code = self.child.wait(self.timeout_s)
+        finally:
+            self.child.close()
+        return StepEnd(code=None, reason=_LOST_PARENT) if self.child.lost_parent else StepEnd(code=code)
+
+    def abandon(self) -> None:
+        """End a process that nobody waits for, also one that is only just starting."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.close()
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask the process to end, or kill it."""
+        with self._lock:
+            self._is_stopped = True
+            if self.child is not None:
+                self.child.kill() if at_once else self.child.terminate()
+
+
+if TYPE_CHECKING:
+    _: type[StartedStep] = StepProcess

@@ -1,0 +1,35 @@
+"""What a step is once it has started, wherever it runs."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEnd:
+    """How a step ended; the code is minus the signal's number if a signal ended it, None if it is not known.
+
+    `reason` is what ended it where the exit code does not say it.
+    """
+
+    code: int | None
+    reason: str = ""
+
+
+class StartedStep(Protocol):
+    """One attempt, that another thread waits for, and that can be stopped meanwhile."""
+
+    def start(self) -> int | None:
+        """Start it and give the id of its process; None where it has none here, or was stopped before. May block."""
+
+    def wait(self) -> StepEnd:
+        """Wait for its end.
+
+        Raises:
+            TimeoutError: It took too long, and was killed.
+        """
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask it to end, or kill it."""
+
+    def abandon(self) -> None:
+        """End what nobody waits for, also what is only just starting."""
