@@ -1,4 +1,4 @@
-"""Make chosen system calls of a process tree fail, once or from then on: those of Python, SQLite and TensorFlow alike.
+"""Make chosen system calls of a process tree fail, or kill a process at one: those of Python, SQLite, TensorFlow alike.
 
 The kernel asks before each call: seccomp's user notification, seccomp_unotify(2), without a compiler or any privilege.
 Linux on x86-64 only; the numbers of the calls are those of asm/unistd_64.h.
@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import threading
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("open", "write", "rename", "mkdir", "sqlite")
+KILLS = ("commit", "rename", "unlink")
 ERRNOS = {name: getattr(errno, name) for name in ("ENOSPC", "EROFS", "EMFILE", "ENOENT")}
 
 _PATHS = {  # call: kind, and where among its arguments the paths are, each with its folder's descriptor
@@ -30,6 +32,8 @@ _PATHS = {  # call: kind, and where among its arguments the paths are, each with
     316: ("rename", ((0, 1), (2, 3))),  # renameat2
     83: ("mkdir", ((None, 0),)),  # mkdir
     258: ("mkdir", ((0, 1),)),  # mkdirat
+    87: ("unlink", ((None, 0),)),  # unlink
+    263: ("unlink", ((0, 1),)),  # unlinkat, which rmdir is too
 }
 _DESCRIPTORS = {  # call: which argument is the file that is written to
     1: 0,  # write
@@ -45,6 +49,8 @@ _DESCRIPTORS = {  # call: which argument is the file that is written to
 }
 _AT_CURRENT_FOLDER = -100
 _STORE = "store.db"
+_PWRITE = 18
+_FRAME_HEADER_BYTES = 24  # before each page of the write-ahead log, https://sqlite.org/fileformat2.html#walformat
 
 _PR_SET_NO_NEW_PRIVS, _SECCOMP, _SET_MODE_FILTER, _NEW_LISTENER = 38, 317, 1, 8
 _ONLY_KILLED_WHILE_ASKED = (
@@ -137,9 +143,11 @@ class Faults:
             kind, path = _kind_and_path(thread, call, arguments, self._folder)
         except OSError:  # it is gone already
             return 0
+        return self._judge(kind, path, thread, call, arguments) if path else 0
+
+    def _judge(self, kind: str, path: str, _thread: int, call: int, arguments: tuple[int, ...]) -> int:
+        """The error of a call on what lies below the folder, 0 to let it through."""
         moment = self._moment
-        if not path:
-            return 0
         if Path(path).name.startswith(_STORE):
             kind = "sqlite"
         self.counts[kind] += 1
@@ -150,6 +158,66 @@ class Faults:
         if is_it:
             self.struck_at, self.struck = time.monotonic(), f"{kind} of {path.removeprefix(self._folder)}"
         return ERRNOS[moment.errno_name] if is_it or goes_on else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillMoment:
+    """The `number`-th commit, rename or unlink of one process, from 1: when it is killed, before or right after it."""
+
+    kind: str
+    number: int
+    is_after: bool = False
+
+
+@dataclass
+class Kills(Faults):
+    """Kills a process of those that did `hand_over`, with SIGKILL, at one of its own calls."""
+
+    _victim: int = 0
+    _kill: KillMoment | None = None
+    _ends_commit: int = 0
+    """The thread whose next write to the write-ahead log completes a transaction."""
+    _kills_next: int = 0
+    """The thread whose next call is never made."""
+
+    def aim(self, process: int, folder: Path, moment: KillMoment | None) -> None:
+        """Count the calls of `process` on what lies below `folder`, and kill it at that of `moment`."""
+        self.arm(folder, None)
+        self._victim, self._kill, self._ends_commit, self._kills_next = process, moment, 0, 0
+
+    def _judge(self, kind: str, path: str, thread: int, call: int, arguments: tuple[int, ...]) -> int:
+        if self.struck_at is not None or not Path(f"/proc/{self._victim}/task/{thread}").exists():
+            return 0
+        if thread == self._kills_next:
+            self._strike(f"the {kind} of {path.removeprefix(self._folder)} that follows")
+            return 0
+        if path.endswith(f"{_STORE}-wal"):
+            is_commit, self._ends_commit = self._ends_commit == thread, 0
+            if not is_commit and _begins_last_frame(thread, call, arguments):
+                self._ends_commit = thread
+            kind = "commit" if is_commit else ""
+        if kind not in KILLS:
+            return 0
+        self.counts[kind] += 1
+        if self._kill is not None and (kind, self.counts[kind]) == (self._kill.kind, self._kill.number):
+            if self._kill.is_after:
+                self._kills_next = thread
+            else:
+                self._strike(f"{kind} of {path.removeprefix(self._folder)}")
+        return 0
+
+    def _strike(self, what: str) -> None:
+        self.struck_at, self.struck = time.monotonic(), what
+        os.kill(self._victim, signal.SIGKILL)
+
+
+def _begins_last_frame(thread: int, call: int, arguments: tuple[int, ...]) -> bool:
+    """Whether a write to the log is the header of a transaction's last page: that one tells the database's size."""
+    if call != _PWRITE or arguments[2] != _FRAME_HEADER_BYTES:
+        return False
+    with Path(f"/proc/{thread}/mem").open("rb", buffering=0) as memory:
+        memory.seek(arguments[1])
+        return bool(int.from_bytes(memory.read(8)[4:]))
 
 
 def _kind_and_path(thread: int, call: int, arguments: tuple[int, ...], folder: str) -> tuple[str, str]:
@@ -181,6 +249,8 @@ def _read_text(thread: int, address: int) -> str:
 
 def _writes(call: int, arguments: tuple[int, ...]) -> bool:
     """Whether a call needs room on the disk, as far as its number and flags tell."""
+    if _PATHS.get(call, ("",))[0] == "unlink":
+        return False
     if call in (2, 257):
         return bool(arguments[1 if call == 2 else 2] & os.O_CREAT)
     return True

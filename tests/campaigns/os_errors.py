@@ -27,7 +27,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tests.os_faults import ERRNOS, KINDS, Faults, Moment, hand_over
 
@@ -65,11 +65,14 @@ class Verdict:
 class CommandServer:
     """A process that runs commands of trainwright, and whose calls can be made to fail."""
 
+    module: ClassVar[str] = "tests.campaigns.os_errors"
+    """What the process is: called with `--serve DESCRIPTOR`, and `--shared`."""
+
     def __init__(self, *, shares_parent: bool, temporary: Path) -> None:
         ours, theirs = socket.socketpair()
         arguments = ["--serve", str(theirs.fileno()), *(["--shared"] if shares_parent else [])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__ if __name__ != "__main__" else "tests.campaigns.os_errors", *arguments],
+            [sys.executable, "-m", self.module, *arguments],
             cwd=ROOT,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
@@ -77,8 +80,11 @@ class CommandServer:
         )
         theirs.close()
         self._connection = ours
-        self.faults = Faults(ours)
+        self.faults = self._make_faults(ours)
         self._lines = ours.makefile("r")
+
+    def _make_faults(self, connection: socket.socket) -> Faults:
+        return Faults(connection)
 
     def call(self, home: Path, *arguments: str) -> Answer:
         """Run one command with `home`.
@@ -116,9 +122,22 @@ class CommandServer:
 
 def serve(descriptor: int, *, shares_parent: bool) -> None:
     """Be the other side of a `CommandServer`, until it closes the connection."""
-    from trainwright_components.processes.warm_parent import WarmParent
-    from trainwright_pipelines.cli import local_run, outcome, runs  # noqa: F401  now, not below a fault
+    connection = prepare_to_serve(descriptor, shares_parent=shares_parent)
     from trainwright_pipelines.cli.main import run_command
+
+    for line in connection.makefile("r"):
+        asked = json.loads(line)
+        os.environ["TRAINWRIGHT_HOME"] = asked["home"]
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            code = run_command(asked["arguments"])
+        answer = {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def prepare_to_serve(descriptor: int, *, shares_parent: bool) -> socket.socket:
+    """Import what commands need, not below a fault, and hand over the calls; the connection to the other side."""
+    from trainwright_components.processes.warm_parent import WarmParent
+    from trainwright_pipelines.cli import local_run, outcome, runs  # noqa: F401
     from trainwright_pipelines.engine import cache, provenance
 
     connection = socket.socket(fileno=descriptor)
@@ -130,13 +149,7 @@ def serve(descriptor: int, *, shares_parent: bool) -> None:
         # What is installed stays the same, and lies outside of the home.
         cache._installed_code = functools.cache(cache._installed_code)
         provenance._packages = functools.cache(provenance._packages)
-    for line in connection.makefile("r"):
-        asked = json.loads(line)
-        os.environ["TRAINWRIGHT_HOME"] = asked["home"]
-        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-            code = run_command(asked["arguments"])
-        answer = {"code": code, "out": out.getvalue(), "err": err.getvalue()}
-        connection.sendall(json.dumps(answer).encode() + b"\n")
+    return connection
 
 
 def count_calls(server: CommandServer, spec: Path, home: Path) -> Counter[str]:
@@ -212,10 +225,9 @@ def _output(answer: Answer) -> Any:
     return read if Path(written["uri"]).read_text() == read else None
 
 
-def compile_spec(folder: Path) -> Path:
-    """The compiled run of two steps."""
+def compile_specs(folder: Path) -> None:
+    """Compile the tiny pipelines, one YAML each."""
     subprocess.run([sys.executable, TINY, folder], check=True)
-    return folder / "handed_on.yaml"
 
 
 def main() -> int:
@@ -236,7 +248,8 @@ def main() -> int:
     is_wrong = False
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        spec = compile_spec(folder)
+        compile_specs(folder)
+        spec = folder / "handed_on.yaml"
         server = CommandServer(shares_parent=options.shared, temporary=folder)
         counts = count_calls(server, spec, folder / "counted")
         print("calls of a run:", dict(counts), flush=True)

@@ -696,6 +696,48 @@ def handed_on(text: str = "data!") -> str:
     return take(data=first.outputs["out"], length=first.outputs["Output"]).output
 
 
+@dsl.component(**PLAIN)
+def leave_mark(name: str, text: str, out: dsl.Output[dsl.Dataset]) -> str:
+    import os
+
+    with open(out.path, "w") as file:
+        file.write(text * 10)
+    with open(os.environ["MARKS"], "a") as marks:
+        marks.write(f"{name}\n")
+    return text.upper()
+
+
+@dsl.component(**PLAIN)
+def fail_at_first(name: str) -> str:
+    import os
+
+    with open(os.environ["MARKS"], "a+") as marks:
+        marks.write(f"{name}\n")
+        marks.seek(0)
+        if marks.read().split().count(name) < 2:
+            raise RuntimeError("not yet")
+    return name
+
+
+@pipeline
+def remembered() -> str:
+    return leave_mark(name="remembered", text="known").outputs["Output"]
+
+
+@pipeline
+def killed(items: list = ["a", "b"]):
+    with dsl.ExitHandler(leave_mark(name="exit", text="bye").set_display_name("exit")):
+        leave_mark(name="remembered", text="known").set_display_name("remembered")
+        tried = fail_at_first(name="tried").set_retry(2, "0s")
+        with dsl.ParallelFor(items) as item:
+            each = leave_mark(name=item, text=item)
+        joined = join(data=dsl.Collected(each.outputs["out"]))
+        with dsl.If(tried.output == "tried"):
+            leave_mark(name="taken", text=joined.output)
+        with dsl.If(tried.output == "never"):
+            leave_mark(name="not-taken", text="no")
+
+
 @pipeline
 def replayed(text: str = "data!"):
     read_twice(dataset=write(text=text).outputs["out"])
