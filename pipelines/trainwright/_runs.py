@@ -24,6 +24,7 @@ from trainwright_pipelines.requests.preparing import prepare_run
 from trainwright_pipelines.service.pages.run_page import PAGE_NAME, write_run_page
 from trainwright_pipelines.targets import DEFAULT_TARGET
 from trainwright_pipelines.targets.protocol import Submission, Target
+from trainwright_pipelines.views.warnings import gather_warnings
 
 STATES = (*(str(each) for each in State if each is not State.SKIPPED), engine.INTERRUPTED)
 
@@ -53,6 +54,11 @@ class PipelineRun:
     def is_successful(self) -> bool:
         """Whether every step that had to run succeeded."""
         return self.run.state is State.SUCCEEDED
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What it went on without, each with the steps that it concerns; a task has its own in `warnings`."""
+        return tuple(each.text for each in gather_warnings(self.run, self.tasks))
 
     def task(self, name: str) -> Task:
         """The step of this name.

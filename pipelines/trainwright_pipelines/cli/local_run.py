@@ -49,5 +49,6 @@ def execute_and_tell(run: Run, *, store: Store, as_json: bool, is_resumed: bool 
     if as_json:
         print_json(run_document(ended, tasks, page))
     else:
-        print_outcome(ended, tasks, page)
+        has_seen_warnings = sys.stdout.isatty() and sys.stderr.isatty()
+        print_outcome(ended, tasks, page, tells_warnings=not has_seen_warnings)
     return _EXIT_CODES.get(ended.state, 1)

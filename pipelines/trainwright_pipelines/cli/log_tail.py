@@ -8,8 +8,8 @@ import click
 from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.records import Task
 from trainwright_pipelines.engine.runs import is_abandoned
+from trainwright_pipelines.engine.step_logs import plain_text
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.views.logs import plain_text
 from trainwright_pipelines.views.wording import shown_state
 
 _POLL_S = 0.5

@@ -16,6 +16,7 @@ from trainwright_pipelines.engine.unwritable import why_unwritable
 from trainwright_pipelines.service.pages.run_page import write_run_page
 from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.views.logs import last_lines
+from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import plain_value, short_seconds, short_size, shown_state, step_option
 
 _LOG_LINES = 15
@@ -33,8 +34,10 @@ def try_page(store: Store, run_id: str) -> Path | None:
         return None
 
 
-def print_outcome(run: Run, tasks: Sequence[Task], page: Path | None, *, live_state: str = "") -> None:
-    """Print the table of steps, then results or the failure, then where to look further.
+def print_outcome(
+    run: Run, tasks: Sequence[Task], page: Path | None, *, live_state: str = "", tells_warnings: bool = True
+) -> None:
+    """Print the table of steps, then warnings, results or the failure, then where to look further.
 
     `live_state` is the run's state where it may not have ended: INTERRUPTED when its process is gone.
     """
@@ -43,7 +46,8 @@ def print_outcome(run: Run, tasks: Sequence[Task], page: Path | None, *, live_st
     click.echo()
     print_table([_row(task, is_interrupted=state == INTERRUPTED) for task in steps], header=("STEP", "STATE", "TIME"))
     click.echo()
-    for title, text in _headline_lines(find_headlines(tasks)):
+    warned = gather_warnings(run, in_time_order(tasks)) if tells_warnings else []
+    for title, text in [*_titled("warnings", [each.text for each in warned]), *_headline_lines(find_headlines(tasks))]:
         click.echo(f"{title:<15}{text}")
     for task in failed_steps(tasks):
         print_failure(run, task, tasks)
@@ -111,6 +115,7 @@ def run_document(run: Run, tasks: Sequence[Task], page: Path | None) -> dict[str
         "folder": str(run.folder),
         "page": str(page) if page else None,
         "headlines": find_headlines(tasks),
+        "warnings": [each.text for each in gather_warnings(run, in_time_order(tasks))],
         "steps": [_step_document(task) for task in in_time_order(tasks) if not task.is_group],
     }
 
@@ -133,6 +138,7 @@ def _step_document(task: Task) -> dict[str, Any]:
         "attempts": len(task.attempts),
         "error": task.error,
         "error_detail": task.error_detail,
+        "warnings": list(task.warnings),
         "folder": str(task.folder) if task.folder else None,
         "log": str(task.log) if task.log else None,
         "outputs": {"parameters": dict(task.outputs.parameters), "artifacts": artifacts},

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from trainwright_pipelines.cli.output import STATE_COLOURS
 from trainwright_pipelines.engine.records import Event, State, Task
+from trainwright_pipelines.engine.step_logs import read_warnings
 from trainwright_pipelines.views.headlines import in_time_order
-from trainwright_pipelines.views.logs import last_lines, read_warnings
+from trainwright_pipelines.views.logs import last_lines
 from trainwright_pipelines.views.wording import short_seconds, shown_state
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Progress(Protocol):
 
 
 class PlainProgress:
-    """One line per change of a step's state, and one per warning in the logs of running steps."""
+    """One line per change of a step's state, and one per warning, those in the logs of running steps included."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -45,7 +46,7 @@ class PlainProgress:
         self._states: dict[str, str] = {}
         self._running: dict[str, Task] = {}
         self._places: dict[Path, int] = {}
-        self._warned: set[tuple[str, str]] = set()
+        self._warned: set[str] = set()
         self._is_over = threading.Event()
         self._watcher = threading.Thread(target=self._watch_logs, daemon=True, name="logs of steps")
 
@@ -62,8 +63,12 @@ class PlainProgress:
         self._watcher.join()
 
     def __call__(self, event: Event) -> None:
-        """Write the change, after what was warned of before it; nothing of a mere group of steps."""
+        """Write the change, after what was warned of before it; of a mere group of steps, only warnings."""
         task = event.task
+        if event.is_warning:
+            with self._lock:
+                self._warn(task, event.message)
+            return
         if task is None or task.is_group:
             return
         shown = shown_state(task)
@@ -87,14 +92,18 @@ class PlainProgress:
                     self._tell_warnings(task)
 
     def _tell_warnings(self, task: Task) -> None:
-        """Print what is new in the task's log, each warning once."""
+        """Print what the task's log newly warns of."""
         if task.log is None:
             return
         warnings, self._places[task.log] = read_warnings(task.log, self._places.get(task.log, 0))
         for warning in warnings:
-            if (task.path, warning) not in self._warned:
-                self._warned.add((task.path, warning))
-                print(f"{task.label}: {warning}", file=self._stream, flush=True)
+            self._warn(task, warning)
+
+    def _warn(self, task: Task | None, message: str) -> None:
+        """Print a warning, which other steps may share, once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            print(_warning(task, message), file=self._stream, flush=True)
 
 
 class LiveProgress:
@@ -107,6 +116,7 @@ class LiveProgress:
 
         self._spinner = Spinner("dots")
         self._tasks: dict[str, Task] = {}
+        self._warned: set[str] = set()
         self._lock = threading.Lock()
         console = Console(file=stream)
         self._live = Live(
@@ -125,7 +135,11 @@ class LiveProgress:
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Keep the step's newest record; the table is drawn by its own clock."""
+        """Keep the step's newest record; the table is drawn by its own clock, warnings stay above it."""
+        if event.is_warning and event.message not in self._warned:
+            self._warned.add(event.message)
+            line = _warning(event.task, event.message)
+            self._live.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if event.task is not None and not event.task.is_group:
             with self._lock:
                 self._tasks[event.task.path] = event.task
@@ -149,6 +163,10 @@ class LiveProgress:
             note = Text(_TIME.sub("", "".join(last_lines(task.log, 1))) if is_running else task.error)
             table.add_row(sign, task.label, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
         return table
+
+
+def _warning(task: Task | None, message: str) -> str:
+    return f"warning: {task.label}: {message}" if task is not None else f"warning: {message}"
 
 
 def make_progress(stream: TextIO | None = None) -> Progress:

@@ -7,8 +7,8 @@ from pathlib import Path
 from trainwright_components.files import legible
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.isolation.protocol import StepEnd
+from trainwright_pipelines.engine.step_logs import end_of
 
-_LOG_END_CHARS = 4000
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
 _NOT_FOUND = 127
 
@@ -62,8 +62,3 @@ def said_end(code: int | None, folder: StepFolder) -> AttemptEnd | None:
         detail=said["detail"],
         stale_input=said.get("stale_input", ""),
     )
-
-
-def end_of(log: Path) -> str:
-    """The last lines of a log; nothing if there is none."""
-    return log.read_text(errors="replace")[-_LOG_END_CHARS:] if log.exists() else ""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.files import legible
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
@@ -52,7 +53,7 @@ class Execution:
         self.slots = asyncio.Semaphore(self.max_parallel)
         self.constants = run_constants(self.run)
         self._stale = stale_paths(self.previous.values())
-        self._warned: set[str] = set()
+        self._recording = threading.RLock()
         self._code = ""
         self._code_lock = threading.Lock()
 
@@ -71,14 +72,12 @@ class Execution:
             self.store.forget(giver)
         return {giver.path: len(giver.attempts) for giver in givers}
 
-    def settings_of(self, executor: str, step: str, resolve: Resolve) -> PlatformSettings:
-        """What the platform document asks for a step; warns of what has no effect here, once a step."""
+    def settings_of(self, executor: str, task: Task, resolve: Resolve) -> PlatformSettings:
+        """What the platform document asks for a step; warns of what has no effect here."""
         config = self.pipeline.platform_settings.get(executor) or {}
-        settings = read_settings(config, step=step, run=self.run.name, local=self.secrets, resolve=resolve)
+        settings = read_settings(config, step=task.name, run=self.run.name, local=self.secrets, resolve=resolve)
         for warning in settings.warnings:
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self.warn(warning)
+            self.warn(warning, task)
         return settings
 
     def installed_code(self) -> str:
@@ -92,8 +91,14 @@ class Execution:
         return await asyncio.get_running_loop().run_in_executor(self.threads, function)
 
     def save(self, task: Task, message: str = "") -> Task:
-        """Record a task; tell the listener of a new state, and of a new log."""
+        """Record a task; tell the listener of a new state, and of a new log. What it was warned of stays."""
+        with self._recording:
+            return self._save(task, message)
+
+    def _save(self, task: Task, message: str) -> Task:
         before = self.previous.get(task.path)
+        if before is not None:
+            task = replace(task, warnings=tuple(dict.fromkeys((*before.warnings, *task.warnings))))
         self.previous[task.path] = task
         if self.has_lost_lease.is_set():
             return task  # another process writes now
@@ -107,22 +112,36 @@ class Execution:
 
     def save_run(self, **changes: Any) -> None:
         """Record the run's new state and tell the listener."""
-        before = self.run.state
-        self.run = replace(self.run, **changes)
-        if self.has_lost_lease.is_set():
-            return
-        self.store.save_run(self.run)
-        if self.run.state != before:
-            self.tell(Event(run_id=self.run.id, time=now(), state=self.run.state, message=self.run.error))
+        with self._recording:
+            before = self.run.state
+            self.run = replace(self.run, **changes)
+            if self.has_lost_lease.is_set():
+                return
+            self.store.save_run(self.run)
+            if self.run.state != before:
+                self.tell(Event(run_id=self.run.id, time=now(), state=self.run.state, message=self.run.error))
 
-    def warn(self, message: str) -> None:
-        """Tell about something that the run goes on without."""
-        self.tell(Event(run_id=self.run.id, time=now(), state=self.run.state, message=message))
+    def warn(self, message: str, task: Task | None = None) -> None:
+        """Keep on record what the run, or a task, goes on without, and tell it; the same once. From any thread."""
+        message = legible(message)
+        with self._recording:
+            latest = None if task is None else self.previous.get(task.path, task)
+            told = self.run.warnings if latest is None else latest.warnings
+            if message in told:
+                return
+            if latest is None:
+                self.save_run(warnings=(*told, message))
+            else:
+                latest = self.save(replace(latest, warnings=(*told, message)))
+            state = self.run.state if latest is None else latest.state
+            self.tell(Event(run_id=self.run.id, time=now(), state=state, task=latest, message=message, is_warning=True))
 
     def tell(self, event: Event) -> None:
         """Keep an event, and hand it to the listener."""
-        self.store.add_events([event])
-        self.show(event)
+        with self._recording:
+            if not self.has_lost_lease.is_set():
+                self.store.add_events([event])
+            self.show(event)
 
     def show(self, event: Event) -> None:
         """Hand an event to the listener."""

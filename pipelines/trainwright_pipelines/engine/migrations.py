@@ -29,6 +29,7 @@ STEPS = (
         "ALTER TABLE tasks ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN resources JSON DEFAULT '{}' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN cache JSON DEFAULT '{}' NOT NULL",
+        "ALTER TABLE events ADD COLUMN is_warning BOOLEAN DEFAULT 0 NOT NULL",
         "ALTER TABLE cache ADD COLUMN component VARCHAR(64) DEFAULT '' NOT NULL",
         "ALTER TABLE cache ADD COLUMN parts JSON DEFAULT '{}' NOT NULL",
         "CREATE INDEX ix_cache_component ON cache (component)",

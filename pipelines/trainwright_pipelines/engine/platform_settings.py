@@ -100,7 +100,7 @@ def read_settings(
         fields=fields,
         volumes=reader.volumes(),
         timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
-        warnings=(f"{step}: {', '.join(ignored)} has no effect on this machine",) if ignored else (),
+        warnings=(f"{', '.join(ignored)} has no effect on this machine",) if ignored else (),
     )
 
 

@@ -215,6 +215,8 @@ class Event:
     """None when the run itself changed. The store gives events back with `task_path` only."""
     task_path: str = ""
     message: str = ""
+    is_warning: bool = False
+    """Whether `message` tells what the task, or the run, goes on without; its state has not changed then."""
 
 
 def without_numbered_groups(path: str) -> str:

@@ -122,8 +122,13 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
         Unwritable: The run cannot be recorded: the disk is full, or the database is away.
         InvalidSetting: Another launcher started this process as one of several, or an older release made the run.
     """
+    return _execute(store.run(run_id), store=store, listener=listener, max_parallel=max_parallel)
+
+
+def _execute(
+    run: Run, *, store: Store, listener: Listener | None, max_parallel: int | None, warnings: Sequence[str] = ()
+) -> Run:
     refuse_foreign_cluster(os.environ)
-    run = store.run(run_id)
     check_repeatable(run)
     lease = acquire_lease(store.engine, run.id)
     try:
@@ -136,6 +141,8 @@ def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_
             previous={task.path: task for task in store.tasks(run.id)},
             secrets=LocalSecrets.load(store.home / "secrets.yaml"),
         )
+        for warning in warnings:
+            execution.warn(warning)
         worker = Worker(execution, lease)
     except BaseException:
         lease.release()
@@ -187,8 +194,7 @@ def resume(run_id: str, *, store: Store, listener: Listener | None = None, max_p
         raise InvalidSetting(f"run {run.id} has succeeded; to run the pipeline again: trainwright run {run.pipeline}")
     if not is_held(store.engine, run.id):
         store.request_cancel(run.id, requested=False)
-        _note_changed_code(run, store)
-    return execute(run.id, store=store, listener=listener, max_parallel=max_parallel)
+    return _execute(run, store=store, listener=listener, max_parallel=max_parallel, warnings=_changed_code(run))
 
 
 def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
@@ -216,11 +222,10 @@ def check_repeatable(run: Run) -> None:
         )
 
 
-def _note_changed_code(run: Run, store: Store) -> None:
+def _changed_code(run: Run) -> list[str]:
     before = run.provenance.get("components_digest")
-    if before and before != installed_code():
-        message = "goes on with another version of the components than it began with"
-        store.add_events([Event(run_id=run.id, time=now(), state=run.state, message=message)])
+    is_changed = before and before != installed_code()
+    return ["the run goes on with another version of the components than it began with"] if is_changed else []
 
 
 def is_abandoned(run: Run, *, store: Store) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
-from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, end_of
+from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end
 from trainwright_pipelines.engine.cache import cache_key, find_cached, is_unchanged
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
@@ -20,11 +20,13 @@ from trainwright_pipelines.engine.platform_settings import PlatformSettings, Res
 from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.resolve import Outcome
+from trainwright_pipelines.engine.step_logs import end_of, read_warnings
 from trainwright_pipelines.engine.volumes import change_claim
 from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
 from trainwright_pipelines.ir.values import to_text
 
 STOP_GRACE_S = 10.0
+_MAX_LOGGED_WARNINGS = 20
 
 
 @dataclass(kw_only=True)
@@ -60,12 +62,12 @@ class Step:
         claim = change_claim(image, self.inputs.parameters, lasting=lasting, run=self.execution.run.id)
         if claim is not None:
             return self._succeed(Values(parameters=dict.fromkeys(self.component.output_parameters, claim)))
-        self.settings = self.execution.settings_of(self.component.executor, self.record.name, self.resolve)
+        self.settings = self.execution.settings_of(self.component.executor, self.record, self.resolve)
         key = await self.execution.in_thread(lambda: self._cache_key(container))
         is_new = key is None or self.execution.is_stale(self.record.path)
         found = None if is_new else await self.execution.in_thread(lambda: find_cached(self.execution.store, key))
         if found is not None:
-            self.record = replace(self.record, is_cached=True, cached_from=found.id)
+            self.record = replace(self.record, is_cached=True, cached_from=found.id, warnings=found.warnings)
             return self._succeed(found.outputs)
         outcome = await self._attempts(container)
         if key is None or outcome.state != State.SUCCEEDED:
@@ -143,8 +145,18 @@ class Step:
             raise
         finally:
             shutil.rmtree(self.folder.scratch, ignore_errors=True)
+            await self._keep_warnings(log)
         self._end_attempt(State.FAILED if end.error else State.SUCCEEDED, end)
         return end, outputs
+
+    async def _keep_warnings(self, log: Path) -> None:
+        """Record what the attempt has warned of in its log."""
+        found, _ = await self.execution.in_thread(lambda: read_warnings(log))
+        told = list(dict.fromkeys(found))
+        for warning in told[:_MAX_LOGGED_WARNINGS]:
+            self.execution.warn(warning, self.record)
+        if len(told) > _MAX_LOGGED_WARNINGS:
+            self.execution.warn(f"{len(told) - _MAX_LOGGED_WARNINGS} more warnings are in its log", self.record)
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> PreparedStep:
         return prepare_step(

@@ -251,8 +251,8 @@ class Store:
     def add_events(self, events: Iterable[Event]) -> None:
         """Append to the run's history."""
         rows = [
-            {"run_id": each.run_id, "time": each.time, "state": each.state.value, "message": each.message}
-            | {"task_path": each.task.path if each.task else each.task_path}
+            {name: getattr(each, name) for name in ("run_id", "time", "message", "is_warning")}
+            | {"state": each.state.value, "task_path": each.task.path if each.task else each.task_path}
             for each in events
         ]
         with self._writer.begin() as connection:
@@ -271,6 +271,7 @@ class Store:
                     state=State(row["state"]),
                     task_path=row["task_path"],
                     message=row["message"],
+                    is_warning=row["is_warning"],
                 )
                 for row in connection.execute(query).mappings()
             ]

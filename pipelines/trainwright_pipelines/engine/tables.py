@@ -21,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
+    false,
     text,
 )
 from sqlalchemy.engine import Connection
@@ -148,6 +149,7 @@ EVENTS = Table(
     Column("state", String(16), nullable=False),
     Column("task_path", Text, nullable=False),
     Column("message", Message, nullable=False),
+    Column("is_warning", Boolean, nullable=False, server_default=false()),
 )
 
 CACHE = Table(

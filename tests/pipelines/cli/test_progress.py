@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,24 @@ def test_warnings_of_running_steps_are_passed_on_once(tmp_path: Path) -> None:
         progress(_event("train", State.SUCCEEDED, log=log, finished=START))
     assert stream.getvalue().splitlines() == [
         "train: running",
-        f"train: {restart}",
-        "train: at last",
+        f"warning: train: {restart}",
+        "warning: train: at last",
         "train: succeeded  0.0 s",
     ]
+
+
+def test_a_warning_of_the_engine_is_told_once_whichever_step_it_is_of(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("21:05:00 warning: logged\n")
+    plain, live, narrow = io.StringIO(), io.StringIO(), "no effect [bold] " * 20
+    for progress in (PlainProgress(plain), LiveProgress(live)):
+        with progress:
+            progress(_event("a", State.RUNNING, log=tmp_path / "log"))
+            for path, message in (("a", narrow), ("b", narrow), ("a", "logged")):
+                progress(replace(_event(path, State.RUNNING), message=message, is_warning=True))
+            progress(Event(run_id="r", time=START, state=State.RUNNING, message="of the run", is_warning=True))
+    told = {f"warning: a: {narrow}", "warning: a: logged", "warning: of the run"}
+    assert sorted(plain.getvalue().splitlines()) == sorted({"a: running", *told})
+    assert [live.getvalue().count(each) for each in told] == [1, 1, 1]
 
 
 def test_the_live_table_shows_the_last_line_of_a_running_step(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_an_older_home_keeps_every_row(home: Path) -> None:
         "runs": (1, "{}", "{}", "[]"),  # components_revision, artifacts, isolation, warnings
         "tasks": ("[]", "{}", "{}"),  # warnings, resources, cache
         "cache": ("", "{}"),  # component, parts
+        "events": (0,),  # is_warning
     }
     tables = ("runs", "tasks", "artifacts", "task_artifacts", "events", "cache")
     database = sqlite3.connect(home / "store.db")

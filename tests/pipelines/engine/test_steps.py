@@ -236,7 +236,12 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     run = runs.resume(run.id, store=store, listener=events.append)
     (data,) = store.task(run.id, "shell").outputs.artifacts["data"]
     assert data.path.read_text() == "very-secret-blue\n"
-    assert any("nodeSelector has no effect" in event.message for event in events)
+    told = [event for event in events if event.is_warning]
+    assert [(event.task.path, event.message) for event in told] == [
+        ("shell", "nodeSelector has no effect on this machine")
+    ]
+    assert store.task(run.id, "shell").warnings == ("nodeSelector has no effect on this machine",)
+    assert [event.message for event in store.events(run.id) if event.is_warning] == [event.message for event in told]
     stored = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "secrets.yaml"]
     assert [path for path in stored if b"very-secret-blue" in path.read_bytes()] == [data.path]
 

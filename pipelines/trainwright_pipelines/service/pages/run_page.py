@@ -27,6 +27,7 @@ from trainwright_pipelines.views.graph_drawing import lay_out, shorten
 from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_time_order, metric_artifacts
 from trainwright_pipelines.views.logs import read_log_end
 from trainwright_pipelines.views.reports import find_reports
+from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
     plain_value,
     short_seconds,
@@ -94,6 +95,7 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str, *, links_ar
         .get_template("run.html.j2")
         .render(
             run=run,
+            warnings=[each.text for each in gather_warnings(run, tasks)],
             links_artifacts=links_artifacts,
             style=files("trainwright_pipelines.service.pages").joinpath("templates/run.css").read_text(),
             headlines=headlines,

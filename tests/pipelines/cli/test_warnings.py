@@ -1,0 +1,60 @@
+"""What a run goes on without reaches whoever looks at it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import trainwright as public
+from trainwright_pipelines.engine.records import Run, State, Task, TaskKind
+from trainwright_pipelines.views.warnings import gather_warnings
+
+COMPLAINING = f"{Path(__file__).parent / 'sums.py'}:complaining"
+
+
+def test_a_warning_is_told_on_the_screen_in_the_record_on_the_page_and_in_python(
+    trainwright: Callable[..., Any],
+) -> None:
+    ran = trainwright("run", COMPLAINING)
+    assert ran.err.count("warning: complain: few units\n") == 1
+    assert "warnings       complain: few units\n" in ran.out
+    again = json.loads(trainwright("runs", "resume", "--json").out)
+    assert again["warnings"] == ["complain: few units"], "which both attempts gave"
+    assert again["steps"][0]["warnings"] == ["few units"]
+    assert "warnings       complain: few units\n" in trainwright("runs", "show").out
+    found = public.get_run()
+    assert found.warnings == ("complain: few units",)
+    assert found.task("complain").warnings == ("few units",)
+    page = found.page.read_text()
+    assert "<li>complain: few units</li>" in page
+    assert '<ul class="warnings"><li>few units</li></ul>' in page
+
+
+def test_a_warning_of_many_steps_is_one() -> None:
+    run = Run(
+        id="r",
+        name="r",
+        pipeline="p",
+        state=State.SUCCEEDED,
+        parameters={},
+        folder=Path(),
+        created=datetime.now(UTC),
+        warnings=("old",),
+    )
+    tasks = [
+        Task(
+            id=name,
+            run_id="r",
+            name=name,
+            path=f"loop/{name}/say",
+            parent_path=f"loop/{name}",
+            kind=TaskKind.PYTHON,
+            component="comp-say",
+            display_name="",
+            warnings=("dull", "blunt") if name == "0" else ("dull",),
+        )
+        for name in "01234"
+    ]
+    told = [each.text for each in gather_warnings(run, tasks)]
+    assert told == ["old", "loop/0/say, loop/1/say, loop/2/say and 2 more: dull", "loop/0/say: blunt"]
