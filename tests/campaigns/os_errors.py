@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Self
 from tests.os_faults import ERRNOS, KINDS, Faults, Moment, hand_over
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "tests" / "pipelines" / "engine" / "tiny_pipelines.py"
+TINY = "tests.pipelines.engine.tiny_pipelines"
 ENDS_WITHIN_S = 10.0
 WITHOUT_FAULT_S = 60.0
 TEXT = "data!"
@@ -227,7 +227,7 @@ def _output(answer: Answer) -> Any:
 
 def compile_specs(folder: Path) -> None:
     """Compile the tiny pipelines, one YAML each."""
-    subprocess.run([sys.executable, TINY, folder], check=True)
+    subprocess.run([sys.executable, "-m", TINY, folder], check=True, cwd=ROOT)
 
 
 def main() -> int:

@@ -1,13 +1,16 @@
 """What the end of an attempt means: its exit code, what the task itself said, the end of its log."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from trainwright_components.files import legible
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.isolation.protocol import StepEnd
+from trainwright_pipelines.engine.records import State, Task
 from trainwright_pipelines.engine.step_logs import end_of
+from trainwright_pipelines.ir.spec import Retry
 
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
 _NOT_FOUND = 127
@@ -62,3 +65,27 @@ def said_end(code: int | None, folder: StepFolder) -> AttemptEnd | None:
         detail=said["detail"],
         stale_input=said.get("stale_input", ""),
     )
+
+
+def next_retry(task: Task, policy: Retry, now: datetime) -> tuple[int, float]:
+    """Which try comes next, 0 for the first, and how many seconds to wait before it.
+
+    A process that was killed between two tries, or while it tried, has left the series unfinished: it goes on where it
+    was, and what is left of the waiting is waited for. A series that came to its end begins anew.
+    """
+    if not task.attempts:
+        return 0, 0.0
+    last = task.attempts[-1]
+    if last.state == State.CANCELED and last.retry <= policy.count:
+        return last.retry, 0.0
+    if last.state != State.FAILED or last.retry >= policy.count:
+        return 0, 0.0
+    retry = last.retry + 1
+    passed_s = (now - (last.finished or now)).total_seconds()
+    return retry, min(max(policy.wait_s(retry) - passed_s, 0.0), policy.wait_s(retry))
+
+
+def end_last_attempt(task: Task, state: State, error: str) -> Task:
+    """The task with its last attempt ended."""
+    last = replace(task.attempts[-1], state=state, finished=datetime.now(UTC), error=legible(error))
+    return replace(task, attempts=(*task.attempts[:-1], last))

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from trainwright_components.errors import TrainwrightError
+from trainwright_pipelines.engine.attempts import end_last_attempt, next_retry
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.python_source import is_python
 from trainwright_pipelines.engine.platform_settings import Resolve
-from trainwright_pipelines.engine.records import State, Task, TaskKind, Values, without_numbered_groups
+from trainwright_pipelines.engine.records import Attempt, State, Task, TaskKind, Values, without_numbered_groups
 from trainwright_pipelines.engine.resolve import (
     Outcome,
     collect,
@@ -120,7 +121,7 @@ class DagRunner:
             )
             if spec.condition and not holds(spec.condition, component, inputs):
                 return self._skip(record, f"its condition is false: {spec.condition}")
-            if await self._is_done(record, inputs):
+            if not self._is_outdated_exit(record, spec) and await self._is_done(record, inputs):
                 return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
             resolve = functools.partial(platform_value, scope=scope, upstream=upstream)
             if spec.iterator is not None:
@@ -141,6 +142,13 @@ class DagRunner:
             return False
         return bool(await self._execution.in_thread(lambda: is_done(record, inputs)))
 
+    def _is_outdated_exit(self, record: Task, spec: TaskSpec) -> bool:
+        """Whether an exit task has run already, and what it runs after has been done again since: it cleans up anew."""
+        if not spec.runs_after_failures or record.started is None:
+            return False
+        before = [self._execution.previous[path] for path in record.depends_on]
+        return any(each.finished is not None and each.finished > record.started for each in before)
+
     def _skip(self, record: Task, reason: str) -> Outcome:
         for path, inside in list(self._execution.previous.items()):  # they may have run before the run was resumed
             if path.startswith(f"{record.path}/") and inside.state != State.SKIPPED:
@@ -152,7 +160,7 @@ class DagRunner:
         self, record: Task, spec: TaskSpec, component: Component, inputs: Values, resolve: Resolve
     ) -> Outcome:
         if component.dag is not None:
-            return await self._group(record, component.dag, inputs)
+            return await self._group(record, spec, component.dag, inputs)
         step = Step(
             execution=self._execution,
             record=record,
@@ -164,12 +172,37 @@ class DagRunner:
         with self._canceling(record.path):
             return await step.run()
 
-    async def _group(self, record: Task, dag: Dag, inputs: Values) -> Outcome:
+    async def _group(self, record: Task, spec: TaskSpec, dag: Dag, inputs: Values) -> Outcome:
         record = self._begin(record, inputs)
         with self._canceling(record.path):
-            outcome = await self._dag(record.path, dag, inputs)
+            if not spec.retry.count:
+                outcome = await self._dag(record.path, dag, inputs)
+            else:
+                record, outcome = await self._repeated_group(record, spec, dag, inputs)
         self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
         return outcome
+
+    async def _repeated_group(self, record: Task, spec: TaskSpec, dag: Dag, inputs: Values) -> tuple[Task, Outcome]:
+        """Try a group until it succeeds; what succeeded in it stays.
+
+        KFP puts the policy on the group's template, so that Argo does all of it again, while steps that succeeded are
+        taken from KFP's cache (kubeflow/pipelines, pull request 11908: retryStrategy for nested pipelines).
+        """
+        first, wait_s = next_retry(record, spec.retry, now())
+        for retry in range(first, spec.retry.count + 1):
+            await asyncio.sleep(wait_s if retry == first else spec.retry.wait_s(retry))
+            attempt = Attempt(number=len(record.attempts) + 1, retry=retry, state=State.RUNNING, started=now())
+            record = self._execution.save(replace(record, attempts=(*record.attempts, attempt)))
+            try:
+                outcome = await self._dag(record.path, dag, inputs)
+            except asyncio.CancelledError:
+                self._execution.save(end_last_attempt(record, State.CANCELED, "canceled"))
+                raise
+            record = end_last_attempt(record, outcome.state, outcome.error)
+            if outcome.state != State.FAILED or retry == spec.retry.count:
+                return record, outcome
+            self._execution.save(record)
+        raise AssertionError("a group is tried at least once")
 
     async def _loop(
         self, record: Task, spec: TaskSpec, component: Component, inputs: Values, resolve: Resolve

@@ -82,6 +82,8 @@ class Attempt:
 
     number: int
     """From 1."""
+    retry: int = 0
+    """How many times its policy had it tried again before: where the waiting goes on after a kill."""
     state: State
     started: datetime
     finished: datetime | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
-from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end
+from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.cache import cache_key, find_cached, is_unchanged
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
@@ -112,24 +112,24 @@ class Step:
         return self._succeed(Values(artifacts={slot_name: (artifact,)}))
 
     async def _attempts(self, container: Mapping[str, Any]) -> Outcome:
-        retry = self.spec.retry
+        policy = self.spec.retry
         end = AttemptEnd(exit_code=None)
-        for number in range(retry.count + 1):
-            if number:
-                await asyncio.sleep(retry.wait_s(number))
-            end, outputs = await self._attempt(container)
+        first, wait_s = next_retry(self.record, policy, now())
+        for retry in range(first, policy.count + 1):
+            await asyncio.sleep(wait_s if retry == first else policy.wait_s(retry))
+            end, outputs = await self._attempt(container, retry)
             if outputs is not None:
                 return self._succeed(outputs)
-            if number < retry.count:
+            if retry < policy.count:
                 self.record = self.execution.save(self.record)
         self.record = self.execution.finish(self.record, State.FAILED, error=end.error, error_detail=end.detail)
         return Outcome(state=State.FAILED, error=end.error)
 
-    async def _attempt(self, container: Mapping[str, Any]) -> tuple[AttemptEnd, Values | None]:
+    async def _attempt(self, container: Mapping[str, Any], retry: int) -> tuple[AttemptEnd, Values | None]:
         """Try once. How it ended is in the record, and not saved: the end of the last attempt is that of the task."""
         number = len(self.record.attempts) + 1
         log = self.folder.log(number)
-        self._save_attempt(Attempt(number=number, state=State.RUNNING, started=now(), log=log))
+        self._save_attempt(Attempt(number=number, retry=retry, state=State.RUNNING, started=now(), log=log))
         outputs = None
         try:
             prepared = await self.execution.in_thread(lambda: self._prepare(container, log))

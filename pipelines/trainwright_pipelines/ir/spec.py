@@ -85,7 +85,10 @@ class Retry:
 
     def wait_s(self, retry: int) -> float:
         """Seconds before the `retry`-th try again, from 1."""
-        return min(self.backoff_s * self.factor ** (retry - 1), self.max_backoff_s)
+        try:
+            return min(self.backoff_s * self.factor ** (retry - 1), self.max_backoff_s)
+        except OverflowError:  # after a thousand retries
+            return self.max_backoff_s if self.backoff_s else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.store import Store
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ Executed = Callable[[str], Finished]
 def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled tiny pipelines, one YAML each."""
     folder = tmp_path_factory.mktemp("specs")
-    subprocess.run([sys.executable, HERE / "tiny_pipelines.py", folder], check=True)
+    subprocess.run([sys.executable, "-m", "tests.pipelines.engine.tiny_pipelines", folder], check=True, cwd=ROOT)
     return folder
 
 

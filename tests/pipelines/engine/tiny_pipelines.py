@@ -1,6 +1,6 @@
 """Tiny pipelines that the engine's tests run, compiled once a session in a process of its own.
 
-Called as `tiny_pipelines.py FOLDER`, it writes FOLDER/<pipeline's function>.yaml.
+Called as `python -m tests.pipelines.engine.tiny_pipelines FOLDER`, it writes FOLDER/<pipeline's function>.yaml.
 """
 
 # As KFP's users write components: bare open, functional NamedTuples, defaults that KFP copies.
@@ -12,20 +12,10 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional
 
 from kfp import compiler, dsl
-from kfp.dsl.pipeline_context import pipeline as make_pipeline
+from tests.pipelines.engine import construct_pipelines  # noqa: F401  declares its pipelines beside those here
+from tests.pipelines.engine.authoring import OURS, PIPELINES, PLAIN, pipeline
 
 from trainwright_components.reuse import CONTINUED
-
-PIPELINES = []
-PLAIN = {"base_image": "python:3.11", "install_kfp_package": False}
-OURS = {"base_image": "trainwright/cpu", "install_kfp_package": False}
-
-
-def pipeline(function, config=None):
-    """Declare a pipeline, and have it compiled."""
-    made = make_pipeline(function, pipeline_config=config)
-    PIPELINES.append((function.__name__, made))
-    return made
 
 
 @dsl.component(**PLAIN)
