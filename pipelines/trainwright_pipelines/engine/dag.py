@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -54,12 +54,15 @@ class DagRunner:
         spec = TaskSpec(
             name=root.name, display_name=root.name, component=root.name, parameters={}, artifacts={}, depends_on=()
         )
-        return await self._work(self._announce("", spec, root), spec, root, inputs, _constant)
+        record = self._planned("", spec, root)
+        self._announce([record])
+        return await self._work(record, spec, root, inputs, _constant)
 
     async def _dag(self, path: str, dag: Dag, scope: Values) -> Outcome:
         records = {
-            name: self._announce(path, spec, self._pipeline.component_of(spec)) for name, spec in dag.tasks.items()
+            name: self._planned(path, spec, self._pipeline.component_of(spec)) for name, spec in dag.tasks.items()
         }
+        self._announce(records.values())
         futures: dict[str, asyncio.Task[Outcome]] = {}
         async with asyncio.TaskGroup() as group:
             for name, spec in dag.tasks.items():
@@ -68,16 +71,21 @@ class DagRunner:
         shown_names = {name: spec.display_name for name, spec in dag.tasks.items()}
         return _verdict(outcomes, dag_outputs(dag, outcomes), shown_names)
 
-    def _announce(
+    def _announce(self, records: Iterable[Task]) -> None:
+        """Record what is to come, before anything of it begins; what was done before stays as it is."""
+        if new := [record for record in records if record is not self._execution.previous.get(record.path)]:
+            self._execution.save_all(new)
+
+    def _planned(
         self, parent: str, spec: TaskSpec, component: Component, *, kind: TaskKind | None = None, name: str = ""
     ) -> Task:
         name = name or spec.name
         path = f"{parent}/{name}" if parent else name
         known = self._execution.previous.get(path)
         if known is not None:
-            return known if known.state == State.SUCCEEDED else self._execution.save(again(known))
+            return known if known.state == State.SUCCEEDED else again(known)
         executor = self._pipeline.executor_of(component)
-        task = Task(
+        return Task(
             id=uuid.uuid4().hex,
             run_id=self._execution.run.id,
             name=name,
@@ -90,7 +98,6 @@ class DagRunner:
             image=executor.image if executor is not None else "",
             created=now(),
         )
-        return self._execution.save(task)
 
     def _kind(self, spec: TaskSpec, component: Component) -> TaskKind:
         if spec.iterator is not None:
@@ -213,10 +220,11 @@ class DagRunner:
         record = self._begin(record, inputs)
         slots = asyncio.Semaphore(spec.iterator.parallelism or max(len(items), 1))
         kind = TaskKind.ITERATION if component.dag is not None else None
+        once = replace(spec, iterator=None)
         iterations = [
-            self._announce(record.path, replace(spec, iterator=None), component, kind=kind, name=str(index))
-            for index in range(len(items))
+            self._planned(record.path, once, component, kind=kind, name=str(index)) for index in range(len(items))
         ]
+        self._announce(iterations)
         with self._canceling(record.path):
             async with asyncio.TaskGroup() as group:
                 futures = [

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -54,6 +54,8 @@ class Execution:
         self.constants = run_constants(self.run)
         self._stale = stale_paths(self.previous.values())
         self._recording = threading.RLock()
+        self._linked: dict[str, Any] = {}
+        """The artifacts that are on record for the tasks that this process has saved, by path."""
         self._code = ""
         self._code_lock = threading.Lock()
 
@@ -92,23 +94,37 @@ class Execution:
 
     def save(self, task: Task, message: str = "") -> Task:
         """Record a task; tell the listener of a new state, and of a new log. What it was warned of stays."""
-        with self._recording:
-            return self._save(task, message)
+        return self.save_all([task], message)[0]
 
-    def _save(self, task: Task, message: str) -> Task:
-        before = self.previous.get(task.path)
-        if before is not None:
-            task = replace(task, warnings=tuple(dict.fromkeys((*before.warnings, *task.warnings))))
-        self.previous[task.path] = task
+    def save_all(self, tasks: Sequence[Task], message: str = "") -> Sequence[Task]:
+        """Record tasks in one transaction, each with the event of its new state, as `save` does."""
+        with self._recording:
+            return self._save_all(tasks, message)
+
+    def _save_all(self, tasks: Sequence[Task], message: str) -> Sequence[Task]:
+        before = [self.previous.get(task.path) for task in tasks]
+        tasks = [task if known is None else _warned(task, known) for task, known in zip(tasks, before, strict=True)]
+        self.previous.update((task.path, task) for task in tasks)
         if self.has_lost_lease.is_set():
-            return task  # another process writes now
-        self.store.save_task(task)
-        event = Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message)
-        if before is None or before.state != task.state or message:
-            self.tell(event)
-        elif before.log != task.log:
+            return tasks  # another process writes now
+        events, shown = [], []
+        for task, known in zip(tasks, before, strict=True):
+            event = Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message)
+            if known is None or known.state != task.state or message:
+                events.append(event)
+                shown.append(event)
+            elif known.log != task.log:
+                shown.append(event)
+        self.store.save_tasks(
+            [task for task, known in zip(tasks, before, strict=True) if known is not None],
+            added=[task for task, known in zip(tasks, before, strict=True) if known is None],
+            events=events,
+            relinks=any(self._linked.get(task.path) != _artifacts(task) for task in tasks),
+        )
+        self._linked.update((task.path, _artifacts(task)) for task in tasks)
+        for event in shown:
             self.show(event)
-        return task
+        return tasks
 
     def save_run(self, **changes: Any) -> None:
         """Record the run's new state and tell the listener."""
@@ -167,6 +183,15 @@ class Execution:
             self.processes.close()
         finally:
             self.threads.shutdown(cancel_futures=True)
+
+
+def _warned(task: Task, before: Task) -> Task:
+    warnings = tuple(dict.fromkeys((*before.warnings, *task.warnings)))
+    return task if warnings == task.warnings else replace(task, warnings=warnings)
+
+
+def _artifacts(task: Task) -> Any:
+    return task.inputs.artifacts, task.outputs.artifacts
 
 
 def run_constants(run: Run) -> dict[str, str]:

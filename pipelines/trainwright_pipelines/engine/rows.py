@@ -1,7 +1,6 @@
 """Records to rows of the store's tables, and back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from trainwright_pipelines.engine.records import Artifact, Attempt, Run, State, 
 from trainwright_pipelines.engine.tables import ARTIFACTS
 
 SIDES = ("inputs", "outputs")
+_LASTING = {"id", "run_id", "name", "path", "parent_path", "kind", "component", "display_name", "depends_on", "created"}
+"""Columns of a task that stay as they were first recorded, and are not written again: the indexed ones cost most."""
 
 
 def row_of_run(run: Run) -> dict[str, Any]:
@@ -53,6 +54,11 @@ def row_of_task(task: Task) -> dict[str, Any]:
     }
 
 
+def changing_columns(task: Task) -> dict[str, Any]:
+    """The columns of `TASKS` that another state of the same task may have other values in."""
+    return {name: value for name, value in row_of_task(task).items() if name not in _LASTING}
+
+
 def task_of_row(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]) -> Task:
     """The task of a row of `TASKS`, with its artifacts by side and slot."""
     values = {
@@ -76,12 +82,12 @@ def task_of_row(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]
 
 
 def _row_of_attempt(attempt: Attempt) -> dict[str, Any]:
-    row = asdict(attempt)
-    return row | {
+    return vars(attempt) | {
         "state": attempt.state.value,
         "started": attempt.started.isoformat(),
         "finished": attempt.finished.isoformat() if attempt.finished else None,
         "log": None if attempt.log is None else str(attempt.log),
+        "stale": dict(attempt.stale),
     }
 
 

@@ -4,19 +4,26 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
 from trainwright_components.files import STORE_NAME
 from trainwright_pipelines.engine.migrations import migrate
 from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
-from trainwright_pipelines.engine.rows import SIDES, artifact_of_row, row_of_run, row_of_task, run_of_row, task_of_row
+from trainwright_pipelines.engine.rows import (
+    SIDES,
+    artifact_of_row,
+    changing_columns,
+    row_of_run,
+    row_of_task,
+    run_of_row,
+    task_of_row,
+)
 from trainwright_pipelines.engine.tables import (
     ARTIFACTS,
     CACHE,
@@ -30,6 +37,14 @@ from trainwright_pipelines.engine.tables import (
 from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
 
 _LATEST = "latest"
+# Made once: SQLAlchemy takes longer to build and to look up one of these than the database to run it.
+_ADD_TASK = insert(TASKS)
+_CHANGE_TASK = update(TASKS).where(TASKS.c.id == bindparam("task_id"))
+_ADD_EVENT = insert(EVENTS)
+_UNLINK = delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == bindparam("unlinked"))
+_LINK = insert(TASK_ARTIFACTS)
+_KNOWN_ARTIFACT = select(ARTIFACTS.c.id).where(ARTIFACTS.c.id == bindparam("known"))
+_ADD_ARTIFACT = insert(ARTIFACTS)
 
 
 class Store:
@@ -185,15 +200,28 @@ class Store:
 
     def save_task(self, task: Task) -> None:
         """Record a task and the artifacts it takes and gives."""
-        row = row_of_task(task)
+        self.save_tasks([task])
+
+    def save_tasks(
+        self, tasks: Sequence[Task], *, added: Sequence[Task] = (), events: Sequence[Event] = (), relinks: bool = True
+    ) -> None:
+        """Record tasks with the artifacts that they take and give, and events; all or nothing.
+
+        `added` are tasks that are surely not on record, which takes less work. Without `relinks`, `tasks` take and give
+        the artifacts that are on record.
+        """
         with self._writer.begin() as connection:
-            changed = connection.execute(update(TASKS).where(TASKS.c.id == task.id).values(row))
-            if changed.rowcount == 0:
-                connection.execute(insert(TASKS).values(row))
-            connection.execute(delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == task.id))
-            for side, values in zip(SIDES, (task.inputs, task.outputs), strict=True):
-                for slot, artifacts in values.artifacts.items():
-                    _link(connection, task.id, side, slot, artifacts)
+            known = {task.id for task in tasks if _change(connection, task)}
+            new = [*added, *(task for task in tasks if task.id not in known)]
+            changed = [task for task in tasks if relinks and task.id in known]
+            if new:
+                connection.execute(_ADD_TASK, [row_of_task(task) for task in new])
+            if changed:
+                connection.execute(_UNLINK, [{"unlinked": task.id} for task in changed])
+            for task in (*changed, *new):
+                _link(connection, task)
+            if events:
+                connection.execute(_ADD_EVENT, [_row_of_event(event) for event in events])
 
     def tasks(self, run_id: str) -> list[Task]:
         """All tasks of a run in the order of their creation, groups before what they hold."""
@@ -250,13 +278,8 @@ class Store:
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Append to the run's history."""
-        rows = [
-            {name: getattr(each, name) for name in ("run_id", "time", "message", "is_warning")}
-            | {"state": each.state.value, "task_path": each.task.path if each.task else each.task_path}
-            for each in events
-        ]
         with self._writer.begin() as connection:
-            connection.execute(insert(EVENTS), rows)
+            connection.execute(_ADD_EVENT, [_row_of_event(event) for event in events])
 
     def events(self, run_id: str, *, since: datetime | None = None) -> list[Event]:
         """History of a run, oldest first."""
@@ -300,13 +323,24 @@ def _select_runs() -> Select[Any]:
     return select(*(column for column in RUNS.c if column.name != "spec_text"))
 
 
-def _link(connection: Connection, task_id: str, side: str, slot: str, artifacts: Sequence[Artifact]) -> None:
-    for position, artifact in enumerate(artifacts):
-        known = connection.execute(select(func.count()).where(ARTIFACTS.c.id == artifact.id)).scalar()
-        if not known:
-            connection.execute(insert(ARTIFACTS).values(vars(replace(artifact, metadata=dict(artifact.metadata)))))
-        row = {"task_id": task_id, "side": side, "slot": slot, "position": position, "artifact_id": artifact.id}
-        connection.execute(insert(TASK_ARTIFACTS).values(row))
+def _change(connection: Connection, task: Task) -> bool:
+    """Record what can change of a task; False if it is not on record."""
+    return connection.execute(_CHANGE_TASK, {**changing_columns(task), "task_id": task.id}).rowcount > 0
+
+
+def _link(connection: Connection, task: Task) -> None:
+    for side, values in zip(SIDES, (task.inputs, task.outputs), strict=True):
+        for slot, artifacts in values.artifacts.items():
+            for position, artifact in enumerate(artifacts):
+                if connection.execute(_KNOWN_ARTIFACT, {"known": artifact.id}).first() is None:
+                    connection.execute(_ADD_ARTIFACT, vars(artifact) | {"metadata": dict(artifact.metadata)})
+                row = {"task_id": task.id, "side": side, "slot": slot, "position": position}
+                connection.execute(_LINK, row | {"artifact_id": artifact.id})
+
+
+def _row_of_event(event: Event) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in ("run_id", "time", "message", "is_warning")}
+    return row | {"state": event.state.value, "task_path": event.task.path if event.task else event.task_path}
 
 
 def _links(connection: Connection, query: Select[Any]) -> dict[str, dict[tuple[str, str], list[Artifact]]]:

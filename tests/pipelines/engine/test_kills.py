@@ -1,34 +1,19 @@
 """Whenever the engine is killed, the record tells no lie and the run can be resumed; a campaign tries all moments."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from tests.campaigns.kills import Campaign, KillServer, Record
 from tests.os_faults import KillMoment
 
+COMMITS, RENAMES, UNLINKS = 12, 4, 4
 MOMENTS = [
-    ("commit", 2, True),
-    ("commit", 9, False),
-    ("commit", 16, True),
-    ("commit", 23, False),
-    ("commit", 30, True),
-    ("commit", 37, True),
-    ("commit", 44, False),
-    ("commit", 51, True),
-    ("commit", 58, False),
-    ("commit", 65, True),
-    ("commit", 72, False),
-    ("commit", 79, True),
-    ("rename", 1, False),
-    ("rename", 3, True),
-    ("rename", 5, False),
-    ("rename", 7, True),
-    ("unlink", 1, True),
-    ("unlink", 12, False),
-    ("unlink", 24, True),
-    ("unlink", 36, False),
+    (kind, (place + 0.5) / count, place % 2 == 0)
+    for kind, count in (("commit", COMMITS), ("rename", RENAMES), ("unlink", UNLINKS))
+    for place in range(count)
 ]
+"""Kinds, shares of all the moments of a run, and whether it is killed after rather than before."""
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +24,20 @@ def campaign(specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def undisturbed(campaign: Campaign, specs: Path) -> Record:
+def undisturbed(campaign: Campaign, specs: Path) -> tuple[Record, Mapping[str, int]]:
     record, counts = campaign.prepare(specs / "remembered.yaml")
-    assert all(counts[kind] >= number for kind, number, _ in MOMENTS), counts
-    return record
+    assert counts["commit"] > COMMITS
+    assert counts["rename"] >= RENAMES
+    assert counts["unlink"] > UNLINKS
+    return record, counts
 
 
-@pytest.mark.parametrize(("kind", "number", "is_after"), MOMENTS)
+@pytest.mark.parametrize(("kind", "share", "is_after"), MOMENTS)
 def test_a_run_whose_engine_is_killed_tells_the_truth_and_can_be_resumed(
-    campaign: Campaign, undisturbed: Record, kind: str, number: int, is_after: bool
+    campaign: Campaign, undisturbed: tuple[Record, Mapping[str, int]], kind: str, share: float, is_after: bool
 ) -> None:
-    verdict = campaign.judge(KillMoment(kind=kind, number=number, is_after=is_after), undisturbed)
+    record, counts = undisturbed
+    moment = KillMoment(kind=kind, number=1 + int(share * counts[kind]), is_after=is_after)
+    verdict = campaign.judge(moment, record)
     assert verdict.struck
     assert verdict.wrong == ()

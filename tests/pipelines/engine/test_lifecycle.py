@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -91,9 +91,9 @@ class WatchedStore(Store):
         super().__init__(home)
         self.saved: list[Task] = []
 
-    def save_task(self, task: Task) -> None:
-        super().save_task(task)
-        self.saved.append(self.task_by_id(task.id) or task)
+    def save_tasks(self, tasks: Sequence[Task], **others: Any) -> None:
+        super().save_tasks(tasks, **others)
+        self.saved += [self.task_by_id(task.id) or task for task in tasks]
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ KILLED_AT_THE_END = """
     from trainwright_pipelines.engine.store import Store
 
     class Killed(Store):
-        def save_task(self, task):
-            super().save_task(task)
-            if task.attempts and task.attempts[-1].state == "SUCCEEDED":
+        def save_tasks(self, tasks, **others):
+            super().save_tasks(tasks, **others)
+            if any(task.attempts and task.attempts[-1].state == "SUCCEEDED" for task in tasks):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with Killed(Path(sys.argv[1])) as store:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 
 from trainwright_components.errors import RunNotFound
 from trainwright_pipelines.engine.leases import STALE_AFTER_S, LeaseHeld, acquire_lease, is_held
@@ -99,6 +100,24 @@ def test_tasks_come_back_as_they_were_with_attempts_and_artifacts(store: Store) 
     without = replace(task, inputs=Values())
     store.save_task(without)
     assert store.tasks(run.id) == [without]
+
+
+def test_tasks_and_events_are_recorded_together_or_not_at_all(store: Store) -> None:
+    run = make_run(store)
+    artifact = Artifact(id="x", name="d", type="t", uri="/x", created=NOON)
+    old, unknown, new = (make_task(run, path) for path in ("old", "unknown", "new"))
+    store.save_task(old)
+    given = replace(old, state=State.RUNNING, inputs=Values(artifacts={"data": (artifact,)}))
+    event = Event(run_id=run.id, time=NOON, state=State.RUNNING, task=given)
+    store.save_tasks([given, unknown], added=[new], events=[event])
+    assert {task.path: task for task in store.tasks(run.id)} == {"old": given, "unknown": unknown, "new": new}
+    ended = replace(given, state=State.SUCCEEDED)
+    store.save_tasks([ended], relinks=False)
+    assert store.task_by_id(old.id) == ended
+    with pytest.raises(IntegrityError):
+        store.save_tasks([replace(old, error="wrong")], added=[new], events=[event])
+    assert store.task_by_id(old.id) == ended
+    assert len(store.events(run.id)) == 1
 
 
 def test_runs_are_found_by_id_start_name_and_latest(store: Store) -> None:
