@@ -17,7 +17,6 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
-
 from tests.pipelines.engine.constructs import is_test, messages, name_of, read_table, told_of
 
 ROOT = Path(__file__).parents[2]

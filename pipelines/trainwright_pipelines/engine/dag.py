@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainwright_components.errors import TrainwrightError
+from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.engine.attempts import end_last_attempt, next_retry
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.python_source import is_python
@@ -42,6 +43,11 @@ class DagRunner:
 
     async def run(self) -> Outcome:
         """Execute the whole pipeline."""
+        if is_remote(self._pipeline.pipeline_root):
+            folder = self._execution.run.folder / "steps"
+            self._execution.warn(
+                f"results are in {folder} and not in {self._pipeline.pipeline_root}, the pipeline's root"
+            )
         try:
             return await self._root(self._pipeline.root)
         except TrainwrightError as error:

@@ -68,6 +68,7 @@ def _pipeline(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Pipeline:
         components=components,
         executors={name: _executor(raw or {}) for name, raw in executors.items()},
         platform=(platform.get("platforms") or {}).get("kubernetes") or {},
+        pipeline_root=str(spec.get("defaultPipelineRoot") or ""),
     )
 
 
@@ -86,13 +87,26 @@ def read_documents(text: str, origin: str) -> tuple[dict[str, Any], dict[str, An
     spec, platform = documents[0], documents[1] if len(documents) > 1 else {}
     if "pipeline_spec" in spec or "pipelineSpec" in spec:
         platform = spec.get("platform_spec") or spec.get("platformSpec") or platform
-        spec = spec.get("pipeline_spec") or spec["pipelineSpec"]
+        spec = _with_values(spec.get("pipeline_spec") or spec["pipelineSpec"], spec)
     if spec.get("kind") == "Workflow":
         raise InvalidPipeline(f"{origin} is an Argo workflow of KFP v1; compile the pipeline with kfp 2")
     root = spec.get("root")
     if not isinstance(root, dict) or ("dag" not in root and "executorLabel" not in root):
         raise InvalidPipeline(f"{origin} is not a compiled pipeline: `root` is missing")
     return spec, platform
+
+
+def _with_values(spec: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a request for a run, with the values that the request gives to parameters as their defaults.
+
+    KFP's API calls them `runtime_config.parameters`, Vertex AI's `runtimeConfig.parameterValues`.
+    """
+    given = request.get("runtime_config") or request.get("runtimeConfig") or {}
+    values = given.get("parameters") or given.get("parameterValues") or {}
+    slots = ((spec.get("root") or {}).get("inputDefinitions") or {}).get("parameters") or {}
+    for name in values.keys() & slots.keys():
+        slots[name]["defaultValue"] = values[name]
+    return spec
 
 
 def _component(name: str, raw: Mapping[str, Any]) -> Component:

@@ -171,6 +171,8 @@ class Pipeline:
     executors: Mapping[str, Executor]
     platform: Mapping[str, Any] = field(default_factory=dict)
     """The `kubernetes` part of the platform document; empty when there is none."""
+    pipeline_root: str = ""
+    """Where the author of the pipeline wants its results; empty when the spec does not say."""
 
     @property
     def deadline_s(self) -> float | None:

@@ -4,10 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
-from trainwright_components.errors import InvalidSetting
-from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, read_settings
 from trainwright_pipelines.engine.requirements import interpreter_for, is_satisfied, wanted_packages
 from trainwright_pipelines.engine.resolve import select_part
 from trainwright_pipelines.engine.volumes import Volumes, change_claim, mounted_values, place_values, replace_mounts
@@ -104,58 +101,6 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
             wheel.writestr(file, content)
     return name
 """
-
-
-def settings(config: dict[str, object], secrets: Path) -> PlatformSettings:
-    return read_settings(config, step="s", run="r", local=LocalSecrets.load(secrets), resolve=lambda raw: raw["name"])
-
-
-def test_secrets_config_maps_and_volumes_are_read(tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.yaml"
-    secrets.write_text(yaml.safe_dump({"secrets": {"k": {"a": "1", "b": 2}}, "config_maps": {"c": {"x": "y"}}}))
-    config = {
-        "secretAsEnv": [{"secretName": "k", "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}],
-        "configMapAsEnv": [
-            {"configMapNameParameter": {"name": "c"}, "keyToEnv": [{"configMapKey": "x", "envVar": "X"}]}
-        ],
-        "secretAsVolume": [{"secretName": "k", "mountPath": "/keys"}],
-        "pvcMount": [{"constant": "claim", "mountPath": "/data", "subPath": "sub"}],
-        "emptyDirMounts": [{"volumeName": "e", "mountPath": "/scratch"}],
-        "fieldPathAsEnv": [{"name": "POD", "fieldPath": "metadata.name"}],
-        "tolerations": [{}],
-        "imagePullPolicy": "Always",
-        "activeDeadlineSeconds": "30",
-    }
-    found = settings(config, secrets)
-    assert found.env == {"A": "1", "X": "y", "POD": "r-s"}
-    assert found.timeout_s == 30
-    assert found.warnings == ("tolerations has no effect on this machine",)
-    folders = found.volumes.make(tmp_path / "lasting", tmp_path / "passing")
-    assert folders["/data"] == tmp_path / "lasting/claim/sub"
-    assert (folders["/keys"] / "b").read_text() == "2"
-    assert (folders["/keys"] / "b").stat().st_mode & 0o777 == 0o600
-    assert list(folders["/scratch"].iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (
-            {"secretAsEnv": [{"secretName": "no", "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}]},
-            "secrets: {no: {a: ",
-        ),
-        ({"configMapAsVolume": [{"configMapName": "no", "mountPath": "/x"}]}, "config map 'no'"),
-        ({"pvcMount": [{"constant": "../x", "mountPath": "/x"}]}, "which is none"),
-    ],
-)
-def test_what_is_missing_is_named(tmp_path: Path, config: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidSetting, match=message):
-        settings(config, tmp_path / "secrets.yaml")
-
-
-def test_what_is_optional_may_be_missing(tmp_path: Path) -> None:
-    each = {"secretName": "no", "optional": True, "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}
-    assert settings({"secretAsEnv": [each]}, tmp_path / "none").env == {}
 
 
 def test_mount_paths_are_replaced_where_they_are_paths() -> None:

@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
-from trainwright_pipelines.engine.runs import check_parameters
+from trainwright_pipelines.engine.records import State
+from trainwright_pipelines.engine.runs import check_parameters, create_run
+from trainwright_pipelines.engine.runs import execute as execute_run
+from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.ir.spec import Retry
 
@@ -37,6 +40,20 @@ def test_the_forms_of_a_spec_read_the_same(specs: Path) -> None:
     assert pipeline == parse_pipeline(json.dumps({"pipelineSpec": document, "runtimeConfig": {}}))
 
 
+@pytest.mark.parametrize(
+    ("spec_name", "values"),
+    [
+        ("pipeline_spec", {"runtime_config": {"parameters": {"n": 5}}}),
+        ("pipelineSpec", {"runtimeConfig": {"parameterValues": {"n": 5}}}),
+    ],
+)
+def test_the_values_of_a_request_for_a_run_are_defaults(spec_name: str, values: dict[str, Any]) -> None:
+    root = {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": {"n": {"parameterType": "NUMBER_INTEGER"}}}}
+    pipeline = parse_pipeline(json.dumps({spec_name: spec(root=root), **values}))
+    assert check_parameters(pipeline, {}) == {"n": 5}
+    assert check_parameters(pipeline, {"n": 6}) == {"n": 6}
+
+
 def test_the_platform_document_is_read(specs: Path) -> None:
     pipeline = parse_pipeline((specs / "placeholders.yaml").read_text())
     assert pipeline.platform["pipelineConfig"]["workspace"]["size"] == "1Gi"
@@ -51,9 +68,65 @@ def test_tasks_wait_for_all_that_they_take_from(specs: Path) -> None:
 
 
 def test_constants_of_the_old_form_are_read() -> None:
-    assert parse_source({"runtimeValue": {"constantValue": {"intValue": "3"}}}).constant == "3"
+    for value in ({"intValue": "3"}, {"doubleValue": 2.5}, {"stringValue": "x"}):
+        assert parse_source({"runtimeValue": {"constantValue": value}}).constant == next(iter(value.values()))
     assert parse_source({"runtimeValue": {"constant": 3.0}}).constant == 3
     assert parse_source({"runtimeValue": {"runtimeParameter": "x"}}).input == "x"
+
+
+def test_what_people_call_things_is_read() -> None:
+    task = {"taskInfo": {"name": "Train it"}, "componentRef": {"name": "comp-a"}, "dependentTasks": ["b"]}
+    slots = {"n": {"parameterType": "STRING", "description": "How many"}, "old": {"type": "INT"}}
+    root = {
+        "dag": {"tasks": {"a": task, "b": {"componentRef": {"name": "comp-a"}}}},
+        "inputDefinitions": {"parameters": slots},
+    }
+    pipeline = parse_pipeline(json.dumps(spec(root=root, pipelineInfo={"name": "p", "description": "Of mine"})))
+    assert (pipeline.name, pipeline.description) == ("p", "Of mine")
+    assert pipeline.root.dag is not None
+    read = pipeline.root.dag.tasks["a"]
+    assert (read.display_name, read.depends_on) == ("Train it", ("b",))
+    assert pipeline.root.input_parameters["n"].description == "How many"
+    assert pipeline.root.input_parameters["old"].type == "NUMBER_INTEGER"
+
+
+def test_types_of_artifacts_are_read_with_their_metadata() -> None:
+    artifacts = {
+        "titled": {"artifactType": {"schemaTitle": "system.Model"}, "metadata": {"layers": 3.0}},
+        "old": {"artifactType": {"instanceSchema": "title: kfp.Model"}},
+        "many": {"artifactType": {"schemaTitle": "system.Model"}, "isArtifactList": True, "isOptional": True},
+    }
+    outputs = {"parameters": {"old": {"type": "DOUBLE"}}}
+    component = {
+        "executorLabel": "exec-a",
+        "inputDefinitions": {"artifacts": artifacts},
+        "outputDefinitions": {"artifacts": artifacts} | outputs,
+    }
+    read = parse_pipeline(json.dumps(spec(components={"comp-a": component}))).components["comp-a"]
+    for slots in (read.input_artifacts, read.output_artifacts):
+        assert (slots["titled"].type, slots["old"].type) == ("system.Model", "title: kfp.Model")
+        assert slots["titled"].metadata == {"layers": 3}
+    assert read.input_artifacts["many"].is_list
+    assert read.input_artifacts["many"].is_optional
+    assert read.output_parameters["old"].type == "NUMBER_DOUBLE"
+
+
+@pytest.mark.parametrize("kind", ["resolver", "customJob"])
+def test_what_only_vertex_runs_fails_and_says_so(kind: str, store: Store) -> None:
+    executors = {"exec-a": {kind: {"outputArtifactQueries": {}, "customJob": {}}}}
+    run = create_run(json.dumps(spec(deploymentSpec={"executors": executors})), {}, store=store)
+    ended = execute_run(run.id, store=store)
+    assert ended.state == State.FAILED
+    assert f"a is a {kind} step, which only Vertex AI Pipelines can run" in ended.error
+
+
+def test_a_root_elsewhere_is_told_to_be_unused(store: Store) -> None:
+    run = create_run(
+        json.dumps(spec(root={"dag": {"tasks": {}}}, defaultPipelineRoot="gs://bucket/x")), {}, store=store
+    )
+    ended = execute_run(run.id, store=store)
+    expected = f"results are in {run.folder}/steps and not in gs://bucket/x, the pipeline's root"
+    assert (ended.state, ended.warnings) == (State.SUCCEEDED, (expected,))
 
 
 def test_waits_grow_and_are_capped() -> None:
