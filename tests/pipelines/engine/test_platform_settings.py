@@ -62,7 +62,7 @@ def test_what_is_missing_is_named(tmp_path: Path, config: dict[str, object], mes
 def test_what_is_optional_may_be_missing(tmp_path: Path) -> None:
     secret = {"secretName": "no", "optional": True}
     config_map = {"configMapName": "no", "optional": True}
-    config = {
+    config: dict[str, object] = {
         "secretAsEnv": [{**secret, "keyToEnv": [{"secretKey": "a", "envVar": "A"}]}],
         "configMapAsEnv": [{**config_map, "keyToEnv": [{"configMapKey": "a", "envVar": "A"}]}],
         "secretAsVolume": [{**secret, "mountPath": "/a"}],

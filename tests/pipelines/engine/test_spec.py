@@ -113,7 +113,7 @@ def test_types_of_artifacts_are_read_with_their_metadata() -> None:
 
 @pytest.mark.parametrize("kind", ["resolver", "customJob"])
 def test_what_only_vertex_runs_fails_and_says_so(kind: str, store: Store) -> None:
-    executors = {"exec-a": {kind: {"outputArtifactQueries": {}, "customJob": {}}}}
+    executors: dict[str, Any] = {"exec-a": {kind: {"outputArtifactQueries": {}, "customJob": {}}}}
     run = create_run(json.dumps(spec(deploymentSpec={"executors": executors})), {}, store=store)
     ended = execute_run(run.id, store=store)
     assert ended.state == State.FAILED
