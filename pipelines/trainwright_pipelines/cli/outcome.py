@@ -17,7 +17,14 @@ from trainwright_pipelines.service.pages.run_page import write_run_page
 from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_time_order
 from trainwright_pipelines.views.logs import last_lines
 from trainwright_pipelines.views.warnings import gather_warnings
-from trainwright_pipelines.views.wording import plain_value, short_seconds, short_size, shown_state, step_option
+from trainwright_pipelines.views.wording import (
+    plain_value,
+    reuse_note,
+    short_seconds,
+    short_size,
+    shown_state,
+    step_option,
+)
 
 _LOG_LINES = 15
 
@@ -35,16 +42,28 @@ def try_page(store: Store, run_id: str) -> Path | None:
 
 
 def print_outcome(
-    run: Run, tasks: Sequence[Task], page: Path | None, *, live_state: str = "", tells_warnings: bool = True
+    run: Run,
+    tasks: Sequence[Task],
+    page: Path | None,
+    *,
+    live_state: str = "",
+    tells_warnings: bool = True,
+    tells_reuse: bool = False,
 ) -> None:
     """Print the table of steps, then warnings, results or the failure, then where to look further.
 
-    `live_state` is the run's state where it may not have ended: INTERRUPTED when its process is gone.
+    `live_state` is the run's state where it may not have ended: INTERRUPTED when its process is gone. With
+    `tells_reuse` the table says why each step was taken from an earlier run, or was not.
     """
     state = live_state or str(run.state)
     steps = [task for task in in_time_order(tasks) if not task.is_group or task.state == State.SKIPPED]
     click.echo()
-    print_table([_row(task, is_interrupted=state == INTERRUPTED) for task in steps], header=("STEP", "STATE", "TIME"))
+    rows = [_row(task, is_interrupted=state == INTERRUPTED) for task in steps]
+    if tells_reuse and any(task.cache for task in steps):
+        notes = [(*row, reuse_note(task)) for row, task in zip(rows, steps, strict=True)]
+        print_table(notes, header=("STEP", "STATE", "TIME", "CACHE"))
+    else:
+        print_table(rows, header=("STEP", "STATE", "TIME"))
     click.echo()
     warned = gather_warnings(run, in_time_order(tasks)) if tells_warnings else []
     for title, text in [*_titled("warnings", [each.text for each in warned]), *_headline_lines(find_headlines(tasks))]:
@@ -132,6 +151,7 @@ def _step_document(task: Task) -> dict[str, Any]:
         "step": task.path,
         "state": shown_state(task),
         "is_cached": task.is_cached,
+        "cache": dict(task.cache),
         "started": task.started,
         "finished": task.finished,
         "duration_s": task.duration_s,

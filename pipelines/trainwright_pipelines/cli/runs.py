@@ -124,7 +124,7 @@ def show(run: str, as_json: bool) -> None:
         print_json({**run_document(found, tasks, page), "live_state": state})
         return
     click.echo(f"{found.id}  {found.pipeline}  {state}")
-    print_outcome(found, tasks, page, live_state=state)
+    print_outcome(found, tasks, page, live_state=state, tells_reuse=True)
 
 
 @click.command(

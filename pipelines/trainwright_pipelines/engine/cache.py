@@ -10,6 +10,7 @@ import platform
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,23 +21,35 @@ from trainwright_components.images import is_logical
 from trainwright_components.reuse import NEVER_REUSED, states
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
 from trainwright_components.storage.addresses import plain
-from trainwright_pipelines.engine.records import Artifact, State, Task, Values
-from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.records import Artifact, Values
 from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
 from trainwright_pipelines.ir.spec import Component, TaskSpec
 
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
 _MAX_FILES = 100_000
 _MAX_BYTES = 200 << 30
+_SHOWN_CHARS = 80
 _BETWEEN_PATHS = re.compile(r"[,;]|:(?!//)")
 _PATH_IN_TEXT = re.compile(r"""(?:(?<=file://)|(?<![\w./:~-]))/[^\s"'`()\[\]{}<>|&=]+""")
 
 
 class NotCacheable(Exception):
-    """An input whose content cannot be told."""
+    """Why a step must run whatever happened before, such as an input whose content cannot be told."""
 
 
-def cache_key(
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What two steps have alike that may stand for each other: a digest of all of it, and one of each part by name.
+
+    The parts are `interface`, `image`, `given`, `volumes.MOUNT`, then `key` where the pipeline's author chose one, else
+    `program`, `env`, `parameters.NAME`, `artifacts.NAME` and `code`.
+    """
+
+    key: str
+    parts: Mapping[str, str]
+
+
+def take_fingerprint(
     task: TaskSpec,
     component: Component,
     container: Mapping[str, Any],
@@ -46,20 +59,25 @@ def cache_key(
     volumes: Volumes = NO_VOLUMES,
     given: Mapping[str, str] = MappingProxyType({}),
     lasting: Path = Path(),
-) -> str | None:
-    """The key of a step, None when it must run whatever happened before.
+) -> Fingerprint:
+    """What the results of a step depend on.
 
     `code_digest` stands for the code in our own images, see `installed_code`; claims that the step mounts are folders
     below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered. `given` are
-    variables from secrets and config maps: only this digest is recorded of them.
+    variables from secrets and config maps: only a digest that is slow to try values with is recorded of them.
+
+    Raises:
+        NotCacheable: It must run whatever happened before.
     """
-    if not task.enables_cache or states(container, NEVER_REUSED):
-        return None
+    if states(container, NEVER_REUSED):
+        raise NotCacheable("its component is never reused")
+    if not task.enables_cache:
+        raise NotCacheable("the pipeline switches caching off for it")
     try:
         content: dict[str, Any] = {
             "interface": component.interface,
             "image": container.get("image"),
-            "given": [dict(given), {mount: dict(files) for mount, files in volumes.files.items()}],
+            "given": _secret_digest([dict(given), {mount: dict(files) for mount, files in volumes.files.items()}]),
             "claims": {mount: [name, _generation(lasting / name)] for mount, name in volumes.lasting.items()},
         }
         if task.cache_key:
@@ -73,18 +91,40 @@ def cache_key(
                 },
                 "code": code_digest if is_logical(str(container.get("image") or "")) else "",
             }
-    except (NotCacheable, OSError):
-        return None
+    except (NotCacheable, OSError) as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise NotCacheable(f"the content of an input cannot be told: {reason}") from error
+    return Fingerprint(key=_digest(content), parts=dict(_parts(content, list(inputs.parameters))))
+
+
+def _parts(content: Mapping[str, Any], parameters: list[str]) -> Iterator[tuple[str, str]]:
+    for name, part in content.items():
+        match name:
+            case "program":
+                yield "program", _digest([part["command"], part["args"]])
+                yield "env", _digest(part["env"])
+            case "parameters":
+                values = [value for _, value in part["items"]]
+                named: dict[str, Any] = dict(zip(sorted(parameters), values, strict=True))
+                yield from ((f"{name}.{each}", _digest(value)) for each, value in named.items())
+            case "artifacts":
+                yield from ((f"{name}.{each}", _digest(value)) for each, value in part.items())
+            case "claims":
+                yield from ((f"volumes.{each}", _digest(value)) for each, value in part.items())
+            case _:
+                yield name, _digest(part)
+
+
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def find_cached(store: Store, key: str) -> Task | None:
-    """The task with these results, if all its files are still there and unchanged."""
-    task = store.cached_task(key)
-    if task is None or task.state != State.SUCCEEDED:
-        return None
-    artifacts = [artifact for found in task.outputs.artifacts.values() for artifact in found]
-    return task if all(is_unchanged(artifact) for artifact in artifacts) else None
+def _secret_digest(given: list[dict[str, Any]]) -> Any:
+    """A digest from which a short secret is not soon guessed by trying all; nothing where nothing is given."""
+    if not any(given):
+        return given
+    text = json.dumps(given, sort_keys=True).encode()
+    return hashlib.scrypt(text, salt=b"trainwright", n=1 << 14, r=8, p=1, dklen=32).hex()
 
 
 def is_unchanged(artifact: Artifact) -> bool:
@@ -137,14 +177,16 @@ def digest_of_path(path: Path, *, max_bytes: int = _MAX_BYTES) -> str:
     """
     if not path.is_dir():
         found = path.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > max_bytes:
-            raise NotCacheable(str(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise NotCacheable(f"{path} is neither a file nor a folder")
+        if found.st_size > max_bytes:
+            raise NotCacheable(f"{path} is larger than {max_bytes >> 30} GiB")
         return content_digest(path)
     entries = sorted(_walk(path, leaves_state_out=True))
     if any(stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK) for _, status in entries):
-        raise NotCacheable(str(path))
+        raise NotCacheable(f"{path} holds something other than files and folders")
     if sum(status.st_size for _, status in entries if stat.S_ISREG(status.st_mode)) > max_bytes:
-        raise NotCacheable(str(path))
+        raise NotCacheable(f"{path} is larger than {max_bytes >> 30} GiB")
     lines = [f"{os.fsencode(each.relative_to(path))!r} {_content(each, status)}" for each, status in entries]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -196,7 +238,7 @@ def _named_content(text: str, volumes: Volumes) -> dict[str, Any]:
         elif named.startswith("/") and glob.has_magic(named):
             found[part] = {str(each): digest_of_path(each) for each in _matches(named)}
         elif any(local_content(each.rstrip(".?!")) for each in _PATH_IN_TEXT.findall(part) if not volumes.holds(each)):
-            raise NotCacheable(part)
+            raise NotCacheable(f"a path stands among other text in {part[:_SHOWN_CHARS]!r}")
     return found
 
 
@@ -204,9 +246,9 @@ def _matches(pattern: str) -> list[Path]:
     try:
         found = list(itertools.islice(Path("/").glob(pattern.lstrip("/")), _MAX_FILES + 1))
     except ValueError as error:
-        raise NotCacheable(pattern) from error
+        raise NotCacheable(f"{pattern} is not a pattern of paths") from error
     if len(found) > _MAX_FILES:
-        raise NotCacheable(pattern)
+        raise NotCacheable(f"{pattern} matches more than {_MAX_FILES:,} files")
     return sorted(found)
 
 
@@ -238,8 +280,10 @@ def _walk(top: Path, *, leaves_state_out: bool = False) -> Iterator[tuple[Path, 
             path = Path(root, name)
             count += 1
             leads_up = name in folders and path.is_symlink() and Path(root).resolve().is_relative_to(path.resolve())
-            if count > _MAX_FILES or leads_up:
-                raise NotCacheable(str(top))
+            if count > _MAX_FILES:
+                raise NotCacheable(f"{top} holds more than {_MAX_FILES:,} files")
+            if leads_up:
+                raise NotCacheable(f"{path} links to a folder above itself")
             yield path, path.stat() if path.exists() else path.lstat()
 
 

@@ -32,7 +32,7 @@ STEPS = (
         "ALTER TABLE events ADD COLUMN is_warning BOOLEAN DEFAULT 0 NOT NULL",
         "ALTER TABLE cache ADD COLUMN component VARCHAR(64) DEFAULT '' NOT NULL",
         "ALTER TABLE cache ADD COLUMN parts JSON DEFAULT '{}' NOT NULL",
-        "CREATE INDEX ix_cache_component ON cache (component)",
+        "CREATE INDEX cache_by_component ON cache (component, created)",
     ),
 )
 VERSION = len(STEPS) + 1

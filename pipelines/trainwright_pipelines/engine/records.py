@@ -140,7 +140,8 @@ class Task:
     resources: Mapping[str, Any] = field(default_factory=dict)
     """What it asks for: `cpu` in cores, `memory_bytes`, `accelerator`, each with a request and a limit."""
     cache: Mapping[str, Any] = field(default_factory=dict)
-    """Why its results were taken from an earlier step, or why not."""
+    """Whether its results were taken from an earlier step: `result` (`hit`, `miss` or `off`), `why`, and the `run` and
+    `step` that it was taken from or compared with, with what `differs` by name. Empty for what is never looked up."""
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ def again(task: Task) -> Task:
         task,
         state=State.PENDING,
         is_cached=False,
+        cache={},
         cached_from=None,
         outputs=Values(),
         error="",

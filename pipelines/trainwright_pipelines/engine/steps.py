@@ -11,7 +11,7 @@ import psutil
 
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
-from trainwright_pipelines.engine.cache import cache_key, find_cached, is_unchanged
+from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.launch import Launch
@@ -20,6 +20,7 @@ from trainwright_pipelines.engine.platform_settings import PlatformSettings, Res
 from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.resolve import Outcome
+from trainwright_pipelines.engine.reuse import Lookup, comparable_component, look_up
 from trainwright_pipelines.engine.step_logs import end_of, read_warnings
 from trainwright_pipelines.engine.volumes import change_claim
 from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
@@ -63,31 +64,46 @@ class Step:
         if claim is not None:
             return self._succeed(Values(parameters=dict.fromkeys(self.component.output_parameters, claim)))
         self.settings = self.execution.settings_of(self.component.executor, self.record, self.resolve)
-        key = await self.execution.in_thread(lambda: self._cache_key(container))
-        is_new = key is None or self.execution.is_stale(self.record.path)
-        found = None if is_new else await self.execution.in_thread(lambda: find_cached(self.execution.store, key))
-        if found is not None:
+        lookup = await self.execution.in_thread(lambda: self._look_up(container))
+        self.record = replace(self.record, cache=lookup.note)
+        if (found := lookup.found) is not None:
             self.record = replace(self.record, is_cached=True, cached_from=found.id, warnings=found.warnings)
             return self._succeed(found.outputs)
         outcome = await self._attempts(container)
-        if key is None or outcome.state != State.SUCCEEDED:
-            return outcome
-        if await self.execution.in_thread(lambda: self._inputs_are_unchanged(key, container)):
-            self.execution.store.remember(key, self.record.id)
+        if lookup.fingerprint is not None and outcome.state == State.SUCCEEDED:
+            await self.execution.in_thread(lambda: self._remember(lookup.fingerprint, container))
         return outcome
 
-    def _inputs_are_unchanged(self, key: str, container: Mapping[str, Any]) -> bool:
+    def _look_up(self, container: Mapping[str, Any]) -> Lookup:
+        return look_up(
+            lambda: self._fingerprint(container),
+            self.record,
+            run=self.execution.run,
+            store=self.execution.store,
+            is_stale=self.execution.is_stale(self.record.path),
+        )
+
+    def _remember(self, fingerprint: Fingerprint, container: Mapping[str, Any]) -> None:
+        if self._inputs_are_unchanged(fingerprint, container):
+            component = comparable_component(self.record)
+            self.execution.store.remember(fingerprint.key, self.record.id, component=component, parts=fingerprint.parts)
+        else:
+            why = "an input or a volume of it changed while it ran"
+            self.record = self.execution.save(replace(self.record, cache={**self.record.cache, "not_kept": why}))
+
+    def _inputs_are_unchanged(self, fingerprint: Fingerprint, container: Mapping[str, Any]) -> bool:
         """Whether what the step was given from outside of the runs, such as code, was not edited meanwhile."""
         own = self.execution.store.home / "runs"
         given = [each for artifacts in self.inputs.artifacts.values() for each in artifacts]
         outside = [each for each in given if each.path is not None and not each.path.is_relative_to(own)]
-        return all(map(is_unchanged, outside)) and self._cache_key(container) == key
+        try:
+            return all(map(is_unchanged, outside)) and self._fingerprint(container) == fingerprint
+        except NotCacheable:
+            return False
 
-    def _cache_key(self, container: Mapping[str, Any]) -> str | None:
-        if not self.execution.run.uses_cache:
-            return None
+    def _fingerprint(self, container: Mapping[str, Any]) -> Fingerprint:
         code = self.execution.installed_code()
-        return cache_key(
+        return take_fingerprint(
             self.spec,
             self.component,
             container,

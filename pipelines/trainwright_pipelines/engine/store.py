@@ -2,10 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, insert, select, update
@@ -45,6 +47,17 @@ _UNLINK = delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == bindparam("un
 _LINK = insert(TASK_ARTIFACTS)
 _KNOWN_ARTIFACT = select(ARTIFACTS.c.id).where(ARTIFACTS.c.id == bindparam("known"))
 _ADD_ARTIFACT = insert(ARTIFACTS)
+_NO_PARTS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """A finished step whose results may stand for another's, with the digests that tell it from others."""
+
+    task_id: str
+    path: str
+    pipeline: str
+    parts: Mapping[str, str]
 
 
 class Store:
@@ -312,11 +325,25 @@ class Store:
         with self._writer.begin() as connection:
             connection.execute(delete(CACHE).where(CACHE.c.task_id.in_([task.id, task.cached_from])))
 
-    def remember(self, key: str, task_id: str) -> None:
-        """Let `key` stand for the results of a finished task."""
+    def remember(self, key: str, task_id: str, *, component: str = "", parts: Mapping[str, str] = _NO_PARTS) -> None:
+        """Let `key` stand for the results of a finished task; `component` and `parts` tell it from others later."""
+        row = {"key": key, "task_id": task_id, "component": component, "parts": dict(parts)}
         with self._writer.begin() as connection:
             connection.execute(delete(CACHE).where(CACHE.c.key == key))
-            connection.execute(insert(CACHE).values(key=key, task_id=task_id, created=datetime.now(UTC)))
+            connection.execute(insert(CACHE).values(**row, created=datetime.now(UTC)))
+
+    def remembered(self, component: str, *, before: datetime, limit: int = 100) -> list[Remembered]:
+        """What stands for results of steps of a component since before a moment, newest first."""
+        query = (
+            select(CACHE.c.task_id, CACHE.c.parts, TASKS.c.path, RUNS.c.pipeline)
+            .join(TASKS, TASKS.c.id == CACHE.c.task_id)
+            .join(RUNS, RUNS.c.id == TASKS.c.run_id)
+            .where(CACHE.c.component == component, CACHE.c.created < before)
+            .order_by(CACHE.c.created.desc())
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return [Remembered(**row) for row in connection.execute(query).mappings()]
 
 
 def _select_runs() -> Select[Any]:

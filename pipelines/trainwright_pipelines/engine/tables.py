@@ -158,8 +158,9 @@ CACHE = Table(
     Column("key", String(64), primary_key=True),
     Column("task_id", String(64), nullable=False),
     Column("created", Moment, nullable=False),
-    Column("component", String(64), nullable=False, server_default=text("''"), index=True),
+    Column("component", String(64), nullable=False, server_default=text("''")),
     Column("parts", JSON, nullable=False, server_default=text("'{}'")),
+    Index("cache_by_component", "component", "created"),
 )
 
 LEASES = Table(

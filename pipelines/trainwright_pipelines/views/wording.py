@@ -14,6 +14,13 @@ def shown_state(task: Task) -> str:
     return "CACHED" if task.is_cached and task.state == State.SUCCEEDED else str(task.state)
 
 
+def reuse_note(task: Task) -> str:
+    """Where a step's results were taken from, or why it ran; nothing for what is never looked up."""
+    prefix = "not reused: " if task.cache.get("result") == "miss" else ""
+    kept = f"; not kept for later runs: {task.cache['not_kept']}" if "not_kept" in task.cache else ""
+    return f"{prefix}{task.cache.get('why', '')}{kept}"
+
+
 def step_option(task: Task, tasks: Iterable[Task]) -> str:
     """What `--step` takes for `task`, ready for a shell: its label, or its path where another task goes by the same."""
     same = [each for each in tasks if task.label in {each.label, each.name, each.display_name, each.path}]

@@ -234,7 +234,7 @@ HANGING_STEP = """
         time.sleep(600)
 
     runs.STOPS_WITHIN_S = 0.2
-    steps.cache_key = read_inputs  # as of a folder on a disk that is away
+    steps.take_fingerprint = read_inputs  # as of a folder on a disk that is away
     main(["run", sys.argv[1]])
 """
 

@@ -30,6 +30,7 @@ from trainwright_pipelines.views.reports import find_reports
 from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
     plain_value,
+    reuse_note,
     short_seconds,
     short_size,
     short_time,
@@ -133,6 +134,7 @@ def _environment() -> Environment:
         "state": shown_state,
         "label": lambda task: task.label,
         "shorten": shorten,
+        "reuse": reuse_note,
         "anchor": lambda task: f"step-{task.path}",
         "plain": plain_value,
         "is_scalar": lambda value: not isinstance(value, Mapping | list),

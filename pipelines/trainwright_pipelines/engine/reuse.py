@@ -1,0 +1,166 @@
+"""Whether an earlier step's results stand for a new one's, and why not: what differs from the nearest one on record."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged
+from trainwright_pipelines.engine.records import Artifact, Run, State, Task
+from trainwright_pipelines.engine.store import Remembered, Store
+
+_NUMBER = re.compile(r"-\d+$")
+_COMPONENT_CHARS = 64
+_SHOWN_CHARS = 40
+_SHOWN_DIFFERENCES = 4
+_SAME_CODE = ("interface", "program")
+_WORDS = {
+    "program": "the code or command of the component changed",
+    "env": "its environment variables differ",
+    "code": "the installed components of trainwright changed",
+    "interface": "the declared inputs or outputs of the component changed",
+    "given": "a secret or config map has other values",
+    "key": "the cache key that the pipeline chooses differs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """What came of looking for results of an earlier step. `note` is what `Task.cache` holds of it."""
+
+    note: Mapping[str, Any]
+    fingerprint: Fingerprint | None = None
+    found: Task | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Nearest:
+    entry: Remembered
+    differs: list[str] = field(default_factory=list)
+
+
+def look_up(
+    make_fingerprint: Callable[[], Fingerprint], task: Task, *, run: Run, store: Store, is_stale: bool = False
+) -> Lookup:
+    """Results that stand for those of `task`, if all their files are there and unchanged; else why there are none.
+
+    `is_stale` says that a later step found its former results to hold no longer.
+    """
+    if not run.uses_cache:
+        return Lookup(note=_note("off", "caching is off for the run"))
+    try:
+        fingerprint = make_fingerprint()
+    except NotCacheable as error:
+        return Lookup(note=_note("off", str(error)))
+    if is_stale:
+        why = "a later step found that its former results no longer hold"
+        return Lookup(fingerprint=fingerprint, note=_note("miss", why))
+    found = store.cached_task(fingerprint.key)
+    if found is None:
+        return Lookup(fingerprint=fingerprint, note=_missed(fingerprint, task, run=run, store=store))
+    if why := _why_unusable(found):
+        return Lookup(fingerprint=fingerprint, note=_note("miss", why, run=found.run_id, step=found.path))
+    why = f"taken from step {found.label} of run {found.run_id}"
+    note = _note("hit", why, run=found.run_id, step=found.path)
+    return Lookup(fingerprint=fingerprint, found=found, note=note)
+
+
+def comparable_component(task: Task) -> str:
+    """The component of a step without the number that the compiler gives its second use, and its place in loops."""
+    places = [part for part in task.path.split("/") if part.isdigit()]
+    return " ".join([_NUMBER.sub("", task.component), *places])[:_COMPONENT_CHARS]
+
+
+def _note(result: str, why: str, *, run: str = "", step: str = "", differs: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"result": result, "why": why, "run": run, "step": step, "differs": list(differs)}
+
+
+def _why_unusable(found: Task) -> str:
+    of = f"the results of step {found.label} of run {found.run_id}"
+    if found.state != State.SUCCEEDED:
+        return f"{of} are being made anew"
+    for artifacts in found.outputs.artifacts.values():
+        for artifact in artifacts:
+            if not is_unchanged(artifact):
+                is_there = artifact.path is not None and artifact.path.exists()
+                return f"{of} {'were changed' if is_there else 'are gone'}: {artifact.uri}"
+    return ""
+
+
+def _missed(fingerprint: Fingerprint, task: Task, *, run: Run, store: Store) -> dict[str, Any]:
+    nearest = _find_nearest(fingerprint, task, run=run, before=run.started or run.created, store=store)
+    before = None if nearest is None else store.task_by_id(nearest.entry.task_id)
+    if nearest is None or before is None:
+        return _note("miss", "no earlier results of this step are on record")
+    words = [_difference(part, before, task) for part in nearest.differs]
+    shown = words[:_SHOWN_DIFFERENCES]
+    if len(words) > len(shown):
+        shown.append(f"{len(words) - len(shown)} more differences")
+    step = "" if before.path == task.path else f"step {before.label} of "
+    why = f"{'; '.join(shown)}, compared with {step}run {before.run_id}"
+    return _note("miss", why, run=before.run_id, step=before.path, differs=tuple(nearest.differs))
+
+
+def _find_nearest(fingerprint: Fingerprint, task: Task, *, run: Run, before: datetime, store: Store) -> _Nearest | None:
+    """The newest entry with the fewest other parts; of another pipeline only one of the same code or interface."""
+    found = []
+    for age, entry in enumerate(store.remembered(comparable_component(task), before=before)):
+        differs = list(_differing(entry.parts, fingerprint.parts))
+        if differs and (entry.pipeline == run.pipeline or not set(_SAME_CODE) <= set(differs)):
+            found.append((len(differs), entry.path != task.path, age, _Nearest(entry=entry, differs=differs)))
+    return min(found, key=lambda each: each[:3])[3] if found else None
+
+
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    names = dict.fromkeys([*now, *before])
+    if ("key" in before) != ("key" in now):
+        names = dict.fromkeys(["key"])
+    yield from (name for name in sorted(names, key=_rank) if before.get(name) != now.get(name))
+
+
+def _rank(part: str) -> tuple[int, str]:
+    """What people change themselves comes first."""
+    kinds = ("parameters", "artifacts", "program", "env", "key", "code")
+    kind = part.partition(".")[0]
+    return kinds.index(kind) if kind in kinds else len(kinds), part
+
+
+def _difference(part: str, before: Task, now: Task) -> str:
+    kind, _, name = part.partition(".")
+    match kind:
+        case "parameters":
+            return _parameter_difference(name, before, now)
+        case "artifacts":
+            is_same = _contents(before, name) == _contents(now, name)
+            return f"the artifact {name!r} has other {'metadata' if is_same else 'content'}"
+        case "volumes":
+            return f"the volume at {name} has other content"
+        case "image":
+            return f"the image differs ({before.image} -> {now.image})"
+    return _WORDS.get(kind, f"its {kind} differs")
+
+
+def _parameter_difference(name: str, before: Task, now: Task) -> str:
+    if name not in before.inputs.parameters:
+        return f"the parameter {name!r} is new"
+    if name not in now.inputs.parameters:
+        return f"the parameter {name!r} is not given any more"
+    one, other = _short(before.inputs.parameters[name]), _short(now.inputs.parameters[name])
+    if before.inputs.parameters[name] == now.inputs.parameters[name]:
+        return f"what the parameter {name!r} names has other content: {other}"
+    return f"the parameter {name!r} differs ({one} -> {other})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and Path(value).is_absolute():
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+
+
+def _contents(task: Task, name: str) -> list[str | None]:
+    artifacts: tuple[Artifact, ...] = task.inputs.artifacts.get(name, ())
+    return [artifact.digest or artifact.uri for artifact in artifacts]
