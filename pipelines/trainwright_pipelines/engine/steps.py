@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
+from trainwright_components.processes.ending import SAVE_S
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
@@ -26,7 +27,7 @@ from trainwright_pipelines.engine.volumes import change_claim
 from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
 from trainwright_pipelines.ir.values import to_text
 
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = SAVE_S + 5.0  # a cluster saves first; Kubernetes gives a pod 30 s, and `STOPS_WITHIN_S` is that too
 _MAX_LOGGED_WARNINGS = 20
 
 

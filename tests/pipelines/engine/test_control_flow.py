@@ -107,7 +107,7 @@ def test_pipelines_in_pipelines_give_parameters_and_artifacts(executed: Executed
 def test_an_exit_task_runs_and_knows_how_it_ended(execute: Execute) -> None:
     finished = execute("exit_handler", message="boom")
     assert finished.run.state == State.FAILED
-    assert finished.output("show-status").startswith("FAILED|exit-handler-1|")
+    assert finished.output("show-status").startswith(f"FAILED|exit-handler-1|{finished.run.name}|")
     assert "boom" in finished.output("show-status")
     assert finished.state("exit-handler-1/say") == State.SKIPPED
     assert finished.tasks["exit-handler-1/say"].error == "not run because fail failed"

@@ -79,7 +79,8 @@ def fail(message: str = "broken") -> str:
 
 @dsl.component(**PLAIN)
 def show_status(status: dsl.PipelineTaskFinalStatus) -> str:
-    return f"{status.state}|{status.pipeline_task_name}|{status.error_message}"
+    job = status.pipeline_job_resource_name
+    return f"{status.state}|{status.pipeline_task_name}|{job}|{status.error_message}"
 
 
 @dsl.component(**PLAIN)
