@@ -1,13 +1,14 @@
 """Kill an engine process at each of its commits, renames and unlinks, then resume the run and compare.
 
-    python -m tests.campaigns.kills [--kinds commit,rename] [--every 5] [--first 1] [--shared]
+    python -m tests.campaigns.kills [--kinds commit,rename] [--every 5] [--first 1] [--shared] [--twice]
 
 The run has a step that fails at first, a loop, a step whose results are in the cache, two conditions and an exit task.
 The process gets SIGKILL when it is about to make its k-th commit, rename or unlink, and in another run right after it,
 for every k. After that nothing on record may be false: a step that is said to have succeeded has done its work, and the
 run is not said to go on. After `runs resume` every output has the bytes of a run that nobody disturbed, and no step is
 repeated that was on record as done. Prints what is not so, and the counts; ends with 1 if something was wrong.
---shared: steps of all runs are forked from one process, which is quicker.
+--shared: steps of all runs are forked from one process, which is quicker. --twice: the process that resumes the run is
+killed as well, at a third of the moment's number, and the run is resumed once more.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -170,6 +171,7 @@ class Campaign:
     server: KillServer
     spec: Path
     folder: Path
+    kills_twice: bool = False
 
     def prepare(self, remembered: Path) -> tuple[Record, Counter[str]]:
         """Make the home with the cached step; the record of an undisturbed run, and how many moments of each kind."""
@@ -194,7 +196,13 @@ class Campaign:
             if before is None:
                 new = self._checks_of_new_run(home, undisturbed)
                 return Verdict(moment=moment, outcome="before the run is on record", struck=struck, wrong=tuple(new))
-            wrong = [*self._false_states(home, before, marks), *self._resume(home, before, marks, undisturbed)]
+            wrong = list(self._false_states(home, before, marks))
+            if self.kills_twice and before.state != "SUCCEEDED":
+                again = replace(moment, number=max(1, moment.number // 3))
+                self.server.run(home, "runs", "resume", "latest", "--json", moment=again)
+                before, marks = read_record(home) or before, _marks(home)
+                wrong += self._false_states(home, before, marks)
+            wrong += self._resume(home, before, marks, undisturbed)
             repeated = _marks(home).total() - _marks(self.folder / "undisturbed").total()
             outcome = f"the run is {before.state}"
             return Verdict(
@@ -270,6 +278,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--shared", action="store_true")
+    parser.add_argument("--twice", action="store_true")
     parser.add_argument("--serve", type=int)
     options = parser.parse_args()
     if options.serve is not None:
@@ -280,7 +289,7 @@ def main() -> int:
         folder = Path(place)
         compile_specs(folder)
         with KillServer(shares_parent=options.shared, temporary=folder) as server:
-            campaign = Campaign(server=server, spec=folder / "killed.yaml", folder=folder)
+            campaign = Campaign(server=server, spec=folder / "killed.yaml", folder=folder, kills_twice=options.twice)
             undisturbed, counts = campaign.prepare(folder / "remembered.yaml")
             print("calls of a run:", dict(counts), flush=True)
             moments = [
