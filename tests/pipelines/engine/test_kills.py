@@ -1,6 +1,7 @@
 """Whenever the engine is killed, the record tells no lie and the run can be resumed; a campaign tries all moments."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
