@@ -16,7 +16,7 @@ from trainwright_components.home import Home, find_home
 from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
-from trainwright_pipelines.engine.records import Event, Run, State, Task
+from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import find_pipeline
@@ -78,8 +78,10 @@ def run(
     pipeline: str | Path,
     parameters: Mapping[str, Any] | None = None,
     *,
+    artifacts: Mapping[str, Any] | None = None,
     name: str = "",
     use_cache: bool = True,
+    require_outputs: bool = False,
     listener: Callable[[Event], None] | None = None,
     home: str | Path | None = None,
 ) -> PipelineRun:
@@ -89,8 +91,11 @@ def run(
         pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
         parameters: Values by name; a dotted name goes into a mapping: `{"training.epochs": 5}`. Relative paths start
             at the current folder.
+        artifacts: Paths or addresses of the artifacts that the pipeline itself takes, by input; a list for several.
         name: A name for the run; its id when empty.
         use_cache: Whether steps whose inputs did not change are taken from earlier runs.
+        require_outputs: Whether a step that leaves a declared artifact unwritten has failed; as on Kubeflow, only our
+            own components have otherwise, and the others are warned of.
         listener: Called for every change of state, from another thread.
         home: The folder of state; what TRAINWRIGHT_HOME says when absent.
 
@@ -103,10 +108,16 @@ def run(
         RunFailed: The run cannot be recorded: the disk is full, or the database is away.
     """
     state = find_home(home)
-    prepared = prepare_run(pipeline, given=parameters, home=state)
+    prepared = prepare_run(pipeline, given=parameters, home=state, artifacts=artifacts)
+    settings = RunSettings(artifacts=prepared.artifacts, requires_outputs=require_outputs)
     with Store(state.root) as store:
         created = engine.create_run(
-            prepared.pipeline.to_yaml(), prepared.values, store=store, name=name, uses_cache=use_cache
+            prepared.pipeline.to_yaml(),
+            prepared.values,
+            store=store,
+            name=name,
+            uses_cache=use_cache,
+            settings=settings,
         )
         return _ended(created.id, store, lambda: engine.execute(created.id, store=store, listener=listener))
 
@@ -179,8 +190,10 @@ def submit(
     *,
     target: str = DEFAULT_TARGET,
     options: Mapping[str, str] | None = None,
+    artifacts: Mapping[str, Any] | None = None,
     name: str = "",
     use_cache: bool = True,
+    require_outputs: bool = False,
 ) -> Submission:
     """Start `pipeline` and return at once; on this machine it runs in a process of its own.
 
@@ -191,8 +204,10 @@ def submit(
         parameters: Values by name; a dotted name goes into a mapping. Relative paths start at the current folder.
         target: `local`, `kubeflow` or `vertex`.
         options: Settings of the target, such as `host` or `pipeline_root`, over those of the configuration file.
+        artifacts: Paths or addresses of the artifacts that the pipeline itself takes, by input; on this machine only.
         name: A name for the run; else one is made.
         use_cache: Whether steps whose inputs did not change are taken from earlier runs.
+        require_outputs: As in `run`; on this machine only.
 
     Returns:
         The target, the run's id there, and the address of its page.
@@ -204,8 +219,9 @@ def submit(
     """
     home = find_home()
     there = _target(target, options, home)
-    prepared = prepare_run(pipeline, given=parameters, home=home, runs_here=there.runs_here)
-    return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache)
+    prepared = prepare_run(pipeline, given=parameters, home=home, runs_here=there.runs_here, artifacts=artifacts)
+    settings = RunSettings(artifacts=prepared.artifacts, requires_outputs=require_outputs)
+    return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache, settings=settings)
 
 
 def compile(

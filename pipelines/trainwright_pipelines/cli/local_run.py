@@ -1,8 +1,6 @@
 """Run on this machine and tell how it went."""
 
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
@@ -10,26 +8,27 @@ from trainwright_components.home import Home
 from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
 from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.cli.progress import make_progress
-from trainwright_pipelines.engine.records import Run, State
+from trainwright_pipelines.engine.records import Run, RunSettings, State
 from trainwright_pipelines.engine.runs import create_run, execute, resume
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.requests.preparing import PreparedRun
 
 _EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
 
 
 def run_here(
-    pipeline: CompiledPipeline, values: Mapping[str, Any], *, home: Home, name: str, use_cache: bool, as_json: bool
+    prepared: PreparedRun, *, home: Home, name: str, use_cache: bool, settings: RunSettings, as_json: bool
 ) -> int:
     """Record a run, execute it in this process and print its outcome; the exit code."""
     store = Store(home.root)
     try:
         run = create_run(
-            pipeline.to_yaml(),
-            values,
+            prepared.pipeline.to_yaml(),
+            prepared.values,
             store=store,
             name=name,
             uses_cache=use_cache,
+            settings=settings,
             command=["trainwright", *sys.argv[1:]],
         )
         return execute_and_tell(run, store=store, as_json=as_json)

@@ -35,6 +35,26 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return target(setting(function))
 
 
+def artifact_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--artifact` and `--require-outputs`."""
+    given = click.option(
+        "--artifact",
+        "artifacts",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="An artifact that the pipeline takes: a path, or an address such as gs://. More than once if needed.",
+    )
+    required = click.option(
+        "--require-outputs",
+        "requires_outputs",
+        is_flag=True,
+        envvar="TRAINWRIGHT_REQUIRE_OUTPUTS",
+        show_envvar=True,
+        help="Fail each step that leaves a declared artifact unwritten; as on Kubeflow, only a warning else.",
+    )
+    return given(required(function))
+
+
 def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--set` and `--params`."""
     one = click.option(

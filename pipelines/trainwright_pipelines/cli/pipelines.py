@@ -128,9 +128,13 @@ def _describe_pipeline(reference: str, *, as_json: bool) -> None:
     groups = {
         name: settings_of(name) for name, each in declared.items() if source.is_shipped and is_group(name, each.type)
     }
+    artifacts = {
+        name: {each: getattr(slot, each) for each in ("type", "is_list", "is_optional", "description")}
+        for name, slot in compiled.pipeline.root.input_artifacts.items()
+    }
     if as_json:
         about = {"name": compiled.name, "description": description}
-        print_json({**about, "parameters": declared, "groups": groups})
+        print_json({**about, "parameters": declared, "groups": groups, "artifacts": artifacts})
         return
     click.echo(f"{compiled.name}: {description}\n")
     rows = []
@@ -139,4 +143,11 @@ def _describe_pipeline(reference: str, *, as_json: bool) -> None:
         rows.append((name, each.type_name, default, each.description))
         rows += [(one.name, one.type, one.default, one.description) for one in groups.get(name, ())]
     print_table(rows, header=("PARAMETER", "TYPE", "DEFAULT", "WHAT IT IS"))
-    click.echo(f"\nRun it: trainwright run {reference} --set NAME=VALUE")
+    if artifacts:
+        click.echo()
+        kinds = {name: f"{'list of ' if each['is_list'] else ''}{each['type']}" for name, each in artifacts.items()}
+        needs = {name: "(none)" if each["is_optional"] else "(required)" for name, each in artifacts.items()}
+        lines = [(name, kinds[name], needs[name], each["description"]) for name, each in artifacts.items()]
+        print_table(lines, header=("ARTIFACT", "TYPE", "DEFAULT", "WHAT IT IS"))
+    gives = " --artifact NAME=PATH" if artifacts else ""
+    click.echo(f"\nRun it: trainwright run {reference} --set NAME=VALUE{gives}")

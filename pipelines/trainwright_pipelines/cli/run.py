@@ -7,7 +7,7 @@ import click
 
 from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
-from trainwright_pipelines.cli.options import json_option, parameter_options, target_options
+from trainwright_pipelines.cli.options import artifact_options, json_option, parameter_options, target_options
 
 if TYPE_CHECKING:
     from trainwright_pipelines.requests.preparing import PreparedRun
@@ -24,6 +24,7 @@ trainwright run train_and_deploy
 trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
 trainwright run train_and_deploy --params my_project/params.yaml --set serving.enabled=false
 trainwright run my_pipelines.py:nightly --no-cache --json
+trainwright run my_pipelines.py:judge --artifact model=models/7 --artifact rows=gs://bucket/rows.csv
 trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \\
     --option host=http://localhost:8080 --option images=cpu=registry.example/trainwright:0.1.0 \\
     --option pipeline_root=gs://bucket/runs
@@ -31,6 +32,7 @@ trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \
 )
 @click.argument("pipeline")
 @parameter_options
+@artifact_options
 @target_options
 @_NO_CACHE
 @_NAME
@@ -39,6 +41,8 @@ def run(
     pipeline: str,
     settings: tuple[str, ...],
     params_file: Path | None,
+    artifacts: tuple[str, ...],
+    requires_outputs: bool,
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
@@ -53,17 +57,24 @@ def run(
     Its parameters: trainwright pipelines PIPELINE
     """
     from trainwright_pipelines.cli.configuration import make_target
+    from trainwright_pipelines.engine.records import RunSettings
 
     there = make_target(target, options, find_home())
-    prepared = _prepare(pipeline, settings, params_file, runs_here=there.runs_here)
+    prepared = _prepare(pipeline, settings, params_file, artifacts, runs_here=there.runs_here)
+    here = RunSettings(artifacts=prepared.artifacts, requires_outputs=requires_outputs)
     if there.runs_here:
         from trainwright_pipelines.cli.local_run import run_here
 
         code = run_here(
-            prepared.pipeline, prepared.values, home=find_home(), name=name, use_cache=not no_cache, as_json=as_json
+            prepared,
+            home=find_home(),
+            name=name,
+            use_cache=not no_cache,
+            settings=here,
+            as_json=as_json,
         )
         raise click.exceptions.Exit(code)
-    submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache)
+    submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache, settings=here)
     click.echo(f"run {submission.run_id}  {submission.url}", err=True)
     raise click.exceptions.Exit(_follow(there, submission, as_json=as_json))
 
@@ -77,6 +88,7 @@ trainwright submit train_and_deploy --target vertex --option project=my-project 
 )
 @click.argument("pipeline")
 @parameter_options
+@artifact_options
 @target_options
 @_NO_CACHE
 @_NAME
@@ -85,6 +97,8 @@ def submit(
     pipeline: str,
     settings: tuple[str, ...],
     params_file: Path | None,
+    artifacts: tuple[str, ...],
+    requires_outputs: bool,
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
@@ -94,10 +108,17 @@ def submit(
     """Start PIPELINE and return at once; here it goes on in a process of its own."""
     from trainwright_pipelines.cli.configuration import make_target
     from trainwright_pipelines.cli.output import print_json
+    from trainwright_pipelines.engine.records import RunSettings
 
     there = make_target(target, options, find_home())
-    prepared = _prepare(pipeline, settings, params_file, runs_here=there.runs_here)
-    submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache)
+    prepared = _prepare(pipeline, settings, params_file, artifacts, runs_here=there.runs_here)
+    submission = there.submit(
+        prepared.pipeline,
+        prepared.values,
+        name=name,
+        use_cache=not no_cache,
+        settings=RunSettings(artifacts=prepared.artifacts, requires_outputs=requires_outputs),
+    )
     if as_json:
         print_json(submission)
         return
@@ -108,12 +129,23 @@ def submit(
         click.echo(f"follow: {submission.follow_command}")
 
 
-def _prepare(pipeline: str, settings: tuple[str, ...], params_file: Path | None, *, runs_here: bool) -> "PreparedRun":
+def _prepare(
+    pipeline: str, settings: tuple[str, ...], params_file: Path | None, artifacts: tuple[str, ...], *, runs_here: bool
+) -> "PreparedRun":
     from trainwright_pipelines.requests.parameters import split_setting
     from trainwright_pipelines.requests.preparing import prepare_run
 
-    given = map(split_setting, settings)
-    return prepare_run(pipeline, settings=given, home=find_home(), params_file=params_file, runs_here=runs_here)
+    places: dict[str, list[str]] = {}
+    for name, place in (split_setting(each, "--artifact NAME=PATH") for each in artifacts):
+        places.setdefault(name, []).append(place)
+    return prepare_run(
+        pipeline,
+        settings=map(split_setting, settings),
+        home=find_home(),
+        params_file=params_file,
+        runs_here=runs_here,
+        artifacts=places,
+    )
 
 
 def _follow(target: "Target", submission: "Submission", *, as_json: bool) -> int:

@@ -159,10 +159,32 @@ def write_executor_input(executor_input: Mapping[str, Any], folder: StepFolder) 
     write_whole(folder.executor_input, json.dumps(executor_input, indent=2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftBehind:
+    """What a task that said it succeeded has left behind, and what is wrong with it."""
+
+    values: Values
+    warnings: tuple[str, ...] = ()
+
+
 def read_outputs(
-    component: Component, executor_input: Mapping[str, Any], folder: StepFolder, *, task_id: str
-) -> Values:
+    component: Component,
+    executor_input: Mapping[str, Any],
+    folder: StepFolder,
+    *,
+    task_id: str,
+    needs_artifacts: bool = True,
+) -> LeftBehind:
     """What a task that said it succeeded has left behind.
+
+    Args:
+        component: What it declares.
+        executor_input: What it was given.
+        folder: Its files.
+        task_id: Its id.
+        needs_artifacts: Whether an artifact that it left unwritten is an error. KFP's launcher warns of it, and a later
+            step finds nothing at its path (uploadOutputArtifacts in backend/src/v2/component/launcher_v2.go: "We allow
+            components to not produce output files").
 
     Raises:
         RunFailed: A declared output is missing, or is not of its type.
@@ -181,13 +203,24 @@ def read_outputs(
         except InvalidSetting as error:
             raise RunFailed(f"the step gave an output of another type: {error}") from error
         _check_text(name, parameters[name])
-    artifacts = {}
+    artifacts, warnings = {}, []
     for name, each in component.output_artifacts.items():
         planned = executor_input["outputs"]["artifacts"][name]["artifacts"][0]
         found = ((said.get("artifacts") or {}).get(name) or {}).get("artifacts") or [planned]
         _check_text(name, found)
         artifacts[name] = tuple(_output(name, each, planned, one, task_id=task_id) for one in found)
-    return Values(parameters=parameters, artifacts=artifacts)
+        if missing := next((one for one in artifacts[name] if _is_unwritten(each, one, planned)), None):
+            reason = f"its output {name!r} is not there: nothing was written to {missing.uri}"
+            if needs_artifacts:
+                raise RunFailed(f"the step ended well but {reason}")
+            warnings.append(f"{reason}; a step that reads it finds nothing")
+    return LeftBehind(values=Values(parameters=parameters, artifacts=artifacts), warnings=tuple(warnings))
+
+
+def _is_unwritten(slot: ArtifactSlot, artifact: Artifact, planned: Mapping[str, Any]) -> bool:
+    was_touched = artifact.uri != planned["uri"] or artifact.metadata != planned["metadata"]
+    has_no_file = artifact.digest is None and not is_remote(artifact.uri)
+    return has_no_file and not was_touched and slot.type not in _WITHOUT_FILE
 
 
 def _executor_output(path: Path) -> dict[str, Any]:
@@ -223,7 +256,7 @@ def _output(
     custom = said.get("custom_path") or said.get("customPath")
     if custom and not is_remote(uri) and Path(custom).exists() and Path(custom).absolute() != Path(uri).absolute():
         _copy(Path(custom), Path(uri))
-    artifact = Artifact(
+    return Artifact(
         id=uuid.uuid4().hex,
         name=str(said.get("name") or name),
         type=str((said.get("type") or {}).get("schemaTitle") or slot.type),
@@ -233,10 +266,6 @@ def _output(
         producer_task_id=task_id,
         created=datetime.now(UTC),
     )
-    was_touched = uri != planned["uri"] or metadata != planned["metadata"]
-    if artifact.digest is None and not is_remote(uri) and not was_touched and slot.type not in _WITHOUT_FILE:
-        raise RunFailed(f"the step ended well but its output {name!r} is not there: nothing was written to {uri}")
-    return artifact
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -253,7 +282,9 @@ def digest_of(uri: str) -> str | None:
     return content_digest(path) if not is_remote(uri) and path.exists() else None
 
 
-def import_artifact(slot: ArtifactSlot, uri: str, metadata: Mapping[str, Any], *, task_id: str, name: str) -> Artifact:
+def import_artifact(
+    slot: ArtifactSlot, uri: str, metadata: Mapping[str, Any], *, task_id: str | None, name: str
+) -> Artifact:
     """What an importer gives: a local path as it is, anything else by reference.
 
     Raises:

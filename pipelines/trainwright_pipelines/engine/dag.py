@@ -27,6 +27,7 @@ from trainwright_pipelines.engine.resolve import (
     why_not,
 )
 from trainwright_pipelines.engine.resuming import again, is_done
+from trainwright_pipelines.engine.root_artifacts import read_root_artifacts
 from trainwright_pipelines.engine.steps import Step
 from trainwright_pipelines.ir.parsing import parse_source
 from trainwright_pipelines.ir.spec import Component, Dag, TaskSpec
@@ -54,7 +55,9 @@ class DagRunner:
             return Outcome(state=State.FAILED, error=str(error))
 
     async def _root(self, root: Component) -> Outcome:
-        inputs = fill_defaults(Values(parameters=self._execution.run.parameters), root, self._pipeline.name)
+        run = self._execution.run
+        artifacts = await self._execution.in_thread(lambda: read_root_artifacts(self._pipeline, run))
+        inputs = fill_defaults(Values(parameters=run.parameters, artifacts=artifacts), root, self._pipeline.name)
         if root.dag is not None:
             return await self._dag("", root.dag, inputs)
         spec = TaskSpec(

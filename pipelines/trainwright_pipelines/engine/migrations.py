@@ -25,6 +25,7 @@ STEPS = (
     (
         "ALTER TABLE runs ADD COLUMN artifacts JSON DEFAULT '{}' NOT NULL",
         "ALTER TABLE runs ADD COLUMN isolation JSON DEFAULT '{}' NOT NULL",
+        "ALTER TABLE runs ADD COLUMN requires_outputs BOOLEAN DEFAULT 0 NOT NULL",
         "ALTER TABLE runs ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN resources JSON DEFAULT '{}' NOT NULL",

@@ -7,7 +7,13 @@ from typing import Any
 
 from trainwright_components.images import is_logical
 from trainwright_components.reuse import CONTINUED, states
-from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs, write_executor_input
+from trainwright_pipelines.engine.contract import (
+    LeftBehind,
+    StepFolder,
+    build_executor_input,
+    read_outputs,
+    write_executor_input,
+)
 from trainwright_pipelines.engine.execution import run_constants
 from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch
 from trainwright_pipelines.engine.isolation.python_source import python_source
@@ -29,15 +35,23 @@ class PreparedStep:
     folder: StepFolder
     executor_input: Mapping[str, Any]
     mounts: Mapping[str, Path]
+    needs_artifacts: bool
 
-    def read_outputs(self) -> Values:
+    def read_outputs(self) -> LeftBehind:
         """What the process gave; paths below mounted folders as later steps know them, by the mount paths.
 
         Raises:
             RunFailed: An output is missing or of another type than declared.
         """
-        outputs = read_outputs(self.component, self.executor_input, self.folder, task_id=self.task.id)
-        return replace(outputs, parameters=mounted_values(outputs.parameters, self.mounts))
+        left = read_outputs(
+            self.component,
+            self.executor_input,
+            self.folder,
+            task_id=self.task.id,
+            needs_artifacts=self.needs_artifacts,
+        )
+        parameters = mounted_values(left.values.parameters, self.mounts)
+        return replace(left, values=replace(left.values, parameters=parameters))
 
 
 def fill_placeholders(executor_input: Mapping[str, Any], *, run: Run, task: Task) -> Placeholders:
@@ -96,5 +110,11 @@ def prepare_step(
         mounts=mounts,
     )
     return PreparedStep(
-        launch=launch, task=task, component=component, folder=folder, executor_input=executor_input, mounts=mounts
+        launch=launch,
+        task=task,
+        component=component,
+        folder=folder,
+        executor_input=executor_input,
+        mounts=mounts,
+        needs_artifacts=run.requires_outputs or is_logical(str(container.get("image") or "")),
     )

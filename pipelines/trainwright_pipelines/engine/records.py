@@ -1,7 +1,7 @@
 """What the engine remembers: runs, tasks, attempts, artifacts and events, as the store gives them back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -165,6 +165,16 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What this machine's engine can be told of a run beside its parameters; no other target has these."""
+
+    artifacts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Addresses of the artifacts that the pipeline itself takes, by input; several for a list of artifacts."""
+    requires_outputs: bool = False
+    """Whether a step that leaves a declared artifact unwritten has failed, also where KFP only warns."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One execution of one compiled spec with one set of parameters."""
 
@@ -187,10 +197,12 @@ class Run:
     cancel_requested: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of: git, packages, python, host, user, command, seed, digests."""
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    """Addresses of the artifacts that the pipeline itself takes, by input."""
+    artifacts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Addresses of the artifacts that the pipeline itself takes, by input; several for a list of artifacts."""
     isolation: Mapping[str, str] = field(default_factory=dict)
     """`process` or `container` by path of a step, for all others under the empty path; else a step's kind decides."""
+    requires_outputs: bool = False
+    """Whether a step that leaves a declared artifact unwritten has failed, also where KFP only warns."""
     warnings: tuple[str, ...] = ()
     """What the run as a whole went on without."""
     components_revision: int = COMPONENTS_REVISION

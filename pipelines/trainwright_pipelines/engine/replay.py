@@ -87,7 +87,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     outputs, error, detail = Values(), "", ""
     if code == 0:
         try:
-            outputs = prepared.read_outputs()
+            outputs = prepared.read_outputs().values
         except RunFailed as missing:
             error = str(missing)
     elif (said := said_end(code, folder)) is not None:

@@ -21,7 +21,8 @@ from trainwright_pipelines.engine.execution import Execution, Listener, now
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.provenance import gather_provenance
-from trainwright_pipelines.engine.records import Event, Run, State
+from trainwright_pipelines.engine.records import Event, Run, RunSettings, State
+from trainwright_pipelines.engine.root_artifacts import check_artifacts
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.worker import Worker
 from trainwright_pipelines.ir.parsing import parse_pipeline
@@ -36,6 +37,7 @@ INTERRUPTED = "INTERRUPTED"
 RESUMABLE = (State.FAILED, State.CANCELED, INTERRUPTED)
 """States in which a run can go on."""
 _PAGE_OF_RUNS = 100
+_NO_SETTINGS = RunSettings()
 
 
 def create_run(
@@ -47,6 +49,7 @@ def create_run(
     uses_cache: bool = True,
     scheduled: datetime | None = None,
     command: Sequence[str] = (),
+    settings: RunSettings = _NO_SETTINGS,
 ) -> Run:
     """Record a run of a compiled pipeline; nothing starts yet.
 
@@ -55,14 +58,16 @@ def create_run(
 
     Raises:
         InvalidPipeline: The spec cannot be read.
-        InvalidSetting: A parameter is unknown, missing, of the wrong type, or not UTF-8 text, or another launcher
-            started this process as one of several, which would each run the pipeline.
+        InvalidSetting: A parameter or an artifact is unknown, missing, of the wrong type, or not UTF-8 text, or another
+            launcher started this process as one of several, which would each run the pipeline.
     """
     refuse_foreign_cluster(os.environ)
     if not is_utf8(name):
         raise InvalidSetting(f"the name of a run is UTF-8 text, got {name!a}")
     pipeline = parse_pipeline(spec_text)
     checked = check_parameters(pipeline, parameters)
+    given = check_artifacts(pipeline, settings.artifacts)
+    places = {name: each[0] if len(each) == 1 else dict(enumerate(each)) for name, each in given.items()}
     run_id = _new_id(pipeline.name)
     run = Run(
         id=run_id,
@@ -74,7 +79,9 @@ def create_run(
         created=now(),
         scheduled=scheduled,
         uses_cache=uses_cache,
-        provenance=gather_provenance(checked, command=command),
+        provenance=gather_provenance({**checked, **places}, command=command),
+        artifacts=given,
+        requires_outputs=settings.requires_outputs,
     )
     (run.folder / "workspace").mkdir(parents=True)
     write_whole(run.folder / SPEC_NAME, spec_text)
@@ -205,7 +212,14 @@ def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
     """
     run = store.run(run_id)
     check_repeatable(run)
-    return create_run(store.spec_text(run.id), run.parameters, store=store, uses_cache=run.uses_cache, command=command)
+    return create_run(
+        store.spec_text(run.id),
+        run.parameters,
+        store=store,
+        uses_cache=run.uses_cache,
+        command=command,
+        settings=RunSettings(artifacts=run.artifacts, requires_outputs=run.requires_outputs),
+    )
 
 
 def check_repeatable(run: Run) -> None:

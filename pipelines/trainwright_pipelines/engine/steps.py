@@ -152,7 +152,10 @@ class Step:
             prepared = await self.execution.in_thread(lambda: self._prepare(container, log))
             end = await self._process(prepared.launch, log)
             if not end.error:
-                outputs = await self.execution.in_thread(prepared.read_outputs)
+                left = await self.execution.in_thread(prepared.read_outputs)
+                outputs = left.values
+                for warning in left.warnings:
+                    self.execution.warn(warning, self.record)
         except (TrainwrightError, OSError) as error:
             reason = self.execution.why_unwritable(error) or str(error)
             end = AttemptEnd(exit_code=None, error=reason, detail=end_of(log))

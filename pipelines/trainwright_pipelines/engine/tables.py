@@ -81,6 +81,7 @@ RUNS = Table(
     Column("components_revision", Integer, nullable=False, server_default=text("1")),
     Column("artifacts", JSON, nullable=False, server_default=text("'{}'")),
     Column("isolation", JSON, nullable=False, server_default=text("'{}'")),
+    Column("requires_outputs", Boolean, nullable=False, server_default=false()),
     Column("warnings", JSON, nullable=False, server_default=text("'[]'")),
 )
 

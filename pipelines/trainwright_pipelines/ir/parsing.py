@@ -141,6 +141,7 @@ def _artifact(raw: Mapping[str, Any]) -> ArtifactSlot:
         is_list=bool(raw.get("isArtifactList")),
         is_optional=bool(raw.get("isOptional")),
         metadata=plain(raw.get("metadata") or {}),
+        description=str(raw.get("description") or ""),
     )
 
 

@@ -30,6 +30,7 @@ class ArtifactSlot:
     is_list: bool = False
     is_optional: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
 
     @property
     def type(self) -> str:

@@ -62,11 +62,11 @@ def declared_parameters(pipeline: Pipeline) -> dict[str, Parameter]:
     }
 
 
-def split_setting(setting: str) -> tuple[str, str]:
-    """Split `NAME=VALUE`."""
+def split_setting(setting: str, form: str = "--set NAME=VALUE") -> tuple[str, str]:
+    """Split `NAME=VALUE`; `form` is the option that takes it."""
     name, separator, value = setting.partition("=")
     if not separator or not name.strip():
-        raise InvalidSetting(f"--set takes NAME=VALUE, got {setting!r}")
+        raise InvalidSetting(f"{' takes '.join(form.split())}, got {setting!r}")
     return name.strip(), value
 
 

@@ -1,12 +1,15 @@
 """From a pipeline's name and some settings to what a target can be sent."""
 
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import current_folder
 from trainwright_components.home import Home
+from trainwright_components.storage.addresses import is_remote, normalize
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import find_pipeline
@@ -22,6 +25,8 @@ class PreparedRun:
 
     pipeline: CompiledPipeline
     values: dict[str, Any]
+    artifacts: dict[str, list[str]] = field(default_factory=dict)
+    """Addresses of the artifacts that the pipeline itself takes, by input."""
 
 
 def prepare_run(
@@ -32,8 +37,11 @@ def prepare_run(
     params_file: Path | None = None,
     given: Mapping[str, Any] | None = None,
     runs_here: bool = True,
+    artifacts: Mapping[str, Any] | None = None,
 ) -> PreparedRun:
     """Compile `pipeline`, unless that was done before, and gather its values, see `gather_values`.
+
+    `artifacts` are paths or addresses of those that the pipeline itself takes, by input, several in a list.
 
     Raises:
         InvalidPipeline: It cannot be found or compiled.
@@ -50,4 +58,22 @@ def prepare_run(
         if source.is_shipped:
             check_place({name: each.default for name, each in declared.items()} | values, home.root)
         values = find_named_models(values, compiled.pipeline, home=home.root, folder=here)
-    return PreparedRun(pipeline=compiled, values=values)
+    return PreparedRun(pipeline=compiled, values=values, artifacts=locate_artifacts(artifacts or {}, here))
+
+
+def locate_artifacts(given: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
+    """The artifacts of a pipeline by input, with paths made absolute from `folder`.
+
+    Raises:
+        InvalidSetting: Something other than a path or an address stands for one.
+    """
+    located: dict[str, list[str]] = {}
+    for name, value in given.items():
+        each = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(one, str | os.PathLike) for one in each):
+            raise InvalidSetting(
+                f"the artifact {name!r} must be a path or an address, or a list of them; got {value!r}"
+            )
+        normal = [normalize(os.fspath(one)) for one in each]
+        located[name] = [one if is_remote(one) or not one else str(folder / one) for one in normal]
+    return located

@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
+from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 
+NO_SETTINGS = RunSettings()
 FINISHED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "CACHED"})
 
 
@@ -22,6 +25,25 @@ class Submission:
     run_id: str
     url: str = ""
     follow_command: str = ""
+
+
+def refuse_settings(settings: RunSettings, target: str) -> None:
+    """Refuse what only this machine's engine knows.
+
+    The RuntimeConfig of Kubeflow Pipelines has parameters and no artifacts (backend/api/v2beta1/runtime_config.proto),
+    that of Vertex AI takes ids of its metadata store in place of addresses.
+
+    Raises:
+        InvalidSetting: There is something.
+    """
+    if settings.artifacts:
+        names = ", ".join(settings.artifacts)
+        raise InvalidSetting(
+            f"{target} cannot be given artifacts by their addresses ({names}): have the pipeline import them, "
+            "dsl.importer(artifact_uri=...), or run it on this machine"
+        )
+    if settings.requires_outputs:
+        raise InvalidSetting(f"{target} only warns of an output that is not written: leave --require-outputs out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +92,17 @@ class Target(Protocol):
         ...
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
+        self,
+        pipeline: CompiledPipeline,
+        parameters: Mapping[str, Any],
+        *,
+        name: str = "",
+        use_cache: bool = True,
+        settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Send a run. Local paths in `parameters` are absolute; without a `name` for people the target makes one.
+
+        `settings` are for this machine's engine; other targets refuse them.
 
         Raises:
             TargetUnavailable: The target refuses, or cannot be reached.

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from trainwright_pipelines.engine import runs
-from trainwright_pipelines.engine.records import Event, Run, State, Task
+from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task
 from trainwright_pipelines.engine.store import Store
 
 ROOT = Path(__file__).parents[3]
+
+NO_SETTINGS = RunSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +58,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def execute(specs: Path, store: Store) -> Execute:
     """Create and execute a tiny pipeline, or resume a run of one."""
 
-    def execute(pipeline: str, *, resume: str = "", uses_cache: bool = True, **parameters: Any) -> Finished:
+    def execute(
+        pipeline: str,
+        *,
+        resume: str = "",
+        uses_cache: bool = True,
+        settings: RunSettings = NO_SETTINGS,
+        **parameters: Any,
+    ) -> Finished:
         events: list[Event] = []
         if resume:
             run = runs.resume(resume, store=store, listener=events.append)
         else:
             text = (specs / f"{pipeline}.yaml").read_text()
-            created = runs.create_run(text, parameters, store=store, uses_cache=uses_cache)
+            created = runs.create_run(text, parameters, store=store, uses_cache=uses_cache, settings=settings)
             run = runs.execute(created.id, store=store, listener=events.append)
         return Finished(run=run, tasks={task.path: task for task in store.tasks(run.id)}, events=events)
 

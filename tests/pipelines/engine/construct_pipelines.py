@@ -1,10 +1,12 @@
 """Tiny pipelines for single constructs of the IR, compiled with those of `tiny_pipelines`."""
 
 # As KFP's users write components: bare open, functional NamedTuples, defaults that KFP copies.
-# ruff: noqa: PTH123, SIM115
+# ruff: noqa: PTH110, PTH123, SIM115, UP006, UP035
+
+from typing import List
 
 from kfp import dsl
-from tests.pipelines.engine.authoring import PLAIN, pipeline
+from tests.pipelines.engine.authoring import OURS, PLAIN, pipeline
 
 
 @dsl.component(**PLAIN)
@@ -48,3 +50,52 @@ def retried_group_in_a_loop(log: str) -> list:
 @pipeline
 def retried_slowly(log: str) -> int:
     return third_time(log=log, text="b").set_retry(2, backoff_duration="3600s").output
+
+
+def maybe_write(data: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics], text: str = "") -> str:
+    if text:
+        with open(data.path, "w") as file:
+            file.write(text)
+    return "done"
+
+
+maybe_write_theirs = dsl.component(maybe_write, **PLAIN)
+maybe_write_ours = dsl.component(maybe_write, **OURS)
+
+
+@dsl.component(**PLAIN)
+def is_there(data: dsl.Input[dsl.Dataset]) -> bool:
+    import os
+
+    return os.path.exists(data.path)
+
+
+@pipeline
+def unwritten() -> bool:
+    """What a step of somebody else's leaves unwritten, and who reads it."""
+    return is_there(data=maybe_write_theirs().outputs["data"]).output
+
+
+@dsl.component(**PLAIN)
+def read_all(one: dsl.Input[dsl.Dataset], many: dsl.Input[List[dsl.Model]]) -> List[str]:
+    return [open(each.path).read() for each in [one, *many]]
+
+
+@dsl.component(**PLAIN)
+def is_given(model: dsl.Input[dsl.Model] = None) -> bool:
+    return model is not None
+
+
+@pipeline
+def takes_artifacts(
+    one: dsl.Input[dsl.Dataset], many: dsl.Input[List[dsl.Model]], perhaps: dsl.Input[dsl.Model] = None
+):
+    """Read what it is given.
+
+    Args:
+        one: Rows.
+        many: Models.
+        perhaps: Another.
+    """
+    read_all(one=one, many=many)
+    is_given(model=perhaps)

@@ -55,10 +55,9 @@ def test_a_program_that_is_not_here_is_named(executed: Executed) -> None:
     assert "entry point of its image 'hello-world'" in finished.tasks["entry-point"].error
 
 
-def test_a_declared_output_that_is_missing_is_no_success(executed: Executed) -> None:
+def test_a_declared_parameter_that_is_missing_is_no_success(executed: Executed) -> None:
     finished = executed("broken_promise")
     assert finished.run.state == State.FAILED
-    assert "output 'out' is not there" in finished.tasks["promise"].error
     assert "no value for its output 'Output'" in finished.tasks["promise-number"].error
 
 

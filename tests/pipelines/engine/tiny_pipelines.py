@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional
 
 from kfp import compiler, dsl
-from tests.pipelines.engine import construct_pipelines  # noqa: F401  declares its pipelines beside those here
+from tests.pipelines.engine import construct_pipelines
 from tests.pipelines.engine.authoring import OURS, PIPELINES, PLAIN, pipeline
 
 from trainwright_components.reuse import CONTINUED
@@ -602,6 +602,7 @@ def ours():
     refuse(text="user")
     continue_work().set_retry(1, "0s")
     begin_anew().set_retry(1, "0s")
+    construct_pipelines.maybe_write_ours()
 
 
 @dsl.component(base_image="python:3.11", packages_to_install=["numpy>=1", "pip-that-is-no-package==99"])

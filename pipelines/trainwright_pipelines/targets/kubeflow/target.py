@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
 from trainwright_components.storage.addresses import scheme_of
+from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.targets.lowering import (
@@ -20,7 +21,14 @@ from trainwright_pipelines.targets.lowering import (
     chosen_images,
     lower_for_kubeflow,
 )
-from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
+from trainwright_pipelines.targets.protocol import (
+    NO_SETTINGS,
+    RunStatus,
+    Submission,
+    Target,
+    TaskStatus,
+    refuse_settings,
+)
 from trainwright_pipelines.targets.sending import (
     POLL_S,
     follow_run,
@@ -80,9 +88,16 @@ class Kubeflow:
         return show_lowered(pipeline, lower_for_kubeflow(pipeline, self.images))
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
+        self,
+        pipeline: CompiledPipeline,
+        parameters: Mapping[str, Any],
+        *,
+        name: str = "",
+        use_cache: bool = True,
+        settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Send a run."""
+        refuse_settings(settings, self.name)
         require({"host": self.host}, target=self.name)
         lowered = lower_for_kubeflow(pipeline, self.images)
         sendable = make_sendable(lowered, parameters, root=self.pipeline_root, use_cache=use_cache)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.home import Home, find_home
-from trainwright_pipelines.engine.records import Run, Task
+from trainwright_pipelines.engine.records import Run, RunSettings, Task
 from trainwright_pipelines.engine.runs import create_run
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.service.pages.run_page import PAGE_NAME
-from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
+from trainwright_pipelines.targets.protocol import NO_SETTINGS, RunStatus, Submission, Target, TaskStatus
 from trainwright_pipelines.views.wording import shown_state
 
 _POLL_S = 0.5
@@ -39,12 +39,25 @@ class Local:
         return {f"{pipeline.name}.yaml": pipeline.to_yaml()}
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
+        self,
+        pipeline: CompiledPipeline,
+        parameters: Mapping[str, Any],
+        *,
+        name: str = "",
+        use_cache: bool = True,
+        settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Record a run and start a process for it that outlives this one."""
         store = Store(self._home.root)
         try:
-            run = create_run(pipeline.to_yaml(), parameters, store=store, name=name, uses_cache=use_cache)
+            run = create_run(
+                pipeline.to_yaml(),
+                parameters,
+                store=store,
+                name=name,
+                uses_cache=use_cache,
+                settings=settings,
+            )
         finally:
             store.close()
         start_in_background(run)

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, TargetUnavailable
 from trainwright_components.storage.addresses import scheme_of
 from trainwright_components.storage.google_cloud import NO_CREDENTIALS
+from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.targets.lowering import (
     IMAGES_OPTION,
     chosen_images,
     lower_for_vertex,
 )
-from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target, TaskStatus
+from trainwright_pipelines.targets.protocol import (
+    NO_SETTINGS,
+    RunStatus,
+    Submission,
+    Target,
+    TaskStatus,
+    refuse_settings,
+)
 from trainwright_pipelines.targets.sending import (
     POLL_S,
     Sendable,
@@ -85,9 +93,16 @@ class Vertex:
         return show_lowered(pipeline, lower_for_vertex(pipeline, self.images))
 
     def submit(
-        self, pipeline: CompiledPipeline, parameters: Mapping[str, Any], *, name: str = "", use_cache: bool = True
+        self,
+        pipeline: CompiledPipeline,
+        parameters: Mapping[str, Any],
+        *,
+        name: str = "",
+        use_cache: bool = True,
+        settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Send a run."""
+        refuse_settings(settings, self.name)
         require({"project": self.project, "pipeline_root": self.pipeline_root}, target=self.name)
         lowered = lower_for_vertex(pipeline, self.images)
         with self._clear_errors():
