@@ -16,7 +16,7 @@ from trainwright_components.home import Home, find_home
 from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
-from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task
+from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task, Values
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import find_pipeline
@@ -59,6 +59,11 @@ class PipelineRun:
     def warnings(self) -> tuple[str, ...]:
         """What it went on without, each with the steps that it concerns; a task has its own in `warnings`."""
         return tuple(each.text for each in gather_warnings(self.run, self.tasks))
+
+    @property
+    def outputs(self) -> Values:
+        """What the pipeline returns: `parameters` by name, and tuples of `artifacts` by name."""
+        return self.run.outputs
 
     def task(self, name: str) -> Task:
         """The step of this name.

@@ -5,13 +5,14 @@ import sys
 import click
 
 from trainwright_components.home import Home
-from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
+from trainwright_pipelines.cli.outcome import print_outcome, try_page
 from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.cli.progress import make_progress
 from trainwright_pipelines.engine.records import Run, RunSettings, State
 from trainwright_pipelines.engine.runs import create_run, execute, resume
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.requests.preparing import PreparedRun
+from trainwright_pipelines.views.run_document import run_document
 
 _EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
 
@@ -46,7 +47,7 @@ def execute_and_tell(run: Run, *, store: Store, as_json: bool, is_resumed: bool 
         page = try_page(store, run.id)  # also when the engine itself failed
     tasks = store.tasks(run.id)
     if as_json:
-        print_json(run_document(ended, tasks, page))
+        print_json(run_document(ended, tasks, page=page, live_state=str(ended.state)))
     else:
         has_seen_warnings = sys.stdout.isatty() and sys.stderr.isatty()
         print_outcome(ended, tasks, page, tells_warnings=not has_seen_warnings)

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from sqlalchemy.exc import DBAPIError
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.cli.output import print_table
-from trainwright_pipelines.engine.records import Run, State, Task
+from trainwright_pipelines.engine.records import Run, State, Task, Values
 from trainwright_pipelines.engine.runs import INTERRUPTED
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
@@ -27,6 +26,7 @@ from trainwright_pipelines.views.wording import (
 )
 
 _LOG_LINES = 15
+_SHOWN_CHARS = 300
 
 
 def try_page(store: Store, run_id: str) -> Path | None:
@@ -66,7 +66,8 @@ def print_outcome(
         print_table(rows, header=("STEP", "STATE", "TIME"))
     click.echo()
     warned = gather_warnings(run, in_time_order(tasks)) if tells_warnings else []
-    for title, text in [*_titled("warnings", [each.text for each in warned]), *_headline_lines(find_headlines(tasks))]:
+    told = _titled("warnings", [each.text for each in warned]) + _titled("returned", _returned(run.outputs))
+    for title, text in [*told, *_headline_lines(find_headlines(tasks))]:
         click.echo(f"{title:<15}{text}")
     for task in failed_steps(tasks):
         print_failure(run, task, tasks)
@@ -118,53 +119,6 @@ def _needs_other_settings(task: Task) -> bool:
     return bool(task.attempts) and task.attempts[-1].error_kind == InvalidSetting.__name__
 
 
-def run_document(run: Run, tasks: Sequence[Task], page: Path | None) -> dict[str, Any]:
-    """The run for a script."""
-    return {
-        "id": run.id,
-        "name": run.name,
-        "pipeline": run.pipeline,
-        "state": str(run.state),
-        "error": run.error,
-        "created": run.created,
-        "started": run.started,
-        "finished": run.finished,
-        "duration_s": run.duration_s,
-        "parameters": dict(run.parameters),
-        "folder": str(run.folder),
-        "page": str(page) if page else None,
-        "headlines": find_headlines(tasks),
-        "warnings": [each.text for each in gather_warnings(run, in_time_order(tasks))],
-        "steps": [_step_document(task) for task in in_time_order(tasks) if not task.is_group],
-    }
-
-
-def _step_document(task: Task) -> dict[str, Any]:
-    artifacts = {
-        name: [
-            {"uri": artifact.uri, "type": artifact.type, "digest": artifact.digest, "metadata": dict(artifact.metadata)}
-            for artifact in found
-        ]
-        for name, found in task.outputs.artifacts.items()
-    }
-    return {
-        "step": task.path,
-        "state": shown_state(task),
-        "is_cached": task.is_cached,
-        "cache": dict(task.cache),
-        "started": task.started,
-        "finished": task.finished,
-        "duration_s": task.duration_s,
-        "attempts": len(task.attempts),
-        "error": task.error,
-        "error_detail": task.error_detail,
-        "warnings": list(task.warnings),
-        "folder": str(task.folder) if task.folder else None,
-        "log": str(task.log) if task.log else None,
-        "outputs": {"parameters": dict(task.outputs.parameters), "artifacts": artifacts},
-    }
-
-
 def _row(task: Task, *, is_interrupted: bool) -> tuple[str, str, str]:
     state = INTERRUPTED if is_interrupted and task.state == State.RUNNING else shown_state(task)
     return task.label, state, "" if task.is_cached else short_seconds(task.duration_s)
@@ -197,6 +151,14 @@ def _headline_lines(found: Headlines) -> list[tuple[str, str]]:
         rows = f"  ({found.predicted_rows:,} rows)" if found.predicted_rows is not None else ""
         lines.append(("predictions", f"{found.predictions}{rows}"))
     return lines
+
+
+def _returned(outputs: Values) -> list[str]:
+    """What a pipeline returns, each value on one line."""
+    values = [(name, " ".join(plain_value(value).split())) for name, value in outputs.parameters.items()]
+    values = [(name, text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…") for name, text in values]
+    found = [(name, each.uri) for name, artifacts in outputs.artifacts.items() for each in artifacts]
+    return [f"{name}: {text}" for name, text in [*values, *found]]
 
 
 def _titled(title: str, texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -111,9 +111,13 @@ trainwright runs show RUN --json
 @_RUN
 @json_option
 def show(run: str, as_json: bool) -> None:
-    """Show a run: its steps, results and failures."""
-    from trainwright_pipelines.cli.outcome import print_outcome, run_document, try_page
+    """Show a run: its steps, why each ran or was taken from an earlier run, warnings, results and failures.
+
+    pipelines/README.md lists the fields of --json, which `trainwright run --json` prints too.
+    """
+    from trainwright_pipelines.cli.outcome import print_outcome, try_page
     from trainwright_pipelines.engine.runs import live_state
+    from trainwright_pipelines.views.run_document import run_document
 
     with opened_store(only_reads=True) as store:
         found = store.run(run)
@@ -121,7 +125,7 @@ def show(run: str, as_json: bool) -> None:
         page = try_page(store, found.id)
         state = live_state(found, store=store)
     if as_json:
-        print_json({**run_document(found, tasks, page), "live_state": state})
+        print_json(run_document(found, tasks, page=page, live_state=state))
         return
     click.echo(f"{found.id}  {found.pipeline}  {state}")
     print_outcome(found, tasks, page, live_state=state, tells_reuse=True)

@@ -187,7 +187,7 @@ class Run:
     """With defaults filled in."""
     folder: Path
     outputs: Values = field(default_factory=Values)
-    """What the pipeline itself returns; the store gives back the parameters."""
+    """What the pipeline itself returns."""
     created: datetime
     started: datetime | None = None
     finished: datetime | None = None

@@ -1,6 +1,7 @@
 """Records to rows of the store's tables, and back."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ def row_of_run(run: Run) -> dict[str, Any]:
     }
 
 
-def run_of_row(row: RowMapping) -> Run:
-    """The run of a row of `RUNS`."""
-    outputs = Values(parameters=row["outputs"]["parameters"])
+def run_of_row(row: RowMapping, artifacts: Mapping[str, Artifact]) -> Run:
+    """The run of a row of `RUNS`; `artifacts` has those that it returned, by id."""
+    returned = row["outputs"].get("artifacts", {}).items()
+    found = {slot: tuple(artifacts[each] for each in ids if each in artifacts) for slot, ids in returned}
+    outputs = Values(parameters=row["outputs"]["parameters"], artifacts=found)
     fields: dict[str, Any] = {**row, "state": State(row["state"]), "folder": Path(row["folder"]), "outputs": outputs}
     return Run(**fields | {"warnings": tuple(row["warnings"])})
 
@@ -105,6 +108,11 @@ def _attempt_of_row(row: Mapping[str, Any]) -> Attempt:
 def artifact_of_row(row: RowMapping) -> Artifact:
     """The artifact of a row that has the columns of `ARTIFACTS`."""
     return Artifact(**{name: row[name] for name in ARTIFACTS.c.keys()})  # noqa: SIM118  a column collection is not a dict
+
+
+def returned_artifacts(row: RowMapping) -> Iterator[str]:
+    """Ids of the artifacts that the run of a row returned."""
+    return itertools.chain.from_iterable(row["outputs"].get("artifacts", {}).values())
 
 
 def _artifact_ids(values: Values) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """The durable record of runs, in SQLite or any other database that SQLAlchemy speaks."""
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import RowMapping, Select, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
@@ -21,6 +22,7 @@ from trainwright_pipelines.engine.rows import (
     SIDES,
     artifact_of_row,
     changing_columns,
+    returned_artifacts,
     row_of_run,
     row_of_task,
     run_of_row,
@@ -39,6 +41,7 @@ from trainwright_pipelines.engine.tables import (
 from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
 
 _LATEST = "latest"
+_MOST_AT_ONCE = 500  # databases limit the values of one query
 # Made once: SQLAlchemy takes longer to build and to look up one of these than the database to run it.
 _ADD_TASK = insert(TASKS)
 _CHANGE_TASK = update(TASKS).where(TASKS.c.id == bindparam("task_id"))
@@ -142,9 +145,9 @@ class Store:
             if exact is None:
                 exact = connection.execute(query.where(RUNS.c.name == run_id).limit(1)).mappings().first()
             if exact is not None:
-                return run_of_row(exact)
+                return _runs(connection, [exact])[0]
             found = connection.execute(query.where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(5)).mappings()
-            matches = [run_of_row(row) for row in found] if run_id else []
+            matches = _runs(connection, found.all()) if run_id else []
         if not matches:
             raise RunNotFound(f"there is no run {run_id!r}; `trainwright runs list` lists all runs")
         if len(matches) > 1:
@@ -161,7 +164,7 @@ class Store:
         if state is not None:
             query = query.where(RUNS.c.state == state.value)
         with self.engine.connect() as connection:
-            return [run_of_row(row) for row in connection.execute(query).mappings()]
+            return _runs(connection, connection.execute(query).mappings().all())
 
     def spec_text(self, run_id: str) -> str:
         """The compiled YAML that the run executes."""
@@ -353,6 +356,16 @@ def _select_runs() -> Select[Any]:
 def _change(connection: Connection, task: Task) -> bool:
     """Record what can change of a task; False if it is not on record."""
     return connection.execute(_CHANGE_TASK, {**changing_columns(task), "task_id": task.id}).rowcount > 0
+
+
+def _runs(connection: Connection, rows: Sequence[RowMapping]) -> list[Run]:
+    """The runs of rows of `RUNS`, with the artifacts that they returned."""
+    artifacts: dict[str, Artifact] = {}
+    ids = iter({artifact_id for row in rows for artifact_id in returned_artifacts(row)})
+    while some := list(itertools.islice(ids, _MOST_AT_ONCE)):
+        found = connection.execute(select(ARTIFACTS).where(ARTIFACTS.c.id.in_(some))).mappings()
+        artifacts |= {row["id"]: artifact_of_row(row) for row in found}
+    return [run_of_row(row, artifacts) for row in rows]
 
 
 def _link(connection: Connection, task: Task) -> None:

@@ -1,5 +1,7 @@
 """A pipeline to run in tests: pure Python, quick, able to fail and to wait."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 IMAGE = "python:3.11"
@@ -50,6 +52,24 @@ def sums(x: float, times: int = 3, options: dict = {"a": 1}, fail: bool = False)
 def waiting(folder: str, x: float = 1.0):
     """Wait for a file."""
     add(a=wait(a=x, folder=folder).output)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def weigh(rows: int, table: dsl.Output[dsl.Dataset]) -> float:
+    """Give a number that JSON has not, and a file."""
+    with open(table.path, "w") as file:  # noqa: PTH123
+        file.write("row" * rows)
+    return float("nan")
+
+
+@dsl.pipeline(name="returning")
+def returning(rows: int = 2) -> NamedTuple("Outputs", [("sum", float), ("table", dsl.Dataset), ("sums", list)]):
+    """Return what steps made, some of them in a loop."""
+    with dsl.ParallelFor([1.0, 2.0]) as item:
+        one = add(a=item, b=2.0)
+    made = weigh(rows=rows)
+    outputs = NamedTuple("Outputs", [("sum", float), ("table", dsl.Dataset), ("sums", list)])  # noqa: UP014, as in KFP's docs
+    return outputs(made.outputs["Output"], made.outputs["table"], dsl.Collected(one.output))
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

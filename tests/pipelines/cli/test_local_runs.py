@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from trainwright import get_run
 from trainwright_components.home import find_home
 from trainwright_pipelines.cli.outcome import print_failure
 from trainwright_pipelines.engine.records import Run, State, Task, TaskKind
@@ -22,6 +23,7 @@ from trainwright_pipelines.targets.local.background import execute_in_background
 
 SUMS = f"{Path(__file__).parent / 'sums.py'}:sums"
 WAITING = f"{Path(__file__).parent / 'sums.py'}:waiting"
+RETURNING = f"{Path(__file__).parent / 'sums.py'}:returning"
 TIMEOUT_S = 60
 
 
@@ -290,3 +292,20 @@ def _kill_tree(pid: int) -> None:
     root = psutil.Process(pid)
     for process in [root, *root.children(recursive=True)]:
         process.kill()
+
+
+def test_what_a_pipeline_returns_is_told(trainwright: Callable[..., Any], home: Path) -> None:
+    ran = trainwright("run", RETURNING)
+    shown = trainwright("runs", "show")
+    document = json.loads(trainwright("runs", "show", "--json").out)
+    table = Path(document["outputs"]["artifacts"]["table"][0]["path"])
+    assert table.read_text() == "rowrow"
+    told = f"returned       sum: nan\n               sums: [3.0, 4.0]\n               table: {table}\n"
+    assert told in ran.out
+    assert told in shown.out
+    assert document["outputs"]["parameters"] == {"sum": None, "sums": [3.0, 4.0]}
+    assert document["steps"][0]["iterations"] in ([0], [1])
+    found = get_run(home=home)
+    assert found.outputs.artifacts["table"][0].path == table
+    assert found.outputs.parameters["sums"] == [3.0, 4.0]
+    assert str(table) in found.page.read_text().partition("<h2>Returned</h2>")[2].partition("</section>")[0]
