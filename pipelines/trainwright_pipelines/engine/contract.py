@@ -14,6 +14,7 @@ from trainwright_components.errors import InvalidPipeline, InvalidSetting, RunFa
 from trainwright_components.files import content_digest, is_utf8, write_whole
 from trainwright_components.storage.addresses import is_remote, plain
 from trainwright_pipelines.engine.records import Artifact, Values
+from trainwright_pipelines.ir.json_numbers import odd_numbers
 from trainwright_pipelines.ir.spec import ArtifactSlot, Component
 from trainwright_pipelines.ir.values import coerce
 
@@ -23,6 +24,9 @@ PDB_VARIABLE = "TRAINWRIGHT_PDB"
 """Set where a task that fails shall open the debugger."""
 QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"
 """Set where a task shall have TensorFlow look for devices before anything else, see `find_devices_quietly`."""
+_SHOWN_NUMBERS = 3
+# getExecutorOutputFile in backend/src/v2/component/launcher_v2.go: protojson takes no NaN, which Python's json writes.
+_ODD_NUMBERS = "it gave {}: that is no JSON; it is handed on here, and on Kubeflow the step would fail"
 _WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
 
 
@@ -214,6 +218,10 @@ def read_outputs(
             if needs_artifacts:
                 raise RunFailed(f"the step ended well but {reason}")
             warnings.append(f"{reason}; a step that reads it finds nothing")
+    metadata = {name: [dict(one.metadata) for one in found] for name, found in artifacts.items()}
+    if odd := [*odd_numbers(parameters, "outputs"), *odd_numbers(metadata, "metadata")]:
+        more = ", ..." if len(odd) > _SHOWN_NUMBERS else ""
+        warnings.append(_ODD_NUMBERS.format(", ".join(odd[:_SHOWN_NUMBERS]) + more))
     return LeftBehind(values=Values(parameters=parameters, artifacts=artifacts), warnings=tuple(warnings))
 
 
@@ -228,7 +236,7 @@ def _executor_output(path: Path) -> dict[str, Any]:
         return {}
     try:
         said = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFailed(f"the step's {path.name} cannot be read as JSON: {error}") from error
     if not isinstance(said, dict):
         raise RunFailed(f"the step's {path.name} holds no ExecutorOutput")

@@ -1,6 +1,7 @@
 """What of an earlier execution of the same run still holds."""
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -86,10 +87,10 @@ def _artifacts(values: Values) -> Iterator[Artifact]:
     return itertools.chain.from_iterable(values.artifacts.values())
 
 
-def _signature(values: Values) -> Any:
-    return dict(values.parameters), {
-        slot: [_content(artifact) for artifact in artifacts] for slot, artifacts in values.artifacts.items()
-    }
+def _signature(values: Values) -> str:
+    """As text, in which NaN is equal to itself, and 1 is neither 1.0 nor true."""
+    artifacts = {slot: [_content(artifact) for artifact in found] for slot, found in values.artifacts.items()}
+    return json.dumps([dict(values.parameters), artifacts], sort_keys=True)
 
 
 def _content(artifact: Artifact) -> Any:

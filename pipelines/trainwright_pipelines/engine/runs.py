@@ -106,7 +106,7 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
         if value is None and not slot.is_optional:
             raise InvalidSetting(f"{pipeline.name} needs a value for its parameter {name!r}")
         if value is not None:
-            values[name] = coerce(value, slot.type, name=name)
+            values[name] = as_json(coerce(value, slot.type, name=name), name=name)
         if not is_utf8(value):
             raise InvalidSetting(f"parameter {name!r} is not UTF-8 text: {ascii(value)[:200]}")
         if slot.literals and value is not None and values[name] not in slot.literals:

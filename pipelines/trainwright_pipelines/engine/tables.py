@@ -27,8 +27,10 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from trainwright_components.files import legible
+from trainwright_pipelines.ir.json_numbers import dump_json, load_json
 
 _BUSY_TIMEOUT_MS = 30_000
+_JSON: dict[str, Any] = {"json_serializer": dump_json, "json_deserializer": load_json}
 
 
 class Moment(TypeDecorator[datetime]):
@@ -179,9 +181,9 @@ LEASES = Table(
 def open_database(url: str) -> Engine:
     """Connect."""
     if not url.startswith("sqlite"):
-        engine = create_engine(url)
+        engine = create_engine(url, **_JSON)
     else:
-        engine = create_engine(url, connect_args={"check_same_thread": False})
+        engine = create_engine(url, connect_args={"check_same_thread": False}, **_JSON)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -152,7 +152,7 @@ def _executor(raw: Mapping[str, Any]) -> Executor:
         importer = Importer(
             uri=_value(given.get("artifactUri") or {}),
             type=str((given.get("typeSchema") or {}).get("schemaTitle") or ""),
-            metadata=given.get("metadata") or {},
+            metadata=plain(given.get("metadata") or {}),
         )
     return Executor(kind=next(iter(raw), "nothing"), container=raw.get("container"), importer=importer)
 

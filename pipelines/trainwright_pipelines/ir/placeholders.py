@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline
-from trainwright_pipelines.ir.values import to_text
+from trainwright_pipelines.ir.values import placeholder_text, to_text
 
 _PLACEHOLDER = re.compile(r"\{\{\$(?P<path>.*?)\}\}", re.DOTALL)
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<number>\d+))\]")
@@ -119,7 +119,7 @@ class Placeholders:
             case ["outputs", "output_file"] | ["outputMetadataUri"]:
                 return str(self._input["outputs"]["outputFile"])
             case ["inputs", "parameters", name]:
-                return to_text(self._input["inputs"]["parameterValues"].get(name))
+                return placeholder_text(self._input["inputs"]["parameterValues"].get(name))
             case ["outputs", "parameters", name, "output_file"] if name in self._input["outputs"]["parameters"]:
                 return str(self._input["outputs"]["parameters"][name]["outputFile"])
             case ["inputs" | "outputs" as side, "artifacts", name, *rest]:

@@ -4,16 +4,22 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
 
 MAX_SAFE_INTEGER = 2**53 - 1
+_FIRST_WITH_EXPONENT = 1e21
 
 
 def plain(value: Any) -> Any:
-    """A value of the spec with its numbers as written: the compiler's protocol buffers turn 3 into 3.0."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+    """A value of the spec with its numbers as written: the compiler's protocol buffers turn 3 into 3.0.
+
+    KFP's JSON has no point in a whole number below 1e21, so that a Python component reads an integer (appendFloat in
+    internal/encoding/json/encode.go of google.golang.org/protobuf).
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT:
         return int(value)
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
@@ -66,6 +72,18 @@ def to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def placeholder_text(value: Any) -> str:
+    """What stands in place of a placeholder: as `to_text`, but a number without exponent and without needless zeros.
+
+    As KFP writes it: strconv.FormatFloat(number, 'f', -1, 64), in getPlaceholders of
+    backend/src/v2/component/launcher_v2.go.
+    """
+    if not isinstance(value, float) or not math.isfinite(value):
+        return to_text(value)
+    text = format(Decimal(repr(value)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def coerce(value: Any, kind: str, *, name: str) -> Any:
     """`value` as the type `kind`, read from text or written to it where the types differ.
 
@@ -76,7 +94,7 @@ def coerce(value: Any, kind: str, *, name: str) -> Any:
         return value
     try:
         return _READERS[kind](value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidSetting(f"parameter {name!r} takes {_TITLES[kind]}, got {to_text(value)[:200]!r}") from error
 
 

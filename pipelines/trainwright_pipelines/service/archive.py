@@ -18,6 +18,7 @@ from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import whole_file
+from trainwright_components.short_floats import as_json
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.leftovers import EXPORT_PREFIX
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
@@ -111,7 +112,8 @@ class Staged:
             "tasks": [asdict(task) for task in moved],
             "events": [asdict(portable.record(each)) for each in self.store.events(self.run.id)],
         }
-        text = self._relative(json.dumps(record, indent=2, default=_plain, ensure_ascii=False))
+        plain = as_json(json.loads(json.dumps(record, default=_plain)))
+        text = self._relative(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False))
         (self.folder / "record.json").write_text(text, encoding="utf-8")
         return tuple(left_out)
 

@@ -1,7 +1,7 @@
 """Tiny pipelines for single constructs of the IR, compiled with those of `tiny_pipelines`."""
 
 # As KFP's users write components: bare open, functional NamedTuples, defaults that KFP copies.
-# ruff: noqa: PTH110, PTH123, SIM115, UP006, UP035
+# ruff: noqa: B006, PTH110, PTH123, SIM115, UP006, UP035
 
 from typing import List
 
@@ -99,3 +99,33 @@ def takes_artifacts(
     """
     read_all(one=one, many=many)
     is_given(model=perhaps)
+
+
+@dsl.component(**PLAIN)
+def give_numbers(model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]) -> dict:
+    open(model.path, "w").close()
+    model.metadata.update(size=3, big=2**53 + 1, ratio=1.0, flag=True, parts={"a": [1, 2.5]})
+    metrics.log_metric("loss", float("nan"))
+    return {"whole": 1, "big": 2**53 + 1, "point": 1.0, "flag": True, "below": [float("-inf")]}
+
+
+@dsl.component(**PLAIN)
+def show_numbers(
+    values: dict, model: dsl.Input[dsl.Model], metrics: dsl.Input[dsl.Metrics], given: list = [1, 2.5, True]
+) -> str:
+    return repr((values, model.metadata, metrics.metadata, given))
+
+
+@dsl.component(**PLAIN)
+def show_metadata(model: dsl.Input[dsl.Model]) -> str:
+    return repr(model.metadata)
+
+
+@pipeline
+def numbers(path: str):
+    gave = give_numbers()
+    show_numbers(values=gave.outputs["Output"], model=gave.outputs["model"], metrics=gave.outputs["metrics"])
+    imported = dsl.importer(
+        artifact_uri=path, artifact_class=dsl.Model, metadata={"size": 3, "ratio": 1.5, "parts": {"a": [1, 2]}}
+    )
+    show_metadata(model=imported.output)

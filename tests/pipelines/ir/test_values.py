@@ -6,7 +6,7 @@ import pytest
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.ir.placeholders import Placeholders
-from trainwright_pipelines.ir.values import coerce, plain, to_text
+from trainwright_pipelines.ir.values import coerce, placeholder_text, plain, to_text
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,33 @@ def test_whole_numbers_of_a_spec_are_whole_again_wherever_they_are() -> None:
     found = plain({"a": [1.0, 2.5, {"b": 3.0}], "c": True})
     assert found == {"a": [1, 2.5, {"b": 3}], "c": True}
     assert type(found["a"][0]) is int
+    assert repr(plain([2.0**53, -0.0, 1e20, 1e21, 1.0])) == "[9007199254740992, 0, 100000000000000000000, 1e+21, 1]"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),  # as Go's strconv.FormatFloat(value, 'f', -1, 64) has it
+    [
+        (1.0, "1"),
+        (0.1, "0.1"),
+        (1e-7, "0.0000001"),
+        (-0.0, "-0"),
+        (1e21, "1000000000000000000000"),
+        (123456.789, "123456.789"),
+        (100, "100"),
+        (True, "true"),
+        ("1.0", "1.0"),
+        (None, ""),
+        ([1, "a"], '[1, "a"]'),
+    ],
+)
+def test_values_in_place_of_placeholders_look_as_on_kubeflow(value: Any, expected: str) -> None:
+    assert placeholder_text(value) == expected
+
+
+def test_numbers_that_are_too_large_or_lists_that_are_too_deep_are_refused() -> None:
+    for value, kind in ((10**400, "NUMBER_DOUBLE"), ("1e400", "NUMBER_INTEGER"), ("[" * 100_000, "LIST")):
+        with pytest.raises(InvalidSetting, match="parameter 'x' takes"):
+            coerce(value, kind, name="x")
 
 
 def test_text_of_values() -> None:
