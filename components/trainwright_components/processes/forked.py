@@ -1,14 +1,17 @@
-"""A freshly forked child: cut loose from its parent, it calls one function and ends."""
+"""A freshly forked child: cut loose from its parent, it calls one function, or becomes a program, and ends."""
 
 import atexit
 import contextlib
 import importlib
+import importlib.util
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,22 +22,28 @@ ASKED_TO_END = (signal.SIGTERM, signal.SIGINT)
 """Signals that are held back while a process is forked."""
 
 
-def run_child(
-    request: Mapping[str, Any], *, child_end: int, parent_end: int, forget_parent: Callable[[], None]
-) -> NoReturn:
-    """Run what was asked for and end the process, once the parent's handlers and descriptors are gone.
+@dataclass(frozen=True, kw_only=True)
+class Forked:
+    """What a child is to do: `target`, `arguments`, `env`, `cwd` and `log`.
 
-    Args:
-        request: `target`, `arguments`, `env`, `cwd` and `log` of the child.
-        child_end: The child's end of the die-with-parent pipe; at its end of file the process group is killed.
-        parent_end: The parent's end of it.
-        forget_parent: Closes what the parent holds open.
+    `pipe` is its end of the die-with-parent pipe, at whose end of file the process group is killed.
     """
-    code = 1
+
+    request: Mapping[str, Any]
+    parent: int
+    pipe: int
+
+
+def run_child(child: Forked) -> None:
+    """Do what was asked for, once nothing of the parent is left, and end the process.
+
+    A function is called, and the process ends at once. For a module this returns, or raises what it raised, so that
+    the interpreter ends as it does after any other program.
+    """
+    request = child.request
+    calls_function = ":" in request["target"]
     try:
         os.setsid()
-        os.close(parent_end)
-        forget_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -42,15 +51,48 @@ def run_child(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
         _redirect(Path(request["log"]))
         ask_kernel(signal.SIGKILL)
-        watch_pipe(child_end, lambda: os.killpg(0, signal.SIGKILL))  # the group too, which the kernel leaves alone
+        if os.getppid() != child.parent:  # it ended before the kernel was asked
+            os._exit(1)
+        if calls_function:
+            watch_pipe(child.pipe, lambda: os.killpg(0, signal.SIGKILL))  # the group too, which the kernel leaves alone
+        else:
+            os.close(child.pipe)  # a thread would be seen by the program: Python warns of a fork beside one
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        time.tzset()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    if calls_function:
+        _end_with(request["target"], request["arguments"])
+    _become(request["target"], request["arguments"])
+
+
+def _become(name: str, arguments: Sequence[str]) -> None:
+    """Run a module as `python -P -m` does."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or spec.loader is None:
+        raise ImportError(f"there is no program {name}")
+    program = importlib.util.module_from_spec(spec)
+    program.__name__ = "__main__"
+    sys.argv = [spec.origin, *arguments]
+    sys.orig_argv = [sys.executable, "-P", "-m", name, *arguments]
+    sys.modules["__main__"] = program
+    sys.path_importer_cache.clear()  # packages may have been installed since the parent looked
+    code = spec.loader.get_code(name)  # type: ignore[attr-defined]  # all loaders of source files have it
+    exec(code, vars(program))  # noqa: S102  what -m does
+
+
+def _end_with(target: str, arguments: Mapping[str, Any]) -> NoReturn:
+    """Call a function, and end the process without what the interpreter does at its end, which takes long."""
+    code = 1
+    try:
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()  # else every child draws the same numbers
         if "tensorflow" in sys.modules:
             find_devices_quietly()
-        code = _call(request["target"], request["arguments"])
+        code = _call(target, arguments)
         threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does first at its end: joins threads
         atexit._run_exitfuncs()
     except BaseException:
@@ -71,19 +113,17 @@ def _redirect(log: Path) -> None:
     os.dup2(output, 2)
     os.close(nothing)
     os.close(output)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the interpreter's own text stream
-    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the same
 
 
 def _call(target: str, arguments: Mapping[str, Any]) -> int:
     module, _, name = target.partition(":")
     try:
-        result = getattr(importlib.import_module(module), name)(**arguments)
+        result = getattr(importlib.import_module(module), name)(**dict(arguments))
     except SystemExit as error:
-        if isinstance(error.code, str):
-            sys.stderr.write(f"{error.code}\n")
-            return 1
-        return error.code or 0
+        if isinstance(error.code, int | None):
+            return error.code or 0
+        sys.stderr.write(f"{error.code}\n")
+        return 1
     except BaseException:
         traceback.print_exc()
         return 1

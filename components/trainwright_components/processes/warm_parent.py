@@ -81,6 +81,7 @@ class WarmParent:
                     LEVEL_VARIABLE: WARNINGS_AND_LESS,
                     **os.environ,
                     "_KFP_RUNTIME": "true",  # kfp's task side imports in 0.1 s, all of kfp in 5 s
+                    "PYTHONUNBUFFERED": "1",  # what a child says is in its log even if it is killed
                 },
             )
         return cls(address, process)
@@ -102,18 +103,19 @@ class WarmParent:
     def spawn(
         self,
         target: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | Sequence[str] | None = None,
         *,
         log: Path,
         env: Mapping[str, str] | None = None,
         inherits_env: bool = True,
         cwd: Path | None = None,
     ) -> WarmChild:
-        """Fork a child that calls `package.module:function` with keyword arguments.
+        """Fork a child that calls `package.module:function`, or that becomes the program `package.module`.
 
         Args:
-            target: What to call; its integer result, or the code of its SystemExit, is the exit code.
-            arguments: Keyword arguments, as JSON.
+            target: What to call: the integer result of a function, or the code of its SystemExit, is the exit code; a
+                module runs as with `python -P -m`, from its first line to the end of the interpreter.
+            arguments: Keyword arguments of a function, as JSON; words for a program.
             log: File that the child's output is appended to.
             env: Added to this process's environment to make the child's. Too late for what libraries read on import.
             inherits_env: False if `env` is all of the child's environment.
@@ -122,7 +124,7 @@ class WarmParent:
         inherited = {**os.environ, SOCKET_VARIABLE: str(self.address)} if inherits_env else {}
         request = {
             "target": target,
-            "arguments": dict(arguments or {}),
+            "arguments": dict(arguments) if isinstance(arguments, Mapping) else [*(arguments or ())],
             "env": {**inherited, **(env or {})},
             "cwd": str(cwd or Path.cwd()),
             "log": str(log.absolute()),

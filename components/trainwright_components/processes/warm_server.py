@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.processes.forked import ASKED_TO_END, run_child
+from trainwright_components.processes.forked import ASKED_TO_END, Forked, run_child
 from trainwright_components.processes.messages import CHUNK_BYTES, encode_message
 
 
@@ -42,10 +42,14 @@ class _Server:
     listener: socket.socket
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     clients: dict[socket.socket, _Client] = field(default_factory=dict)
+    wake: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
     is_stopping: bool = False
+    forked: Forked | None = None
+    """Set in a child, which leaves the loop."""
 
-    def serve(self) -> None:
-        woken, waker = socket.socketpair()
+    def serve(self) -> Forked | None:
+        """Fork on request. Comes back in a child, with what it is to do, and in the parent once that is stopped."""
+        woken, waker = self.wake
         for end in (woken, waker, self.listener):
             end.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
@@ -65,8 +69,11 @@ class _Server:
                     handler()
                 elif isinstance(key.fileobj, socket.socket) and key.fileobj in self.clients:
                     self._read(self.clients[key.fileobj])
+                if self.forked is not None:
+                    return self.forked
         for client in list(self.clients.values()):
             self._drop(client)
+        return None
 
     def _stop(self) -> None:
         self.is_stopping = True
@@ -89,7 +96,7 @@ class _Server:
             self._drop(client)
             return
         client.received += chunk
-        while b"\n" in client.received:
+        while b"\n" in client.received and self.forked is None:
             line, _, client.received = client.received.partition(b"\n")
             message = json.loads(line)
             if client.pid is None:
@@ -103,11 +110,15 @@ class _Server:
 
     def _fork(self, client: _Client, request: dict[str, Any]) -> None:
         child_end, parent_end = os.pipe()
+        parent = os.getpid()
         # What came before the child let go of the handlers above would be taken for the parent's, and lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_TO_END)
         pid = os.fork()
         if pid == 0:
-            run_child(request, child_end=child_end, parent_end=parent_end, forget_parent=self.forget)
+            os.close(parent_end)
+            self._forget()
+            self.forked = Forked(request=request, parent=parent, pipe=child_end)
+            return
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
         os.close(child_end)
         client.pid, client.pipe = pid, parent_end
@@ -141,10 +152,11 @@ class _Server:
         if client.pipe is not None:
             os.close(client.pipe)
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Close everything of the parent's in a child, or connections and pipes of others stay open."""
         self.selector.close()
-        self.listener.close()
+        for each in (self.listener, *self.wake):
+            each.close()
         for client in self.clients.values():
             client.connection.close()
             if client.pipe is not None:
@@ -188,8 +200,11 @@ def main() -> None:
         )
     gc.collect()
     gc.freeze()  # the children share these pages: the collector must not touch them
-    _Server(listener=socket.socket(fileno=options.listener)).serve()
-    shutil.rmtree(options.folder, ignore_errors=True)
+    forked = _Server(listener=socket.socket(fileno=options.listener)).serve()
+    if forked is None:
+        shutil.rmtree(options.folder, ignore_errors=True)
+    else:
+        run_child(forked)
 
 
 if __name__ == "__main__":

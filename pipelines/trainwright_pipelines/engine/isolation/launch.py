@@ -20,6 +20,12 @@ from trainwright_pipelines.ir.placeholders import Placeholders
 
 ENTRY = "trainwright_pipelines.engine.task_entry"
 """Not imported here: it reaches TensorFlow, inside the task's own process."""
+_READ_AT_START = re.compile(r"PYTHON|LD_|DYLD_|LC_|MALLOC_|GLIBC_|OPENSSL_|(LANG|HOME)$")
+"""Variables that the loader, the C library, OpenSSL or Python read before any line of a program runs."""
+_OF_EVERY_STEP = {
+    "PYTHONSAFEPATH": "1",  # else a folder of the user's, such as ./components, hides the installed package
+    "PYTHONUNBUFFERED": "1",
+}
 _VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -28,10 +34,12 @@ class Launch:
     """One process to start."""
 
     target: str
-    arguments: Mapping[str, Any]
+    arguments: Any
+    """Keyword arguments of a function, or the words of a program."""
     env: Mapping[str, str]
     cwd: Path
     is_warm: bool = False
+    """Whether it is forked from a process that has imported TensorFlow."""
 
 
 def plan_launch(
@@ -47,8 +55,8 @@ def plan_launch(
     """The process to start for a container.
 
     `extra_env` are variables that the platform settings give, `mounts` folders in place of mount paths; `python` is an
-    interpreter with the packages that the component asks for, by default this one. Without `in_warm_process` our own
-    components get fresh processes too.
+    interpreter with the packages that the component asks for, by default this one. Without `in_warm_process` all get
+    fresh processes.
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
@@ -74,6 +82,8 @@ def plan_launch(
         env |= {"_KFP_RUNTIME": "true"}
         if is_logical(image):
             env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), QUIET_VARIABLE: "1"}
+        elif in_warm_process and command[0] == sys.executable and not _is_too_late(env):
+            return Launch(target=ENTRY, arguments=flags, env={**env, SOCKET_VARIABLE: ""}, cwd=folder.work)
         return _fresh(command, env, folder)
     parts = [*(container.get("command") or []), *(container.get("args") or [])]
     # Before anything is filled in: a folder of ours may itself lie below a mount path, such as /tmp.
@@ -89,6 +99,12 @@ def plan_launch(
             f"image {image!r}; install the program, or run on a target with containers"
         )
     return _fresh(command, env, folder)
+
+
+def _is_too_late(env: Mapping[str, str]) -> bool:
+    """Whether a process that is forked from one that runs already would not heed some of its variables."""
+    heeded = {**os.environ, **_OF_EVERY_STEP}
+    return any(_READ_AT_START.match(name) and value != heeded.get(name) for name, value in env.items())
 
 
 def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -> Launch:
@@ -109,8 +125,7 @@ def _environment(
 ) -> dict[str, str]:
     env = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONSAFEPATH": "1",  # else a folder of the user's, such as ./components, hides the installed package
-        "PYTHONUNBUFFERED": "1",
+        **_OF_EVERY_STEP,
         "TMPDIR": str(folder.scratch),
         **extra_env,
     }

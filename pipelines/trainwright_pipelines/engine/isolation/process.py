@@ -13,6 +13,8 @@ from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmPa
 from trainwright_pipelines.engine.isolation.launch import ENTRY, Launch
 from trainwright_pipelines.engine.isolation.protocol import StartedStep, StepEnd
 
+LIGHT_PRELOAD = (ENTRY, "kfp.dsl.executor")
+"""What a lightweight component imports before its own code; no more, or it would be too late for its variables."""
 _LOST_PARENT = (
     "the process that starts the steps of this run was killed, or was stopped by a signal and then killed, and this "
     "step ended with it; if nobody did that, memory ran out. Go on with the run: trainwright runs resume"
@@ -51,7 +53,7 @@ class Processes:
             if self._is_closed:
                 raise RunFailed("the run was stopped")
             if is_warm not in self._parents:
-                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else (ENTRY,))
+                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else LIGHT_PRELOAD)
             return self._parents[is_warm]
 
     def end_frozen(self) -> None:
