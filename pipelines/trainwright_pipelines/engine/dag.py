@@ -103,10 +103,21 @@ class DagRunner:
             kind=kind or self._kind(spec, component),
             component=component.name,
             display_name=spec.display_name,
+            title=self._titled(parent, name if kind == TaskKind.ITERATION else spec.display_name),
             depends_on=tuple(f"{parent}/{each}" if parent else each for each in spec.depends_on) if not kind else (),
             image=executor.image if executor is not None else "",
             created=now(),
         )
+
+    def _titled(self, group: str, name: str) -> str:
+        """`name` behind the names of the groups around it, but for those that are only numbered."""
+        if not group:
+            return name
+        around = self._execution.previous[group]
+        if around.is_only_numbered:
+            return self._titled(around.parent_path, name)
+        own = around.name if around.kind == TaskKind.ITERATION else around.display_name
+        return self._titled(around.parent_path, f"{own or around.name}/{name}")
 
     def _kind(self, spec: TaskSpec, component: Component) -> TaskKind:
         if spec.iterator is not None:
@@ -287,7 +298,7 @@ def _verdict(outcomes: Mapping[str, Outcome], outputs: Values, shown_names: Mapp
     if not failed:
         return Outcome(state=State.SUCCEEDED, outputs=outputs)
     steps = tuple(
-        f"{name}/{inside}" if inside else shown_names.get(name, name)
+        f"{shown_names.get(name, name)}/{inside}" if inside else shown_names.get(name, name)
         for name, outcome in failed.items()
         for inside in outcome.failed or ("",)
     )

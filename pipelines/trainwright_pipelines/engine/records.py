@@ -115,6 +115,8 @@ class Task:
     component: str
     """`comp-train-distributed`"""
     display_name: str
+    title: str = ""
+    """Its label, with the groups around it as their author named them; older records have none."""
     state: State = State.PENDING
     is_cached: bool = False
     cached_from: str | None = None
@@ -145,13 +147,20 @@ class Task:
 
     @property
     def label(self) -> str:
-        """What people call it: its path without groups that are only numbered, the last part as its author named it.
+        """What people call it: its path without groups that are only numbered, each part as its author named it.
 
         Commands take it where it belongs to one task only.
         """
+        if self.title:
+            return self.title
         *groups, name = self.path.split("/")
         is_named = self.kind != TaskKind.ITERATION and self.display_name
         return without_numbered_groups("/".join([*groups, self.display_name if is_named else name]))
+
+    @property
+    def is_only_numbered(self) -> bool:
+        """Whether it is a group that its author gave no name, so that labels leave it out."""
+        return self.display_name in {"", self.name} and _NUMBERED_GROUP.fullmatch(self.name) is not None
 
     @property
     def is_group(self) -> bool:

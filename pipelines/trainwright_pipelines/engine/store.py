@@ -258,7 +258,8 @@ class Store:
         for matches in (
             [task for task in tasks if task.path == step],
             [task for task in tasks if wanted in {task.path.replace("_", "-"), task.name.replace("_", "-")}],
-            [task for task in tasks if step in {task.display_name, task.label}],
+            [task for task in tasks if step == task.label],
+            [task for task in tasks if step == task.display_name],
         ):
             if len(matches) == 1:
                 return matches[0]

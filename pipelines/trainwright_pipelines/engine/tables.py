@@ -99,6 +99,7 @@ TASKS = Table(
     Column("kind", String(16), nullable=False),
     Column("component", String(256), nullable=False),
     Column("display_name", String(256), nullable=False),
+    Column("title", Text, nullable=False, server_default=text("''")),
     Column("state", String(16), nullable=False),
     Column("is_cached", Boolean, nullable=False),
     Column("cached_from", String(64)),

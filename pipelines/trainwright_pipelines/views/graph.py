@@ -59,7 +59,7 @@ def _nodes(pipeline: Pipeline, around: Component, parent: str, by_path: Mapping[
             Node(
                 path=path,
                 name=spec.name,
-                label=f"if {_readable(spec.condition)}" if spec.condition else spec.display_name,
+                label=_label(spec),
                 kind=_kind(spec, component),
                 state=_joint_state(tasks),
                 depends_on=spec.depends_on,
@@ -68,6 +68,12 @@ def _nodes(pipeline: Pipeline, around: Component, parent: str, by_path: Mapping[
             )
         )
     return tuple(nodes)
+
+
+def _label(spec: TaskSpec) -> str:
+    """The name that its author gave it; of a condition without one, the condition."""
+    has_name = spec.display_name not in {"", spec.name}
+    return f"if {_readable(spec.condition)}" if spec.condition and not has_name else spec.display_name
 
 
 def _readable(condition: str) -> str:

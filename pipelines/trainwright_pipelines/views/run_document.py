@@ -18,7 +18,7 @@ from trainwright_pipelines.views.wording import shown_state
 
 RENAMED: dict[type, dict[str, str]] = {
     Run: {},
-    Task: {"path": "step", "parent_path": "parent", "attempts": "tries"},
+    Task: {"path": "step", "parent_path": "parent", "attempts": "tries", "title": "label"},
     Attempt: {},
     Artifact: {},
     Values: {},

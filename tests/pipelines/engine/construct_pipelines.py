@@ -129,3 +129,25 @@ def numbers(path: str):
         artifact_uri=path, artifact_class=dsl.Model, metadata={"size": 3, "ratio": 1.5, "parts": {"a": [1, 2]}}
     )
     show_metadata(model=imported.output)
+
+
+@dsl.component(**PLAIN)
+def refuse_text(text: str) -> str:
+    raise ValueError(text)
+
+
+@pipeline
+def inner_steps(text: str):
+    note(log="/dev/null", text=text)
+
+
+@pipeline
+def named_groups(number: int = 1):
+    with dsl.If(number == 1, name="good enough"):
+        inner_steps(text="a").set_display_name("Deploy it")
+        with dsl.If(number < 5):
+            refuse_text(text="b").set_display_name("Refuse")
+    with dsl.Else(name="not good"):
+        note(log="/dev/null", text="c")
+    with dsl.ParallelFor([1], name="each one"):
+        note(log="/dev/null", text="d")

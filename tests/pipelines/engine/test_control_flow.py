@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainwright_pipelines.engine.records import State, Task, TaskKind
+from trainwright_pipelines.ir.parsing import parse_pipeline
+from trainwright_pipelines.views.graph import build_graph
 
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute, Executed
+
+    from trainwright_pipelines.engine.store import Store
 
 
 def test_a_chain_passes_parameters_on(execute: Execute) -> None:
@@ -177,3 +181,20 @@ def test_the_listener_hears_every_change_in_order(executed: Executed) -> None:
         assert [state for state, _ in states] == [State.PENDING, State.RUNNING, State.SUCCEEDED]
     assert heard[0] == ("", State.RUNNING)
     assert heard[-1] == ("", State.SUCCEEDED)
+
+
+def test_groups_are_called_what_their_author_called_them(execute: Execute, store: Store, specs: Path) -> None:
+    finished = execute("named_groups")
+    labels = {task.label: task for task in finished.tasks.values()}
+    assert "good enough" in labels
+    assert "good enough/Deploy it/note" in labels
+    assert "good enough/Refuse" in labels
+    assert "not good" in labels
+    assert "each one/0/note-2" in labels
+    assert finished.run.error.startswith("good enough/Refuse failed: ValueError: b")
+    for label, task in labels.items():
+        assert store.task(finished.run.id, label).id == task.id, label
+    graph = build_graph(parse_pipeline((specs / "named_groups.yaml").read_text()), [*finished.tasks.values()])
+    shown = {each.label for node in graph for each in (node, *node.children)}
+    assert {"good enough", "not good", "each one", "Deploy it"} <= shown
+    assert any(label.startswith("if ") for label in shown)
