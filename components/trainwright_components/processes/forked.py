@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trainwright_components.processes.die_with_parent import ask_kernel, watch_pipe
+from trainwright_components.processes.own_python import adopt_own_python
 from trainwright_components.processes.quiet_devices import find_devices_quietly
 
 ASKED_TO_END = (signal.SIGTERM, signal.SIGINT)
@@ -60,6 +61,7 @@ def run_child(child: Forked) -> None:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        adopt_own_python()
         time.tzset()
     except BaseException:
         traceback.print_exc()

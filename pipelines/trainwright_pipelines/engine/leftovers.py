@@ -20,7 +20,7 @@ from trainwright_components.processes.orphans import is_orphan
 from trainwright_components.saved_models.versions import LOCK_NAME, STAGE_PREFIX, WITHDRAWN_PREFIX
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.leases import is_held
-from trainwright_pipelines.engine.requirements import COMPLETE
+from trainwright_pipelines.engine.own_python import COMPLETE
 from trainwright_pipelines.engine.retention import size_of
 from trainwright_pipelines.engine.runs import SPEC_NAME
 from trainwright_pipelines.engine.store import Store

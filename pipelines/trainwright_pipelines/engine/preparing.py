@@ -15,14 +15,18 @@ from trainwright_pipelines.engine.contract import (
     write_executor_input,
 )
 from trainwright_pipelines.engine.execution import run_constants
-from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch
+from trainwright_pipelines.engine.installing import InstalledPackages, packages_for
+from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch, step_variables
 from trainwright_pipelines.engine.isolation.python_source import python_source
+from trainwright_pipelines.engine.own_python import make_own_python
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Run, Task, Values
-from trainwright_pipelines.engine.requirements import interpreter_for
 from trainwright_pipelines.engine.volumes import mounted_values, place_values
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component
+
+ENVIRONMENTS = "environments"
+"""The folder of packages, in the home of the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,8 @@ class PreparedStep:
     executor_input: Mapping[str, Any]
     mounts: Mapping[str, Path]
     needs_artifacts: bool
+    packages: InstalledPackages | None = None
+    """What was installed for it."""
 
     def read_outputs(self) -> LeftBehind:
         """What the process gave; paths below mounted folders as later steps know them, by the mount paths.
@@ -97,15 +103,23 @@ def prepare_step(
     placed = replace(inputs, parameters=place_values(inputs.parameters, mounts))
     executor_input = build_executor_input(component, placed, folder, folder.artifacts)
     write_executor_input(executor_input, folder)
-    python = None
+    placeholders = fill_placeholders(executor_input, run=run, task=task)
+    given = {"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env}
+    packages = None
     if python_source(container) and not is_logical(str(container.get("image") or "")):
-        python = interpreter_for(container, home / "environments", log=log)
+        packages = packages_for(
+            container,
+            home / ENVIRONMENTS,
+            own=folder.scratch / "packages",
+            env=step_variables(container, placeholders, given, mounts),
+            log=log,
+        )
     launch = plan_launch(
         container,
-        fill_placeholders(executor_input, run=run, task=task),
+        placeholders,
         folder,
-        extra_env={"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env},
-        python=python,
+        extra_env=given,
+        python=make_own_python(folder.scratch / "python", home / ENVIRONMENTS, packages),
         in_warm_process=in_warm_process,
         mounts=mounts,
     )
@@ -117,4 +131,5 @@ def prepare_step(
         executor_input=executor_input,
         mounts=mounts,
         needs_artifacts=run.requires_outputs or is_logical(str(container.get("image") or "")),
+        packages=packages,
     )

@@ -1,117 +1,120 @@
-"""The packages that a lightweight component asks for: already here, or in an environment made for them once.
+"""The packages that a lightweight component asks for, and whether they are here already."""
 
-The user's own environment is never changed. An environment sees this one's packages and adds what is missing.
-"""
-
-import hashlib
 import importlib.metadata
-import importlib.util
-import json
 import re
 import shlex
-import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
-from trainwright_components.errors import RunFailed
-from trainwright_components.processes.locks import locked
-
-_INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\n|$))")
-_KFP = re.compile(r"(kfp|kfp-pipeline-spec|typing-extensions)(?![\w.-])")
-_VALUE_OPTIONS = {"--index-url", "--extra-index-url", "--trusted-host", "--find-links"}
-COMPLETE = ".complete"
-"""The file in an environment that is whole."""
+FILE, EDITABLE, CONSTRAINT = "--requirement=", "--editable=", "--constraint="
+_INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\|\||\n|$))")
+_KFP = re.compile(r"(kfp|kfp-pipeline-spec)(?![\w.-])")
+_SILENT = {"--quiet", "-q", "--no-warn-script-location", "--disable-pip-version-check", "--user"}
+_ELSEWHERE = {"--target", "-t", "--prefix", "--root", "--python"}
+_SHORT = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
+_WITH_VALUE = _ELSEWHERE.union(
+    _SHORT.values(),
+    ("--extra-index-url", "--trusted-host", "--no-binary", "--only-binary", "--upgrade-strategy", "--proxy", "--cert"),
+    ("--client-cert", "--timeout", "--retries", "--config-settings", "--global-option", "--cache-dir", "--src"),
+    ("--use-feature", "--use-deprecated", "--progress-bar", "--exists-action", "--root-user-action", "--log"),
+    ("--keyring-provider", "--implementation", "--platform", "--abi", "--python-version", "--report"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipInstall:
-    """The packages that one component asks for, and pip's options."""
+    """The packages that one component asks for, also as files of them, and pip's options, each in one word."""
 
     requirements: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
+    @property
+    def missing(self) -> list[str]:
+        """What this environment does not have of it."""
+        return [each for each in self.requirements if not is_satisfied(each)]
+
 
 def wanted_packages(container: Mapping[str, Any]) -> PipInstall:
-    """The packages of the pip lines at the start of a lightweight component's command; kfp itself is always here."""
+    """The packages of the pip lines at the start of a lightweight component's command; kfp itself is always here.
+
+    The lines are those of `_get_packages_to_install_command` in kfp/dsl/component_factory.py: one for the component's
+    packages, one for kfp with options of its own. Where to install to is not the component's to say.
+    """
     requirements: list[str] = []
     options: list[str] = []
     for part in list(container.get("command") or [])[:-2]:
         for match in _INSTALL.finditer(str(part)):
-            words = iter(shlex.split(match["arguments"]))
-            for word in words:
-                if word in _VALUE_OPTIONS:
-                    options.append(f"{word}={next(words, '')}")
-                elif not word.startswith("-") and not _is_kfp(word):
-                    requirements.append(word)
+            arguments = list(_arguments(shlex.split(match["arguments"])))
+            asked = [each for each in arguments if not each.startswith("-") or each.startswith((FILE, EDITABLE))]
+            own = [each for each in asked if not _is_kfp(each) and applies(each)]
+            if own:
+                requirements += own
+                options += [each for each in arguments if each not in asked]
     return PipInstall(requirements=tuple(dict.fromkeys(requirements)), options=tuple(dict.fromkeys(options)))
+
+
+def _arguments(words: list[str]) -> Iterator[str]:
+    """Requirements as they are and options as `--name=value`, without those that say where, and how loud."""
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=") if word.startswith("-") else ("", "", "")
+        name = _SHORT.get(name, name)
+        if name in _WITH_VALUE:
+            value = value if equals else next(remaining, "")
+            if name not in _ELSEWHERE:
+                yield f"{name}={value}"
+        elif word not in _SILENT:
+            yield word
 
 
 def _is_kfp(requirement: str) -> bool:
     return _KFP.match(requirement) is not None or "kubeflow/pipelines" in requirement
 
 
-def is_satisfied(requirement: str) -> bool:
-    """Whether this environment has what a requirement asks for."""
+def parse_requirement(text: str) -> Requirement | None:
+    """A requirement as PEP 508 has it; None for a path, a file of requirements, or the address of a repository."""
     try:
-        parsed = Requirement(requirement)
+        return Requirement(text)
     except InvalidRequirement:
-        return False  # a path or a repository
-    if parsed.marker is not None and not parsed.marker.evaluate():
+        return None
+
+
+def applies(requirement: str) -> bool:
+    """Whether a requirement's marker is true here."""
+    parsed = parse_requirement(requirement)
+    return parsed is None or parsed.marker is None or parsed.marker.evaluate()
+
+
+def is_satisfied(requirement: str) -> bool:
+    """Whether this environment has what a requirement asks for, and what its extras ask for."""
+    parsed = parse_requirement(requirement)
+    return parsed is not None and _is_here(parsed, extra="", seen=set())
+
+
+def _is_here(requirement: Requirement, *, extra: str, seen: set[str]) -> bool:
+    if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
         return True
-    if parsed.url is not None:
+    if requirement.url is not None:
         return False
     try:
-        version = importlib.metadata.version(parsed.name)
+        found = importlib.metadata.distribution(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         return False
-    return parsed.specifier.contains(version, prereleases=True)
-
-
-def interpreter_for(container: Mapping[str, Any], environments: Path, *, log: Path) -> Path:
-    """A Python with the packages of a component: this one, or that of an environment below `environments`.
-
-    Raises:
-        RunFailed: pip cannot install them; `log` says why.
-    """
-    wanted = wanted_packages(container)
-    missing = [each for each in wanted.requirements if not is_satisfied(each)]
-    if not missing:
-        return Path(sys.executable)
-    identity = json.dumps([sys.version, sys.prefix, wanted.requirements, wanted.options])
-    folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
-        if not (folder / COMPLETE).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _make_environment(folder, missing, wanted.options, log)
-        (folder / COMPLETE).touch()  # also says when it was last used
-    return folder / "bin" / "python3"
-
-
-def _make_environment(folder: Path, requirements: Sequence[str], options: Sequence[str], log: Path) -> None:
-    has_pip = importlib.util.find_spec("pip") is not None
-    venv.create(folder, with_pip=not has_pip)
-    python = str(folder / "bin" / "python3")
-    pip = [sys.executable, "-m", "pip", "--python", python] if has_pip else [python, "-m", "pip"]
-    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
-    # A path alone would not do: the .pth files in there make editable installs work.
-    inherited = "".join(f"import site; site.addsitedir({path!r})\n" for path in dict.fromkeys(_own_packages()))
-    Path(paths["purelib"], "inherited.pth").write_text(inherited)
-    install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", *options, *requirements]
-    with log.open("ab") as output:
-        done = subprocess.run([*pip, *install], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
-    if done.returncode:
-        last = log.read_text(errors="replace").rstrip().rsplit("\n", 1)[-1]
-        raise RunFailed(f"pip cannot install what the step asks for, {' '.join(requirements)}: {last}")
-
-
-def _own_packages() -> list[str]:
-    paths = sysconfig.get_paths()
-    return [paths["purelib"], paths["platlib"]]
+    if not requirement.specifier.contains(found.version, prereleases=True):
+        return False
+    for each in requirement.extras:
+        key = f"{canonicalize_name(requirement.name)}[{canonicalize_name(each)}]"
+        if key in seen:
+            continue
+        seen.add(key)
+        provided = {canonicalize_name(name): name for name in found.metadata.get_all("Provides-Extra") or []}
+        name = provided.get(canonicalize_name(each), each)
+        asked = [parsed for text in found.requires or [] if (parsed := parse_requirement(text)) is not None]
+        of_extra = [parsed for parsed in asked if parsed.marker is not None and "extra" in str(parsed.marker)]
+        if not all(_is_here(parsed, extra=name, seen=seen) for parsed in of_extra):
+            return False
+    return True

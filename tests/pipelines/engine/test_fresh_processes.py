@@ -20,6 +20,7 @@ import pytest
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, write_executor_input
 from trainwright_pipelines.engine.isolation.launch import ENTRY, Launch, plan_launch
 from trainwright_pipelines.engine.isolation.process import LIGHT_PRELOAD, Processes, StepProcess
+from trainwright_pipelines.engine.own_python import make_own_python
 from trainwright_pipelines.engine.records import Values
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component, ParameterSlot
@@ -262,7 +263,8 @@ def plan(tmp_path: Path) -> Callable[..., Launch]:
         executor_input = build_executor_input(COMPONENT, Values(), folder, folder.artifacts)
         write_executor_input(executor_input, folder)
         placeholders = Placeholders(executor_input, {})
-        return plan_launch(container, placeholders, folder, extra_env={}, in_warm_process=is_forked)
+        python = make_own_python(folder.scratch / "python", tmp_path / "shared")
+        return plan_launch(container, placeholders, folder, extra_env={}, python=python, in_warm_process=is_forked)
 
     return plan
 

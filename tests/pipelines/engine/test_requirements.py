@@ -1,11 +1,13 @@
 """Packages that components ask for, and volumes that steps want mounted."""
 
-import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
+from kfp import dsl
+from tests.wheels import make_wheel
 
-from trainwright_pipelines.engine.requirements import interpreter_for, is_satisfied, wanted_packages
+from trainwright_pipelines.engine.requirements import is_satisfied, wanted_packages
 from trainwright_pipelines.engine.resolve import select_part
 from trainwright_pipelines.engine.volumes import Volumes, change_claim, mounted_values, place_values, replace_mounts
 
@@ -69,38 +71,58 @@ def test_requirements_are_held_against_this_environment(requirement: str, answer
     assert is_satisfied(requirement) is answer
 
 
-def test_an_environment_adds_what_is_missing_and_sees_the_rest(tmp_path: Path) -> None:
-    package = tmp_path / "tiny"
-    package.mkdir()
-    (package / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+@pytest.mark.parametrize(
+    ("line", "requirements", "options"),
+    [
+        ("'-r' 'needs.txt' 'x'", ("--requirement=needs.txt", "x"), ()),
+        ("-e ./pkg", ("--editable=./pkg",), ()),
+        ("'x' '--index-url' 'https://a' --pre -f w", ("x",), ("--index-url=https://a", "--pre", "--find-links=w")),
+        ("'x[a, b]>=1, <2; python_version > \"3\"'", ('x[a, b]>=1, <2; python_version > "3"',), ()),
+        ("x --target /somewhere --prefix=/there --user", ("x",), ()),
+        ("'x' || python3 -m pip install 'x' --user", ("x",), ()),
+        ("'kfp==2.9' 'x'", ("x",), ()),
+        ("'kfp==2.9' '--no-deps'", (), ()),
+    ],
+)
+def test_each_form_of_a_pip_line_is_read(line: str, requirements: tuple[str, ...], options: tuple[str, ...]) -> None:
+    part = f'PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet {line} && "$0" "$@"'
+    wanted = wanted_packages({"command": ["sh", "-c", part, "sh", "-ec", "python3 -m kfp.dsl.executor_main", "source"]})
+    assert (wanted.requirements, wanted.options) == (requirements, options)
+
+
+@pytest.mark.parametrize("use_venv", [False, True])
+def test_what_the_compiler_of_this_release_writes_is_read(use_venv: bool) -> None:
+    @dsl.component(
+        base_image="python:3.11",
+        packages_to_install=["x==1", "y[z]"],
+        pip_index_urls=["https://a/simple", "https://b/simple"],
+        pip_trusted_hosts=["a"],
+        use_venv=use_venv,
     )
-    (package / "backend.py").write_text(BACKEND)
-    asked = container("--no-index", f"{package}")
-    python = interpreter_for(asked, tmp_path / "environments", log=tmp_path / "log")
-    assert python.is_relative_to(tmp_path / "environments"), (tmp_path / "log").read_text()
-    code = "import tiny_package, numpy, trainwright_pipelines; print(tiny_package.VALUE)"
-    assert subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout == "5\n"
-    assert interpreter_for(asked, tmp_path / "environments", log=tmp_path / "log") == python
+    def step() -> None:
+        pass
+
+    written = step.component_spec.implementation.container
+    wanted = wanted_packages({"command": [*written.command]})
+    assert wanted.requirements == ("x==1", "y[z]")
+    assert wanted.options == (
+        "--index-url=https://a/simple",
+        "--extra-index-url=https://b/simple",
+        "--trusted-host=a",
+    )
 
 
-BACKEND = """
-import zipfile
-
-FILES = {
-    "tiny_package.py": "VALUE = 5",
-    "tiny_package-1.dist-info/METADATA": "Metadata-Version: 2.1\\nName: tiny-package\\nVersion: 1\\n",
-    "tiny_package-1.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-    "tiny_package-1.dist-info/RECORD": "",
-}
-
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    name = "tiny_package-1-py3-none-any.whl"
-    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
-        for file, content in FILES.items():
-            wheel.writestr(file, content)
-    return name
-"""
+def test_what_extras_ask_for_must_be_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = [
+        make_wheel(tmp_path, "bare", "1.0", extras={"all": "bare[some]", "some": "absent", "none": "numpy"}),
+        make_wheel(tmp_path, "round_about", "1.0", extras={"a": "round-about[b]", "b": "Round.About[a]"}),
+    ]
+    for wheel in wheels:
+        zipfile.ZipFile(wheel).extractall(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    answers = {"bare": True, "bare[none]": True, "bare[some]": False, "bare[all]": False, "Round-About[A]": True}
+    assert {asked: is_satisfied(asked) for asked in answers} == answers
+    assert is_satisfied('bare[some]; python_version < "3"')
 
 
 def test_mount_paths_are_replaced_where_they_are_paths() -> None:

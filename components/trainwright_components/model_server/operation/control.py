@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from trainwright_components.model_server.operation.process import server_environ
 from trainwright_components.model_server.operation.programs import OURS, program_command
 from trainwright_components.model_server.operation.serving_home import ModelEntry, ServerInfo, ServingHome, check_model
 from trainwright_components.processes.locks import LockTaken, locked
+from trainwright_components.processes.own_python import product_python
 from trainwright_components.processes.ports import is_port_free
 
 START_TIMEOUT_S = 180.0
@@ -186,7 +186,7 @@ def _check_running(info: ServerInfo | None, rest_port: int, grpc_port: int, prog
 
 
 def _spawn_supervisor(home: Path, serving: ServingHome, rest_port: int, grpc_port: int, program: str) -> None:
-    command = [sys.executable, "-m", "trainwright_components.model_server.operation.supervisor"]
+    command = [product_python(), "-m", "trainwright_components.model_server.operation.supervisor"]
     command += [str(home.absolute()), str(rest_port), str(grpc_port), program]
     with serving.log_file.open("ab") as log:
         process = subprocess.Popen(

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from trainwright_components.processes.own_python import PREFIX_VARIABLE, PRODUCT_VARIABLE
 from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent
 
 _MODULE = "trainwright_components.model_server.main"
 # What belongs to the task that asks for a server must not shape the server.
-_TASK_VARIABLES = ("TF_CONFIG", "_KFP_RUNTIME", SOCKET_VARIABLE)
+_TASK_VARIABLES = ("TF_CONFIG", "_KFP_RUNTIME", SOCKET_VARIABLE, PREFIX_VARIABLE, PRODUCT_VARIABLE, "VIRTUAL_ENV")
 _TASK_PREFIXES = ("KFP_",)
 
 

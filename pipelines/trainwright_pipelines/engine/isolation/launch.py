@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from trainwright_components.processes.warm_parent import SOCKET_VARIABLE
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine.contract import QUIET_VARIABLE, StepFolder
 from trainwright_pipelines.engine.isolation.python_source import python_source
+from trainwright_pipelines.engine.own_python import OwnPython
 from trainwright_pipelines.engine.volumes import replace_mounts
 from trainwright_pipelines.ir.placeholders import Placeholders
 
@@ -48,15 +48,14 @@ def plan_launch(
     folder: StepFolder,
     *,
     extra_env: Mapping[str, str],
-    python: Path | None = None,
+    python: OwnPython,
     in_warm_process: bool = True,
     mounts: Mapping[str, Path] | None = None,
 ) -> Launch:
     """The process to start for a container.
 
-    `extra_env` are variables that the platform settings give, `mounts` folders in place of mount paths; `python` is an
-    interpreter with the packages that the component asks for, by default this one. Without `in_warm_process` all get
-    fresh processes.
+    `extra_env` are variables that the platform settings give, `mounts` folders in place of mount paths; `python` is the
+    step's own. Without `in_warm_process` all get fresh processes.
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
@@ -64,7 +63,8 @@ def plan_launch(
     """
     image = placeholders.text(str(container.get("image") or ""))
     mounts = mounts or {}
-    env = _environment(container, placeholders, folder, extra_env, mounts)
+    base = {**_OF_EVERY_STEP, "TMPDIR": str(folder.scratch), **python.env, **extra_env}
+    env = step_variables(container, placeholders, base, mounts)
     source = python_source(container)
     if source is not None:
         folder.source.write_text(replace_mounts(source.source, mounts))
@@ -78,11 +78,11 @@ def plan_launch(
             target = f"{ENTRY}:run_component"
             return Launch(target=target, arguments=arguments, env=env, cwd=folder.work, is_warm=True)
         flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]
-        command = [str(python or sys.executable), "-P", "-m", ENTRY, *flags]
+        command = [str(python.program), "-P", "-m", ENTRY, *flags]
         env |= {"_KFP_RUNTIME": "true"}
         if is_logical(image):
             env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), QUIET_VARIABLE: "1"}
-        elif in_warm_process and command[0] == sys.executable and not _is_too_late(env):
+        elif in_warm_process and python.can_be_adopted and not _is_too_late(env):
             return Launch(target=ENTRY, arguments=flags, env={**env, SOCKET_VARIABLE: ""}, cwd=folder.work)
         return _fresh(command, env, folder)
     parts = [*(container.get("command") or []), *(container.get("args") or [])]
@@ -116,19 +116,11 @@ def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -
     )
 
 
-def _environment(
-    container: Mapping[str, Any],
-    placeholders: Placeholders,
-    folder: StepFolder,
-    extra_env: Mapping[str, str],
-    mounts: Mapping[str, Path],
+def step_variables(
+    container: Mapping[str, Any], placeholders: Placeholders, base: Mapping[str, str], mounts: Mapping[str, Path]
 ) -> dict[str, str]:
-    env = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        **_OF_EVERY_STEP,
-        "TMPDIR": str(folder.scratch),
-        **extra_env,
-    }
+    """The variables of `base`, and those of the container, which may name them."""
+    env = dict(base)
     for each in container.get("env") or []:
         value = placeholders.text(replace_mounts(str(each.get("value") or ""), mounts))
         env[str(each["name"])] = _expand(value, {**os.environ, **env})

@@ -1,0 +1,276 @@
+"""The packages that a lightweight component asks for, installed once into a folder and reused by later steps.
+
+What the product lacks is added to what it has; where what a component asks for contradicts what the product has, the
+product's packages are hidden from it, so that no half of them meets the other's versions.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import canonicalize_name
+
+from trainwright_components.errors import RunFailed
+from trainwright_components.processes.locks import locked
+from trainwright_components.processes.own_python import own_paths
+from trainwright_pipelines.engine.cache import NotCacheable, digest_of_path
+from trainwright_pipelines.engine.own_python import (
+    COMPLETE,
+    Packages,
+    bundled_pip,
+    free_programs,
+    product_packages,
+    write_environment,
+)
+from trainwright_pipelines.engine.requirements import (
+    CONSTRAINT,
+    EDITABLE,
+    FILE,
+    PipInstall,
+    parse_requirement,
+    wanted_packages,
+)
+
+_SHOWN_LINES = 6
+_GIT_TIMEOUT_S = 60
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_HASH = re.compile(r"[#&](?:md5|sha\d+)=")
+_UNREACHABLE = re.compile(
+    r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|ConnectionResetError"
+)
+_SAYS_HOW = ("PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_NO_INPUT", "PIP_QUIET")
+"""Variables of pip that change nothing in what it installs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledPackages(Packages):
+    """A folder with the packages that a component asks for."""
+
+    versions: Mapping[str, str]
+    took_s: float
+    is_reused: bool = False
+
+    @property
+    def told(self) -> str:
+        """What a person reads of it."""
+        listed = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        how = "reused from an earlier step" if self.is_reused else f"installed in {self.took_s:.1f} s"
+        alone = "" if self.sees_product else "; the packages of this environment contradict them and are hidden"
+        return f"packages {how}: {listed}{alone}"
+
+
+def packages_for(
+    container: Mapping[str, Any], environments: Path, *, own: Path, env: Mapping[str, str], log: Path
+) -> InstalledPackages | None:
+    """The packages of a component that the product lacks, or contradicts; None where there are none.
+
+    Args:
+        container: As KFP's PipelineContainerSpec has it.
+        environments: Where folders of packages are kept.
+        own: A folder of the step's own, for what may be another thing the next time.
+        env: The variables of the step, which may say where pip finds packages.
+        log: Where the installation is told.
+
+    Raises:
+        RunFailed: pip cannot install them; `log` says why.
+    """
+    wanted = wanted_packages(container)
+    if not wanted.missing:
+        return None
+    try:
+        identity = identity_of(wanted, {**os.environ, **env})
+    except NotCacheable:
+        return _tell(_install(own, wanted, env=env, log=log), log)
+    folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
+        found = _read(folder)
+        if found is None:
+            found = _install(folder, wanted, env=env, log=log)
+        (folder / COMPLETE).touch()  # also says when it was last used
+    return _tell(found, log)
+
+
+def _tell(found: InstalledPackages, log: Path) -> InstalledPackages:
+    with log.open("a") as output:
+        output.write(f"{found.told}\n")
+    return found
+
+
+def _read(folder: Path) -> InstalledPackages | None:
+    try:
+        said = json.loads((folder / COMPLETE).read_bytes())
+        return InstalledPackages(folder=folder, is_reused=True, **said)
+    except (FileNotFoundError, ValueError, TypeError):  # none, only half, or made by an older release
+        return None
+
+
+def identity_of(wanted: PipInstall, env: Mapping[str, str]) -> str:
+    """All that decides what pip installs in a step with the variables `env`, but for what an index has by then.
+
+    Raises:
+        NotCacheable: It may be another thing the next time, and nobody can tell.
+    """
+    settings = {
+        name: value for name, value in env.items() if name.startswith("PIP_") and value and name not in _SAYS_HOW
+    }
+    files = [*settings.get("PIP_CONSTRAINT", "").split(), *settings.get("PIP_REQUIREMENT", "").split()]
+    files += [each.partition("=")[2] for each in wanted.options if each.startswith(CONSTRAINT)]
+    content = [
+        [sys.version, sysconfig.get_platform(), sys.prefix, _installed_here()],
+        sorted([each, _content(each)] for each in wanted.requirements),
+        wanted.options,
+        settings,
+        [[str(each), _file(each)] for each in [*map(Path, files), *_configuration_files(env)]],
+    ]
+    return json.dumps(content, sort_keys=True)
+
+
+def _installed_here() -> list[str]:
+    """The product's packages with their versions, as their folders are called."""
+    return sorted({each.name for folder in sys.path if Path(folder).is_dir() for each in Path(folder).glob("*-info")})
+
+
+def _configuration_files(env: Mapping[str, str]) -> list[Path]:
+    """Where pip reads its settings (pip.pypa.io/en/stable/topics/configuration)."""
+    home = Path(env.get("HOME", ""))
+    user = [home / ".pip/pip.conf", Path(env.get("XDG_CONFIG_HOME") or home / ".config", "pip/pip.conf")]
+    places = [Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"), *user, Path(sys.prefix, "pip.conf")]
+    return [each for each in [*places, Path(env.get("PIP_CONFIG_FILE", ""))] if each.is_file()]
+
+
+def _file(path: Path) -> str:
+    return digest_of_path(path) if path.exists() else ""
+
+
+def _content(requirement: str) -> str:
+    """What stands for the content of a requirement that only names a place; nothing for a package of an index."""
+    parsed = parse_requirement(requirement)
+    place = requirement.partition("=")[2] if requirement.startswith((FILE, EDITABLE)) else requirement
+    place = (parsed.url or "") if parsed is not None else place
+    if not place:
+        return ""
+    address = urlsplit(place)
+    if address.scheme in ("", "file"):
+        return digest_of_path(Path(re.sub(r"\[[^]]*\]$", "", unquote(address.path)) or "."))
+    if address.scheme.startswith("git+"):
+        return _revision(place)
+    if _HASH.search(f"#{address.fragment}"):
+        return address.fragment
+    raise NotCacheable(requirement)
+
+
+def _revision(address: str) -> str:
+    """The commit behind `git+URL@REF`."""
+    url = address.removeprefix("git+").partition("#")[0]
+    start, at, reference = url.rpartition("@")
+    if not at or "/" not in start.partition("://")[2]:  # what is before it is a user's name
+        start, reference = url, "HEAD"
+    if _COMMIT.fullmatch(reference):
+        return reference
+    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "ls-remote", start, reference],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotCacheable(address) from error
+    if not done.stdout:
+        raise NotCacheable(address)
+    return done.stdout
+
+
+def _install(folder: Path, wanted: PipInstall, *, env: Mapping[str, str], log: Path) -> InstalledPackages:
+    begun = time.monotonic()
+    try:
+        asked = [parsed for each in wanted.missing if (parsed := parse_requirement(each)) is not None]
+        here = {canonicalize_name(each.partition("-")[0].removesuffix(".egg")) for each in _installed_here()}
+        sees_product = not any(canonicalize_name(each.name) in here and not each.extras for each in asked)
+        if sees_product:
+            _run_pip(folder, wanted.missing, wanted.options, behind=product_packages(), env=env, log=log)
+            sees_product = here.isdisjoint(map(canonicalize_name, _versions(folder)))
+        if not sees_product:
+            _run_pip(folder, wanted.requirements, wanted.options, behind=[], env=env, log=log)
+        _make_layer(folder)
+        versions, took_s = _versions(folder), round(time.monotonic() - begun, 1)
+        said = {"sees_product": sees_product, "versions": versions, "took_s": took_s}
+        (folder / COMPLETE).write_text(json.dumps(said))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return InstalledPackages(folder=folder, sees_product=sees_product, versions=versions, took_s=took_s)
+
+
+def _run_pip(
+    folder: Path,
+    requirements: Sequence[str],
+    options: Sequence[str],
+    *,
+    behind: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+) -> None:
+    program = str(write_environment(folder, behind))
+    if bundled_pip():
+        pip = [program, "-m", "pip"]
+    elif importlib.util.find_spec("pip") is not None:
+        pip = [sys.executable, "-m", "pip", "--python", program]
+    else:
+        raise RunFailed(
+            f"the step asks for the packages {' '.join(requirements)}, and there is no pip to install them: "
+            f"{sys.executable} has neither pip nor ensurepip. Install one of the two"
+        )
+    install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", *options, *requirements]
+    before = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        done = subprocess.run(
+            [*pip, *install],
+            env={**os.environ, **env, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "PIP_ROOT": ""},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
+    if done.returncode:
+        raise RunFailed(_why(log.read_bytes()[before:].decode(errors="replace"), requirements))
+
+
+def _why(output: str, requirements: Sequence[str]) -> str:
+    lines = [each for each in output.splitlines() if each.strip() and not each.startswith("WARNING: Retrying")]
+    asked = f"pip cannot install what the step asks for, {' '.join(requirements)}: "
+    if _UNREACHABLE.search(output):
+        asked += "the package index cannot be reached. Give another one (PIP_INDEX_URL), or a folder of wheels "
+        asked += "(PIP_FIND_LINKS and PIP_NO_INDEX=1). pip says: "
+    return asked + "\n".join(lines[-_SHOWN_LINES:])
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    packages, _ = own_paths(folder)
+    found = importlib.metadata.distributions(path=[str(packages)])
+    return dict(sorted((each.name, each.version) for each in found))
+
+
+def _make_layer(folder: Path) -> None:
+    """Leave only packages and programs, which run by the Python of the step that uses them."""
+    packages, programs = own_paths(folder)
+    free_programs(list(programs.iterdir()), programs, of=programs)
+    for each in [*programs.glob("python*"), folder / "pyvenv.cfg", folder / "pip.conf", packages / "behind.pth"]:
+        each.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""No step changes the product's environment: held against a throw-away one, byte by byte."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.wheels import all_bytes, make_throwaway, make_wheel
+
+MADE = """
+import json, sys
+from pathlib import Path
+from trainwright_pipelines.engine.own_python import make_own_python
+own = make_own_python(Path(sys.argv[1]), Path(sys.argv[2]))
+print(json.dumps({"program": str(own.program), "env": dict(own.env)}))
+"""
+
+ADOPTED = """
+import json, multiprocessing.spawn, os, subprocess, sys, sysconfig
+from trainwright_components.processes.own_python import adopt_own_python, product_python
+own = json.loads(sys.argv[1])
+before = sysconfig.get_paths()
+os.environ.update(own["env"])
+adopt_own_python()
+adopt_own_python()
+import victim
+asked = "import sys, victim; print(sys.prefix, victim.VERSION)"
+told = subprocess.check_output([sys.executable, "-c", asked], text=True)
+print(json.dumps({
+    "prefix": sys.prefix, "executable": sys.executable, "before": before["purelib"], "victim": victim.__file__,
+    "packages": sysconfig.get_paths()["purelib"], "programs": sysconfig.get_paths()["scripts"], "told": told.split(),
+    "spawned": os.fsdecode(multiprocessing.spawn.get_executable()), "product": product_python(), "path": sys.path,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    for name, version in (("victim", "1.0"), ("victim", "2.0"), ("fresh", "1.0")):
+        make_wheel(folder, name, version)
+    return folder
+
+
+@pytest.fixture
+def product(tmp_path: Path, wheels: Path) -> Path:
+    """The Python of a throw-away product, which a step may try to harm."""
+    return make_throwaway(tmp_path / "product", wheels / "victim-1.0-py3-none-any.whl")
+
+
+@pytest.fixture
+def own(tmp_path: Path, product: Path) -> dict[str, Any]:
+    """A Python for a step of that product, in a folder whose name has a space in it."""
+    arguments = [str(tmp_path / "a step" / "python"), str(tmp_path / "shared")]
+    done = subprocess.run([product, "-c", MADE, *arguments], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def in_step(own: dict[str, Any], wheels: Path) -> Callable[[str], "subprocess.CompletedProcess[str]"]:
+    def run(command: str) -> "subprocess.CompletedProcess[str]":
+        given = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+        env = {**os.environ, **own["env"], **given}
+        return subprocess.run(["sh", "-ec", command], env=env, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_what_a_step_installs_and_removes_is_its_own(
+    product: Path, in_step: Callable[[str], "subprocess.CompletedProcess[str]"]
+) -> None:
+    before = all_bytes(product.parents[1])
+    changed = in_step("pip install -q --upgrade victim fresh 2>&1; victim-program; fresh-program; which fresh-program")
+    assert changed.stdout.splitlines()[-3:-1] == ["victim 2.0", "fresh 1.0"], changed.stdout
+    assert str(product.parents[1]) not in changed.stdout.splitlines()[-1]
+    removed = in_step("python -m pip uninstall -y victim numpy 2>&1; victim-program; python3 -c 'import numpy'")
+    assert removed.returncode == 0, removed.stdout + removed.stderr
+    assert "Not uninstalling numpy" in removed.stdout
+    assert removed.stdout.splitlines()[-1] == "victim 1.0"
+    assert all_bytes(product.parents[1]) == before
+
+
+def test_a_forked_process_takes_on_the_python_of_its_step(product: Path, own: dict[str, Any]) -> None:
+    done = subprocess.run([product, "-c", ADOPTED, json.dumps(own)], capture_output=True, text=True, check=True)
+    found, prefix = json.loads(done.stdout), own["env"]["VIRTUAL_ENV"]
+    assert found["told"] == [*prefix.split(), "1.0"]
+    assert (found["prefix"], found["executable"], found["spawned"]) == (prefix, own["program"], own["program"])
+    assert found["product"] == str(product)
+    assert [each.startswith(prefix) for each in (found["packages"], found["programs"], found["before"])] == [
+        True,
+        True,
+        False,
+    ]
+    assert found["path"].index(found["packages"]) < found["path"].index(found["before"])
+    assert found["path"].count(found["packages"]) == 1
+    assert found["victim"].startswith(found["before"])
