@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import importlib
 import importlib.util
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from trainwright_components.processes.quiet_devices import find_devices_quietly
 
 ASKED_TO_END = (signal.SIGTERM, signal.SIGINT)
 """Signals that are held back while a process is forked."""
+
+
+_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +43,8 @@ class Forked:
 def run_child(child: Forked) -> None:
     """Do what was asked for, once nothing of the parent is left, and end the process.
 
-    A function is called, and the process ends at once. For a module this returns, or raises what it raised, so that
-    the interpreter ends as it does after any other program.
+    For a module that leaves something behind this returns, or raises what it raised, so that the interpreter ends as
+    it does after any other program.
     """
     request = child.request
     calls_function = ":" in request["target"]
@@ -68,7 +73,17 @@ def run_child(child: Forked) -> None:
         os._exit(1)
     if calls_function:
         _end_with(request["target"], request["arguments"])
-    _become(request["target"], request["arguments"])
+    known = set(sys.modules)
+    try:
+        _become(request["target"], request["arguments"])
+        code: Any = 0
+    except SystemExit as error:
+        code = error.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does first at its end: joins threads
+    atexit._run_exitfuncs()
+    if isinstance(code, int) and not _leaves_something(known):
+        os._exit(code & 0xFF)
+    sys.exit(code)
 
 
 def _become(name: str, arguments: Sequence[str]) -> None:
@@ -84,6 +99,17 @@ def _become(name: str, arguments: Sequence[str]) -> None:
     sys.path_importer_cache.clear()  # packages may have been installed since the parent looked
     code = spec.loader.get_code(name)  # type: ignore[attr-defined]  # all loaders of source files have it
     exec(code, vars(program))  # noqa: S102  what -m does
+
+
+def _leaves_something(known: set[str]) -> bool:
+    """Whether the end of the interpreter would do more than give back memory, which takes long: a page at a time.
+
+    Libraries are not looked into, nor is the parent's, which its collector has frozen.
+    """
+    rooms = {name.partition(".")[0] for name in sys.modules.keys() - known}
+    if not rooms <= sys.stdlib_module_names | {"trainwright_task"}:
+        return True
+    return any(isinstance(each, _SUSPENDED) or hasattr(type(each), "__del__") for each in gc.get_objects())
 
 
 def _end_with(target: str, arguments: Mapping[str, Any]) -> NoReturn:
