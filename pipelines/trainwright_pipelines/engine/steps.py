@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from trainwright_components.errors import InvalidPipeline, TrainwrightError
 from trainwright_components.processes.ending import SAVE_S
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
-from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, import_artifact
+from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
-from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.process import StepProcess
+from trainwright_pipelines.engine.isolation.protocol import StartedStep
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
@@ -49,9 +49,13 @@ class Step:
 
     async def run(self) -> Outcome:
         """Do the step, again if its policy says so, and record how it went."""
-        self.record = self.execution.save(replace(self.record, inputs=self.inputs, folder=self.folder.path))
+        self.record = replace(self.record, inputs=self.inputs, folder=self.folder.path)
+        if self.execution.slots.locked():
+            self.record = self.execution.save(self.record)
         async with self.execution.slots:
-            self.record = self.execution.save(replace(self.record, state=State.RUNNING, started=now()))
+            self.record = replace(self.record, state=State.RUNNING, started=now())
+            if not self._begins_at_once:
+                self.record = self.execution.save(self.record)
             if self.executor.importer is not None:
                 return await self._import(self.executor.importer)
             if self.executor.container is None:
@@ -59,13 +63,22 @@ class Step:
                 raise InvalidPipeline(f"{self.record.name} is a {kind} step, which only Vertex AI Pipelines can run")
             return await self._container(self.executor.container)
 
+    @property
+    def _begins_at_once(self) -> bool:
+        """Whether the record of the first attempt can say as well that the step is running."""
+        is_tried_again = self.record.attempts and self.spec.retry.count
+        return self.executor.container is not None and not self.execution.run.uses_cache and not is_tried_again
+
     async def _container(self, container: Mapping[str, Any]) -> Outcome:
         image, lasting = str(container.get("image") or ""), self.execution.store.home / "volumes"
         claim = change_claim(image, self.inputs.parameters, lasting=lasting, run=self.execution.run.id)
         if claim is not None:
             return self._succeed(Values(parameters=dict.fromkeys(self.component.output_parameters, claim)))
         self.settings = self.execution.settings_of(self.component.executor, self.record, self.resolve)
-        lookup = await self.execution.in_thread(lambda: self._look_up(container))
+        if self.execution.run.uses_cache:
+            lookup = await self.execution.in_thread(lambda: self._look_up(container))
+        else:
+            lookup = self._look_up(container)
         self.record = replace(self.record, cache=lookup.note)
         if (found := lookup.found) is not None:
             self.record = replace(self.record, is_cached=True, cached_from=found.id, warnings=found.warnings)
@@ -147,12 +160,11 @@ class Step:
         number = len(self.record.attempts) + 1
         log = self.folder.log(number)
         self._save_attempt(Attempt(number=number, retry=retry, state=State.RUNNING, started=now(), log=log))
-        outputs = None
+        outputs = told = None
         try:
-            prepared = await self.execution.in_thread(lambda: self._prepare(container, log))
-            end = await self._process(prepared.launch, log)
-            if not end.error:
-                left = await self.execution.in_thread(prepared.read_outputs)
+            started = await self._begin(container, log)
+            end, left, told = await self._wait(started, log)
+            if left is not None:
                 outputs = left.values
                 for warning in left.warnings:
                     self.execution.warn(warning, self.record)
@@ -164,19 +176,21 @@ class Step:
             self.record = self.execution.finish(self.record, State.CANCELED, error="canceled")
             raise
         finally:
-            shutil.rmtree(self.folder.scratch, ignore_errors=True)
-            await self._keep_warnings(log)
+            self._keep_warnings(told if told is not None else await self.execution.in_thread(lambda: self._clear(log)))
         self._end_attempt(State.FAILED if end.error else State.SUCCEEDED, end)
         return end, outputs
 
-    async def _keep_warnings(self, log: Path) -> None:
+    def _keep_warnings(self, told: Sequence[str]) -> None:
         """Record what the attempt has warned of in its log."""
-        found, _ = await self.execution.in_thread(lambda: read_warnings(log))
-        told = list(dict.fromkeys(found))
         for warning in told[:_MAX_LOGGED_WARNINGS]:
             self.execution.warn(warning, self.record)
         if len(told) > _MAX_LOGGED_WARNINGS:
             self.execution.warn(f"{len(told) - _MAX_LOGGED_WARNINGS} more warnings are in its log", self.record)
+
+    def _clear(self, log: Path) -> Sequence[str]:
+        """Remove what an attempt needs no more; gives what it has warned of."""
+        shutil.rmtree(self.folder.scratch, ignore_errors=True)
+        return list(dict.fromkeys(read_warnings(log)[0]))
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> PreparedStep:
         return prepare_step(
@@ -191,28 +205,50 @@ class Step:
             log=log,
         )
 
-    async def _process(self, launch: Launch, log: Path) -> AttemptEnd:
-        timeout_s = self.settings.timeout_s
-        process = StepProcess(processes=self.execution.processes, launch=launch, log=log, timeout_s=timeout_s)
+    async def _begin(self, container: Mapping[str, Any], log: Path) -> "_Started":
+        """Start the process; one that is only just starting when the step is canceled ends as soon as it is there."""
+        starting = asyncio.ensure_future(self.execution.in_thread(lambda: self._start(container, log)))
         try:
-            self._remember_process(await self.execution.in_thread(process.start))
-        except BaseException:  # canceled, or the process cannot be recorded
-            process.abandon()
-            raise
-        waiting = asyncio.ensure_future(self.execution.in_thread(process.wait))
-        try:
-            ended = await asyncio.shield(waiting)
+            started: _Started = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            process.stop(at_once=False)
+            starting.add_done_callback(_abandon)
+            raise
+        try:
+            self._remember_process(started.pid)
+        except BaseException:
+            started.process.abandon()
+            raise
+        return started
+
+    def _start(self, container: Mapping[str, Any], log: Path) -> "_Started":
+        prepared = self._prepare(container, log)
+        process = StepProcess(
+            processes=self.execution.processes, launch=prepared.launch, log=log, timeout_s=self.settings.timeout_s
+        )
+        return _Started(prepared=prepared, process=process, pid=process.start())
+
+    async def _wait(self, started: "_Started", log: Path) -> tuple[AttemptEnd, LeftBehind | None, Sequence[str]]:
+        waiting = asyncio.ensure_future(self.execution.in_thread(lambda: self._end(started, log)))
+        try:
+            ended: tuple[AttemptEnd, LeftBehind | None, Sequence[str]] = await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            started.process.stop(at_once=False)
             _, running = await asyncio.wait({waiting}, timeout=STOP_GRACE_S)
             if running:
-                process.stop(at_once=True)
+                started.process.stop(at_once=True)
                 await asyncio.wait({waiting})
             raise
+        return ended
+
+    def _end(self, started: "_Started", log: Path) -> tuple[AttemptEnd, LeftBehind | None, Sequence[str]]:
+        """Wait for the end of the process; gives what it left behind, and what it has warned of."""
+        try:
+            end = describe_end(started.process.wait(), self.folder, log)
         except TimeoutError:
-            error = f"took longer than {timeout_s:g} s and was stopped"
-            return AttemptEnd(exit_code=None, error=error, detail=end_of(log))
-        return describe_end(ended, self.folder, log)
+            error = f"took longer than {self.settings.timeout_s:g} s and was stopped"
+            end = AttemptEnd(exit_code=None, error=error, detail=end_of(log))
+        left = None if end.error else started.prepared.read_outputs()
+        return end, left, self._clear(log)
 
     def _remember_process(self, pid: int | None) -> None:
         try:
@@ -238,3 +274,15 @@ class Step:
     def _succeed(self, outputs: Values) -> Outcome:
         self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")
         return Outcome(state=State.SUCCEEDED, outputs=outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Started:
+    prepared: PreparedStep
+    process: StartedStep
+    pid: int | None
+
+
+def _abandon(starting: "asyncio.Future[_Started]") -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().process.abandon()
