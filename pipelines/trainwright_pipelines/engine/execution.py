@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -74,10 +74,17 @@ class Execution:
             self.store.forget(giver)
         return {giver.path: len(giver.attempts) for giver in givers}
 
-    def settings_of(self, executor: str, task: Task, resolve: Resolve) -> PlatformSettings:
+    def settings_of(self, config: Mapping[str, Any], task: Task, resolve: Resolve) -> PlatformSettings:
         """What the platform document asks for a step; warns of what has no effect here."""
-        config = self.pipeline.platform_settings.get(executor) or {}
-        settings = read_settings(config, step=task.name, run=self.run.name, local=self.secrets, resolve=resolve)
+        settings = read_settings(
+            config,
+            step=task.name,
+            run=self.run.name,
+            local=self.secrets,
+            resolve=resolve,
+            run_id=self.run.id,
+            task_id=task.id,
+        )
         for warning in settings.warnings:
             self.warn(warning, task)
         return settings

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine.pod_fields import read_pod_fields
 from trainwright_pipelines.engine.volumes import Volumes
 from trainwright_pipelines.ir.values import to_text
 
@@ -83,24 +84,34 @@ class LocalSecrets:
 
 
 def read_settings(
-    config: Mapping[str, Any], *, step: str, run: str, local: LocalSecrets, resolve: Resolve
+    config: Mapping[str, Any],
+    *,
+    step: str,
+    run: str,
+    local: LocalSecrets,
+    resolve: Resolve,
+    run_id: str = "",
+    task_id: str = "",
 ) -> PlatformSettings:
     """The settings of one executor.
 
     Raises:
-        InvalidSetting: A secret or a config map that the step cannot do without is not in the local file.
+        InvalidSetting: A secret or a config map that the step cannot do without is not in the local file, or a variable
+            takes a field that no pod has.
     """
     reader = _Reader(config=config, step=step, local=local, resolve=resolve)
     ignored = sorted(set(config) - _HONOURED - _MEANINGLESS_HERE)
-    fields = {
-        each["name"]: _field(each.get("fieldPath", ""), step=step, run=run) for each in reader.all("fieldPathAsEnv")
-    }
+    fields = read_pod_fields(config, step=step, run=run, run_id=run_id, task_id=task_id)
     return PlatformSettings(
-        given=reader.env("secretAsEnv", "secrets") | reader.env("configMapAsEnv", "config_maps"),
-        fields=fields,
+        given={
+            **fields.fixed,
+            **reader.env("secretAsEnv", "secrets"),
+            **reader.env("configMapAsEnv", "config_maps"),
+        },
+        fields=fields.varying,
         volumes=reader.volumes(),
         timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
-        warnings=(f"{', '.join(ignored)} has no effect on this machine",) if ignored else (),
+        warnings=(*((f"{', '.join(ignored)} has no effect on this machine",) if ignored else ()), *fields.warnings),
     )
 
 
@@ -153,8 +164,3 @@ class _Reader:
             if each.get("optional"):
                 return {}
             raise
-
-
-def _field(path: str, *, step: str, run: str) -> str:
-    known = {"metadata.name": f"{run}-{step}", "metadata.namespace": "default", "spec.nodeName": "localhost"}
-    return known.get(path, "")

@@ -19,8 +19,9 @@ from trainwright_pipelines.engine.installing import InstalledPackages, packages_
 from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch, step_variables
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.own_python import make_own_python
-from trainwright_pipelines.engine.platform_settings import PlatformSettings
+from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.records import Run, Task, Values
+from trainwright_pipelines.engine.task_config import Handover, hand_over
 from trainwright_pipelines.engine.volumes import mounted_values, place_values
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component
@@ -64,6 +65,30 @@ def fill_placeholders(executor_input: Mapping[str, Any], *, run: Run, task: Task
     """KFP's placeholders with the values that they have in a step."""
     names = {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
     return Placeholders(executor_input, run_constants(run) | names)
+
+
+def take_own_part(
+    component: Component,
+    container: Mapping[str, Any],
+    platform: Mapping[str, Any],
+    inputs: Values,
+    *,
+    run: Run,
+    task: Task,
+    folder: StepFolder,
+    resolve: Resolve,
+) -> Handover:
+    """A step without what its component only hands on to a workload of its own, and with its TaskConfig filled."""
+    executor_input = build_executor_input(component, inputs, folder, folder.artifacts)
+    return hand_over(
+        component,
+        container,
+        platform,
+        inputs,
+        fill=fill_placeholders(executor_input, run=run, task=task).text,
+        resolve=resolve,
+        workspace=run_constants(run)["workspace_path"],
+    )
 
 
 def prepare_step(

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_pipelines.engine.attempts import said_end
@@ -16,7 +17,7 @@ from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
-from trainwright_pipelines.engine.preparing import prepare_step
+from trainwright_pipelines.engine.preparing import prepare_step, take_own_part
 from trainwright_pipelines.engine.records import TaskKind, Values
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.runs import check_repeatable
@@ -64,16 +65,28 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     reruns = run.folder / "reruns"
     reruns.mkdir(exist_ok=True)
     folder = StepFolder(Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=reruns)))
-    settings = read_settings(
+    own = take_own_part(
+        component,
+        container,
         pipeline.platform_settings.get(component.executor) or {},
+        task.inputs,
+        run=run,
+        task=task,
+        folder=folder,
+        resolve=_constant,
+    )
+    settings = read_settings(
+        own.platform,
         step=task.name,
         run=run.name,
         local=LocalSecrets.load(store.home / "secrets.yaml"),
-        resolve=lambda raw: parse_source(raw).constant,
+        resolve=_constant,
+        run_id=run.id,
+        task_id=task.id,
     )
     prepared = prepare_step(
-        container,
-        task.inputs,
+        own.container,
+        own.inputs,
         run=run,
         task=task,
         component=component,
@@ -100,6 +113,10 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         error=error or (f"exit code {code}" if code else ""),
         detail=detail,
     )
+
+
+def _constant(raw: Mapping[str, Any]) -> Any:
+    return parse_source(raw).constant
 
 
 def _in_foreground(launch: Launch, *, pdb: bool) -> int:

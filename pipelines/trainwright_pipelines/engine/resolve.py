@@ -72,12 +72,14 @@ def resolve_inputs(
 
 
 def fill_defaults(values: Values, component: Component, task: str) -> Values:
-    """Values of the right types with defaults where there are none; what a step does not declare is left out.
+    """Values of the right types with defaults where there are none.
+
+    What a step does not declare stays, as with KFP: its image and its resources may be parameters of the pipeline.
 
     Raises:
         InvalidPipeline: A step's input has neither a value nor a default.
     """
-    parameters = dict(values.parameters) if component.dag else {}
+    parameters = dict(values.parameters)
     for name, slot in component.input_parameters.items():
         value = values.parameters.get(name, slot.default)
         if value is None:

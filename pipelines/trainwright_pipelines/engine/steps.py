@@ -18,7 +18,7 @@ from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.process import StepProcess
 from trainwright_pipelines.engine.isolation.protocol import StartedStep
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
-from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step
+from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step, take_own_part
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.reuse import Lookup, comparable_component, look_up
@@ -74,7 +74,19 @@ class Step:
         claim = change_claim(image, self.inputs.parameters, lasting=lasting, run=self.execution.run.id)
         if claim is not None:
             return self._succeed(Values(parameters=dict.fromkeys(self.component.output_parameters, claim)))
-        self.settings = self.execution.settings_of(self.component.executor, self.record, self.resolve)
+        platform = self.execution.pipeline.platform_settings.get(self.component.executor) or {}
+        own = take_own_part(
+            self.component,
+            container,
+            platform,
+            self.inputs,
+            run=self.execution.run,
+            task=self.record,
+            folder=self.folder,
+            resolve=self.resolve,
+        )
+        container, self.inputs = own.container, own.inputs
+        self.settings = self.execution.settings_of(own.platform, self.record, self.resolve)
         if self.execution.run.uses_cache:
             lookup = await self.execution.in_thread(lambda: self._look_up(container))
         else:

@@ -119,6 +119,10 @@ def _component(name: str, raw: Mapping[str, Any]) -> Component:
         output_artifacts={key: _artifact(slot) for key, slot in (outputs.get("artifacts") or {}).items()},
         dag=_dag(raw["dag"]) if "dag" in raw else None,
         executor=str(raw.get("executorLabel") or ""),
+        passthroughs={
+            str(each.get("field") or ""): bool(each.get("applyToTask"))
+            for each in raw.get("taskConfigPassthroughs") or []
+        },
         interface={"inputs": inputs, "outputs": outputs},
     )
 

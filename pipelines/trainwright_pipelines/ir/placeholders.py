@@ -15,6 +15,8 @@ _PLACEHOLDER = re.compile(r"\{\{\$(?P<path>.*?)\}\}", re.DOTALL)
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<number>\d+))\]")
 _ARTIFACT_FIELDS = {"properties": "metadata", "custom_properties": "metadata", "customProperties": "metadata"}
 _REMOTE_MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+STRUCTURES = ('{"Concat":', '{"IfPresent":')
+"""How an element of a command begins that is a structure of KFP's."""
 WORKSPACE_MOUNT = "/kfp-workspace"
 
 
@@ -71,7 +73,7 @@ class Placeholders:
         return [text for element in elements for text in self._flatten(self._element(element))]
 
     def _element(self, element: Any) -> Any:
-        if isinstance(element, str) and element.startswith(('{"Concat":', '{"IfPresent":')):
+        if isinstance(element, str) and element.startswith(STRUCTURES):
             try:
                 return self._struct(json.loads(element))
             except ValueError:

@@ -157,6 +157,8 @@ class Component:
     output_artifacts: Mapping[str, ArtifactSlot]
     dag: Dag | None = None
     executor: str = ""
+    passthroughs: Mapping[str, bool] = field(default_factory=dict)
+    """What it hands on to a workload of its own, such as `RESOURCES`, and whether that holds for its step as well."""
     interface: Mapping[str, Any] = field(default_factory=dict)
     """Input and output definitions as the spec has them, for digests."""
 

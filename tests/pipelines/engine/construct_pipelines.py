@@ -1,11 +1,12 @@
 """Tiny pipelines for single constructs of the IR, compiled with those of `tiny_pipelines`."""
 
 # As KFP's users write components: bare open, functional NamedTuples, defaults that KFP copies.
-# ruff: noqa: B006, PTH110, PTH123, SIM115, UP006, UP035
+# ruff: noqa: B006, PTH110, PTH112, PTH123, SIM115, UP006, UP035
 
+import functools
 from typing import List
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from tests.pipelines.engine.authoring import OURS, PLAIN, pipeline
 
 
@@ -151,3 +152,72 @@ def named_groups(number: int = 1):
         note(log="/dev/null", text="c")
     with dsl.ParallelFor([1], name="each one"):
         note(log="/dev/null", text="d")
+
+
+@dsl.component(
+    **PLAIN,
+    task_config_passthroughs=[
+        dsl.TaskConfigField.RESOURCES,
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
+        dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+        dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
+        dsl.TaskConfigField.KUBERNETES_AFFINITY,
+        dsl.TaskConfigField.KUBERNETES_VOLUMES,
+    ],
+)
+def hand_on(folder: str, config: dsl.TaskConfig) -> dict:
+    import dataclasses
+    import os
+
+    return {**dataclasses.asdict(config), "COLOUR": os.environ["COLOUR"], "mounted": os.path.isdir("/data")}
+
+
+@dsl.component(**PLAIN)
+def hand_on_nothing(config: dsl.TaskConfig) -> str:
+    return repr(config)
+
+
+@functools.partial(pipeline, config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+def task_config(cpu: str = "2", tolerations: list = [{"key": "gpu", "operator": "Exists"}]):
+    task = (
+        hand_on(folder=dsl.WORKSPACE_PATH_PLACEHOLDER + "/x")
+        .set_cpu_limit(cpu)
+        .set_memory_request("64Gi")
+        .set_env_variable("COLOUR", "red")
+    )
+    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(8)
+    kubernetes.use_field_path_as_env(task, "POD", "metadata.name")
+    kubernetes.add_node_selector(task, "pool", "big")
+    kubernetes.add_toleration(task, key="spot", operator="Exists", effect="NoSchedule", toleration_seconds=30)
+    kubernetes.add_toleration_json(task, tolerations)
+    kubernetes.add_node_affinity(task, match_expressions=[{"key": "zone", "operator": "In", "values": ["a"]}], weight=5)
+    kubernetes.mount_pvc(task, pvc_name="claim", mount_path="/data", sub_path="in")
+    kubernetes.use_secret_as_volume(task, secret_name="keys", mount_path="/keys")
+    hand_on_nothing()
+
+
+@dsl.container_component
+def show_variables(out: dsl.OutputPath(str), text: str):
+    return dsl.ContainerSpec(
+        image="alpine",
+        command=["sh", "-ec", 'printf "%s|" "$A" "$B" "$LABEL" "$NOTE" "$POD_UID" "$@" > "$0"', out],
+        args=[
+            "$(A)",
+            "$$(A)",
+            "$(B) $(POD_UID)",
+            "$(date)",
+            text,
+            dsl.ConcatPlaceholder(["<", text, "$(QUOTED)>"]),
+        ],
+    )
+
+
+@pipeline
+def variables():
+    """Kubernetes fills what the pipeline's author wrote, and not what comes in by parameters."""
+    task = show_variables(text="$(A)").set_env_variable("A", "a-$(B)").set_env_variable("B", "b-$(A)")
+    task.set_env_variable("QUOTED", 'say "no"')
+    kubernetes.use_field_path_as_env(task, "LABEL", "metadata.labels['team']")
+    kubernetes.use_field_path_as_env(task, "NOTE", "metadata.annotations['none']")
+    kubernetes.use_field_path_as_env(task, "POD_UID", "metadata.uid")
+    kubernetes.add_pod_label(task, "team", "vision")

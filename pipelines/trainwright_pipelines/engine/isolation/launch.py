@@ -1,5 +1,6 @@
 """From a container spec to what is started for it on this machine."""
 
+import json
 import os
 import re
 import shutil
@@ -13,10 +14,11 @@ from trainwright_components.images import is_logical
 from trainwright_components.processes.warm_parent import SOCKET_VARIABLE
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine.contract import QUIET_VARIABLE, StepFolder
+from trainwright_pipelines.engine.isolation.expansion import expand
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.own_python import OwnPython
 from trainwright_pipelines.engine.volumes import replace_mounts
-from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.placeholders import STRUCTURES, Placeholders
 
 ENTRY = "trainwright_pipelines.engine.task_entry"
 """Not imported here: it reaches TensorFlow, inside the task's own process."""
@@ -26,7 +28,6 @@ _OF_EVERY_STEP = {
     "PYTHONSAFEPATH": "1",  # else a folder of the user's, such as ./components, hides the installed package
     "PYTHONUNBUFFERED": "1",
 }
-_VARIABLE = re.compile(r"\$(\$\([A-Za-z_][A-Za-z0-9_]*\))|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,10 @@ def plan_launch(
     mounts = mounts or {}
     base = {**_OF_EVERY_STEP, "TMPDIR": str(folder.scratch), **python.env, **extra_env}
     env = step_variables(container, placeholders, base, mounts)
+    known = {**extra_env, **{str(each["name"]): env[str(each["name"])] for each in container.get("env") or []}}
     source = python_source(container)
     if source is not None:
-        folder.source.write_text(replace_mounts(source.source, mounts))
+        folder.source.write_text(expand(replace_mounts(source.source, mounts), known))
         arguments = {
             "source": str(folder.source),
             "function": source.function,
@@ -87,7 +89,7 @@ def plan_launch(
         return _fresh(command, env, folder)
     parts = [*(container.get("command") or []), *(container.get("args") or [])]
     # Before anything is filled in: a folder of ours may itself lie below a mount path, such as /tmp.
-    command = placeholders.arguments([replace_mounts(str(part), mounts) for part in parts])
+    command = placeholders.arguments([_expanded(replace_mounts(str(part), mounts), known) for part in parts])
     if not container.get("command"):
         raise InvalidPipeline(
             f"the step relies on the entry point of its image {image!r}, which only a container has; "
@@ -116,17 +118,19 @@ def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -
     )
 
 
+def _expanded(part: str, variables: Mapping[str, str]) -> str:
+    """A part of a command with its variables filled, which is JSON where it is a Concat or an IfPresent."""
+    if part.startswith(STRUCTURES):
+        variables = {name: json.dumps(value)[1:-1] for name, value in variables.items()}
+    return expand(part, variables)
+
+
 def step_variables(
     container: Mapping[str, Any], placeholders: Placeholders, base: Mapping[str, str], mounts: Mapping[str, Path]
 ) -> dict[str, str]:
-    """The variables of `base`, and those of the container, which may name them."""
-    env = dict(base)
+    """The variables of `base`, and those of the container, each of which may name those before it."""
+    own: dict[str, str] = {}
     for each in container.get("env") or []:
         value = placeholders.text(replace_mounts(str(each.get("value") or ""), mounts))
-        env[str(each["name"])] = _expand(value, {**os.environ, **env})
-    return env
-
-
-def _expand(text: str, variables: Mapping[str, str]) -> str:
-    """`$(NAME)` as Kubernetes fills it; `$$(NAME)` and unknown names stay."""
-    return _VARIABLE.sub(lambda match: match[1] or variables.get(match[2], match[0]), text)
+        own[str(each["name"])] = expand(value, own)
+    return {**base, **own}
