@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from trainwright_components.errors import TrainwrightError
-from trainwright_components.storage.addresses import is_remote
 from trainwright_pipelines.engine.attempts import end_last_attempt, next_retry
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.python_source import is_python
@@ -44,7 +43,7 @@ class DagRunner:
 
     async def run(self) -> Outcome:
         """Execute the whole pipeline."""
-        if is_remote(self._pipeline.pipeline_root):
+        if self._pipeline.pipeline_root:
             folder = self._execution.run.folder / "steps"
             self._execution.warn(
                 f"results are in {folder} and not in {self._pipeline.pipeline_root}, the pipeline's root"

@@ -117,6 +117,7 @@ def read_settings(
 
 _NAME_FIELDS: dict[Kind, str] = {"secrets": "secretName", "config_maps": "configMapName"}
 _KEY_FIELDS: dict[Kind, str] = {"secrets": "secretKey", "config_maps": "configMapKey"}
+_TITLES: dict[Kind, str] = {"secrets": "secret", "config_maps": "config map"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +149,22 @@ class _Reader:
             files=files,
         )
 
+    def _given(self, parameter: Mapping[str, Any], title: str) -> str:
+        """The name that a parameter gives.
+
+        The 2.17.0 compiler hands a pipeline's parameter to a condition in a loop only where a step's own input takes
+        it, and leaves it out where nothing but the platform document does.
+        """
+        if name := to_text(self.resolve(parameter)):
+            return name
+        source = parameter.get("componentInputParameter") or parameter.get("taskOutputParameter") or parameter
+        raise InvalidSetting(
+            f"{self.step} takes the name of a {title} from {to_text(source)}, which has no value in the group of the "
+            "step; if it has one outside of the group, give it to the step as a parameter as well"
+        )
+
     def _claim(self, each: Mapping[str, Any]) -> str:
-        name = to_text(each.get("constant") or self.resolve(each.get("pvcNameParameter") or each))
+        name = to_text(each.get("constant") or self._given(each.get("pvcNameParameter") or each, "volume"))
         path = Path(name, str(each.get("subPath") or ""))
         if not name or path.is_absolute() or ".." in path.parts:
             raise InvalidSetting(f"{self.step} mounts a volume with the name {str(path)!r}, which is none")
@@ -157,8 +172,8 @@ class _Reader:
 
     def _content(self, each: Mapping[str, Any], kind: Kind, *, key: str = "...") -> Mapping[str, str]:
         parameter = each.get(f"{_NAME_FIELDS[kind]}Parameter")
-        name = to_text(self.resolve(parameter)) if parameter else str(each.get(_NAME_FIELDS[kind]) or "")
         try:
+            name = self._given(parameter, _TITLES[kind]) if parameter else str(each.get(_NAME_FIELDS[kind]) or "")
             return self.local.lookup(kind, name, step=self.step, key=key)
         except InvalidSetting:
             if each.get("optional"):

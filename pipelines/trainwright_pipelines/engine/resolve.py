@@ -128,8 +128,9 @@ def platform_value(raw: Mapping[str, Any], scope: Values, upstream: Mapping[str,
         return upstream[source.task].outputs.parameters.get(source.key) if source.task in upstream else None
     if source.input is None:
         return source.constant
-    short = source.input.removeprefix(_CHANNEL)
-    return next((scope.parameters[name] for name in (source.input, short) if name in scope.parameters), None)
+    short = source.input.removeprefix(_CHANNEL)  # the compiler writes it or leaves it out, whatever the group calls it
+    found = (_from_scope(name, scope) for name in (source.input, short, f"{_CHANNEL}{short}"))
+    return next((value for value in found if value is not None), None)
 
 
 def select_part(selector: str, value: Any) -> Any:
