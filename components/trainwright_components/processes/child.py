@@ -18,6 +18,10 @@ class WarmChild:
         self._connection = connection
         self._received = received
         self._exit_code: int | None = None
+        self.peak_memory_bytes: int | None = None
+        """The largest resident size of it or of a process below it, once it has ended."""
+        self.cpu_s: float | None = None
+        """What it, and the processes below it that it waited for, have computed by then."""
         self.lost_parent = False
         """Whether it ended because the warm process did, so that its own exit code is not known."""
 
@@ -45,6 +49,8 @@ class WarmChild:
         while self._exit_code is None:
             line = read_message(self._connection, self._received, deadline)
             self.lost_parent = line is None
+            if line is not None:
+                self.peak_memory_bytes, self.cpu_s = line["peak_memory_bytes"], line["cpu_s"]
             self._finish(-signal.SIGKILL if line is None else int(line["exit_code"]))
         return self._exit_code
 

@@ -135,11 +135,13 @@ class _Server:
         for client in list(self.clients.values()):
             if client.pid is None:
                 continue
-            pid, status = os.waitpid(client.pid, os.WNOHANG)
+            pid, status, used = os.wait4(client.pid, os.WNOHANG)
             if pid:
                 _signal_group(pid, signal.SIGKILL)  # what the child left behind in its group, as when a container ends
                 client.pid = None
-                self._send(client, {"exit_code": os.waitstatus_to_exitcode(status)})
+                peak_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+                told = {"peak_memory_bytes": peak_bytes, "cpu_s": used.ru_utime + used.ru_stime}
+                self._send(client, {"exit_code": os.waitstatus_to_exitcode(status), **told})
                 self._drop(client)
 
     def _drop(self, client: _Client) -> None:

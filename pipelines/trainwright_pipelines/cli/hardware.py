@@ -2,8 +2,6 @@
 
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-_NVIDIA_TIMEOUT_S = 10
+from trainwright_pipelines.engine.machine import nvidia_gpus, usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +63,6 @@ def read_hardware() -> Hardware:
     )
 
 
-def usable_cores() -> int:
-    """Cores that this process may use; fewer than the machine's under taskset or in a container."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def processor_name() -> str:
     """The model of the processor, or its architecture."""
     try:
@@ -78,23 +71,6 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
-
-
-def nvidia_gpus() -> list[str]:
-    """What nvidia-smi lists; nothing without a driver."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=_NVIDIA_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
 @contextmanager

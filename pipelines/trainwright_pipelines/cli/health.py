@@ -17,7 +17,7 @@ import psutil
 from trainwright_components.cluster.launchers.docker_command import docker_version
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.home import make_home
-from trainwright_pipelines.cli.hardware import nvidia_gpus, usable_cores
+from trainwright_pipelines.engine.machine import nvidia_gpus, usable_cores
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 

@@ -16,6 +16,7 @@ from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.resuming import givers_of, stale_paths
+from trainwright_pipelines.engine.slots import Slots
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
 from trainwright_pipelines.ir.spec import Pipeline
@@ -50,7 +51,7 @@ class Execution:
     has_lost_lease: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(self.max_parallel)
+        self.slots = Slots(self.max_parallel)
         self.constants = run_constants(self.run)
         self._stale = stale_paths(self.previous.values())
         self._recording = threading.RLock()

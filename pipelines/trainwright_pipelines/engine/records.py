@@ -97,6 +97,14 @@ class Attempt:
     stale: Mapping[str, int] = field(default_factory=dict)
     """Paths of steps before it whose results no longer held, with the number of attempts that each had had by then."""
     log: Path | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions by name of what was installed for it, beside what this environment has."""
+    installed_s: float | None = None
+    """How long that took; None where nothing was installed, or an earlier step had it installed."""
+    peak_memory_bytes: int | None = None
+    """The largest resident size of its process or of one below it; pages that it shares with others count in full."""
+    cpu_s: float | None = None
+    """What its process and those below it, whose end it waited for, have computed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,13 +22,18 @@ from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholde
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.reuse import Lookup, comparable_component, look_up
+from trainwright_pipelines.engine.slots import Share
 from trainwright_pipelines.engine.step_logs import end_of, read_warnings
 from trainwright_pipelines.engine.volumes import change_claim
+from trainwright_pipelines.ir.resources import Resources, read_resources
 from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
 from trainwright_pipelines.ir.values import to_text
 
 STOP_GRACE_S = SAVE_S + 5.0  # a cluster saves first; Kubernetes gives a pod 30 s, and `STOPS_WITHIN_S` is that too
 _MAX_LOGGED_WARNINGS = 20
+LIMITS_DO_NOT_HOLD = (
+    "limits of CPU and memory do not hold for steps that run as processes: a step that goes beyond one is not stopped"
+)
 
 
 @dataclass(kw_only=True)
@@ -42,6 +47,7 @@ class Step:
     inputs: Values
     resolve: Resolve
     settings: PlatformSettings = field(default_factory=PlatformSettings)
+    share: Share = field(default_factory=Share)
 
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
@@ -49,10 +55,11 @@ class Step:
 
     async def run(self) -> Outcome:
         """Do the step, again if its policy says so, and record how it went."""
-        self.record = replace(self.record, inputs=self.inputs, folder=self.folder.path)
-        if self.execution.slots.locked():
+        asked = self._asked()
+        self.record = replace(self.record, inputs=self.inputs, folder=self.folder.path, resources=asked.told)
+        if self.execution.slots.would_wait(asked):
             self.record = self.execution.save(self.record)
-        async with self.execution.slots:
+        async with self.execution.slots.take(asked) as self.share:
             self.record = replace(self.record, state=State.RUNNING, started=now())
             if not self._begins_at_once:
                 self.record = self.execution.save(self.record)
@@ -153,7 +160,28 @@ class Step:
         )
         return self._succeed(Values(artifacts={slot_name: (artifact,)}))
 
+    def _asked(self) -> Resources:
+        """What the step asks of its machine."""
+        container = self.executor.container or {}
+        if not container.get("resources"):
+            return Resources()
+        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
+        placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
+        return read_resources(container, placeholders.text)
+
+    def _warn_of_resources(self) -> None:
+        """Tell what a process does not get of what the step asks for."""
+        asked, gpus = self.share.asked, self.share.gpus
+        if self.share.lacks:
+            self.execution.warn(f"{self.share.lacks}: it runs alone, with what there is", self.record)
+        if asked.cpu_limit is not None or asked.memory_limit_bytes is not None:
+            self.execution.warn(LIMITS_DO_NOT_HOLD)
+        if gpus is not None:
+            fields = {**self.settings.fields, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+            self.settings = replace(self.settings, fields=fields)
+
     async def _attempts(self, container: Mapping[str, Any]) -> Outcome:
+        self._warn_of_resources()
         policy = self.spec.retry
         end = AttemptEnd(exit_code=None)
         first, wait_s = next_retry(self.record, policy, now())
@@ -226,6 +254,9 @@ class Step:
             starting.add_done_callback(_abandon)
             raise
         try:
+            if (packages := started.prepared.packages) is not None:
+                took_s = None if packages.is_reused else packages.took_s
+                self._note_attempt(replace(self.record.attempts[-1], packages=packages.versions, installed_s=took_s))
             self._remember_process(started.pid)
         except BaseException:
             started.process.abandon()
@@ -255,7 +286,10 @@ class Step:
     def _end(self, started: "_Started", log: Path) -> tuple[AttemptEnd, LeftBehind | None, Sequence[str]]:
         """Wait for the end of the process; gives what it left behind, and what it has warned of."""
         try:
-            end = describe_end(started.process.wait(), self.folder, log)
+            ended = started.process.wait()
+            last = self.record.attempts[-1]
+            self._note_attempt(replace(last, peak_memory_bytes=ended.peak_memory_bytes, cpu_s=ended.cpu_s))
+            end = describe_end(ended, self.folder, log)
         except TimeoutError:
             error = f"took longer than {self.settings.timeout_s:g} s and was stopped"
             end = AttemptEnd(exit_code=None, error=error, detail=end_of(log))

@@ -35,6 +35,19 @@ class Resources:
         """The memory that it cannot do without."""
         return self.memory_limit_bytes or 0 if self.memory_request_bytes is None else self.memory_request_bytes
 
+    @property
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What it asks for, for the record."""
+        cpu = {"request": self.cpu_request, "limit": self.cpu_limit}
+        memory = {"request": self.memory_request_bytes, "limit": self.memory_limit_bytes}
+        accelerator = {"type": self.accelerator, "limit": self.accelerator_count} if self.accelerator else {}
+        asked: dict[str, dict[str, Any]] = {"cpu": cpu, "memory_bytes": memory, "accelerator": accelerator}
+        return {
+            name: each
+            for name, values in asked.items()
+            if (each := {key: value for key, value in values.items() if value is not None})
+        }
+
 
 def read_resources(container: Mapping[str, Any], fill: Callable[[str], str]) -> Resources:
     """The resources of a PipelineContainerSpec; `fill` fills its placeholders. What stays empty is not asked for.

@@ -221,3 +221,15 @@ def variables():
     kubernetes.use_field_path_as_env(task, "NOTE", "metadata.annotations['none']")
     kubernetes.use_field_path_as_env(task, "POD_UID", "metadata.uid")
     kubernetes.add_pod_label(task, "team", "vision")
+
+
+@dsl.component(**PLAIN)
+def take_memory(megabytes: int) -> int:
+    return len(b"x" * (megabytes << 20))
+
+
+@pipeline
+def asking(cores: str = "500m", gpus: int = 8, kind: str = "nvidia.com/gpu"):
+    large = take_memory(megabytes=150).set_cpu_request(cores).set_memory_limit("999G")
+    large.set_accelerator_type(kind).set_accelerator_limit(gpus).set_display_name("Large")
+    take_memory(megabytes=1).set_memory_request("64Mi").set_memory_limit("1Gi").set_display_name("Small")

@@ -106,7 +106,9 @@ class StepProcess:
             code = self.child.wait(self.timeout_s)
         finally:
             self.child.close()
-        return StepEnd(code=None, reason=_LOST_PARENT) if self.child.lost_parent else StepEnd(code=code)
+        if self.child.lost_parent:
+            return StepEnd(code=None, reason=_LOST_PARENT)
+        return StepEnd(code=code, peak_memory_bytes=self.child.peak_memory_bytes, cpu_s=self.child.cpu_s)
 
     def abandon(self) -> None:
         """End a process that nobody waits for, also one that is only just starting."""

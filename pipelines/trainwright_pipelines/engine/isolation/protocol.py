@@ -13,6 +13,8 @@ class StepEnd:
 
     code: int | None
     reason: str = ""
+    peak_memory_bytes: int | None = None
+    cpu_s: float | None = None
 
 
 class StartedStep(Protocol):
