@@ -161,9 +161,9 @@ class Step:
         return self._succeed(Values(artifacts={slot_name: (artifact,)}))
 
     def _asked(self) -> Resources:
-        """What the step asks of its machine."""
+        """What the step asks of its machine; not what its component only hands on to a workload of its own."""
         container = self.executor.container or {}
-        if not container.get("resources"):
+        if not container.get("resources") or not self.component.passthroughs.get("RESOURCES", True):
             return Resources()
         executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
         placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
