@@ -5,6 +5,7 @@ import sys
 import click
 
 from trainwright_components.home import Home
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_pipelines.cli.outcome import print_outcome, try_page
 from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.cli.progress import make_progress
@@ -18,7 +19,14 @@ _EXIT_CODES = {State.SUCCEEDED: 0, State.CANCELED: 130}
 
 
 def run_here(
-    prepared: PreparedRun, *, home: Home, name: str, use_cache: bool, settings: RunSettings, as_json: bool
+    prepared: PreparedRun,
+    *,
+    home: Home,
+    name: str,
+    use_cache: bool,
+    settings: RunSettings,
+    as_json: bool,
+    light_parent: WarmParent | None,
 ) -> int:
     """Record a run, execute it in this process and print its outcome; the exit code."""
     store = Store(home.root)
@@ -32,17 +40,22 @@ def run_here(
             settings=settings,
             command=["trainwright", *sys.argv[1:]],
         )
-        return execute_and_tell(run, store=store, as_json=as_json)
+        return execute_and_tell(run, store=store, as_json=as_json, light_parent=light_parent)
     finally:
         store.close()
 
 
-def execute_and_tell(run: Run, *, store: Store, as_json: bool, is_resumed: bool = False) -> int:
+def execute_and_tell(
+    run: Run, *, store: Store, as_json: bool, is_resumed: bool = False, light_parent: WarmParent | None = None
+) -> int:
     """Execute a recorded run to its end, or go on with it, write its page, print its outcome; the exit code."""
     click.echo(f"run {run.id}", err=True)
     try:
         with make_progress() as progress:
-            ended = (resume if is_resumed else execute)(run.id, store=store, listener=progress)
+            if is_resumed:
+                ended = resume(run.id, store=store, listener=progress)
+            else:
+                ended = execute(run.id, store=store, listener=progress, light_parent=light_parent)
     finally:
         page = try_page(store, run.id)  # also when the engine itself failed
     tasks = store.tasks(run.id)

@@ -1,5 +1,6 @@
 """`trainwright run` and `trainwright submit`."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +9,10 @@ import click
 from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
 from trainwright_pipelines.cli.options import artifact_options, json_option, parameter_options, target_options
+from trainwright_pipelines.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
+    from trainwright_components.processes.warm_parent import WarmParent
     from trainwright_pipelines.requests.preparing import PreparedRun
     from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target
 
@@ -56,27 +59,41 @@ def run(
     PIPELINE is a shipped pipeline's name, file.py:function, or a compiled YAML file.
     Its parameters: trainwright pipelines PIPELINE
     """
-    from trainwright_pipelines.cli.configuration import make_target
-    from trainwright_pipelines.engine.records import RunSettings
+    with _light_parent(pipeline, target) as light_parent:
+        from trainwright_pipelines.cli.configuration import make_target
+        from trainwright_pipelines.engine.records import RunSettings
 
-    there = make_target(target, options, find_home())
-    prepared = _prepare(pipeline, settings, params_file, artifacts, runs_here=there.runs_here)
-    here = RunSettings(artifacts=prepared.artifacts, requires_outputs=requires_outputs)
-    if there.runs_here:
-        from trainwright_pipelines.cli.local_run import run_here
+        there = make_target(target, options, find_home())
+        prepared = _prepare(pipeline, settings, params_file, artifacts, runs_here=there.runs_here)
+        here = RunSettings(artifacts=prepared.artifacts, requires_outputs=requires_outputs)
+        if there.runs_here:
+            from trainwright_pipelines.cli.local_run import run_here
 
-        code = run_here(
-            prepared,
-            home=find_home(),
-            name=name,
-            use_cache=not no_cache,
-            settings=here,
-            as_json=as_json,
-        )
-        raise click.exceptions.Exit(code)
+            code = run_here(
+                prepared,
+                home=find_home(),
+                name=name,
+                use_cache=not no_cache,
+                settings=here,
+                as_json=as_json,
+                light_parent=light_parent,
+            )
+            raise click.exceptions.Exit(code)
     submission = there.submit(prepared.pipeline, prepared.values, name=name, use_cache=not no_cache, settings=here)
     click.echo(f"run {submission.run_id}  {submission.url}", err=True)
     raise click.exceptions.Exit(_follow(there, submission, as_json=as_json))
+
+
+def _light_parent(pipeline: str, target: str) -> "AbstractContextManager[WarmParent | None]":
+    """Started at once for a pipeline that a file holds: it imports what its steps need while this process imports too.
+
+    The steps of shipped pipelines need TensorFlow, and so another one.
+    """
+    if target != DEFAULT_TARGET or Path(pipeline).suffix == "":
+        return nullcontext()
+    from trainwright_pipelines.engine.isolation.light_parent import start_light_parent
+
+    return start_light_parent()
 
 
 @click.command(

@@ -16,6 +16,7 @@ from typing import Any
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import is_utf8, write_whole
+from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
@@ -115,25 +116,40 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
     return values
 
 
-def execute(run_id: str, *, store: Store, listener: Listener | None = None, max_parallel: int | None = None) -> Run:
+def execute(
+    run_id: str,
+    *,
+    store: Store,
+    listener: Listener | None = None,
+    max_parallel: int | None = None,
+    light_parent: WarmParent | None = None,
+) -> Run:
     """Execute a run to its end, and give it back as it ended; of a run that was executed before, only what is missing.
 
     Blocks. Ctrl-C and SIGTERM stop it cleanly: the run comes back CANCELED and can be resumed. One that hangs is
     left after `STOPS_WITHIN_S` and as long again, or at the next signals, with KeyboardInterrupt.
 
     The listener is called for every change, from another thread but never from two at once. `max_parallel` limits the
-    steps that run at once; by default one per core, at least 2.
+    steps that run at once; by default one per core, at least 2. `light_parent` is one that was started already, see
+    `start_light_parent`; it ends with the run.
 
     Raises:
         LeaseHeld: Another process executes the run.
         Unwritable: The run cannot be recorded: the disk is full, or the database is away.
         InvalidSetting: Another launcher started this process as one of several, or an older release made the run.
     """
-    return _execute(store.run(run_id), store=store, listener=listener, max_parallel=max_parallel)
+    run = store.run(run_id)
+    return _execute(run, store=store, listener=listener, max_parallel=max_parallel, light_parent=light_parent)
 
 
 def _execute(
-    run: Run, *, store: Store, listener: Listener | None, max_parallel: int | None, warnings: Sequence[str] = ()
+    run: Run,
+    *,
+    store: Store,
+    listener: Listener | None,
+    max_parallel: int | None,
+    light_parent: WarmParent | None = None,
+    warnings: Sequence[str] = (),
 ) -> Run:
     refuse_foreign_cluster(os.environ)
     check_repeatable(run)
@@ -148,6 +164,8 @@ def _execute(
             previous={task.path: task for task in store.tasks(run.id)},
             secrets=LocalSecrets.load(store.home / "secrets.yaml"),
         )
+        if light_parent is not None:
+            execution.processes.adopt(light_parent)
         for warning in warnings:
             execution.warn(warning)
         worker = Worker(execution, lease)

@@ -9,6 +9,7 @@ from typing import Any
 from trainwright_pipelines.engine.records import Artifact, Task
 
 _EVALUATE, _QUANTIZE, _TUNE, _PREDICT = "evaluate", "quantize-tflite", "hyperparameter-tune", "batch-predict"
+_METRICS = "system.Metrics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ def metric_artifacts(tasks: Iterable[Task]) -> list[tuple[Task, Artifact]]:
         for task in tasks
         for artifacts in task.outputs.artifacts.values()
         for artifact in artifacts
-        if artifact.type == "system.Metrics" and artifact.metadata
+        if artifact.type == _METRICS and artifact.metadata
     ]
 
 
@@ -174,6 +175,8 @@ def _score_words(tflite: Mapping[str, Any]) -> str:
 
 
 def _headline_metric(tasks: Sequence[Task], *, first: str | None) -> tuple[str, float | None]:
+    if all(artifact.type != _METRICS for artifact in _artifacts(tasks, _EVALUATE)):
+        return "", None
     from trainwright_components.metrics.table import METRICS, headline_metrics, main_metric
 
     names = [
@@ -187,7 +190,7 @@ def _headline_metric(tasks: Sequence[Task], *, first: str | None) -> tuple[str, 
 
 def _metric(tasks: Sequence[Task], name: str) -> float | None:
     for artifact in _artifacts(tasks, _EVALUATE):
-        value = artifact.metadata.get(name) if artifact.type == "system.Metrics" else None
+        value = artifact.metadata.get(name) if artifact.type == _METRICS else None
         if isinstance(value, int | float):
             return float(value)
     return None

@@ -18,8 +18,9 @@ import psutil
 import pytest
 
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, write_executor_input
-from trainwright_pipelines.engine.isolation.launch import ENTRY, Launch, plan_launch
-from trainwright_pipelines.engine.isolation.process import LIGHT_PRELOAD, Processes, StepProcess
+from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch
+from trainwright_pipelines.engine.isolation.light_parent import ENTRY, LIGHT_PRELOAD
+from trainwright_pipelines.engine.isolation.process import Processes, StepProcess
 from trainwright_pipelines.engine.own_python import make_own_python
 from trainwright_pipelines.engine.records import Values
 from trainwright_pipelines.ir.placeholders import Placeholders

@@ -15,13 +15,12 @@ from trainwright_components.processes.warm_parent import SOCKET_VARIABLE
 from trainwright_components.quiet import LEVEL_VARIABLE, WARNINGS_AND_LESS
 from trainwright_pipelines.engine.contract import QUIET_VARIABLE, StepFolder
 from trainwright_pipelines.engine.isolation.expansion import expand
+from trainwright_pipelines.engine.isolation.light_parent import ENTRY
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.own_python import OwnPython
 from trainwright_pipelines.engine.volumes import replace_mounts
 from trainwright_pipelines.ir.placeholders import STRUCTURES, Placeholders
 
-ENTRY = "trainwright_pipelines.engine.task_entry"
-"""Not imported here: it reaches TensorFlow, inside the task's own process."""
 _READ_AT_START = re.compile(r"PYTHON|LD_|DYLD_|LC_|MALLOC_|GLIBC_|OPENSSL_|(LANG|HOME)$")
 """Variables that the loader, the C library, OpenSSL or Python read before any line of a program runs."""
 _OF_EVERY_STEP = {

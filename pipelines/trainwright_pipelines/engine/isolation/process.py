@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from trainwright_components.errors import RunFailed
 from trainwright_components.processes.child import WarmChild
 from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
-from trainwright_pipelines.engine.isolation.launch import ENTRY, Launch
+from trainwright_pipelines.engine.isolation.launch import Launch
+from trainwright_pipelines.engine.isolation.light_parent import start_light_parent
 from trainwright_pipelines.engine.isolation.protocol import StartedStep, StepEnd
 
-LIGHT_PRELOAD = (ENTRY, "kfp.dsl.executor")
-"""What a lightweight component imports before its own code; no more, or it would be too late for its variables."""
 _LOST_PARENT = (
     "the process that starts the steps of this run was killed, or was stopped by a signal and then killed, and this "
     "step ended with it; if nobody did that, memory ran out. Go on with the run: trainwright runs resume"
@@ -43,6 +42,11 @@ class Processes:
             self._forget(parent)
             return _spawn(self._parent(launch.is_warm), launch, log)
 
+    def adopt(self, light_parent: WarmParent) -> None:
+        """Take on a process that was started before the run, and end it with the others."""
+        with self._lock:
+            self._parents[False] = light_parent
+
     def _forget(self, parent: WarmParent) -> None:
         with self._lock:
             self._parents = {kind: each for kind, each in self._parents.items() if each is not parent}
@@ -53,7 +57,7 @@ class Processes:
             if self._is_closed:
                 raise RunFailed("the run was stopped")
             if is_warm not in self._parents:
-                self._parents[is_warm] = WarmParent.start(self.preload if is_warm else LIGHT_PRELOAD)
+                self._parents[is_warm] = WarmParent.start(self.preload) if is_warm else start_light_parent()
             return self._parents[is_warm]
 
     def end_frozen(self) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright_components.files import write_whole
+from trainwright_components.home import Home
 from trainwright_components.reports import dotted
 from trainwright_pipelines.engine.records import Artifact, Run, State, Task
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline
+from trainwright_pipelines.service.pages.compiled_templates import CompiledTemplates
 from trainwright_pipelines.views.classification import (
     ConfusionMatrix,
     RocCurve,
@@ -83,16 +85,22 @@ def write_run_page(store: Store, run_id: str, folder: Path | None = None) -> Pat
     """Write the page into `folder`, the run's own when absent; returns its path."""
     run = store.run(run_id)
     path = (folder or run.folder) / PAGE_NAME
-    write_whole(path, render_run_page(run, store.tasks(run.id), store.spec_text(run.id)))
+    compiled = Home(root=store.home).compiled
+    write_whole(path, render_run_page(run, store.tasks(run.id), store.spec_text(run.id), compiled=compiled))
     return path
 
 
-def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str, *, links_artifacts: bool = False) -> str:
-    """The page of `run` as HTML; with links to the files of artifacts where these lie beside it."""
+def render_run_page(
+    run: Run, tasks: Sequence[Task], spec_text: str, *, links_artifacts: bool = False, compiled: Path | None = None
+) -> str:
+    """The page of `run` as HTML; with links to the files of artifacts where these lie beside it.
+
+    `compiled` is a folder where the compiled template is kept.
+    """
     headlines = find_headlines(tasks)
     tasks = in_time_order(tasks)
     return (
-        _environment()
+        _environment(compiled)
         .get_template("run.html.j2")
         .render(
             run=run,
@@ -119,13 +127,14 @@ def render_run_page(run: Run, tasks: Sequence[Task], spec_text: str, *, links_ar
 
 
 @functools.cache  # a template is compiled once
-def _environment() -> Environment:
+def _environment(compiled: Path | None) -> Environment:
     environment = Environment(
         loader=PackageLoader("trainwright_pipelines.service.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=None if compiled is None else CompiledTemplates(compiled),
     )
     filters: dict[str, Callable[..., Any]] = {
         "moment": short_time,
