@@ -10,8 +10,16 @@ from trainwright_pipelines.engine.records import Artifact, State, Values
 from trainwright_pipelines.ir.expressions import evaluate, is_true
 from trainwright_pipelines.ir.parsing import parse_source
 from trainwright_pipelines.ir.placeholders import Placeholders
-from trainwright_pipelines.ir.spec import Component, Dag, ItemIterator, Source, TaskSpec, split_loop_item
-from trainwright_pipelines.ir.values import coerce, to_text
+from trainwright_pipelines.ir.spec import (
+    Component,
+    Dag,
+    ItemIterator,
+    ParameterSlot,
+    Source,
+    TaskSpec,
+    split_loop_item,
+)
+from trainwright_pipelines.ir.values import check_literal, coerce, to_text
 
 _CHANNEL = "pipelinechannel--"
 
@@ -78,19 +86,26 @@ def fill_defaults(values: Values, component: Component, task: str) -> Values:
 
     Raises:
         InvalidPipeline: A step's input has neither a value nor a default.
+        InvalidSetting: A value is of another type, or none of those that the input allows.
     """
     parameters = dict(values.parameters)
     for name, slot in component.input_parameters.items():
         value = values.parameters.get(name, slot.default)
         if value is None:
-            if not slot.is_optional and component.dag is None and slot.type != "TASK_CONFIG":
+            if component.dag is None and _is_needed(slot):
                 raise InvalidPipeline(f"{task} needs a value for {name!r}, and nothing before it gave one")
             continue
         parameters[name] = value if component.dag else coerce(value, slot.type, name=name)
+        check_literal(parameters[name], slot.literals, name=name)
     for name, each in component.input_artifacts.items():
         if component.dag is None and not each.is_optional and not each.is_list and not values.artifacts.get(name):
             raise InvalidPipeline(f"{task} needs the artifact {name!r}, and nothing before it gave one")
     return Values(parameters=parameters, artifacts=values.artifacts)
+
+
+def _is_needed(slot: ParameterSlot) -> bool:
+    """Whether a step cannot do without: kfp's executor fails without a final status, optional as it is in the spec."""
+    return slot.type == "TASK_FINAL_STATUS" or not (slot.is_optional or slot.type == "TASK_CONFIG")
 
 
 def runtime_artifacts(artifacts: Mapping[str, Sequence[Artifact]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.worker import Worker
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Pipeline
-from trainwright_pipelines.ir.values import as_json, coerce
+from trainwright_pipelines.ir.values import as_json, check_literal, coerce
 
 SPEC_NAME = "pipeline.yaml"
 """The compiled spec in the folder of a run."""
@@ -110,9 +110,8 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> dict[
             values[name] = as_json(coerce(value, slot.type, name=name), name=name)
         if not is_utf8(value):
             raise InvalidSetting(f"parameter {name!r} is not UTF-8 text: {ascii(value)[:200]}")
-        if slot.literals and value is not None and values[name] not in slot.literals:
-            allowed = ", ".join(map(str, slot.literals))
-            raise InvalidSetting(f"parameter {name!r} is one of {allowed}, got {value!r}")
+        if value is not None:
+            check_literal(values[name], slot.literals, name=name)
     return values
 
 

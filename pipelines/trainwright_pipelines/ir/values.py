@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -96,6 +96,18 @@ def coerce(value: Any, kind: str, *, name: str) -> Any:
         return _READERS[kind](value)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidSetting(f"parameter {name!r} takes {_TITLES[kind]}, got {to_text(value)[:200]!r}") from error
+
+
+def check_literal(value: Any, literals: Sequence[Any], *, name: str) -> None:
+    """Hold `value` against the only ones that an input allows, if it says which.
+
+    KFP's driver does so for each task: ValidateLiteralParameter, called in resolveInputs of backend/src/v2/driver.
+
+    Raises:
+        InvalidSetting: It is none of them.
+    """
+    if literals and value not in literals:
+        raise InvalidSetting(f"parameter {name!r} is one of {', '.join(map(str, literals))}, got {value!r}")
 
 
 def _integer(value: Any) -> int:
