@@ -88,6 +88,8 @@ class Execution:
         )
         for warning in settings.warnings:
             self.warn(warning, task)
+        if settings.secrets and (exposure := self.secrets.exposure):
+            self.warn(exposure)
         return settings
 
     def installed_code(self) -> str:

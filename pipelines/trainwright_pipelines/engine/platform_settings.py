@@ -1,13 +1,17 @@
 """What the platform document asks of Kubernetes: honoured where a process here can, else named in a warning."""
 
+import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine.masking import Mask
 from trainwright_pipelines.engine.pod_fields import read_pod_fields
 from trainwright_pipelines.engine.volumes import Volumes
 from trainwright_pipelines.ir.values import to_text
@@ -16,6 +20,8 @@ _VOLUME_FIELDS = {"pvcMount", "emptyDirMounts", "genericEphemeralVolume", "secre
 _HONOURED = {"secretAsEnv", "configMapAsEnv", "activeDeadlineSeconds", "fieldPathAsEnv"} | _VOLUME_FIELDS
 _MEANINGLESS_HERE = {"imagePullPolicy", "imagePullSecret", "podMetadata", "enabledSharedMemory"}
 
+SECRETS_NAME = "secrets.yaml"
+SECRET_PREFIX = "TRAINWRIGHT_SECRET_"  # noqa: S105  the beginning of a name
 Kind = Literal["secrets", "config_maps"]
 Resolve = Callable[[Mapping[str, Any]], Any]
 """From an input parameter spec of the platform document to its value."""
@@ -32,30 +38,45 @@ class PlatformSettings:
     volumes: Volumes = field(default_factory=Volumes)
     timeout_s: float | None = None
     warnings: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Values that are told to nobody else."""
+    secret_variables: tuple[str, ...] = ()
+    secret_mounts: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+    """Variables of this process that hold secrets of others."""
 
     @property
     def env(self) -> dict[str, str]:
         """All variables."""
-        return {**self.given, **self.fields}
+        return {**dict.fromkeys(self.withheld, ""), **self.given, **self.fields}
+
+    @cached_property
+    def mask(self) -> Mask:
+        """What hides the secrets."""
+        return Mask(self.secrets)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSecrets:
-    """Stand-ins for a cluster's Secrets and ConfigMaps, read from a file of the user's and never stored."""
+    """Stand-ins for a cluster's Secrets and ConfigMaps: a file of the user's, then variables; never stored."""
 
     path: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Secrets in the environment, see `secret_variable`."""
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> "LocalSecrets":
-        """Read `secrets:` and `config_maps:`, each a mapping of names to keys and values; a missing file holds none.
+    def load(cls, home: Path, environ: Mapping[str, str]) -> "LocalSecrets":
+        """Read `secrets:` and `config_maps:` in a home's file, each a mapping of names to keys and values.
 
         Raises:
             InvalidSetting: It is no such file.
         """
+        path = home / SECRETS_NAME
+        variables = {name: value for name, value in environ.items() if name.startswith(SECRET_PREFIX) and value}
         if not path.exists():
-            return cls(path=path)
+            return cls(path=path, variables=variables)
         try:
             content = yaml.safe_load(path.read_text()) or {}
             found = {
@@ -65,7 +86,28 @@ class LocalSecrets:
         except (yaml.YAMLError, AttributeError) as error:
             message = f"{path} should hold `secrets:` and `config_maps:`, each name: {{key: value}}"
             raise InvalidSetting(message) from error
-        return cls(path=path, secrets=found.get("secrets", {}), config_maps=found.get("config_maps", {}))
+        return cls(
+            path=path,
+            variables=variables,
+            secrets=found.get("secrets", {}),
+            config_maps=found.get("config_maps", {}),
+        )
+
+    @property
+    def values(self) -> list[str]:
+        """All secrets, wherever they are."""
+        return [*self.variables.values(), *(value for keys in self.secrets.values() for value in keys.values())]
+
+    @property
+    def exposure(self) -> str:
+        """How others can read the file; empty when only its owner can."""
+        try:
+            mode = stat.S_IMODE(self.path.stat().st_mode)
+        except OSError:
+            return ""
+        if not mode & (stat.S_IRGRP | stat.S_IROTH):
+            return ""
+        return f"{self.path} holds secrets and can be read by others (mode {mode:o}): chmod 600 {self.path}"
 
     def lookup(self, kind: Kind, name: str, *, step: str, key: str = "...") -> Mapping[str, str]:
         """The keys and values of one secret or config map.
@@ -74,13 +116,22 @@ class LocalSecrets:
             InvalidSetting: It is not there, or `key` is not in it.
         """
         found = (self.secrets if kind == "secrets" else self.config_maps).get(name)
+        variable = secret_variable(name, key) if kind == "secrets" and key != "..." else ""
+        if variable in self.variables and key not in (found or {}):
+            return {**(found or {}), key: self.variables[variable]}
         if found is None or (key != "..." and key not in found):
             title = "secret" if kind == "secrets" else "config map"
+            or_there = f", or from the variable {variable}" if variable else ""
             raise InvalidSetting(
                 f"{step} needs the {title} {name!r} with the key {key!r}; on this machine it is read from {self.path}, "
-                f"which should hold: {kind}: {{{name}: {{{key}: ...}}}}"
+                f"which should hold: {kind}: {{{name}: {{{key}: ...}}}}{or_there}"
             )
         return found
+
+
+def secret_variable(name: str, key: str) -> str:
+    """The environment variable that stands for a key of a secret that the file does not have."""
+    return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{name}_{key}".upper())
 
 
 def read_settings(
@@ -102,12 +153,13 @@ def read_settings(
     reader = _Reader(config=config, step=step, local=local, resolve=resolve)
     ignored = sorted(set(config) - _HONOURED - _MEANINGLESS_HERE)
     fields = read_pod_fields(config, step=step, run=run, run_id=run_id, task_id=task_id)
+    secrets, mounted = reader.env("secretAsEnv", "secrets"), reader.files("secretAsVolume", "secrets")
     return PlatformSettings(
-        given={
-            **fields.fixed,
-            **reader.env("secretAsEnv", "secrets"),
-            **reader.env("configMapAsEnv", "config_maps"),
-        },
+        given={**fields.fixed, **secrets, **reader.env("configMapAsEnv", "config_maps")},
+        secrets=(*secrets.values(), *(value for files in mounted.values() for value in files.values())),
+        secret_variables=tuple(secrets),
+        secret_mounts=tuple(mounted),
+        withheld=tuple(local.variables),
         fields=fields.varying,
         volumes=reader.volumes(),
         timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
@@ -139,9 +191,11 @@ class _Reader:
                 env |= {pair["envVar"]: found[key]} if key in found else {}
         return env
 
+    def files(self, field_name: str, kind: Kind) -> dict[str, Mapping[str, str]]:
+        return {each["mountPath"]: self._content(each, kind) for each in self.all(field_name)}
+
     def volumes(self) -> Volumes:
-        files = {each["mountPath"]: self._content(each, "secrets") for each in self.all("secretAsVolume")}
-        files |= {each["mountPath"]: self._content(each, "config_maps") for each in self.all("configMapAsVolume")}
+        files = self.files("secretAsVolume", "secrets") | self.files("configMapAsVolume", "config_maps")
         passing = [*self.all("emptyDirMounts"), *self.all("genericEphemeralVolume")]
         return Volumes(
             lasting={each["mountPath"]: self._claim(each) for each in self.all("pvcMount")},

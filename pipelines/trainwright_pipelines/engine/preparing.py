@@ -18,11 +18,12 @@ from trainwright_pipelines.engine.execution import run_constants
 from trainwright_pipelines.engine.installing import InstalledPackages, packages_for
 from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch, step_variables
 from trainwright_pipelines.engine.isolation.python_source import python_source
+from trainwright_pipelines.engine.masking import told_by
 from trainwright_pipelines.engine.own_python import make_own_python
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.records import Run, Task, Values
 from trainwright_pipelines.engine.task_config import Handover, hand_over
-from trainwright_pipelines.engine.volumes import mounted_values, place_values
+from trainwright_pipelines.engine.volumes import VOLUMES_NAME, mounted_values, place_values
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.spec import Component
 
@@ -124,12 +125,13 @@ def prepare_step(
         RunFailed: Its program or its packages cannot be had on this machine.
     """
     folder.make(keeps_artifacts=states(container, CONTINUED))
-    mounts = settings.volumes.make(home / "volumes", folder.scratch / "volumes")
+    mounts = settings.volumes.make(home / "volumes", folder.scratch / VOLUMES_NAME)
     placed = replace(inputs, parameters=place_values(inputs.parameters, mounts))
     executor_input = build_executor_input(component, placed, folder, folder.artifacts)
     write_executor_input(executor_input, folder)
     placeholders = fill_placeholders(executor_input, run=run, task=task)
-    given = {"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env}
+    told = told_by(settings.secret_variables, [mounts[each] for each in settings.secret_mounts])
+    given = {"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env, **told}
     packages = None
     if python_source(container) and not is_logical(str(container.get("image") or "")):
         packages = packages_for(

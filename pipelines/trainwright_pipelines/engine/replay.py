@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,12 +17,14 @@ from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.python_source import python_source
+from trainwright_pipelines.engine.masking import Mask
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
 from trainwright_pipelines.engine.preparing import prepare_step, take_own_part
 from trainwright_pipelines.engine.records import TaskKind, Values
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.runs import check_repeatable
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.volumes import VOLUMES_NAME
 from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
 
 
@@ -79,7 +82,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         own.platform,
         step=task.name,
         run=run.name,
-        local=LocalSecrets.load(store.home / "secrets.yaml"),
+        local=LocalSecrets.load(store.home, os.environ),
         resolve=_constant,
         run_id=run.id,
         task_id=task.id,
@@ -96,7 +99,10 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         log=folder.log(1),
         in_warm_process=False,
     )
-    code = _in_foreground(prepared.launch, pdb=pdb)
+    try:
+        code = _in_foreground(prepared.launch, settings.mask, pdb=pdb)
+    finally:
+        shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with the secrets that were mounted
     outputs, error, detail = Values(), "", ""
     if code == 0:
         try:
@@ -119,10 +125,15 @@ def _constant(raw: Mapping[str, Any]) -> Any:
     return parse_source(raw).constant
 
 
-def _in_foreground(launch: Launch, *, pdb: bool) -> int:
+def _in_foreground(launch: Launch, mask: Mask, *, pdb: bool) -> int:
     env = {**os.environ, **launch.env, **({PDB_VARIABLE: "1"} if pdb else {})}
     command = launch.arguments["command"]
-    with _left_to_the_child(), subprocess.Popen(command, env=env, cwd=launch.cwd) as process:
+    is_piped = bool(mask) and not pdb  # a debugger needs the terminal
+    output, errors = (subprocess.PIPE, subprocess.STDOUT) if is_piped else (None, None)
+    process = subprocess.Popen(command, env=env, cwd=launch.cwd, stdout=output, stderr=errors)
+    with _left_to_the_child(), process:
+        for line in process.stdout or ():
+            os.write(1, mask.content(line))
         return process.wait()
 
 

@@ -161,7 +161,7 @@ def _execute(
             listener=listener,
             max_parallel=max_parallel or max(2, os.cpu_count() or 2),
             previous={task.path: task for task in store.tasks(run.id)},
-            secrets=LocalSecrets.load(store.home / "secrets.yaml"),
+            secrets=LocalSecrets.load(store.home, os.environ),
         )
         if light_parent is not None:
             execution.processes.adopt(light_parent)

@@ -15,8 +15,10 @@ from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.isolation.masked import MaskedStep
 from trainwright_pipelines.engine.isolation.process import StepProcess
 from trainwright_pipelines.engine.isolation.protocol import StartedStep
+from trainwright_pipelines.engine.masking import MaskedLog
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
 from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step, take_own_part
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
@@ -210,7 +212,7 @@ class Step:
                     self.execution.warn(warning, self.record)
         except (TrainwrightError, OSError) as error:
             reason = self.execution.why_unwritable(error) or str(error)
-            end = AttemptEnd(exit_code=None, error=reason, detail=end_of(log))
+            end = self._masked(AttemptEnd(exit_code=None, error=reason, detail=end_of(log)))
         except asyncio.CancelledError:
             self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
             self.record = self.execution.finish(self.record, State.CANCELED, error="canceled")
@@ -264,11 +266,23 @@ class Step:
         return started
 
     def _start(self, container: Mapping[str, Any], log: Path) -> "_Started":
-        prepared = self._prepare(container, log)
-        process = StepProcess(
-            processes=self.execution.processes, launch=prepared.launch, log=log, timeout_s=self.settings.timeout_s
-        )
-        return _Started(prepared=prepared, process=process, pid=process.start())
+        try:
+            prepared = self._prepare(container, log)
+        finally:
+            self.settings.mask.file(log)  # where the installation of packages is told
+
+        def process(output: Path) -> StartedStep:
+            return StepProcess(
+                processes=self.execution.processes,
+                launch=prepared.launch,
+                log=output,
+                timeout_s=self.settings.timeout_s,
+            )
+
+        started = process(log)
+        if self.settings.mask:
+            started = MaskedStep(process, MaskedLog(log, self.folder.scratch / "log", self.settings.mask))
+        return _Started(prepared=prepared, process=started, pid=started.start())
 
     async def _wait(self, started: "_Started", log: Path) -> tuple[AttemptEnd, LeftBehind | None, Sequence[str]]:
         waiting = asyncio.ensure_future(self.execution.in_thread(lambda: self._end(started, log)))
@@ -293,8 +307,13 @@ class Step:
         except TimeoutError:
             error = f"took longer than {self.settings.timeout_s:g} s and was stopped"
             end = AttemptEnd(exit_code=None, error=error, detail=end_of(log))
+        end = self._masked(end)
         left = None if end.error else started.prepared.read_outputs()
         return end, left, self._clear(log)
+
+    def _masked(self, end: AttemptEnd) -> AttemptEnd:
+        mask = self.settings.mask
+        return replace(end, error=mask.text(end.error), detail=mask.text(end.detail))
 
     def _remember_process(self, pid: int | None) -> None:
         try:

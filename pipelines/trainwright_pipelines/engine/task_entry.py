@@ -14,6 +14,7 @@ from typing import NoReturn
 from trainwright_components.errors import TrainwrightError, UserCodeError
 from trainwright_components.processes.quiet_devices import find_devices_quietly
 from trainwright_pipelines.engine.contract import PDB_VARIABLE, QUIET_VARIABLE, WARNING_MARK
+from trainwright_pipelines.engine.masking import Mask
 
 _OF_LIBRARIES = ("absl", "tensorflow")
 
@@ -38,17 +39,19 @@ def run_component(source: str, function: str, executor_input: str, report: str) 
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_LogFormatter("%(asctime)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    mask = Mask.of_environment(os.environ)
     if os.environ.get(QUIET_VARIABLE):
         find_devices_quietly()
     try:
         _execute(Path(source), function, Path(executor_input))
     except TrainwrightError as error:
         _debug((error.__cause__ if isinstance(error, UserCodeError) else None) or error)
-        return _report(Path(report), error, str(error), error.user_traceback, code=error.exit_code)
+        return _report(Path(report), error, str(error), error.user_traceback, code=error.exit_code, mask=mask)
     except Exception as error:
         _debug(error)
         trace = "".join(traceback.format_exception(error.with_traceback(_below(error, source))))
-        return _report(Path(report), error, "".join(traceback.format_exception_only(error)).strip(), trace, code=1)
+        message = "".join(traceback.format_exception_only(error)).strip()
+        return _report(Path(report), error, message, trace, code=1, mask=mask)
     return 0
 
 
@@ -98,7 +101,8 @@ def _below(error: BaseException, source: str) -> TracebackType | None:
     return trace or error.__traceback__
 
 
-def _report(report: Path, error: Exception, message: str, detail: str, *, code: int) -> int:
+def _report(report: Path, error: Exception, message: str, detail: str, *, code: int, mask: Mask) -> int:
+    message, detail = mask.text(message), mask.text(detail)
     stale_input = error.stale_input if isinstance(error, TrainwrightError) else ""
     said = {"error": message, "kind": type(error).__name__, "detail": detail, "stale_input": stale_input}
     report.write_text(json.dumps(said))

@@ -16,6 +16,8 @@ from trainwright_components.storage.addresses import FILE_SCHEME
 _BORDERS = re.compile(r"""([\s,;"'`]+|:(?!//))""")
 _ANOTHER_PATH = re.compile(rf"""[\s,;:"'`=](?:{FILE_SCHEME})?/(?!/)""")
 _BEFORE_PATH = r"(?:(?<=file://)|(?<![\w./@+~%})\]*-]))"
+VOLUMES_NAME = "volumes"
+"""The folder of a step, and of a home, that holds them."""
 CREATE_IMAGE, DELETE_IMAGE = "argostub/createpvc", "argostub/deletepvc"
 
 

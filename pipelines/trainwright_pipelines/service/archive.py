@@ -6,6 +6,7 @@ the folder of state's path all the same are named.
 
 import errno
 import json
+import os
 import shutil
 import tarfile
 import tempfile
@@ -21,6 +22,7 @@ from trainwright_components.files import whole_file
 from trainwright_components.short_floats import as_json
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.leftovers import EXPORT_PREFIX
+from trainwright_pipelines.engine.masking import Mask
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.records import Artifact, Run, Task, Values
 from trainwright_pipelines.engine.store import Store
@@ -31,6 +33,7 @@ FORMAT = 1
 _REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 SUFFIXES = (".tar.gz", ".zip")
 
+_LEAST_SECRET = 6  # characters; shorter values, such as `true`, are words of artifacts
 _TEXT_SUFFIXES = {".csv", ".html", ".json", ".jsonl", ".md", ".py", ".txt", ".yaml", ".yml", ""}
 _MAX_TEXT_BYTES = 64 << 20
 
@@ -125,9 +128,8 @@ class Staged:
             places.setdefault(str(each["path"]), f"…/{Path(each['path']).name or name}")
         for repository in made_of.get("git") or ():
             places.setdefault(str(repository["repository"]), f"…/{Path(repository['repository']).name}")
-        local = LocalSecrets.load(self.store.home / "secrets.yaml")
-        secrets = [value for keys in local.secrets.values() for value in keys.values()]
-        return Portable(places=places, secrets=secrets)
+        secrets = LocalSecrets.load(self.store.home, os.environ).values
+        return Portable(places=places, secrets=Mask(each for each in secrets if len(each) >= _LEAST_SECRET))
 
     def _stage(self, task: Task, slot: str, artifact: Artifact, portable: Portable) -> Path | None:
         source = artifact.path

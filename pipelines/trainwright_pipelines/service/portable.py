@@ -2,18 +2,18 @@
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trainwright_pipelines.engine.masking import MASK, Mask
 from trainwright_pipelines.engine.provenance import blank_secrets, is_sensitive
 
-BLANK = "***"
+BLANK = MASK
 
 _ABSOLUTE = re.compile(r"(?:file://|(?<![\w.:/<~-]))(/[^\s\"'`()\[\]{}<>|,;:=&]+)")
 _EVERYWHERE = ("bin", "dev", "etc", "lib", "lib64", "proc", "sbin", "sys", "usr")  # the same on all machines
-_LEAST_SECRET = 6  # characters; shorter values, such as `true`, are words of the text
 
 T = TypeVar("T")
 
@@ -24,11 +24,11 @@ class Portable:
 
     Args:
         places: What to write for folders of this machine, longest first by itself; others keep their last part.
-        secrets: Values that may not be told.
+        secrets: Hides values that may not be told.
     """
 
     places: Mapping[str, str]
-    secrets: Iterable[str] = ()
+    secrets: Mask = field(default_factory=lambda: Mask(()))
 
     def text(self, text: str) -> str:
         """What people wrote or read, without paths, secrets, and what stands behind a name that secrets go by."""
@@ -38,10 +38,7 @@ class Portable:
         """The content of an artifact, where `mask_token` is no secret, with names for places and no secret."""
         for place in sorted(self.places, key=len, reverse=True):
             text = text.replace(f"{place}/", f"{self.places[place]}/").replace(place, self.places[place])
-        for secret in self.secrets:
-            if len(secret) >= _LEAST_SECRET:
-                text = text.replace(secret, BLANK)
-        return _ABSOLUTE.sub(_last_part, text)
+        return _ABSOLUTE.sub(_last_part, self.secrets.text(text))
 
     def value(self, value: Any, *, name: str = "") -> Any:
         """`value` with all texts inside it rewritten; what a sensitive name stands for is blanked."""

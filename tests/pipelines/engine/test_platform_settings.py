@@ -13,7 +13,9 @@ from trainwright_pipelines.engine.resolve import Outcome, platform_value
 
 
 def settings(config: dict[str, object], secrets: Path) -> PlatformSettings:
-    return read_settings(config, step="s", run="r", local=LocalSecrets.load(secrets), resolve=lambda raw: raw["name"])
+    return read_settings(
+        config, step="s", run="r", local=LocalSecrets.load(secrets.parent, {}), resolve=lambda raw: raw["name"]
+    )
 
 
 def test_secrets_config_maps_and_volumes_are_read(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_what_is_optional_may_be_missing(tmp_path: Path) -> None:
         "secretAsVolume": [{**secret, "mountPath": "/a"}],
         "configMapAsVolume": [{**config_map, "mountPath": "/b"}],
     }
-    found = settings(config, tmp_path / "none")
+    found = settings(config, tmp_path / "none" / "secrets.yaml")
     assert found.env == {}
     assert found.volumes.files == {"/a": {}, "/b": {}}
 
@@ -92,7 +94,7 @@ def test_names_of_secrets_config_maps_and_claims_come_as_parameters_or_constants
     }
     upstream = {"t": Outcome(state=State.SUCCEEDED, outputs=Values(parameters={"o": "made"}))}
     resolve = functools.partial(platform_value, scope=Values(parameters={"name": "k"}), upstream=upstream)
-    found = read_settings(config, step="s", run="r", local=LocalSecrets.load(secrets), resolve=resolve)
+    found = read_settings(config, step="s", run="r", local=LocalSecrets.load(secrets.parent, {}), resolve=resolve)
     assert found.env == {"A": "1", "X": "y"}
     assert found.volumes.files == {"/k": {"a": "1"}, "/c": {"x": "y"}}
     assert found.volumes.lasting == {"/old": "k", "/oldest": "made"}

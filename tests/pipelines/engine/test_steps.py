@@ -231,6 +231,7 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
     assert "needs the secret 'keys' with the key 'colour'" in run.error
     (store.home / "secrets.yaml").write_text("secrets: {keys: {colour: very-secret-blue}}")
+    (store.home / "secrets.yaml").chmod(0o600)
     events: list[Event] = []
     run = runs.resume(run.id, store=store, listener=events.append)
     (data,) = store.task(run.id, "shell").outputs.artifacts["data"]

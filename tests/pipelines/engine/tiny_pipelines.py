@@ -249,6 +249,39 @@ def after_failure(message: str = "broken"):
     say(text="beside")
 
 
+@dsl.component(**PLAIN)
+def leak(fifo: str):
+    """Tell a secret in all ways, also in halves."""
+    import base64
+    import logging
+    import os
+    import sys
+    from urllib.parse import quote
+
+    token = os.environ["TOKEN"]
+    with open("/keys/token") as file:
+        assert file.read() == token
+    for told in (token, quote(token), base64.b64encode(f"user:{token}".encode()).decode()):
+        print("it is", told, "!")
+    sys.stderr.write(f"and {token[:9]}")
+    sys.stderr.flush()
+    sys.stderr.write(token[9:])
+    print("\nothers:", sorted(each for each in os.environ.items() if each[0].startswith("TRAINWRIGHT_SECRET")))
+    logging.warning("never tell %s", token)
+    print(".", end="", flush=True)
+    if fifo:
+        with open(fifo, "w") as file:
+            file.write("here")
+        open(fifo + ".go").close()
+    raise ValueError(f"the server does not take {token}")
+
+
+@pipeline
+def leaking(fifo: str = ""):
+    with dsl.ExitHandler(show_status()):
+        leak(fifo=fifo)
+
+
 @pipeline
 def retried(counter: str, needed: int = 3):
     count_attempts(counter=counter, needed=needed).set_retry(2, "0s")
