@@ -10,7 +10,7 @@ from typing import Any
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_pipelines.engine.attempts import end_last_attempt, next_retry
-from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.execution import IN_EXIT_TASK, Execution, now
 from trainwright_pipelines.engine.isolation.python_source import is_python
 from trainwright_pipelines.engine.platform_settings import Resolve
 from trainwright_pipelines.engine.records import Attempt, State, Task, TaskKind, Values, without_numbered_groups
@@ -135,6 +135,8 @@ class DagRunner:
         component = self._pipeline.component_of(spec)
         if reason := why_not(spec, upstream):
             return self._skip(record, reason)
+        if spec.runs_after_failures:
+            IN_EXIT_TASK.set(True)
         try:
             inputs = resolve_inputs(
                 spec,
@@ -195,8 +197,16 @@ class DagRunner:
             inputs=inputs,
             resolve=resolve,
         )
-        with self._canceling(record.path):
-            return await step.run()
+        try:
+            with self._canceling(record.path), self._execution.subject_to_deadline():
+                return await step.run()
+        except asyncio.CancelledError as error:
+            state, reason = self._execution.why_stopped(error)
+            if state == State.CANCELED:
+                raise
+            if (current := asyncio.current_task()) is not None:
+                current.uncancel()
+            return Outcome(state=state, error=reason)
 
     async def _group(self, record: Task, spec: TaskSpec, dag: Dag, inputs: Values) -> Outcome:
         record = self._begin(record, inputs)
@@ -216,7 +226,8 @@ class DagRunner:
         """
         first, wait_s = next_retry(record, spec.retry, now())
         for retry in range(first, spec.retry.count + 1):
-            await asyncio.sleep(wait_s if retry == first else spec.retry.wait_s(retry))
+            if await self._execution.wait(wait_s if retry == first else spec.retry.wait_s(retry)):
+                return record, Outcome(state=State.FAILED, error=self._execution.overdue)
             attempt = Attempt(number=len(record.attempts) + 1, retry=retry, state=State.RUNNING, started=now())
             record = self._execution.save(replace(record, attempts=(*record.attempts, attempt)))
             try:
@@ -225,7 +236,7 @@ class DagRunner:
                 self._execution.save(end_last_attempt(record, State.CANCELED, "canceled"))
                 raise
             record = end_last_attempt(record, outcome.state, outcome.error)
-            if outcome.state != State.FAILED or retry == spec.retry.count:
+            if outcome.state != State.FAILED or retry == spec.retry.count or self._execution.overdue:
                 return record, outcome
             self._execution.save(record)
         raise AssertionError("a group is tried at least once")
@@ -281,10 +292,11 @@ class DagRunner:
     def _canceling(self, path: str) -> Iterator[None]:
         try:
             yield
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             latest = self._execution.previous[path]
             if not latest.state.is_final:
-                self._execution.finish(latest, State.CANCELED, error="canceled")
+                state, reason = self._execution.why_stopped(error)
+                self._execution.finish(latest, state, error=reason)
             raise
 
 

@@ -1,10 +1,12 @@
 """One process executing one run: what the walk through its DAG and its steps share."""
 
 import asyncio
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ Listener = Callable[[Event], None]
 
 _LOG = logging.getLogger(__name__)
 _MAX_THREADS = 256
+IN_EXIT_TASK: ContextVar[bool] = ContextVar("IN_EXIT_TASK", default=False)
 
 
 def now() -> datetime:
@@ -53,12 +56,61 @@ class Execution:
     def __post_init__(self) -> None:
         self.slots = Slots(self.max_parallel)
         self.constants = run_constants(self.run)
+        self._is_late = asyncio.Event()
+        self._subject: set[asyncio.Task[Any]] = set()
         self._stale = stale_paths(self.previous.values())
         self._recording = threading.RLock()
         self._linked: dict[str, Any] = {}
         """The artifacts that are on record for the tasks that this process has saved, by path."""
         self._code = ""
         self._code_lock = threading.Lock()
+
+    @property
+    def overdue(self) -> str:
+        """Why nothing but exit tasks runs any more; empty while the pipeline's deadline is ahead."""
+        return (
+            f"took longer than the {self.pipeline.deadline_s:g} s that the pipeline allows"
+            if self._is_late.is_set()
+            else ""
+        )
+
+    def pass_deadline(self) -> None:
+        """Stop all steps but those of exit tasks, and start no others."""
+        self._is_late.set()
+        for task in list(self._subject):
+            task.cancel(self.overdue)
+
+    @contextlib.contextmanager
+    def subject_to_deadline(self) -> Iterator[None]:
+        """Have what runs in the block canceled when the pipeline's deadline passes, unless an exit task runs it.
+
+        Argo spares the pods of exit handlers (workflow/controller/exec_control.go of argoproj/argo-workflows).
+        """
+        task = asyncio.current_task()
+        if task is None or IN_EXIT_TASK.get():
+            yield
+            return
+        if self.overdue:
+            raise asyncio.CancelledError(self.overdue)
+        self._subject.add(task)
+        try:
+            yield
+        finally:
+            self._subject.discard(task)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait, at most until the pipeline's deadline; whether that has passed."""
+        if IN_EXIT_TASK.get():
+            await asyncio.sleep(seconds)
+            return False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_late.wait(), seconds)
+        return bool(self.overdue)
+
+    def why_stopped(self, error: asyncio.CancelledError) -> tuple[State, str]:
+        """What somebody's cancel, or the deadline, makes of a step: its state and the reason."""
+        is_late = self.overdue and error.args == (self.overdue,)
+        return (State.FAILED, self.overdue) if is_late else (State.CANCELED, "canceled")
 
     def folder_of(self, path: str) -> Path:
         """Where a task keeps its files."""

@@ -55,6 +55,21 @@ class Slots:
                 self._waiting.remove((share, turn))
             self._let_in()
 
+    @asynccontextmanager
+    async def give_up(self, share: Share) -> AsyncIterator[None]:
+        """Let others in while a step only waits for its next try; then it waits for its turn again."""
+        self._running.remove(share)
+        self._let_in()
+        yield
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((share, turn))
+        self._let_in()
+        try:
+            await turn
+        finally:
+            if (share, turn) in self._waiting:
+                self._waiting.remove((share, turn))
+
     def _share(self, asked: Resources) -> Share:
         return Share(asked=asked, lacks=self._machine().lacks(asked) if asked != Resources() else "")
 

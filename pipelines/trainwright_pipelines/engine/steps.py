@@ -188,7 +188,9 @@ class Step:
         end = AttemptEnd(exit_code=None)
         first, wait_s = next_retry(self.record, policy, now())
         for retry in range(first, policy.count + 1):
-            await asyncio.sleep(wait_s if retry == first else policy.wait_s(retry))
+            if wait := wait_s if retry == first else policy.wait_s(retry):
+                async with self.execution.slots.give_up(self.share):
+                    await asyncio.sleep(wait)
             end, outputs = await self._attempt(container, retry)
             if outputs is not None:
                 return self._succeed(outputs)
@@ -213,9 +215,10 @@ class Step:
         except (TrainwrightError, OSError) as error:
             reason = self.execution.why_unwritable(error) or str(error)
             end = self._masked(AttemptEnd(exit_code=None, error=reason, detail=end_of(log)))
-        except asyncio.CancelledError:
-            self._end_attempt(State.CANCELED, AttemptEnd(exit_code=None, error="canceled"))
-            self.record = self.execution.finish(self.record, State.CANCELED, error="canceled")
+        except asyncio.CancelledError as error:
+            state, reason = self.execution.why_stopped(error)
+            self._end_attempt(state, AttemptEnd(exit_code=None, error=reason))
+            self.record = self.execution.finish(self.record, state, error=reason)
             raise
         finally:
             self._keep_warnings(told if told is not None else await self.execution.in_thread(lambda: self._clear(log)))

@@ -105,15 +105,17 @@ class Worker(threading.Thread):
         if self._is_canceled:
             self._main.cancel()
         deadline_s = self._execution.pipeline.deadline_s
+        timer = self._loop.call_later(deadline_s, self._execution.pass_deadline) if deadline_s else None
         try:
-            async with asyncio.timeout(deadline_s):
-                return await self._main
-        except TimeoutError:
-            return Outcome(state=State.FAILED, error=f"took longer than the {deadline_s:g} s that the pipeline allows")
+            outcome = await self._main
         except asyncio.CancelledError:
             return None
         finally:
             heartbeat.cancel()
+            if timer is not None:
+                timer.cancel()
+        overdue = self._execution.overdue if outcome.state == State.FAILED else ""
+        return replace(outcome, error=overdue) if overdue else outcome
 
     async def _beat(self) -> None:
         is_failing = False

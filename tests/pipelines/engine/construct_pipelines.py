@@ -233,3 +233,49 @@ def asking(cores: str = "500m", gpus: int = 8, kind: str = "nvidia.com/gpu"):
     large = take_memory(megabytes=150).set_cpu_request(cores).set_memory_limit("999G")
     large.set_accelerator_type(kind).set_accelerator_limit(gpus).set_display_name("Large")
     take_memory(megabytes=1).set_memory_request("64Mi").set_memory_limit("1Gi").set_display_name("Small")
+
+
+@dsl.component(**PLAIN)
+def waits_for_ever(log: str):
+    """Say that it runs, and on SIGTERM that it was asked to end."""
+    import os
+    import signal
+    import time
+
+    def end(*_: object) -> None:
+        with open(log, "a") as file:
+            file.write("t")
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, end)
+    with open(log, "a") as file:
+        file.write("w")
+    while True:
+        time.sleep(60)
+
+
+@dsl.component(**PLAIN)
+def note_status(log: str, status: dsl.PipelineTaskFinalStatus):
+    with open(log, "a") as file:
+        file.write(f"<{status.state}>")
+
+
+@functools.partial(pipeline, config=dsl.PipelineConfig(active_deadline_seconds=1))
+def over_its_deadline(log: str):
+    with dsl.ExitHandler(note_status(log=log)):
+        first = waits_for_ever(log=log).set_retry(3, backoff_duration="0s")
+        note(log=log, text="never").after(first)
+    two_steps(log=f"{log}-2").set_retry(5, backoff_duration="3600s")
+
+
+@pipeline
+def timed_out(log: str):
+    task = waits_for_ever(log=log).set_retry(1, backoff_duration="0s")
+    kubernetes.set_timeout(task, 1)
+
+
+@pipeline
+def retried_beside_another(log: str):
+    """While a step waits for its next try, others have its place."""
+    third_time(log=log, text="b").set_retry(1, backoff_duration="3600s")
+    note(log=log, text="n")

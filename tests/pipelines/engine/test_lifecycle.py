@@ -97,7 +97,7 @@ class WatchedStore(Store):
 
 
 @pytest.mark.parametrize(
-    ("needed", "deadline_s", "last"), [(2, 0, State.SUCCEEDED), (9, 0, State.FAILED), (1, 1, State.CANCELED)]
+    ("needed", "deadline_s", "last"), [(2, 0, State.SUCCEEDED), (9, 0, State.FAILED), (1, 1, State.FAILED)]
 )
 def test_the_last_attempt_and_its_task_end_in_one_transaction(
     specs: Path, tmp_path: Path, needed: int, deadline_s: int, last: State

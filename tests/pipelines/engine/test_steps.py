@@ -300,7 +300,7 @@ def test_a_run_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
     text = (specs / "one_sleeper.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
     run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
     assert (run.state, run.error) == (State.FAILED, "took longer than the 1 s that the pipeline allows")
-    assert store.task(run.id, "sleeper").state == State.CANCELED
+    assert store.task(run.id, "sleeper").state == State.FAILED
 
 
 def test_a_failure_deep_inside_is_named_as_a_person_knows_it(executed: Executed) -> None:

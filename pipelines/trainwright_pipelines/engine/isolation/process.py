@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainwright_components.errors import RunFailed
 from trainwright_components.processes.child import WarmChild
+from trainwright_components.processes.ending import SAVE_S, end_process
 from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.light_parent import start_light_parent
@@ -102,12 +103,16 @@ class StepProcess:
         """Wait for its end.
 
         Raises:
-            TimeoutError: It took too long, and was killed.
+            TimeoutError: It took too long, and was asked to end, or killed.
         """
         if self.child is None:
             return StepEnd(code=-signal.SIGTERM)
         try:
-            code = self.child.wait(self.timeout_s)
+            try:
+                code = self.child.wait(self.timeout_s)
+            except TimeoutError:  # as a kubelet does it once a pod's activeDeadlineSeconds are over
+                end_process(self.child, timeout_s=SAVE_S)
+                raise
         finally:
             self.child.close()
         if self.child.lost_parent:

@@ -1,0 +1,59 @@
+"""Deadlines of steps and of pipelines, and steps that only wait."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.records import Event, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.pipelines.engine.conftest import Execute
+
+    from trainwright_pipelines.engine.store import Store
+
+
+def test_after_a_pipelines_deadline_only_exit_tasks_run(execute: Execute, tmp_path: Path) -> None:
+    """Argo fails what runs and what would start, and spares exit handlers: workflow/controller/exec_control.go."""
+    finished = execute("over_its_deadline", log=str(tmp_path / "log"))
+    late = "took longer than the 1 s that the pipeline allows"
+    assert (finished.run.state, finished.run.error) == (State.FAILED, late)
+    assert (tmp_path / "log").read_text() == "wt<FAILED>"
+    [waited] = [task for task in finished.tasks.values() if task.name == "waits-for-ever"]
+    assert (waited.state, waited.error) == (State.FAILED, late)
+    assert [attempt.state for attempt in waited.attempts] == [State.FAILED]
+    assert finished.state("note-status") == State.SUCCEEDED
+    assert finished.tasks["two-steps"].error == late
+    assert all(task.state.is_final for task in finished.tasks.values())
+
+
+@pytest.mark.slow
+def test_a_step_over_its_deadline_is_asked_to_end_and_tried_again(execute: Execute, tmp_path: Path) -> None:
+    finished = execute("timed_out", log=str(tmp_path / "log"))
+    assert (tmp_path / "log").read_text() == "wtwt"
+    attempts = finished.tasks["waits-for-ever"].attempts
+    assert [each.error for each in attempts] == ["took longer than 1 s and was stopped"] * 2
+
+
+def test_a_step_that_waits_for_its_next_try_holds_up_no_other(specs: Path, store: Store, tmp_path: Path) -> None:
+    text = (specs / "retried_beside_another.yaml").read_text()
+    created = runs.create_run(text, {"log": str(tmp_path / "log")}, store=store)
+    has_run = threading.Event()
+
+    def listen(event: Event) -> None:
+        if event.task is not None and event.task.name == "note" and event.task.state == State.SUCCEEDED:
+            has_run.set()
+
+    thread = threading.Thread(
+        target=runs.execute, args=(created.id,), kwargs={"store": store, "listener": listen, "max_parallel": 1}
+    )
+    thread.start()
+    assert has_run.wait(60)
+    runs.cancel(created.id, store=store)
+    thread.join(60)
+    assert store.run(created.id).state == State.CANCELED
