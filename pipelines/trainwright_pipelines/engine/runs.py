@@ -32,6 +32,7 @@ from trainwright_pipelines.ir.values import as_json, check_literal, coerce
 
 SPEC_NAME = "pipeline.yaml"
 """The compiled spec in the folder of a run."""
+STARTS_WITHIN_S = 60.0
 STOPS_WITHIN_S = 30.0
 INTERRUPTED = "INTERRUPTED"
 """What a run is whose process is gone, beside the states of the record."""
@@ -260,8 +261,9 @@ def _changed_code(run: Run) -> list[str]:
 
 
 def is_abandoned(run: Run, *, store: Store) -> bool:
-    """Whether the process that executed the run is gone, though the record says that it is under way."""
-    return run.state in {State.RUNNING, State.CANCELING} and not is_held(store.engine, run.id)
+    """Whether the process that executes the run is gone, or never came up, though the record says that it goes on."""
+    is_late = run.state == State.PENDING and (now() - run.created).total_seconds() > STARTS_WITHIN_S
+    return (is_late or run.state in {State.RUNNING, State.CANCELING}) and not is_held(store.engine, run.id)
 
 
 def live_state(run: Run, *, store: Store) -> str:

@@ -327,6 +327,13 @@ def test_our_own_code_counts(specs: Path) -> None:
     assert key(specs, "warm", "1", text="a") != key(specs, "warm", "1", text="b")
 
 
+def test_a_key_of_the_authors_own_stands_for_all_inputs(specs: Path, tmp_path: Path) -> None:
+    document = yaml.safe_load((specs / "ours.yaml").read_text())
+    document["root"]["dag"]["tasks"]["warm"]["cachingOptions"]["cacheKey"] = "today"
+    (tmp_path / "ours.yaml").write_text(json.dumps(document))
+    assert key(tmp_path, "warm", text="a") == key(tmp_path, "warm", text="b") != key(specs, "warm", text="a")
+
+
 def test_the_installed_code_has_one_digest() -> None:
     assert cache.installed_code() == cache.installed_code()
 

@@ -9,6 +9,8 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.process import Processes
-from trainwright_pipelines.engine.leases import LeaseHeld
+from trainwright_pipelines.engine.leases import LeaseHeld, acquire_lease
 from trainwright_pipelines.engine.records import Run, State, Task
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
@@ -256,6 +258,17 @@ def test_one_signal_ends_also_a_command_whose_step_hangs_in_a_thread(specs: Path
 def test_a_run_that_nobody_executes_is_canceled_at_once(created: Run, store: Store) -> None:
     assert runs.cancel(created.id, store=store).state == State.CANCELED
     assert runs.cancel(created.id, store=store).state == State.CANCELED
+
+
+def test_a_run_that_nobody_began_in_time_is_interrupted(created: Run, store: Store) -> None:
+    assert runs.live_state(created, store=store) == State.PENDING
+    long_ago = replace(created, created=created.created - timedelta(minutes=2))
+    store.save_run(long_ago)
+    assert runs.live_state(long_ago, store=store) == runs.INTERRUPTED
+    assert runs.newest_to_resume(store).id == created.id
+    lease = acquire_lease(store.engine, created.id)
+    assert runs.live_state(long_ago, store=store) == State.PENDING
+    lease.release()
 
 
 def test_a_run_that_succeeded_is_not_resumed(execute: Execute, store: Store) -> None:

@@ -129,6 +129,15 @@ def test_a_root_elsewhere_is_told_to_be_unused(store: Store) -> None:
     assert (ended.state, ended.warnings) == (State.SUCCEEDED, (expected,))
 
 
+@pytest.mark.parametrize("written", ["90s", {"seconds": "90"}, {"seconds": 89, "nanos": 1_000_000_000}])
+def test_a_policy_of_retries_is_read(written: Any) -> None:
+    policy = {"maxRetryCount": 4, "backoffDuration": written, "backoffFactor": 1.5, "backoffMaxDuration": written}
+    task = {"componentRef": {"name": "comp-a"}, "retryPolicy": policy}
+    pipeline = parse_pipeline(json.dumps(spec(root={"dag": {"tasks": {"a": task}}})))
+    assert pipeline.root.dag is not None
+    assert pipeline.root.dag.tasks["a"].retry == Retry(count=4, backoff_s=90, factor=1.5, max_backoff_s=90)
+
+
 def test_waits_grow_and_are_capped() -> None:
     retry = Retry(count=5, backoff_s=2, factor=3, max_backoff_s=10)
     assert [retry.wait_s(number) for number in (1, 2, 3)] == [2, 6, 10]
