@@ -60,8 +60,8 @@ class Execution:
         self._subject: set[asyncio.Task[Any]] = set()
         self._stale = stale_paths(self.previous.values())
         self._recording = threading.RLock()
-        self._linked: dict[str, Any] = {}
-        """The artifacts that are on record for the tasks that this process has saved, by path."""
+        self._recorded: dict[str, Task] = {}
+        """What this process has recorded of tasks, by id."""
         self._code = ""
         self._code_lock = threading.Lock()
 
@@ -180,10 +180,10 @@ class Execution:
         self.store.save_tasks(
             [task for task, known in zip(tasks, before, strict=True) if known is not None],
             added=[task for task, known in zip(tasks, before, strict=True) if known is None],
+            recorded=self._recorded,
             events=events,
-            relinks=any(self._linked.get(task.path) != _artifacts(task) for task in tasks),
         )
-        self._linked.update((task.path, _artifacts(task)) for task in tasks)
+        self._recorded.update((task.id, task) for task in tasks)
         for event in shown:
             self.show(event)
         return tasks
@@ -250,10 +250,6 @@ class Execution:
 def _warned(task: Task, before: Task) -> Task:
     warnings = tuple(dict.fromkeys((*before.warnings, *task.warnings)))
     return task if warnings == task.warnings else replace(task, warnings=warnings)
-
-
-def _artifacts(task: Task) -> Any:
-    return task.inputs.artifacts, task.outputs.artifacts
 
 
 def run_constants(run: Run) -> dict[str, str]:

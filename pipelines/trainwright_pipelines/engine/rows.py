@@ -1,7 +1,7 @@
 """Records to rows of the store's tables, and back."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,24 +42,16 @@ def run_of_row(row: RowMapping, artifacts: Mapping[str, Artifact]) -> Run:
 
 def row_of_task(task: Task) -> dict[str, Any]:
     """All columns of `TASKS`; artifacts have a table of their own."""
-    return vars(task) | {
-        "kind": task.kind.value,
-        "state": task.state.value,
-        "depends_on": list(task.depends_on),
-        "inputs": {"parameters": dict(task.inputs.parameters), "slots": list(task.inputs.artifacts)},
-        "outputs": {"parameters": dict(task.outputs.parameters), "slots": list(task.outputs.artifacts)},
-        "folder": None if task.folder is None else str(task.folder),
-        "log": None if task.log is None else str(task.log),
-        "attempts": [_row_of_attempt(attempt) for attempt in task.attempts],
-        "warnings": list(task.warnings),
-        "resources": dict(task.resources),
-        "cache": dict(task.cache),
+    return {name: _COLUMNS.get(name, _same)(value) for name, value in vars(task).items()}
+
+
+def changed_columns(task: Task, before: Task | None) -> dict[str, Any]:
+    """The columns in which a task differs from what is on record of it, or may differ where that is not known."""
+    return {
+        name: _COLUMNS.get(name, _same)(value)
+        for name, value in vars(task).items()
+        if name not in _LASTING and (before is None or getattr(before, name) != value)
     }
-
-
-def changing_columns(task: Task) -> dict[str, Any]:
-    """The columns of `TASKS` that another state of the same task may have other values in."""
-    return {name: value for name, value in row_of_task(task).items() if name not in _LASTING}
 
 
 def task_of_row(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]) -> Task:
@@ -84,14 +76,42 @@ def task_of_row(row: RowMapping, links: Mapping[tuple[str, str], list[Artifact]]
     return Task(**(fields | values))
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
+def _row_of_values(values: Values) -> dict[str, Any]:
+    return {"parameters": dict(values.parameters), "slots": list(values.artifacts)}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 def _row_of_attempt(attempt: Attempt) -> dict[str, Any]:
     return vars(attempt) | {
         "state": attempt.state.value,
         "started": attempt.started.isoformat(),
         "finished": attempt.finished.isoformat() if attempt.finished else None,
-        "log": None if attempt.log is None else str(attempt.log),
+        "log": _text(attempt.log),
         "stale": dict(attempt.stale),
     }
+
+
+_COLUMNS: Mapping[str, Callable[[Any], Any]] = {
+    "kind": lambda kind: kind.value,
+    "state": lambda state: state.value,
+    "depends_on": list,
+    "inputs": _row_of_values,
+    "outputs": _row_of_values,
+    "folder": _text,
+    "log": _text,
+    "attempts": lambda attempts: [*map(_row_of_attempt, attempts)],
+    "warnings": list,
+    "resources": dict,
+    "cache": dict,
+}
+"""How the fields of a task become columns, those that do not as they are."""
 
 
 def _attempt_of_row(row: Mapping[str, Any]) -> Attempt:

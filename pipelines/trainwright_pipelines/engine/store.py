@@ -21,7 +21,7 @@ from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Ta
 from trainwright_pipelines.engine.rows import (
     SIDES,
     artifact_of_row,
-    changing_columns,
+    changed_columns,
     returned_artifacts,
     row_of_run,
     row_of_task,
@@ -219,22 +219,30 @@ class Store:
         self.save_tasks([task])
 
     def save_tasks(
-        self, tasks: Sequence[Task], *, added: Sequence[Task] = (), events: Sequence[Event] = (), relinks: bool = True
+        self,
+        tasks: Sequence[Task],
+        *,
+        added: Sequence[Task] = (),
+        recorded: Mapping[str, Task] = MappingProxyType({}),
+        events: Sequence[Event] = (),
     ) -> None:
         """Record tasks with the artifacts that they take and give, and events; all or nothing.
 
-        `added` are tasks that are surely not on record, which takes less work. Without `relinks`, `tasks` take and give
-        the artifacts that are on record.
+        Args:
+            tasks: Those that may be on record.
+            added: Those that surely are not.
+            recorded: What is on record, by id, where the caller knows: only what differs is written.
+            events: What to append to the history.
         """
         with self._writer.begin() as connection:
-            known = {task.id for task in tasks if _change(connection, task)}
+            known = {task.id for task in tasks if _change(connection, task, recorded.get(task.id))}
             new = [*added, *(task for task in tasks if task.id not in known)]
-            changed = [task for task in tasks if relinks and task.id in known]
+            linked = [task for task in tasks if task.id in known and not _takes_and_gives(task, recorded.get(task.id))]
             if new:
                 connection.execute(_ADD_TASK, [row_of_task(task) for task in new])
-            if changed:
-                connection.execute(_UNLINK, [{"unlinked": task.id} for task in changed])
-            for task in (*changed, *new):
+            if linked:
+                connection.execute(_UNLINK, [{"unlinked": task.id} for task in linked])
+            for task in (*linked, *new):
                 _link(connection, task)
             if events:
                 connection.execute(_ADD_EVENT, [_row_of_event(event) for event in events])
@@ -354,9 +362,19 @@ def _select_runs() -> Select[Any]:
     return select(*(column for column in RUNS.c if column.name != "spec_text"))
 
 
-def _change(connection: Connection, task: Task) -> bool:
-    """Record what can change of a task; False if it is not on record."""
-    return connection.execute(_CHANGE_TASK, {**changing_columns(task), "task_id": task.id}).rowcount > 0
+def _change(connection: Connection, task: Task, before: Task | None) -> bool:
+    """Record what has changed of a task; False if it is not on record."""
+    columns = changed_columns(task, before)
+    if not columns:
+        return True
+    return connection.execute(_CHANGE_TASK, columns | {"task_id": task.id}).rowcount > 0
+
+
+def _takes_and_gives(task: Task, before: Task | None) -> bool:
+    """Whether the artifacts of a task are those that are on record."""
+    return before is not None and all(
+        getattr(task, side).artifacts == getattr(before, side).artifacts for side in SIDES
+    )
 
 
 def _runs(connection: Connection, rows: Sequence[RowMapping]) -> list[Run]:

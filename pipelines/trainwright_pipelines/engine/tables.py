@@ -1,5 +1,6 @@
 """The store's tables, and how a database is opened: WAL for SQLite, so that readers never wait for the writer."""
 
+import sqlite3
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 
 from trainwright_components.files import legible
 from trainwright_pipelines.ir.json_numbers import dump_json, load_json
@@ -201,4 +203,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads and then writes fails at once when another wrote in between: take the lock first.
     writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    try:  # not through SQLAlchemy, where it takes as long as an insert
+        connection.connection.cursor().execute(begin)
+    except sqlite3.OperationalError as error:
+        raise OperationalError(begin, None, error) from error

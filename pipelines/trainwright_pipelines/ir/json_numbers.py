@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MARK = "$float"
+_ENCODE = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps would make one for each call
 _IS_MARK = re.compile(r"\$+float").fullmatch
 
 
 def dump_json(value: Any) -> str:
     """`value` as JSON that every reader takes."""
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = _ENCODE(value)
     except ValueError:  # of a number that JSON has not; of anything else once more below
         return json.dumps(_marked(value), allow_nan=False)
     return json.dumps(_marked(value)) if _MARK in text else text

@@ -112,7 +112,7 @@ def test_tasks_and_events_are_recorded_together_or_not_at_all(store: Store) -> N
     store.save_tasks([given, unknown], added=[new], events=[event])
     assert {task.path: task for task in store.tasks(run.id)} == {"old": given, "unknown": unknown, "new": new}
     ended = replace(given, state=State.SUCCEEDED)
-    store.save_tasks([ended], relinks=False)
+    store.save_tasks([ended], recorded={given.id: given})
     assert store.task_by_id(old.id) == ended
     with pytest.raises(IntegrityError):
         store.save_tasks([replace(old, error="wrong")], added=[new], events=[event])
