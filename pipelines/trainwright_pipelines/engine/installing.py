@@ -15,7 +15,8 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from trainwright_pipelines.engine.own_python import (
     Packages,
     bundled_pip,
     free_programs,
+    make_bridge,
     product_packages,
     write_environment,
 )
@@ -51,8 +53,13 @@ _HASH = re.compile(r"[#&](?:md5|sha\d+)=")
 _UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|ConnectionResetError"
 )
+_UNFINISHED, _BRIDGE = ".new-", "bridge"
+_INTO_THE_ENVIRONMENT = {"PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "PIP_ROOT": "", "PIP_PYTHON": ""}
 _SAYS_HOW = ("PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_NO_INPUT", "PIP_QUIET")
 """Variables of pip that change nothing in what it installs."""
+
+RunCommand = Callable[[Sequence[str], Mapping[str, str], Path], int]
+"""Runs a command with variables added and its output appended to a log, no longer than this process lives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +80,13 @@ class InstalledPackages(Packages):
 
 
 def packages_for(
-    container: Mapping[str, Any], environments: Path, *, own: Path, env: Mapping[str, str], log: Path
+    container: Mapping[str, Any],
+    environments: Path,
+    *,
+    own: Path,
+    env: Mapping[str, str],
+    log: Path,
+    run: RunCommand,
 ) -> InstalledPackages | None:
     """The packages of a component that the product lacks, or contradicts; None where there are none.
 
@@ -83,6 +96,7 @@ def packages_for(
         own: A folder of the step's own, for what may be another thing the next time.
         env: The variables of the step, which may say where pip finds packages.
         log: Where the installation is told.
+        run: Runs pip.
 
     Raises:
         RunFailed: pip cannot install them; `log` says why.
@@ -93,12 +107,12 @@ def packages_for(
     try:
         identity = identity_of(wanted, {**os.environ, **env})
     except NotCacheable:
-        return _tell(_install(own, wanted, env=env, log=log), log)
+        return _tell(_install(own, wanted, env=env, log=log, run=run), log)
     folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
     with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
         found = _read(folder)
         if found is None:
-            found = _install(folder, wanted, env=env, log=log)
+            found = _install(folder, wanted, env=env, log=log, run=run)
         (folder / COMPLETE).touch()  # also says when it was last used
     return _tell(found, log)
 
@@ -198,24 +212,33 @@ def _revision(address: str) -> str:
     return done.stdout
 
 
-def _install(folder: Path, wanted: PipInstall, *, env: Mapping[str, str], log: Path) -> InstalledPackages:
+def _install(
+    folder: Path, wanted: PipInstall, *, env: Mapping[str, str], log: Path, run: RunCommand
+) -> InstalledPackages:
+    """Install into a folder beside `folder`, which becomes it once it is whole.
+
+    Whoever was killed in here may write for a moment longer than it holds the lock.
+    """
     begun = time.monotonic()
+    for left in [folder, *folder.parent.glob(f"{folder.name}{_UNFINISHED}*")]:
+        shutil.rmtree(left, ignore_errors=True)
+    new = folder.with_name(f"{folder.name}{_UNFINISHED}{uuid.uuid4().hex[:8]}")
     try:
         asked = [parsed for each in wanted.missing if (parsed := parse_requirement(each)) is not None]
         here = {canonicalize_name(each.partition("-")[0].removesuffix(".egg")) for each in _installed_here()}
         sees_product = not any(canonicalize_name(each.name) in here and not each.extras for each in asked)
         if sees_product:
-            _run_pip(folder, wanted.missing, wanted.options, behind=product_packages(), env=env, log=log)
-            sees_product = here.isdisjoint(map(canonicalize_name, _versions(folder)))
+            _run_pip(new, wanted.missing, wanted.options, sees_product=True, env=env, log=log, run=run)
+            sees_product = here.isdisjoint(map(canonicalize_name, _versions(new)))
         if not sees_product:
-            _run_pip(folder, wanted.requirements, wanted.options, behind=[], env=env, log=log)
-        _make_layer(folder)
-        versions, took_s = _versions(folder), round(time.monotonic() - begun, 1)
+            _run_pip(new, wanted.requirements, wanted.options, sees_product=False, env=env, log=log, run=run)
+        _make_layer(new)
+        versions, took_s = _versions(new), round(time.monotonic() - begun, 1)
         said = {"sees_product": sees_product, "versions": versions, "took_s": took_s}
-        (folder / COMPLETE).write_text(json.dumps(said))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        (new / COMPLETE).write_text(json.dumps(said))
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return InstalledPackages(folder=folder, sees_product=sees_product, versions=versions, took_s=took_s)
 
 
@@ -224,32 +247,24 @@ def _run_pip(
     requirements: Sequence[str],
     options: Sequence[str],
     *,
-    behind: Sequence[str],
+    sees_product: bool,
     env: Mapping[str, str],
     log: Path,
+    run: RunCommand,
 ) -> None:
-    program = str(write_environment(folder, behind))
-    if bundled_pip():
-        pip = [program, "-m", "pip"]
-    elif importlib.util.find_spec("pip") is not None:
-        pip = [sys.executable, "-m", "pip", "--python", program]
-    else:
+    bridge = folder / _BRIDGE
+    program = write_environment(folder, product_packages() if sees_product else [str(bridge)])
+    if not sees_product:
+        make_bridge(bridge, ["pip"])
+    if importlib.util.find_spec("pip") is None and not bundled_pip():
         raise RunFailed(
             f"the step asks for the packages {' '.join(requirements)}, and there is no pip to install them: "
             f"{sys.executable} has neither pip nor ensurepip. Install one of the two"
         )
     install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", *options, *requirements]
     before = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as output:
-        done = subprocess.run(
-            [*pip, *install],
-            env={**os.environ, **env, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "PIP_ROOT": ""},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=False,
-        )
-    if done.returncode:
+    code = run([str(program), "-m", "pip", *install], {**env, **_INTO_THE_ENVIRONMENT}, log)
+    if code:
         raise RunFailed(_why(log.read_bytes()[before:].decode(errors="replace"), requirements))
 
 
@@ -272,5 +287,6 @@ def _make_layer(folder: Path) -> None:
     """Leave only packages and programs, which run by the Python of the step that uses them."""
     packages, programs = own_paths(folder)
     free_programs(list(programs.iterdir()), programs, of=programs)
+    shutil.rmtree(folder / _BRIDGE, ignore_errors=True)
     for each in [*programs.glob("python*"), folder / "pyvenv.cfg", folder / "pip.conf", packages / "behind.pth"]:
         each.unlink(missing_ok=True)

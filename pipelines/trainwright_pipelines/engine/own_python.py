@@ -70,7 +70,7 @@ def make_own_python(prefix: Path, shared: Path, packages: Packages | None = None
     behind = product_packages() if sees_product else [str(prefix / "bridge")]
     program = write_environment(prefix, [*(str(folder) for folder, _ in layers), *behind])
     if not sees_product:
-        _make_bridge(prefix / "bridge")
+        make_bridge(prefix / "bridge", _ALONE)
     folders = [program.parent, *(programs for _, programs in layers), _programs(shared), Path(sys.executable).parent]
     path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])
     return OwnPython(
@@ -120,10 +120,10 @@ def bundled_pip() -> list[str]:
     return sorted(map(str, folder.glob("_bundled/pip-*.whl")))
 
 
-def _make_bridge(folder: Path) -> None:
-    """Make a folder with nothing of the product's packages but what runs a step."""
+def make_bridge(folder: Path, names: Iterable[str]) -> None:
+    """Make a folder with nothing of the product's packages but those called `names`, as far as there are any."""
     folder.mkdir()
-    for name in _ALONE:
+    for name in names:
         found = importlib.util.find_spec(name)
         if found is not None and found.submodule_search_locations:
             (folder / name).symlink_to(next(iter(found.submodule_search_locations)))

@@ -1,5 +1,6 @@
 """What comes before and after the process of a step: its folder, mounts, inputs and interpreter, then its outputs."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from trainwright_pipelines.engine.contract import (
 from trainwright_pipelines.engine.execution import run_constants
 from trainwright_pipelines.engine.installing import InstalledPackages, packages_for
 from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch, step_variables
+from trainwright_pipelines.engine.isolation.process import Processes, run_command
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.masking import told_by
 from trainwright_pipelines.engine.own_python import make_own_python
@@ -103,6 +105,7 @@ def prepare_step(
     settings: PlatformSettings,
     home: Path,
     log: Path,
+    processes: Processes,
     in_warm_process: bool = True,
 ) -> PreparedStep:
     """Make what the process of a step finds when it starts.
@@ -117,6 +120,7 @@ def prepare_step(
         settings: What the platform document asks for it.
         home: The home of the store, which holds claims and environments.
         log: Where the installation of packages is told.
+        processes: Runs the installation of packages.
         in_warm_process: Whether our own components run in warm children.
 
     Raises:
@@ -140,6 +144,7 @@ def prepare_step(
             own=folder.scratch / "packages",
             env=step_variables(container, placeholders, given, mounts),
             log=log,
+            run=functools.partial(run_command, processes),
         )
     launch = plan_launch(
         container,

@@ -16,6 +16,7 @@ from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder
 from trainwright_pipelines.engine.isolation.launch import Launch
+from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.masking import Mask
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
@@ -87,18 +88,20 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         run_id=run.id,
         task_id=task.id,
     )
-    prepared = prepare_step(
-        own.container,
-        own.inputs,
-        run=run,
-        task=task,
-        component=component,
-        folder=folder,
-        settings=settings,
-        home=store.home,
-        log=folder.log(1),
-        in_warm_process=False,
-    )
+    with contextlib.closing(Processes()) as processes:
+        prepared = prepare_step(
+            own.container,
+            own.inputs,
+            run=run,
+            task=task,
+            component=component,
+            folder=folder,
+            settings=settings,
+            home=store.home,
+            log=folder.log(1),
+            processes=processes,
+            in_warm_process=False,
+        )
     try:
         code = _in_foreground(prepared.launch, settings.mask, pdb=pdb)
     finally:

@@ -248,6 +248,7 @@ class Step:
             settings=self.settings,
             home=self.execution.store.home,
             log=log,
+            processes=self.execution.processes,
         )
 
     async def _begin(self, container: Mapping[str, Any], log: Path) -> "_Started":

@@ -1,20 +1,26 @@
 """Packages that lightweight components ask for, installed by pip from wheels that the tests make."""
 
+import contextlib
+import functools
 import json
 import os
 import subprocess
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from tests.pipelines.engine.conftest import Fifo
 from tests.wheels import make_wheel
 
 from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.cache import NotCacheable
 from trainwright_pipelines.engine.installing import InstalledPackages, identity_of, packages_for
+from trainwright_pipelines.engine.isolation.process import Processes, run_command
 from trainwright_pipelines.engine.own_python import COMPLETE, make_own_python
 from trainwright_pipelines.engine.requirements import PipInstall
 
@@ -28,7 +34,7 @@ def container(*requirements: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def install(tmp_path: Path) -> Install:
+def install(tmp_path: Path) -> Iterator[Install]:
     def install(*requirements: str, log: str = "log") -> InstalledPackages | None:
         return packages_for(
             container(*requirements),
@@ -36,9 +42,11 @@ def install(tmp_path: Path) -> Install:
             own=tmp_path / "own",
             env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")},
             log=tmp_path / log,
+            run=functools.partial(run_command, processes),
         )
 
-    return install
+    with contextlib.closing(Processes()) as processes:
+        yield install
 
 
 def run(packages: InstalledPackages, folder: Path, program: str) -> str:
@@ -162,3 +170,51 @@ def test_a_repository_counts_by_its_commit_and_an_address_by_its_hash(tmp_path: 
     for unknown in ("https://example.com/main.zip", f"git+file://{tmp_path}/none", f"{address}@no-such-branch"):
         with pytest.raises(NotCacheable):
             identity(unknown)
+
+
+BACKEND = """
+import os, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    if os.path.exists("{fifo}"):
+        with open("{fifo}", "w") as told:
+            told.write(str(os.getpid()))
+        open("{fifo}.go").read()
+    name = "slow-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        wheel.writestr("slow.py", "")
+        wheel.writestr("slow-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: slow\\nVersion: 1.0\\n")
+        wheel.writestr("slow-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("slow-1.0.dist-info/RECORD", "")
+    return name
+"""
+
+INSTALLER = """
+import functools, sys
+from pathlib import Path
+from tests.pipelines.engine.test_installing import container
+from trainwright_pipelines.engine.installing import packages_for
+from trainwright_pipelines.engine.isolation.process import Processes, run_command
+folder, package = map(Path, sys.argv[1:])
+run = functools.partial(run_command, Processes())
+packages_for(container(str(package)), folder / "environments", own=folder / "own", env={}, log=folder / "log", run=run)
+"""
+
+
+@pytest.mark.slow
+def test_pip_ends_with_a_process_that_is_killed_and_leaves_nothing_in_the_way(tmp_path: Path, fifo: Fifo) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "backend.py").write_text(BACKEND.format(fifo=fifo.path))
+    text = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (package / "pyproject.toml").write_text(text)
+    command = [sys.executable, "-c", INSTALLER, str(tmp_path), str(package)]
+    with subprocess.Popen(command) as installer:
+        building = psutil.Process(int(fifo.wait()))
+        installer.kill()
+    psutil.wait_procs([building], timeout=30)
+    assert not building.is_running()
+    fifo.path.unlink()
+    subprocess.run(command, check=True)
+    (folder,) = [each for each in (tmp_path / "environments").iterdir() if each.is_dir()]
+    assert json.loads((folder / COMPLETE).read_text())["versions"] == {"slow": "1.0"}

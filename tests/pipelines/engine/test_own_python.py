@@ -3,12 +3,18 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.wheels import all_bytes, make_throwaway, make_wheel
+
+from trainwright_pipelines.engine.store import Store
+
+HERE = Path(__file__).parent
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 MADE = """
 import json, sys
@@ -42,6 +48,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
     for name, version in (("victim", "1.0"), ("victim", "2.0"), ("fresh", "1.0")):
         make_wheel(folder, name, version)
+    make_wheel(folder, "needy", "1.0", needs=["victim==2.0"])
     return folder
 
 
@@ -98,3 +105,35 @@ def test_a_forked_process_takes_on_the_python_of_its_step(product: Path, own: di
     assert found["path"].index(found["packages"]) < found["path"].index(found["before"])
     assert found["path"].count(found["packages"]) == 1
     assert found["victim"].startswith(found["before"])
+
+
+EXECUTE = """
+import sys
+from pathlib import Path
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.store import Store
+with Store(Path(sys.argv[2])) as store:
+    run = runs.create_run(Path(sys.argv[1]).read_text(), {}, store=store)
+    runs.execute(run.id, store=store)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_harmful_steps_changes_no_byte_of_the_product(tmp_path: Path, product: Path, wheels: Path) -> None:
+    spec, home = tmp_path / "harmful.yaml", tmp_path / "home"
+    subprocess.run([sys.executable, HERE / "harmful_pipeline.py", wheels, spec], check=True)
+    before = all_bytes(product.parents[1])
+    subprocess.run([product, "-c", EXECUTE, spec, home], check=True)
+    assert all_bytes(product.parents[1]) == before
+    with Store(home) as store:
+        (run,) = store.runs()
+        tasks = {task.name: task for task in store.tasks(run.id)}
+    ended = {name: (task.state.value, task.error) for name, task in tasks.items()}
+    assert ended == dict.fromkeys(ended, ("SUCCEEDED", ""))
+    told = {name: next(iter(task.outputs.parameters.values())) for name, task in tasks.items()}
+    own = tasks["in-its-own-process"].folder
+    assert told.pop("in-its-own-process") == f"{own}/tmp/python/lib/python{PYTHON}/site-packages2.0"
+    expected = {"from-inside": "1.0 2.0", "asks": "1.0 2.0 needy 1.0\n", "from-a-shell": "victim 1.0\n"}
+    assert told == expected
+    (attempt,) = tasks["asks"].attempts
+    assert attempt.packages == {"needy": "1.0", "victim": "2.0"}

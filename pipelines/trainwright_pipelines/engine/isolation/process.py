@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from trainwright_components.processes.child import WarmChild
 from trainwright_components.processes.ending import SAVE_S, end_process
 from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
 from trainwright_pipelines.engine.isolation.launch import Launch
-from trainwright_pipelines.engine.isolation.light_parent import start_light_parent
+from trainwright_pipelines.engine.isolation.light_parent import ENTRY, start_light_parent
 from trainwright_pipelines.engine.isolation.protocol import StartedStep, StepEnd
 
 _LOST_PARENT = (
@@ -75,6 +75,20 @@ class Processes:
             for parent in self._parents.values():
                 parent.close()
             self._parents.clear()
+
+
+def run_command(processes: Processes, command: Sequence[str], env: Mapping[str, str], log: Path) -> int:
+    """Run a command beside the steps of a run; gives its exit code.
+
+    Raises:
+        RunFailed: The run was stopped meanwhile.
+    """
+    launch = Launch(target=f"{ENTRY}:run_command", arguments={"command": [*command]}, env=env, cwd=Path.cwd())
+    with processes.start(launch, log=log) as child:
+        code = child.wait()
+    if child.lost_parent:
+        raise RunFailed(_LOST_PARENT)
+    return code
 
 
 @dataclass(kw_only=True)
