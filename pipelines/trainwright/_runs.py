@@ -16,6 +16,7 @@ from trainwright_components.home import Home, find_home
 from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs as engine
+from trainwright_pipelines.engine.isolation.choices import parse_isolation
 from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task, Values
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.requests.compiling import load_pipeline
@@ -23,6 +24,7 @@ from trainwright_pipelines.requests.finding import find_pipeline
 from trainwright_pipelines.requests.preparing import prepare_run
 from trainwright_pipelines.service.pages.run_page import PAGE_NAME, write_run_page
 from trainwright_pipelines.targets import DEFAULT_TARGET
+from trainwright_pipelines.targets.local.target import Local
 from trainwright_pipelines.targets.protocol import Submission, Target
 from trainwright_pipelines.views.warnings import gather_warnings
 
@@ -87,6 +89,7 @@ def run(
     name: str = "",
     use_cache: bool = True,
     require_outputs: bool = False,
+    isolation: str | Mapping[str, str] = "",
     listener: Callable[[Event], None] | None = None,
     home: str | Path | None = None,
 ) -> PipelineRun:
@@ -101,6 +104,9 @@ def run(
         use_cache: Whether steps whose inputs did not change are taken from earlier runs.
         require_outputs: Whether a step that leaves a declared artifact unwritten has failed; as on Kubeflow, only our
             own components have otherwise, and the others are warned of.
+        isolation: What steps run in: `process` or `container` for all, or a mapping of steps to one of these, with all
+            others under the empty name. Else lightweight components run as processes of this machine, steps whose code
+            is in their image in containers.
         listener: Called for every change of state, from another thread.
         home: The folder of state; what TRAINWRIGHT_HOME says when absent.
 
@@ -109,12 +115,16 @@ def run(
 
     Raises:
         InvalidPipeline: The pipeline cannot be found or compiled.
-        InvalidSetting: A parameter is unknown, missing or of another type.
+        InvalidSetting: A parameter is unknown, missing or of another type, or a step cannot be run in what it should.
         RunFailed: The run cannot be recorded: the disk is full, or the database is away.
     """
     state = find_home(home)
     prepared = prepare_run(pipeline, given=parameters, home=state, artifacts=artifacts)
-    settings = RunSettings(artifacts=prepared.artifacts, requires_outputs=require_outputs)
+    here = _target(DEFAULT_TARGET, None, state)
+    assert isinstance(here, Local)
+    settings = RunSettings(
+        artifacts=prepared.artifacts, requires_outputs=require_outputs, isolation=_isolation(isolation)
+    )
     with Store(state.root) as store:
         created = engine.create_run(
             prepared.pipeline.to_yaml(),
@@ -122,7 +132,7 @@ def run(
             store=store,
             name=name,
             uses_cache=use_cache,
-            settings=settings,
+            settings=here.complete(settings),
         )
         return _ended(created.id, store, lambda: engine.execute(created.id, store=store, listener=listener))
 
@@ -199,6 +209,7 @@ def submit(
     name: str = "",
     use_cache: bool = True,
     require_outputs: bool = False,
+    isolation: str | Mapping[str, str] = "",
 ) -> Submission:
     """Start `pipeline` and return at once; on this machine it runs in a process of its own.
 
@@ -213,6 +224,7 @@ def submit(
         name: A name for the run; else one is made.
         use_cache: Whether steps whose inputs did not change are taken from earlier runs.
         require_outputs: As in `run`; on this machine only.
+        isolation: As in `run`; on this machine only.
 
     Returns:
         The target, the run's id there, and the address of its page.
@@ -225,7 +237,9 @@ def submit(
     home = find_home()
     there = _target(target, options, home)
     prepared = prepare_run(pipeline, given=parameters, home=home, runs_here=there.runs_here, artifacts=artifacts)
-    settings = RunSettings(artifacts=prepared.artifacts, requires_outputs=require_outputs)
+    settings = RunSettings(
+        artifacts=prepared.artifacts, requires_outputs=require_outputs, isolation=_isolation(isolation)
+    )
     return there.submit(prepared.pipeline, prepared.values, name=name, use_cache=use_cache, settings=settings)
 
 
@@ -269,6 +283,10 @@ def _open(home: str | Path | None) -> Store:
 def _target(name: str, options: Mapping[str, str] | None, home: Home) -> Target:
     check_mapping({} if options is None else options, where="options")
     return make_target(name, [f"{option}={value}" for option, value in (options or {}).items()], home)
+
+
+def _isolation(given: str | Mapping[str, str]) -> dict[str, str]:
+    return parse_isolation([given] if isinstance(given, str) else [f"{step}={word}" for step, word in given.items()])
 
 
 def _ended(run_id: str, store: Store, execute: Callable[[], Run]) -> PipelineRun:

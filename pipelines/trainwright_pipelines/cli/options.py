@@ -35,8 +35,8 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return target(setting(function))
 
 
-def artifact_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--artifact` and `--require-outputs`."""
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What only this machine's engine is told: `--artifact`, `--require-outputs` and `--isolation`."""
     given = click.option(
         "--artifact",
         "artifacts",
@@ -52,7 +52,15 @@ def artifact_options(function: Callable[..., Any]) -> Callable[..., Any]:
         show_envvar=True,
         help="Fail each step that leaves a declared artifact unwritten; as on Kubeflow, only a warning else.",
     )
-    return given(required(function))
+    isolation = click.option(
+        "--isolation",
+        "isolation",
+        multiple=True,
+        metavar="[STEP=]process|container",
+        help="What steps run in on this machine, or one step: a process, or a container of its image. Else lightweight "
+        "components run as processes, code that is in an image in containers. More than once if needed.",
+    )
+    return given(required(isolation(function)))
 
 
 def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:

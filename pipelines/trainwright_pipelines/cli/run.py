@@ -8,11 +8,12 @@ import click
 
 from trainwright_components.home import find_home
 from trainwright_pipelines.cli.lazy import ExampleCommand
-from trainwright_pipelines.cli.options import artifact_options, json_option, parameter_options, target_options
+from trainwright_pipelines.cli.options import engine_options, json_option, parameter_options, target_options
 from trainwright_pipelines.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from trainwright_components.processes.warm_parent import WarmParent
+    from trainwright_pipelines.engine.records import RunSettings
     from trainwright_pipelines.requests.preparing import PreparedRun
     from trainwright_pipelines.targets.protocol import RunStatus, Submission, Target
 
@@ -28,6 +29,7 @@ trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
 trainwright run train_and_deploy --params my_project/params.yaml --set serving.enabled=false
 trainwright run my_pipelines.py:nightly --no-cache --json
 trainwright run my_pipelines.py:judge --artifact model=models/7 --artifact rows=gs://bucket/rows.csv
+trainwright run my_pipelines.py:nightly --isolation container --isolation report=process
 trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \\
     --option host=http://localhost:8080 --option images=cpu=registry.example/trainwright:0.1.0 \\
     --option pipeline_root=gs://bucket/runs
@@ -35,7 +37,7 @@ trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \
 )
 @click.argument("pipeline")
 @parameter_options
-@artifact_options
+@engine_options
 @target_options
 @_NO_CACHE
 @_NAME
@@ -46,6 +48,7 @@ def run(
     params_file: Path | None,
     artifacts: tuple[str, ...],
     requires_outputs: bool,
+    isolation: tuple[str, ...],
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
@@ -61,20 +64,21 @@ def run(
     """
     with _light_parent(pipeline, target) as light_parent:
         from trainwright_pipelines.cli.configuration import make_target
-        from trainwright_pipelines.engine.records import RunSettings
 
         there = make_target(target, options, find_home())
         prepared = _prepare(pipeline, settings, params_file, artifacts, runs_here=there.runs_here)
-        here = RunSettings(artifacts=prepared.artifacts, requires_outputs=requires_outputs)
+        here = _settings(prepared, requires_outputs, isolation)
         if there.runs_here:
             from trainwright_pipelines.cli.local_run import run_here
+            from trainwright_pipelines.targets.local.target import Local
 
+            assert isinstance(there, Local)
             code = run_here(
                 prepared,
                 home=find_home(),
                 name=name,
                 use_cache=not no_cache,
-                settings=here,
+                settings=there.complete(here),
                 as_json=as_json,
                 light_parent=light_parent,
             )
@@ -105,7 +109,7 @@ trainwright submit train_and_deploy --target vertex --option project=my-project 
 )
 @click.argument("pipeline")
 @parameter_options
-@artifact_options
+@engine_options
 @target_options
 @_NO_CACHE
 @_NAME
@@ -116,6 +120,7 @@ def submit(
     params_file: Path | None,
     artifacts: tuple[str, ...],
     requires_outputs: bool,
+    isolation: tuple[str, ...],
     target: str,
     options: tuple[str, ...],
     no_cache: bool,
@@ -125,7 +130,6 @@ def submit(
     """Start PIPELINE and return at once; here it goes on in a process of its own."""
     from trainwright_pipelines.cli.configuration import make_target
     from trainwright_pipelines.cli.output import print_json
-    from trainwright_pipelines.engine.records import RunSettings
 
     there = make_target(target, options, find_home())
     prepared = _prepare(pipeline, settings, params_file, artifacts, runs_here=there.runs_here)
@@ -134,7 +138,7 @@ def submit(
         prepared.values,
         name=name,
         use_cache=not no_cache,
-        settings=RunSettings(artifacts=prepared.artifacts, requires_outputs=requires_outputs),
+        settings=_settings(prepared, requires_outputs, isolation),
     )
     if as_json:
         print_json(submission)
@@ -162,6 +166,15 @@ def _prepare(
         params_file=params_file,
         runs_here=runs_here,
         artifacts=places,
+    )
+
+
+def _settings(prepared: "PreparedRun", requires_outputs: bool, isolation: tuple[str, ...]) -> "RunSettings":
+    from trainwright_pipelines.engine.isolation.choices import parse_isolation
+    from trainwright_pipelines.engine.records import RunSettings
+
+    return RunSettings(
+        artifacts=prepared.artifacts, requires_outputs=requires_outputs, isolation=parse_isolation(isolation)
     )
 
 

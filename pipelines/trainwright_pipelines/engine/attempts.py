@@ -47,7 +47,7 @@ def describe_end(ended: StepEnd, folder: StepFolder, log: Path) -> AttemptEnd:
         return AttemptEnd(exit_code=code, error=ended.reason, detail=end)
     reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
     if code == _NOT_FOUND:
-        reason += ": a program that it calls is not on this machine"
+        reason += f": a program that it calls is not {ended.place}"
     last = end.rstrip().rsplit("\n", 1)[-1]
     return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
 

@@ -41,8 +41,8 @@ class NotCacheable(Exception):
 class Fingerprint:
     """What two steps have alike that may stand for each other: a digest of all of it, and one of each part by name.
 
-    The parts are `interface`, `image`, `given`, `volumes.MOUNT`, then `key` where the pipeline's author chose one, else
-    `program`, `env`, `parameters.NAME`, `artifacts.NAME` and `code`.
+    The parts are `interface`, `image`, `isolation`, `given`, `volumes.MOUNT`, then `key` where the pipeline's author
+    chose one, else `program`, `env`, `parameters.NAME`, `artifacts.NAME` and `code`.
     """
 
     key: str
@@ -56,6 +56,7 @@ def take_fingerprint(
     inputs: Values,
     *,
     code_digest: str,
+    image_id: str = "",
     volumes: Volumes = NO_VOLUMES,
     given: Mapping[str, str] = MappingProxyType({}),
     lasting: Path = Path(),
@@ -65,6 +66,8 @@ def take_fingerprint(
     `code_digest` stands for the code in our own images, see `installed_code`; claims that the step mounts are folders
     below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered. `given` are
     variables from secrets and config maps: only a digest that is slow to try values with is recorded of them.
+    `image_id` is the image whose container the step runs in. A process is not its image: it is another Python, with
+    other packages, so that neither stands for the other.
 
     Raises:
         NotCacheable: It must run whatever happened before.
@@ -73,10 +76,12 @@ def take_fingerprint(
         raise NotCacheable("its component is never reused")
     if not task.enables_cache:
         raise NotCacheable("the pipeline switches caching off for it")
+    is_ours = is_logical(str(container.get("image") or ""))
     try:
         content: dict[str, Any] = {
             "interface": component.interface,
             "image": container.get("image"),
+            "isolation": image_id or ("" if is_ours else f"process of Python {platform.python_version()}"),
             "given": _secret_digest([dict(given), {mount: dict(files) for mount, files in volumes.files.items()}]),
             "claims": {mount: [name, _generation(lasting / name)] for mount, name in volumes.lasting.items()},
         }
@@ -89,7 +94,7 @@ def take_fingerprint(
                 "artifacts": {
                     name: [_artifact(each) for each in artifacts] for name, artifacts in inputs.artifacts.items()
                 },
-                "code": code_digest if is_logical(str(container.get("image") or "")) else "",
+                "code": code_digest if is_ours and not image_id else "",
             }
     except (NotCacheable, OSError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
@@ -240,6 +245,26 @@ def _named_content(text: str, volumes: Volumes) -> dict[str, Any]:
         elif any(local_content(each.rstrip(".?!")) for each in _PATH_IN_TEXT.findall(part) if not volumes.holds(each)):
             raise NotCacheable(f"a path stands among other text in {part[:_SHOWN_CHARS]!r}")
     return found
+
+
+def paths_in(value: Any, volumes: Volumes = NO_VOLUMES) -> Iterator[Path]:
+    """What the texts inside `value` name of this machine in any way; of a pattern the folder that it starts at."""
+    if isinstance(value, Mapping | list | tuple):
+        for each in [*value.keys(), *value.values()] if isinstance(value, Mapping) else value:
+            yield from paths_in(each, volumes)
+        return
+    if not isinstance(value, str) or volumes.holds(value):
+        return
+    whole = local_content(value)
+    parts = () if whole is not None else map(str.strip, _BETWEEN_PATHS.split(value))
+    named = [value, *parts, *(each.rstrip(".?!\"',:;") for each in _PATH_IN_TEXT.findall(value))]
+    for part in named:
+        fixed = plain(part)
+        if fixed.startswith("/") and glob.has_magic(fixed):
+            fixed = re.split(r"[*?\[]", fixed)[0].rpartition("/")[0]
+        found = None if volumes.holds(part) else local_content(fixed)
+        if found is not None:
+            yield found
 
 
 def _matches(pattern: str) -> list[Path]:

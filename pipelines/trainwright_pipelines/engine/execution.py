@@ -14,7 +14,7 @@ from typing import Any
 
 from trainwright_components.files import legible
 from trainwright_pipelines.engine.cache import installed_code
-from trainwright_pipelines.engine.isolation.process import Processes
+from trainwright_pipelines.engine.isolation.of_a_run import Isolations
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.resuming import givers_of, stale_paths
@@ -37,7 +37,7 @@ def now() -> datetime:
 
 @dataclass(kw_only=True)
 class Execution:
-    """The run being executed. Used from the worker's thread only, but for `processes`."""
+    """The run being executed. Used from the worker's thread only, but for `isolations`."""
 
     store: Store
     run: Run
@@ -45,7 +45,7 @@ class Execution:
     listener: Listener | None
     max_parallel: int
     secrets: LocalSecrets
-    processes: Processes = field(default_factory=Processes)
+    isolations: Isolations = field(default_factory=Isolations)
     previous: dict[str, Task] = field(default_factory=dict)
     """Tasks of the run so far, by path: those of an earlier process, and then of this one."""
     threads: ThreadPoolExecutor = field(
@@ -240,9 +240,9 @@ class Execution:
         return why_unwritable(error, self.store.home)
 
     def close(self) -> None:
-        """End all processes and threads."""
+        """End all processes, containers and threads."""
         try:
-            self.processes.close()
+            self.isolations.close()
         finally:
             self.threads.shutdown(cancel_futures=True)
 

@@ -26,6 +26,7 @@ STEPS = (
         "ALTER TABLE runs ADD COLUMN artifacts JSON DEFAULT '{}' NOT NULL",
         "ALTER TABLE runs ADD COLUMN isolation JSON DEFAULT '{}' NOT NULL",
         "ALTER TABLE runs ADD COLUMN requires_outputs BOOLEAN DEFAULT 0 NOT NULL",
+        "ALTER TABLE runs ADD COLUMN images JSON DEFAULT '{}' NOT NULL",
         "ALTER TABLE runs ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN title TEXT DEFAULT '' NOT NULL",
         "ALTER TABLE tasks ADD COLUMN warnings JSON DEFAULT '[]' NOT NULL",

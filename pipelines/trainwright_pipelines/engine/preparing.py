@@ -1,7 +1,7 @@
 """What comes before and after the process of a step: its folder, mounts, inputs and interpreter, then its outputs."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from trainwright_pipelines.engine.contract import (
 )
 from trainwright_pipelines.engine.execution import run_constants
 from trainwright_pipelines.engine.installing import InstalledPackages, packages_for
+from trainwright_pipelines.engine.isolation.container_engine import Image
+from trainwright_pipelines.engine.isolation.container_launch import ContainerLaunch, plan_container
 from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch, step_variables
-from trainwright_pipelines.engine.isolation.process import Processes, run_command
+from trainwright_pipelines.engine.isolation.of_a_run import Isolations
+from trainwright_pipelines.engine.isolation.process import run_command
 from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.masking import told_by
 from trainwright_pipelines.engine.own_python import make_own_python
@@ -37,7 +40,7 @@ ENVIRONMENTS = "environments"
 class PreparedStep:
     """A step whose process can start: its files are written."""
 
-    launch: Launch
+    launch: Launch | ContainerLaunch
     task: Task
     component: Component
     folder: StepFolder
@@ -105,10 +108,12 @@ def prepare_step(
     settings: PlatformSettings,
     home: Path,
     log: Path,
-    processes: Processes,
+    isolations: Isolations,
+    image: Image | None = None,
+    gpus: Sequence[str] = (),
     in_warm_process: bool = True,
 ) -> PreparedStep:
-    """Make what the process of a step finds when it starts.
+    """Make what a step finds when it starts.
 
     Args:
         container: As KFP's PipelineContainerSpec has it.
@@ -120,7 +125,9 @@ def prepare_step(
         settings: What the platform document asks for it.
         home: The home of the store, which holds claims and environments.
         log: Where the installation of packages is told.
-        processes: Runs the installation of packages.
+        isolations: Run the installation of packages.
+        image: What it runs in; None for a process.
+        gpus: Those that a container gets.
         in_warm_process: Whether our own components run in warm children.
 
     Raises:
@@ -130,38 +137,54 @@ def prepare_step(
     """
     folder.make(keeps_artifacts=states(container, CONTINUED))
     mounts = settings.volumes.make(home / "volumes", folder.scratch / VOLUMES_NAME)
-    placed = replace(inputs, parameters=place_values(inputs.parameters, mounts))
+    replaced = mounts if image is None else {}  # a container has its volumes where they are mounted
+    placed = replace(inputs, parameters=place_values(inputs.parameters, replaced))
     executor_input = build_executor_input(component, placed, folder, folder.artifacts)
     write_executor_input(executor_input, folder)
     placeholders = fill_placeholders(executor_input, run=run, task=task)
-    told = told_by(settings.secret_variables, [mounts[each] for each in settings.secret_mounts])
-    given = {"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env, **told}
     packages = None
-    if python_source(container) and not is_logical(str(container.get("image") or "")):
-        packages = packages_for(
+    launch: Launch | ContainerLaunch
+    if image is not None:
+        launch = plan_container(
             container,
-            home / ENVIRONMENTS,
-            own=folder.scratch / "packages",
-            env=step_variables(container, placeholders, given, mounts),
-            log=log,
-            run=functools.partial(run_command, processes),
+            placeholders,
+            folder,
+            image=image,
+            run=run,
+            task=task,
+            inputs=inputs,
+            settings=settings,
+            volume_folders=mounts,
+            gpus=gpus,
         )
-    launch = plan_launch(
-        container,
-        placeholders,
-        folder,
-        extra_env=given,
-        python=make_own_python(folder.scratch / "python", home / ENVIRONMENTS, packages),
-        in_warm_process=in_warm_process,
-        mounts=mounts,
-    )
+    else:
+        told = told_by(settings.secret_variables, [mounts[each] for each in settings.secret_mounts])
+        given = {"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env, **told}
+        if python_source(container) and not is_logical(str(container.get("image") or "")):
+            packages = packages_for(
+                container,
+                home / ENVIRONMENTS,
+                own=folder.scratch / "packages",
+                env=step_variables(container, placeholders, given, mounts),
+                log=log,
+                run=functools.partial(run_command, isolations.processes),
+            )
+        launch = plan_launch(
+            container,
+            placeholders,
+            folder,
+            extra_env=given,
+            python=make_own_python(folder.scratch / "python", home / ENVIRONMENTS, packages),
+            in_warm_process=in_warm_process,
+            mounts=mounts,
+        )
     return PreparedStep(
         launch=launch,
         task=task,
         component=component,
         folder=folder,
         executor_input=executor_input,
-        mounts=mounts,
+        mounts=replaced,
         needs_artifacts=run.requires_outputs or is_logical(str(container.get("image") or "")),
         packages=packages,
     )

@@ -97,6 +97,8 @@ class Attempt:
     stale: Mapping[str, int] = field(default_factory=dict)
     """Paths of steps before it whose results no longer held, with the number of attempts that each had had by then."""
     log: Path | None = None
+    image: str = ""
+    """Id of the image whose container it ran in; empty for a process."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Versions by name of what was installed for it, beside what this environment has."""
     installed_s: float | None = None
@@ -189,6 +191,10 @@ class RunSettings:
     """Addresses of the artifacts that the pipeline itself takes, by input; several for a list of artifacts."""
     requires_outputs: bool = False
     """Whether a step that leaves a declared artifact unwritten has failed, also where KFP only warns."""
+    isolation: Mapping[str, str] = field(default_factory=dict)
+    """`process` or `container` by step, for all others under the empty name; else a step's kind decides."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Real images of logical ones, for steps in containers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +226,8 @@ class Run:
     """`process` or `container` by path of a step, for all others under the empty path; else a step's kind decides."""
     requires_outputs: bool = False
     """Whether a step that leaves a declared artifact unwritten has failed, also where KFP only warns."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Real images of logical ones, for steps in containers."""
     warnings: tuple[str, ...] = ()
     """What the run as a whole went on without."""
     components_revision: int = COMPONENTS_REVISION

@@ -5,28 +5,37 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_pipelines.engine.attempts import said_end
-from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder
+from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder, build_executor_input
+from trainwright_pipelines.engine.isolation.choices import CONTAINER, PlannedStep, isolation_of, path_in_pipeline
+from trainwright_pipelines.engine.isolation.container_launch import ContainerLaunch
 from trainwright_pipelines.engine.isolation.launch import Launch
-from trainwright_pipelines.engine.isolation.process import Processes
+from trainwright_pipelines.engine.isolation.masked import MaskedStep
+from trainwright_pipelines.engine.isolation.of_a_run import Isolations
+from trainwright_pipelines.engine.isolation.protocol import StartedStep, StepEnd
 from trainwright_pipelines.engine.isolation.python_source import python_source
-from trainwright_pipelines.engine.masking import Mask
+from trainwright_pipelines.engine.machine import this_machine
+from trainwright_pipelines.engine.masking import Mask, MaskedLog
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
-from trainwright_pipelines.engine.preparing import prepare_step, take_own_part
+from trainwright_pipelines.engine.preparing import fill_placeholders, prepare_step, take_own_part
 from trainwright_pipelines.engine.records import TaskKind, Values
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.runs import check_repeatable
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.volumes import VOLUMES_NAME
 from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
+from trainwright_pipelines.ir.resources import read_resources
+
+_OWN_OUTPUT = Path("/dev/stdout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,7 @@ class Replay:
 
     step: str
     folder: Path
-    exit_code: int
+    exit_code: int | None
     outputs: Values
     error: str = ""
     detail: str = ""
@@ -66,6 +75,15 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     assert container is not None  # the step has run as a process or in a container
     if pdb and python_source(container) is None:
         raise InvalidSetting(f"{task.label} is a command, not a Python component; only those run under a debugger")
+    planned = PlannedStep(
+        path=path_in_pipeline(pipeline, task.path), name=task.name, display_name=task.display_name, container=container
+    )
+    is_in_container = isolation_of(planned, run.isolation) == CONTAINER
+    if pdb and is_in_container:
+        raise InvalidSetting(
+            f"{task.label} runs in a container, which no debugger reaches: leave --pdb out, or run the pipeline with "
+            f"--isolation {planned.label}=process first"
+        )
     reruns = run.folder / "reruns"
     reruns.mkdir(exist_ok=True)
     folder = StepFolder(Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=reruns)))
@@ -88,7 +106,19 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         run_id=run.id,
         task_id=task.id,
     )
-    with contextlib.closing(Processes()) as processes:
+    isolations, image = Isolations(), None
+    gpus: tuple[str, ...] = ()
+    with contextlib.closing(isolations):
+        if is_in_container:
+            executor_input = build_executor_input(component, own.inputs, folder, folder.artifacts)
+            placeholders = fill_placeholders(executor_input, run=run, task=task)
+            image = isolations.image_of(
+                replace(planned, container=own.container),
+                placeholders,
+                images=run.images,
+                tell=lambda message: print(message, file=sys.stderr),
+            )
+            gpus = this_machine().gpus[: read_resources(own.container, placeholders.text).accelerator_count]
         prepared = prepare_step(
             own.container,
             own.inputs,
@@ -99,14 +129,17 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
             settings=settings,
             home=store.home,
             log=folder.log(1),
-            processes=processes,
+            isolations=isolations,
+            image=image,
+            gpus=gpus,
             in_warm_process=False,
         )
-    try:
-        code = _in_foreground(prepared.launch, settings.mask, pdb=pdb)
-    finally:
-        shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with the secrets that were mounted
-    outputs, error, detail = Values(), "", ""
+        try:
+            ended = _in_foreground(prepared.launch, settings.mask, folder, isolations, pdb=pdb)
+        finally:
+            shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with the secrets that were mounted
+    code = ended.code
+    outputs, error, detail = Values(), ended.reason, ""
     if code == 0:
         try:
             outputs = prepared.read_outputs().values
@@ -119,7 +152,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
         folder=folder.path,
         exit_code=code,
         outputs=outputs,
-        error=error or (f"exit code {code}" if code else ""),
+        error=error or ("" if code == 0 else f"exit code {code}"),
         detail=detail,
     )
 
@@ -128,7 +161,11 @@ def _constant(raw: Mapping[str, Any]) -> Any:
     return parse_source(raw).constant
 
 
-def _in_foreground(launch: Launch, mask: Mask, *, pdb: bool) -> int:
+def _in_foreground(
+    launch: Launch | ContainerLaunch, mask: Mask, folder: StepFolder, isolations: Isolations, *, pdb: bool
+) -> StepEnd:
+    if isinstance(launch, ContainerLaunch):
+        return _show_container(launch, mask, folder, isolations)
     env = {**os.environ, **launch.env, **({PDB_VARIABLE: "1"} if pdb else {})}
     command = launch.arguments["command"]
     is_piped = bool(mask) and not pdb  # a debugger needs the terminal
@@ -137,7 +174,16 @@ def _in_foreground(launch: Launch, mask: Mask, *, pdb: bool) -> int:
     with _left_to_the_child(), process:
         for line in process.stdout or ():
             os.write(1, mask.content(line))
-        return process.wait()
+        return StepEnd(code=process.wait())
+
+
+def _show_container(launch: ContainerLaunch, mask: Mask, folder: StepFolder, isolations: Isolations) -> StepEnd:
+    def step(output: Path) -> StartedStep:
+        return isolations.step(launch, log=output, timeout_s=None)
+
+    shown = MaskedStep(step, MaskedLog(_OWN_OUTPUT, folder.scratch / "log", mask)) if mask else step(_OWN_OUTPUT)
+    shown.start()
+    return shown.wait()
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ def row_of_run(run: Run) -> dict[str, Any]:
         "provenance": dict(run.provenance),
         "artifacts": dict(run.artifacts),
         "isolation": dict(run.isolation),
+        "images": dict(run.images),
         "warnings": list(run.warnings),
     }
 

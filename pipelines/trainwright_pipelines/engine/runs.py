@@ -19,6 +19,8 @@ from trainwright_components.files import is_utf8, write_whole
 from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
+from trainwright_pipelines.engine.isolation.admission import check_isolation
+from trainwright_pipelines.engine.isolation.choices import differing_images, resolve_isolation
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
 from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.provenance import gather_provenance
@@ -60,8 +62,9 @@ def create_run(
 
     Raises:
         InvalidPipeline: The spec cannot be read.
-        InvalidSetting: A parameter or an artifact is unknown, missing, of the wrong type, or not UTF-8 text, or another
-            launcher started this process as one of several, which would each run the pipeline.
+        InvalidSetting: A parameter or an artifact is unknown, missing, of the wrong type, or not UTF-8 text; this
+            machine cannot run a step in what it is to run in; or another launcher started this process as one of
+            several, which would each run the pipeline.
     """
     refuse_foreign_cluster(os.environ)
     if not is_utf8(name):
@@ -70,6 +73,8 @@ def create_run(
     checked = check_parameters(pipeline, parameters)
     given = check_artifacts(pipeline, settings.artifacts)
     places = {name: each[0] if len(each) == 1 else dict(enumerate(each)) for name, each in given.items()}
+    isolation = resolve_isolation(pipeline, settings.isolation)
+    check_isolation(pipeline, isolation, settings.images)
     run_id = _new_id(pipeline.name)
     run = Run(
         id=run_id,
@@ -84,6 +89,8 @@ def create_run(
         provenance=gather_provenance({**checked, **places}, command=command),
         artifacts=given,
         requires_outputs=settings.requires_outputs,
+        isolation=isolation,
+        images=settings.images,
     )
     (run.folder / "workspace").mkdir(parents=True)
     write_whole(run.folder / SPEC_NAME, spec_text)
@@ -165,8 +172,8 @@ def _execute(
             secrets=LocalSecrets.load(store.home, os.environ),
         )
         if light_parent is not None:
-            execution.processes.adopt(light_parent)
-        for warning in warnings:
+            execution.isolations.processes.adopt(light_parent)
+        for warning in filter(None, (*warnings, differing_images(execution.pipeline, execution.run.isolation))):
             execution.warn(warning)
         worker = Worker(execution, lease)
     except BaseException:
@@ -236,7 +243,12 @@ def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
         store=store,
         uses_cache=run.uses_cache,
         command=command,
-        settings=RunSettings(artifacts=run.artifacts, requires_outputs=run.requires_outputs),
+        settings=RunSettings(
+            artifacts=run.artifacts,
+            requires_outputs=run.requires_outputs,
+            isolation=run.isolation,
+            images=run.images,
+        ),
     )
 
 

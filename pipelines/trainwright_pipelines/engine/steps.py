@@ -15,8 +15,15 @@ from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.isolation.choices import (
+    PROCESS,
+    PlannedStep,
+    ignored_by_process,
+    isolation_of,
+    path_in_pipeline,
+)
+from trainwright_pipelines.engine.isolation.container_engine import Image
 from trainwright_pipelines.engine.isolation.masked import MaskedStep
-from trainwright_pipelines.engine.isolation.process import StepProcess
 from trainwright_pipelines.engine.isolation.protocol import StartedStep
 from trainwright_pipelines.engine.masking import MaskedLog
 from trainwright_pipelines.engine.platform_settings import PlatformSettings, Resolve
@@ -50,6 +57,7 @@ class Step:
     resolve: Resolve
     settings: PlatformSettings = field(default_factory=PlatformSettings)
     share: Share = field(default_factory=Share)
+    image: Image | None = None
 
     def __post_init__(self) -> None:
         self.folder = StepFolder(self.execution.folder_of(self.record.path))
@@ -96,6 +104,7 @@ class Step:
         )
         container, self.inputs = own.container, own.inputs
         self.settings = self.execution.settings_of(own.platform, self.record, self.resolve)
+        self.image = await self._find_image(container)
         if self.execution.run.uses_cache:
             lookup = await self.execution.in_thread(lambda: self._look_up(container))
         else:
@@ -108,6 +117,28 @@ class Step:
         if lookup.fingerprint is not None and outcome.state == State.SUCCEEDED:
             await self.execution.in_thread(lambda: self._remember(lookup.fingerprint, container))
         return outcome
+
+    async def _find_image(self, container: Mapping[str, Any]) -> Image | None:
+        """The image that the step runs in; None for a process, which is told what it leaves out."""
+        path = path_in_pipeline(self.execution.pipeline, self.record.path)
+        step = PlannedStep(path=path, name=self.record.name, display_name=self.record.display_name, container=container)
+        is_process = isolation_of(step, self.execution.run.isolation) == PROCESS
+        if is_process and not step.needs_image:
+            return None
+        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
+        placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
+        if is_process:
+            self.execution.warn(ignored_by_process(placeholders.text(step.image)), self.record)
+            return None
+        found: Image = await self.execution.in_thread(
+            lambda: self.execution.isolations.image_of(
+                step,
+                placeholders,
+                images=self.execution.run.images,
+                tell=lambda message: self.execution.save(self.record, message),
+            )
+        )
+        return found
 
     def _look_up(self, container: Mapping[str, Any]) -> Lookup:
         return look_up(
@@ -144,6 +175,7 @@ class Step:
             container,
             self.inputs,
             code_digest=code,
+            image_id=self.image.id if self.image is not None else "",
             volumes=self.settings.volumes,
             given=self.settings.given,
             lasting=self.execution.store.home / "volumes",
@@ -173,6 +205,8 @@ class Step:
 
     def _warn_of_resources(self) -> None:
         """Tell what a process does not get of what the step asks for."""
+        if self.image is not None:
+            return
         asked, gpus = self.share.asked, self.share.gpus
         if self.share.lacks:
             self.execution.warn(f"{self.share.lacks}: it runs alone, with what there is", self.record)
@@ -203,7 +237,10 @@ class Step:
         """Try once. How it ended is in the record, and not saved: the end of the last attempt is that of the task."""
         number = len(self.record.attempts) + 1
         log = self.folder.log(number)
-        self._save_attempt(Attempt(number=number, retry=retry, state=State.RUNNING, started=now(), log=log))
+        image = self.image.id if self.image is not None else ""
+        self._save_attempt(
+            Attempt(number=number, retry=retry, state=State.RUNNING, started=now(), log=log, image=image)
+        )
         outputs = told = None
         try:
             started = await self._begin(container, log)
@@ -248,7 +285,9 @@ class Step:
             settings=self.settings,
             home=self.execution.store.home,
             log=log,
-            processes=self.execution.processes,
+            isolations=self.execution.isolations,
+            image=self.image,
+            gpus=self.share.gpus or (),
         )
 
     async def _begin(self, container: Mapping[str, Any], log: Path) -> "_Started":
@@ -276,16 +315,10 @@ class Step:
             self.settings.mask.file(log)  # where the installation of packages is told
 
         def process(output: Path) -> StartedStep:
-            return StepProcess(
-                processes=self.execution.processes,
-                launch=prepared.launch,
-                log=output,
-                timeout_s=self.settings.timeout_s,
-            )
+            return self.execution.isolations.step(prepared.launch, log=output, timeout_s=self.settings.timeout_s)
 
-        started = process(log)
-        if self.settings.mask:
-            started = MaskedStep(process, MaskedLog(log, self.folder.scratch / "log", self.settings.mask))
+        mask = self.settings.mask
+        started = MaskedStep(process, MaskedLog(log, self.folder.scratch / "log", mask)) if mask else process(log)
         return _Started(prepared=prepared, process=started, pid=started.start())
 
     async def _wait(self, started: "_Started", log: Path) -> tuple[AttemptEnd, LeftBehind | None, Sequence[str]]:

@@ -86,6 +86,7 @@ RUNS = Table(
     Column("artifacts", JSON, nullable=False, server_default=text("'{}'")),
     Column("isolation", JSON, nullable=False, server_default=text("'{}'")),
     Column("requires_outputs", Boolean, nullable=False, server_default=false()),
+    Column("images", JSON, nullable=False, server_default=text("'{}'")),
     Column("warnings", JSON, nullable=False, server_default=text("'[]'")),
 )
 

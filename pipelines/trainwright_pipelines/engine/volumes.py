@@ -18,7 +18,7 @@ _ANOTHER_PATH = re.compile(rf"""[\s,;:"'`=](?:{FILE_SCHEME})?/(?!/)""")
 _BEFORE_PATH = r"(?:(?<=file://)|(?<![\w./@+~%})\]*-]))"
 VOLUMES_NAME = "volumes"
 """The folder of a step, and of a home, that holds them."""
-CREATE_IMAGE, DELETE_IMAGE = "argostub/createpvc", "argostub/deletepvc"
+CREATE_IMAGE, DELETE_IMAGE = CLAIM_IMAGES = ("argostub/createpvc", "argostub/deletepvc")
 
 
 @dataclass(frozen=True, kw_only=True)

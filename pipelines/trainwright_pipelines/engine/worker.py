@@ -12,6 +12,7 @@ import psutil
 
 from trainwright_pipelines.engine.dag import DagRunner
 from trainwright_pipelines.engine.execution import Execution, now
+from trainwright_pipelines.engine.isolation.container_engine import remove_containers_of
 from trainwright_pipelines.engine.leases import Lease, is_same_process
 from trainwright_pipelines.engine.records import State
 from trainwright_pipelines.engine.resolve import Outcome
@@ -85,8 +86,8 @@ class Worker(threading.Thread):
             self._loop.call_soon_threadsafe(self._cancel)
 
     def kill(self) -> None:
-        """Kill all processes of the run, without waiting for them to end by themselves. From any thread."""
-        self._execution.processes.close()
+        """Kill all that the run has started, without waiting for it to end by itself. From any thread."""
+        self._execution.isolations.close()
 
     def _cancel(self) -> None:
         if self._is_canceled:
@@ -121,7 +122,7 @@ class Worker(threading.Thread):
         is_failing = False
         while True:
             try:
-                await self._execution.in_thread(self._execution.processes.end_frozen)
+                await self._execution.in_thread(self._execution.isolations.end_frozen)
                 is_ours = await self._execution.in_thread(self._lease.renew)
                 is_unwanted = await self._execution.in_thread(self._is_cancel_requested)
             except Exception as error:  # a full disk, a database that is away: the next beat may come through
@@ -144,9 +145,11 @@ class Worker(threading.Thread):
 
 def _end_leftovers(execution: Execution) -> None:
     """Kill what a dead process of this run left running, and say so in its attempts."""
-    for task in list(execution.previous.values()):
-        if not task.attempts or task.attempts[-1].state != State.RUNNING:
-            continue
+    tasks = [task for task in execution.previous.values() if task.attempts]
+    left = [task for task in tasks if task.attempts[-1].state == State.RUNNING]
+    if any(task.attempts[-1].image for task in left):
+        remove_containers_of(execution.run.id)
+    for task in left:
         last = task.attempts[-1]
         if last.pid is not None and last.pid_created is not None and is_same_process(last.pid, last.pid_created):
             with contextlib.suppress(ProcessLookupError, PermissionError):

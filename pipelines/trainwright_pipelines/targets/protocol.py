@@ -42,6 +42,8 @@ def refuse_settings(settings: RunSettings, target: str) -> None:
             f"{target} cannot be given artifacts by their addresses ({names}): have the pipeline import them, "
             "dsl.importer(artifact_uri=...), or run it on this machine"
         )
+    if settings.isolation:
+        raise InvalidSetting(f"{target} runs every step in its image: leave --isolation out")
     if settings.requires_outputs:
         raise InvalidSetting(f"{target} only warns of an output that is not written: leave --require-outputs out")
 

@@ -11,7 +11,7 @@ from typing import Any
 from trainwright_components.cluster.spec import ClusterSpec
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.settings import is_enabled
-from trainwright_pipelines.engine.isolation.python_source import PythonSource, python_source
+from trainwright_pipelines.engine.isolation.python_source import PythonSource, python_source, serves_here
 from trainwright_pipelines.ir.expressions import is_true
 from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
 from trainwright_pipelines.ir.values import coerce
@@ -65,7 +65,7 @@ def find_remote_limits(pipeline: Pipeline, values: Mapping[str, Any]) -> list[st
 
 
 def _serves_in_a_pod(step: _Step) -> str:
-    if "trainwright_components.deploy_serving" not in step.source or "deploy_model" not in step.source:
+    if not serves_here(step.source):
         return ""
     names = [each.turned_off_by or f"{each.parameter}={_opposite(each.value)}" for each in step.switches]
     remedy = (

@@ -18,7 +18,8 @@ from trainwright_pipelines.engine.store import Store
 
 ROOT = Path(__file__).parents[3]
 
-NO_SETTINGS = RunSettings()
+AS_PROCESSES = RunSettings(isolation={"": "process"})
+"""Also container components, whose images no machine has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def execute(specs: Path, store: Store) -> Execute:
         *,
         resume: str = "",
         uses_cache: bool = True,
-        settings: RunSettings = NO_SETTINGS,
+        settings: RunSettings = AS_PROCESSES,
         **parameters: Any,
     ) -> Finished:
         events: list[Event] = []
@@ -86,7 +87,8 @@ def executed(specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         @functools.cache
         def executed(pipeline: str) -> Finished:
             events: list[Event] = []
-            created = runs.create_run((specs / f"{pipeline}.yaml").read_text(), {}, store=store, uses_cache=False)
+            text = (specs / f"{pipeline}.yaml").read_text()
+            created = runs.create_run(text, {}, store=store, uses_cache=False, settings=AS_PROCESSES)
             run = runs.execute(created.id, store=store, listener=events.append)
             return Finished(run=run, tasks={task.path: task for task in store.tasks(run.id)}, events=events)
 

@@ -59,7 +59,7 @@ def test_a_claim_and_a_secret_work_on_this_machine(pipeline: str, tmp_path: Path
     home = Home(root=tmp_path / "home")
     home.root.mkdir()
     (home.root / "secrets.yaml").write_text(yaml.safe_dump({"secrets": {"login": {"token": "s3cret"}}}))
-    ended = run(pipeline, {"text": "hello"}, home=home.root)
+    ended = run(pipeline, {"text": "hello"}, home=home.root, isolation="process")
     assert ended.is_successful, [task.error for task in ended.tasks]
     assert ended.task("read").outputs.parameters["found"].strip() == "hello s3cret"
     assert (home.root / "volumes" / "shared" / "kept.txt").read_text() == "hello s3cret\n"

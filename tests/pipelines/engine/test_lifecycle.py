@@ -23,10 +23,12 @@ from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.leases import LeaseHeld, acquire_lease
-from trainwright_pipelines.engine.records import Run, State, Task
+from trainwright_pipelines.engine.records import Run, RunSettings, State, Task
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.pages.run_page import write_run_page
+
+AS_PROCESSES = RunSettings(isolation={"": "process"})
 
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute, Fifo, Finished
@@ -109,7 +111,9 @@ def test_the_last_attempt_and_its_task_end_in_one_transaction(
     parameters = {} if deadline_s else {"counter": str(tmp_path / "count"), "needed": needed}
     watched = WatchedStore(tmp_path / "home")
     with watched as store:
-        created = runs.create_run(f"{text}\n---\n{yaml.safe_dump(platform)}", parameters, store=store)
+        created = runs.create_run(
+            f"{text}\n---\n{yaml.safe_dump(platform)}", parameters, store=store, settings=AS_PROCESSES
+        )
         runs.execute(created.id, store=store)
     saved = [task for task in watched.saved if task.attempts]
     assert saved[-1].state == saved[-1].attempts[-1].state == last

@@ -22,10 +22,12 @@ from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.isolation.protocol import StepEnd
-from trainwright_pipelines.engine.records import Event, State, TaskKind
+from trainwright_pipelines.engine.records import Event, RunSettings, State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.pages.run_page import render_run_page
+
+AS_PROCESSES = RunSettings(isolation={"": "process"})
 
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute, Executed
@@ -218,7 +220,7 @@ def with_platform(specs: Path, pipeline: str, executors: dict[str, Any]) -> str:
 
 def test_a_step_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
     text = with_platform(specs, "one_sleeper", {"exec-sleeper": {"activeDeadlineSeconds": "1"}})
-    run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+    run = runs.execute(runs.create_run(text, {}, store=store, settings=AS_PROCESSES).id, store=store)
     assert run.state == State.FAILED
     assert "took longer than 1 s" in run.error
 
@@ -228,7 +230,7 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     config = {"secretAsEnv": [secret], "nodeSelector": {"labels": {}}}
     text = with_platform(specs, "containers", {"exec-shell": config})
     text = text.replace("- name: COLOUR\n", "- name: OTHER\n")
-    run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+    run = runs.execute(runs.create_run(text, {}, store=store, settings=AS_PROCESSES).id, store=store)
     assert "needs the secret 'keys' with the key 'colour'" in run.error
     (store.home / "secrets.yaml").write_text("secrets: {keys: {colour: very-secret-blue}}")
     (store.home / "secrets.yaml").chmod(0o600)
@@ -237,11 +239,11 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     (data,) = store.task(run.id, "shell").outputs.artifacts["data"]
     assert data.path.read_text() == "very-secret-blue\n"
     told = [event for event in events if event.is_warning]
-    assert [(event.task.path, event.message) for event in told] == [
-        ("shell", "nodeSelector has no effect on this machine")
-    ]
-    assert store.task(run.id, "shell").warnings == ("nodeSelector has no effect on this machine",)
-    assert [event.message for event in store.events(run.id) if event.is_warning] == [event.message for event in told]
+    warnings = ("nodeSelector has no effect on this machine", "runs as a process, without its image alpine")
+    assert [(event.task.path, event.message) for event in told] == [("shell", each) for each in warnings]
+    assert store.task(run.id, "shell").warnings == warnings
+    kept = [event for event in store.events(run.id) if event.is_warning and event.task_path == "shell"]
+    assert [event.message for event in kept] == list(warnings)
     stored = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "secrets.yaml"]
     assert [path for path in stored if b"very-secret-blue" in path.read_bytes()] == [data.path]
 
@@ -252,7 +254,9 @@ def test_a_mount_path_that_comes_as_a_parameter_is_the_claim(specs: Path, store:
     for claim, text in (("ca", "A"), ("cb", "B")):
         mounts = {"pvcMount": [{"mountPath": folder, "constant": claim}]}
         written = with_platform(specs, "claims", {"exec-write-below": mounts, "exec-cat": mounts})
-        run = runs.execute(runs.create_run(written, {**given, "text": text}, store=store).id, store=store)
+        run = runs.execute(
+            runs.create_run(written, {**given, "text": text}, store=store, settings=AS_PROCESSES).id, store=store
+        )
         assert run.state == State.SUCCEEDED, run.error
         assert store.task(run.id, "write-below").outputs.parameters == {"Output": text}
         assert store.task(run.id, "cat").outputs.parameters == {"out": text}
@@ -267,7 +271,9 @@ def test_a_mount_path_that_a_step_gives_back_is_still_one_for_conditions_and_lat
 ) -> None:
     mounts = {"pvcMount": [{"mountPath": "/mnt/x", "constant": "ca"}]}
     text = with_platform(specs, "claim_named", {"exec-say": mounts, "exec-look-below": mounts})
-    run = runs.execute(runs.create_run(text, {"folder": "/mnt/x,/mnt/x/f"}, store=store).id, store=store)
+    run = runs.execute(
+        runs.create_run(text, {"folder": "/mnt/x,/mnt/x/f"}, store=store, settings=AS_PROCESSES).id, store=store
+    )
     assert run.state == State.SUCCEEDED, run.error
     assert store.task(run.id, "say").outputs.parameters == {"Output": "/mnt/x,/mnt/x/f"}
     assert store.task(run.id, "condition-1/look-below").outputs.parameters == {"Output": ["/mnt/x", ""]}
@@ -277,7 +283,9 @@ def test_a_mount_path_that_a_step_gives_back_is_still_one_for_conditions_and_lat
 def test_a_mount_path_above_the_home_moves_nothing_of_ours(specs: Path, store: Store, tmp_path: Path) -> None:
     mounts = {"emptyDirMounts": [{"mountPath": str(tmp_path), "volumeName": "scratch"}]}
     text = with_platform(specs, "claim_of_all", {"exec-cat": mounts})
-    run = runs.execute(runs.create_run(text, {"folder": f"{tmp_path}/x"}, store=store).id, store=store)
+    run = runs.execute(
+        runs.create_run(text, {"folder": f"{tmp_path}/x"}, store=store, settings=AS_PROCESSES).id, store=store
+    )
     assert store.task(run.id, "cat").outputs.parameters == {"out": "none"}
 
 
@@ -298,7 +306,7 @@ def test_a_step_keeps_its_inputs_in_kfps_form(executed: Executed) -> None:
 def test_a_run_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
     platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": 1}}}}
     text = (specs / "one_sleeper.yaml").read_text() + "\n---\n" + yaml.safe_dump(platform)
-    run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+    run = runs.execute(runs.create_run(text, {}, store=store, settings=AS_PROCESSES).id, store=store)
     assert (run.state, run.error) == (State.FAILED, "took longer than the 1 s that the pipeline allows")
     assert store.task(run.id, "sleeper").state == State.FAILED
 

@@ -23,9 +23,11 @@ from sqlalchemy import event
 from trainwright_components.files import write_whole
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.leases import is_held
-from trainwright_pipelines.engine.records import Event, Run, State
+from trainwright_pipelines.engine.records import Event, Run, RunSettings, State
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
+
+AS_PROCESSES = RunSettings(isolation={"": "process"})
 
 ENDS_WITHIN_S = 30
 
@@ -130,7 +132,7 @@ def test_a_heartbeat_that_cannot_be_recorded_ends_nothing(
 
 
 def test_a_cancel_that_cannot_be_recorded_stops_the_run_all_the_same(specs: Path, store: Store) -> None:
-    created = runs.create_run((specs / "one_sleeper.yaml").read_text(), {}, store=store)
+    created = runs.create_run((specs / "one_sleeper.yaml").read_text(), {}, store=store, settings=AS_PROCESSES)
     disk = FullDisk(store, "UPDATE runs")
 
     def cancel_on_a_full_disk(each: Event) -> None:

@@ -1,11 +1,11 @@
-"""The `docker` command: calls, whether it is usable, and what earlier processes left behind."""
+"""The `docker` command, or `podman`, which takes the same: calls, whether it is usable, and what was left behind."""
 
 import json
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 
@@ -16,21 +16,31 @@ _TIMEOUT_S = 60.0
 _ANSWER_S = 10.0
 
 
-def docker(*arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
-    """What `docker ARGUMENTS` prints.
+def docker(
+    *arguments: str, timeout_s: float = _TIMEOUT_S, program: str = "docker", env: Mapping[str, str] | None = None
+) -> str:
+    """What `docker ARGUMENTS` prints, with `env` over this process's environment.
 
     Raises:
         InvalidSetting: There is no such command, or it fails.
     """
     try:
         done = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
+            [program, *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InvalidSetting(f"docker {arguments[0]}: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise InvalidSetting(f"{program} {arguments[0]} takes longer than {timeout_s:g} s") from error
+    except OSError as error:
+        raise InvalidSetting(f"{program} {arguments[0]}: {error.strerror or error}") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise InvalidSetting(f"docker {' '.join(arguments[:2])}: {lines[-1]}")
+        raise InvalidSetting(f"{program} {' '.join(arguments[:2])}: {lines[-1]}")
     return done.stdout.strip()
 
 
@@ -55,19 +65,23 @@ def own_label() -> str:
 
 def remove_stale() -> list[str]:
     """Remove containers and networks whose owners on this machine are gone; their names."""
-    removed = []
-    for kind, listing, removing in (
-        ("container", ("ps", "--all"), ("rm", "--force")),
-        ("network", ("network", "ls"), ("network", "rm")),
-    ):
-        name_field = "{{.Names}}" if kind == "container" else "{{.Name}}"
-        line = f'{name_field}\t{{{{.Label "{OWNER_LABEL}"}}}}'
-        for row in docker(*listing, "--filter", f"label={OWNER_LABEL}", "--format", line).splitlines():
-            name, _, owner = row.partition("\t")
-            if _is_gone(owner):
-                docker(*removing, name)
-                removed.append(name)
-    return removed
+    stale = [(kind, name) for kind in _REMOVALS for name in find_stale(kind)]
+    for kind, name in stale:
+        docker(*_REMOVALS[kind], name)
+    return [name for _, name in stale]
+
+
+_LISTINGS = {"container": ("ps", "--all"), "network": ("network", "ls")}
+_REMOVALS = {"container": ("rm", "--force"), "network": ("network", "rm")}
+
+
+def find_stale(kind: str = "container", *, program: str = "docker") -> list[str]:
+    """Names of the containers, or networks, whose owners on this machine are gone."""
+    name_field = "{{.Names}}" if kind == "container" else "{{.Name}}"
+    line = f'{name_field}\t{{{{.Label "{OWNER_LABEL}"}}}}'
+    rows = docker(*_LISTINGS[kind], "--filter", f"label={OWNER_LABEL}", "--format", line, program=program).splitlines()
+    owners = [row.partition("\t") for row in rows]
+    return [name for name, _, owner in owners if _is_gone(owner)]
 
 
 def _is_gone(owner: str) -> bool:
@@ -80,7 +94,7 @@ def _is_gone(owner: str) -> bool:
         return True
 
 
-def remove_containers(names: Sequence[str]) -> None:
+def remove_containers(names: Sequence[str], *, program: str = "docker") -> None:
     """Remove containers, running or not; those that are gone already do not count."""
     if names:
-        subprocess.run(["docker", "rm", "--force", *names], capture_output=True, timeout=_TIMEOUT_S, check=False)
+        subprocess.run([program, "rm", "--force", *names], capture_output=True, timeout=_TIMEOUT_S, check=False)

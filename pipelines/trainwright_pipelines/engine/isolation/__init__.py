@@ -1,6 +1,10 @@
-"""What a step runs in: a process of this machine, in place of its image.
+"""What a step runs in: a process of this machine, or a container of its image.
 
-`launch` says what to start, the objects of the table start it.
+`choices` says which, `admission` whether that can be had here; `launch` and `container_launch` say what to start, and
+the objects of the table start it.
 """
 
-ISOLATIONS = {"process": "trainwright_pipelines.engine.isolation.process:StepProcess"}
+ISOLATIONS = {
+    "process": "trainwright_pipelines.engine.isolation.process:Processes",
+    "container": "trainwright_pipelines.engine.isolation.container:Containers",
+}

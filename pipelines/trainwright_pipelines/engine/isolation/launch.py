@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from trainwright_components.errors import InvalidPipeline, RunFailed
 from trainwright_components.images import is_logical
@@ -40,6 +40,7 @@ class Launch:
     cwd: Path
     is_warm: bool = False
     """Whether it is forked from a process that has imported TensorFlow."""
+    isolation: ClassVar[str] = "process"
 
 
 def plan_launch(
@@ -88,16 +89,16 @@ def plan_launch(
         return _fresh(command, env, folder)
     parts = [*(container.get("command") or []), *(container.get("args") or [])]
     # Before anything is filled in: a folder of ours may itself lie below a mount path, such as /tmp.
-    command = placeholders.arguments([_expanded(replace_mounts(str(part), mounts), known) for part in parts])
+    command = placeholders.arguments([expand_part(replace_mounts(str(part), mounts), known) for part in parts])
     if not container.get("command"):
         raise InvalidPipeline(
-            f"the step relies on the entry point of its image {image!r}, which only a container has; "
-            "give the component a command"
+            f"the step relies on the entry point of its image {image!r}, which only a container has: run it with "
+            "--isolation container, or give the component a command"
         )
     if shutil.which(command[0], path=env["PATH"]) is None:
         raise RunFailed(
-            f"the step's program {command[0]!r} is not on this machine: steps run here as processes, not in their "
-            f"image {image!r}; install the program, or run on a target with containers"
+            f"the step's program {command[0]!r} is not on this machine: the step runs as a process, not in its image "
+            f"{image!r}; install the program, or run the step with --isolation container"
         )
     return _fresh(command, env, folder)
 
@@ -117,7 +118,7 @@ def _fresh(command: Sequence[str], env: Mapping[str, str], folder: StepFolder) -
     )
 
 
-def _expanded(part: str, variables: Mapping[str, str]) -> str:
+def expand_part(part: str, variables: Mapping[str, str]) -> str:
     """A part of a command with its variables filled, which is JSON where it is a Concat or an IfPresent."""
     if part.startswith(STRUCTURES):
         variables = {name: json.dumps(value)[1:-1] for name, value in variables.items()}

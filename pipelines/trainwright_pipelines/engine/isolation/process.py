@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import RunFailed
 from trainwright_components.processes.child import WarmChild
@@ -13,7 +13,7 @@ from trainwright_components.processes.ending import SAVE_S, end_process
 from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.light_parent import ENTRY, start_light_parent
-from trainwright_pipelines.engine.isolation.protocol import StartedStep, StepEnd
+from trainwright_pipelines.engine.isolation.protocol import Isolation, StartedStep, StepEnd
 
 _LOST_PARENT = (
     "the process that starts the steps of this run was killed, or was stopped by a signal and then killed, and this "
@@ -47,6 +47,10 @@ class Processes:
         """Take on a process that was started before the run, and end it with the others."""
         with self._lock:
             self._parents[False] = light_parent
+
+    def step(self, launch: Any, *, log: Path, timeout_s: float | None) -> "StepProcess":
+        """A step that has not started yet."""
+        return StepProcess(processes=self, launch=launch, log=log, timeout_s=timeout_s)
 
     def _forget(self, parent: WarmParent) -> None:
         with self._lock:
@@ -149,4 +153,5 @@ class StepProcess:
 
 
 if TYPE_CHECKING:
-    _: type[StartedStep] = StepProcess
+    _isolation: type[Isolation] = Processes
+    _step: type[StartedStep] = StepProcess

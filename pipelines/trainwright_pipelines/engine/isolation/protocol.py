@@ -1,20 +1,22 @@
-"""What a step is once it has started, wherever it runs."""
+"""What steps run in, and what a step is once it has started, wherever it runs."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepEnd:
     """How a step ended; the code is minus the signal's number if a signal ended it, None if it is not known.
 
-    `reason` is what ended it where the exit code does not say it.
+    `reason` is what ended it where the exit code does not say it, `place` where its programs were looked for.
     """
 
     code: int | None
     reason: str = ""
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
+    place: str = "on this machine"
 
 
 class StartedStep(Protocol):
@@ -35,3 +37,13 @@ class StartedStep(Protocol):
 
     def abandon(self) -> None:
         """End what nobody waits for, also what is only just starting."""
+
+
+class Isolation(Protocol):
+    """What the steps of one run are started in, and ended with."""
+
+    def step(self, launch: Any, *, log: Path, timeout_s: float | None) -> StartedStep:
+        """A step that has not started yet, from a launch of this isolation's own kind."""
+
+    def close(self) -> None:
+        """End all that runs."""

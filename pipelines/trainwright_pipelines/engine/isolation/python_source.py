@@ -28,3 +28,8 @@ def python_source(container: Mapping[str, Any]) -> PythonSource | None:
 def is_python(container: Mapping[str, Any]) -> bool:
     """Whether a container runs a Python component, lightweight or with its code in the image."""
     return any(_EXECUTOR_MODULE.search(str(part)) for part in container.get("command") or [])
+
+
+def serves_here(source: str) -> bool:
+    """Whether the code of a lightweight component starts a server that must outlive its step: our deploy-serving."""
+    return "trainwright_components.deploy_serving" in source and "deploy_model" in source

@@ -4,19 +4,26 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.home import Home, find_home
+from trainwright_pipelines.engine.isolation.choices import ALL_STEPS, parse_isolation
 from trainwright_pipelines.engine.records import Run, RunSettings, Task
 from trainwright_pipelines.engine.runs import create_run
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.service.pages.run_page import PAGE_NAME
+from trainwright_pipelines.targets.lowering import IMAGES_OPTION, chosen_images
 from trainwright_pipelines.targets.protocol import NO_SETTINGS, RunStatus, Submission, Target, TaskStatus
 from trainwright_pipelines.views.wording import shown_state
 
 _POLL_S = 0.5
 ENGINE_LOG = "engine.log"
+ISOLATION_VARIABLE = "TRAINWRIGHT_ISOLATION"
+ISOLATION_OPTION = (
+    f"process or container, STEP=process or STEP=container, separated by commas; also in {ISOLATION_VARIABLE}"
+)
 
 
 class Local:
@@ -24,19 +31,33 @@ class Local:
 
     name: ClassVar[str] = "local"
     runs_here: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, str]] = {}
+    options: ClassVar[Mapping[str, str]] = {"isolation": ISOLATION_OPTION, "images": IMAGES_OPTION}
 
-    def __init__(self, home: Home) -> None:
+    def __init__(
+        self, home: Home, *, isolation: Mapping[str, str] | None = None, images: Mapping[str, str] | None = None
+    ) -> None:
         self._home = home
+        self._isolation = isolation or {}
+        self._images = images or {}
 
     @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:  # noqa: ARG003  there are none here
-        """The machine's own home."""
-        return cls(find_home())
+    def from_options(cls, options: Mapping[str, str]) -> Self:
+        """The machine's own home, with what steps run in."""
+        given = (os.environ.get(ISOLATION_VARIABLE, ""), options.get("isolation", ""))
+        return cls(find_home(), isolation=parse_isolation(given), images=chosen_images(options))
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """The pipeline as it is: the engine takes what the compiler gives."""
         return {f"{pipeline.name}.yaml": pipeline.to_yaml()}
+
+    def complete(self, settings: RunSettings) -> RunSettings:
+        """`settings` with what the options and the environment say of isolation, where they say nothing."""
+        own = {} if ALL_STEPS in settings.isolation else self._isolation
+        return replace(
+            settings,
+            isolation={**own, **settings.isolation},
+            images={**self._images, **settings.images},
+        )
 
     def submit(
         self,
@@ -48,18 +69,15 @@ class Local:
         settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Record a run and start a process for it that outlives this one."""
-        store = Store(self._home.root)
-        try:
+        with Store(self._home.root) as store:
             run = create_run(
                 pipeline.to_yaml(),
                 parameters,
                 store=store,
                 name=name,
                 uses_cache=use_cache,
-                settings=settings,
+                settings=self.complete(settings),
             )
-        finally:
-            store.close()
         start_in_background(run)
         return Submission(
             target=self.name,

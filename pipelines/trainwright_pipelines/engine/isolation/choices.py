@@ -1,0 +1,168 @@
+"""What each step runs in: the choice of its author and of whoever starts the run, and what a process leaves out."""
+
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_components.hints import did_you_mean
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine.isolation import ISOLATIONS
+from trainwright_pipelines.engine.isolation.python_source import python_source, serves_here
+from trainwright_pipelines.engine.records import without_numbered_groups
+from trainwright_pipelines.engine.volumes import CLAIM_IMAGES
+from trainwright_pipelines.ir.spec import Component, Pipeline
+
+PROCESS, CONTAINER = "process", "container"
+ALL_STEPS = ""
+_PYTHON_IMAGE = re.compile(r"(?:.*/)?python:(?P<version>\d+\.\d+)(?:[.-].*)?")
+_SHOWN_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """A step that runs a container spec, as the pipeline has it: the same for all iterations of a loop."""
+
+    path: str
+    """Without the numbers of iterations."""
+    name: str
+    display_name: str
+    container: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return without_numbered_groups(self.path)
+
+    @property
+    def image(self) -> str:
+        """Its image; perhaps with placeholders."""
+        return str(self.container.get("image") or "")
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether its code is in its image: a container component, or a Python component with a `target_image`."""
+        return python_source(self.container) is None
+
+    @property
+    def stays_here(self) -> bool:
+        """Whether what it starts must outlive a container."""
+        source = python_source(self.container)
+        return source is not None and serves_here(source.source)
+
+
+def planned_steps(pipeline: Pipeline) -> list[PlannedStep]:
+    """All steps that run something, but for those that make or remove claims, for which nothing runs here."""
+    root = pipeline.root
+    only = _step(pipeline, root, root.name, root.name, root.name) if root.dag is None else ()
+    return [step for step in only or _below(pipeline, root, "") if step.image not in CLAIM_IMAGES]
+
+
+def _below(pipeline: Pipeline, group: Component, path: str) -> Iterator[PlannedStep]:
+    assert group.dag is not None
+    for name, spec in group.dag.tasks.items():
+        component, inner = pipeline.component_of(spec), f"{path}/{name}" if path else name
+        if component.dag is not None:
+            yield from _below(pipeline, component, inner)
+        else:
+            yield from _step(pipeline, component, inner, name, spec.display_name)
+
+
+def _step(pipeline: Pipeline, component: Component, path: str, name: str, shown: str) -> Iterator[PlannedStep]:
+    container = pipeline.executors[component.executor].container
+    if container is not None:
+        yield PlannedStep(path=path, name=name, display_name=shown, container=container)
+
+
+def path_in_pipeline(pipeline: Pipeline, path: str) -> str:
+    """The path of a task without the numbers of the iterations that it lies in."""
+    component, is_number, kept = pipeline.root, False, []
+    for part in path.split("/"):
+        if is_number:
+            is_number = False
+            continue
+        kept.append(part)
+        if component.dag is not None:
+            spec = component.dag.tasks[part]
+            component, is_number = pipeline.component_of(spec), spec.iterator is not None
+    return "/".join(kept)
+
+
+def parse_isolation(texts: Iterable[str]) -> dict[str, str]:
+    """Read `container`, for all steps, and `STEP=process`, also several between commas; later ones win.
+
+    Raises:
+        InvalidSetting: One names no isolation.
+    """
+    found: dict[str, str] = {}
+    for text in filter(None, (part.strip() for each in texts for part in each.split(","))):
+        step, _, word = text.rpartition("=")
+        if word.strip() not in ISOLATIONS:
+            known = " or ".join(ISOLATIONS)
+            raise InvalidSetting(f"isolation is {known}, or STEP={known}; got {text!r}")
+        found[step.strip()] = word.strip()
+    return found
+
+
+def resolve_isolation(pipeline: Pipeline, given: Mapping[str, str]) -> dict[str, str]:
+    """`given` by the paths of steps, which may be named in any way that people call them.
+
+    Raises:
+        InvalidSetting: One names no isolation, no step that runs something, or several steps.
+    """
+    steps = planned_steps(pipeline)
+    parse_isolation(f"{name}={word}" for name, word in given.items())
+    return {(_find(name, steps, pipeline.name) if name else ALL_STEPS): word for name, word in given.items()}
+
+
+def _find(name: str, steps: list[PlannedStep], pipeline: str) -> str:
+    wanted = name.replace("_", "-")
+    for matches in (
+        [step.path for step in steps if step.path == name],
+        [step.path for step in steps if wanted in {step.path.replace("_", "-"), step.name.replace("_", "-")}],
+        [step.path for step in steps if name in {step.display_name, step.label}],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise InvalidSetting(f"isolation: {name!r} is several steps: {', '.join(matches)}; give the path of one")
+    hint = did_you_mean(name, dict.fromkeys(step.label for step in steps))
+    raise InvalidSetting(f"isolation: {pipeline} has no step {name!r} that runs something{hint}")
+
+
+def isolation_of(step: PlannedStep, isolation: Mapping[str, str]) -> str:
+    """What a step runs in.
+
+    Code that is in an image needs it. A lightweight component brings its code along, and starts faster as a process.
+    """
+    if step.path in isolation:
+        return isolation[step.path]
+    if step.stays_here:
+        return PROCESS
+    return isolation.get(ALL_STEPS) or (CONTAINER if step.needs_image else PROCESS)
+
+
+def differing_images(pipeline: Pipeline, isolation: Mapping[str, str]) -> str:
+    """What to tell of lightweight components that run in this Python instead of their images; empty if all is alike."""
+    here = ".".join(platform.python_version_tuple()[:2])
+    steps: dict[str, list[str]] = {}
+    for step in planned_steps(pipeline):
+        found = _PYTHON_IMAGE.fullmatch(step.image)
+        is_alike = is_logical(step.image) or (found is not None and found["version"] == here)
+        if isolation_of(step, isolation) == PROCESS and not step.needs_image and not is_alike:
+            steps.setdefault(step.image, []).append(step.label)
+    if not steps:
+        return ""
+    named = "; ".join(f"{image} ({_list(labels)})" for image, labels in steps.items())
+    return f"steps run in this Python {here}, not in their images: {named}. To run them there: --isolation container"
+
+
+def _list(labels: list[str]) -> str:
+    return ", ".join(labels[:_SHOWN_STEPS]) + (", ..." if len(labels) > _SHOWN_STEPS else "")
+
+
+def ignored_by_process(image: str) -> str:
+    """What to tell of a step whose code is in an image, and that runs as a process all the same."""
+    return f"runs as a process, without its image {image}"

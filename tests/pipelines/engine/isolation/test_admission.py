@@ -1,0 +1,116 @@
+"""What a machine cannot run is refused before anything starts, with the figures and the way out."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.isolation.admission import check_isolation
+from trainwright_pipelines.engine.isolation.choices import planned_steps
+from trainwright_pipelines.engine.isolation.container_engine import ContainerEngine, find_engine, read_engine
+from trainwright_pipelines.engine.machine import Machine
+from trainwright_pipelines.engine.records import RunSettings
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.ir.parsing import parse_pipeline
+
+DOCKER = {"ServerVersion": "28.0", "NCPU": 2, "MemTotal": 4 << 30, "SecurityOptions": ["name=seccomp"]}
+PODMAN = {"host": {"cpus": 4, "memTotal": 8 << 30, "security": {"rootless": True}}, "version": {"Version": "5.0"}}
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All that is on the PATH."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def put(folder: Path, name: str, says: str, code: int = 0) -> None:
+    """A program that says one thing whatever it is asked."""
+    (folder / name).write_text(f"#!/bin/sh\nprintf '%s' '{says}'\nexit {code}\n")
+    (folder / name).chmod(0o755)
+
+
+def spec(specs: Path, **resources: object) -> str:
+    document = yaml.safe_load((specs / "containers.yaml").read_text())
+    document["deploymentSpec"]["executors"]["exec-shell"]["container"]["resources"] = resources
+    return yaml.safe_dump(document)
+
+
+def test_without_an_engine_the_run_is_refused_before_it_is_recorded(specs: Path, store: Store, programs: Path) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        runs.create_run(spec(specs), {}, store=store)
+    assert str(refused.value) == (
+        "arguments has its code in its image alpine, like 2 more, and no container engine answers: there is neither a "
+        "docker nor a podman command. Start Docker or Podman, or run it as a process of this machine: "
+        "--isolation arguments=process, or for all steps --isolation process"
+    )
+    assert store.runs() == []
+    assert not list((store.home / "runs").glob("*"))
+    runs.create_run(spec(specs), {}, store=store, settings=RunSettings(isolation={"": "process"}))
+    runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    settings = RunSettings(isolation={"add": "container"})
+    with pytest.raises(InvalidSetting, match="is to run in its image"):
+        runs.create_run((specs / "chain.yaml").read_text(), {}, store=store, settings=settings)
+
+
+def test_the_first_engine_that_answers_is_taken(programs: Path) -> None:
+    put(programs, "docker", "Cannot connect to the Docker daemon", 1)
+    with pytest.raises(InvalidSetting, match="docker info --format: exit code 1"):
+        find_engine()
+    put(programs, "podman", json.dumps(PODMAN))
+    assert find_engine().program == "podman"
+    put(programs, "docker", json.dumps(DOCKER))
+    assert find_engine() == ContainerEngine(
+        program="docker", version="Docker 28.0", machine=Machine(cores=2, memory_bytes=4 << 30)
+    )
+
+
+def test_what_an_engine_says_of_itself_is_read() -> None:
+    podman = read_engine("docker", PODMAN)  # a name for it, as distributions install it
+    assert (podman.is_podman, podman.is_rootless, podman.machine.cores, podman.version) == (True, True, 4, "Podman 5.0")
+    assert read_engine("docker", DOCKER | {"SecurityOptions": ["name=rootless"]}).is_rootless
+    with pytest.raises(InvalidSetting, match="Cannot connect"):  # the client answers without a daemon, with exit code 0
+        read_engine("docker", {"ServerVersion": "", "ServerErrors": ["Cannot connect to the daemon"]})
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (
+            {"resourceCpuLimit": "2.5"},
+            "shell asks for 2.5 cores, and this machine has 2 cores for containers",
+        ),
+        ({"cpuRequest": 3.0}, "3 cores"),
+        ({"resourceMemoryRequest": "5Gi"}, "5 GiB of memory, and this machine has 4 GiB"),
+        (
+            {"accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "2"}},
+            "2 nvidia.com/gpu, and this machine has",
+        ),
+    ],
+)
+def test_more_than_the_machine_has_is_refused_with_the_figures(
+    specs: Path, store: Store, programs: Path, resources: dict[str, object], message: str
+) -> None:
+    put(programs, "docker", json.dumps(DOCKER))
+    with pytest.raises(InvalidSetting) as refused:
+        runs.create_run(spec(specs, **resources), {}, store=store)
+    assert message in str(refused.value)
+    assert "--isolation shell=process" in str(refused.value)
+    fits = spec(specs, resourceCpuLimit="2", resourceMemoryLimit="4Gi")
+    assert runs.create_run(fits, {}, store=store).isolation == {}
+
+
+def test_an_image_of_ours_must_be_resolved_and_a_server_must_stay(programs: Path) -> None:
+    put(programs, "docker", json.dumps(DOCKER))
+    pipeline = parse_pipeline((Path(__file__).parents[2] / "golden" / "train_and_deploy.yaml").read_text())
+    with pytest.raises(InvalidSetting, match=r"'trainwright/cpu' of .* is a logical .*--option images=cpu=NAME:TAG"):
+        check_isolation(pipeline, {"": "container"}, {})
+    check_isolation(pipeline, {"": "container"}, {"trainwright/cpu": "mine:1"})
+    deploy = next(path for path in (step.path for step in planned_steps(pipeline)) if path.endswith("deploy-serving"))
+    with pytest.raises(InvalidSetting, match="starts a server that must outlive it"):
+        check_isolation(pipeline, {deploy: "container"}, {"trainwright/cpu": "mine:1"})
