@@ -104,7 +104,8 @@ def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
     if lines:
         click.echo("end of the log:", err=True)
         click.echo("".join(f"  {line}\n" for line in lines), err=True)
-    click.echo(f"{'folder':<15}{task.folder}", err=True)
+    if task.folder is not None:  # it failed before it had one
+        click.echo(f"{'folder':<15}{task.folder}", err=True)
     if run.is_repeatable and not _needs_other_settings(task):
         click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {step_option(task, tasks)}", err=True)
     click.echo(err=True)

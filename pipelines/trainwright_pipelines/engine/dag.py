@@ -32,6 +32,7 @@ from trainwright_pipelines.ir.parsing import parse_source
 from trainwright_pipelines.ir.spec import Component, Dag, TaskSpec
 
 _SHOWN_FAILURES = 5
+_DEBUG_PAUSE = "ARGO_DEBUG_PAUSE_"  # what PipelineTask.set_debug_pause of kfp sets, for Argo Workflows
 
 
 class DagRunner:
@@ -43,15 +44,26 @@ class DagRunner:
 
     async def run(self) -> Outcome:
         """Execute the whole pipeline."""
-        if self._pipeline.pipeline_root:
-            folder = self._execution.run.folder / "steps"
-            self._execution.warn(
-                f"results are in {folder} and not in {self._pipeline.pipeline_root}, the pipeline's root"
-            )
+        for warning in self._unheeded():
+            self._execution.warn(warning)
         try:
             return await self._root(self._pipeline.root)
         except TrainwrightError as error:
             return Outcome(state=State.FAILED, error=str(error))
+
+    def _unheeded(self) -> Iterator[str]:
+        """What the pipeline asks for as a whole, or by a variable, and does not get on this machine."""
+        run = self._execution.run
+        if root := self._pipeline.pipeline_root:
+            yield f"results are in {run.folder / 'steps'} and not in {root}, the pipeline's root"
+        for name, executor in self._pipeline.executors.items():
+            variables = [str(each.get("name")) for each in (executor.container or {}).get("env") or []]
+            if any(each.startswith(_DEBUG_PAUSE) for each in variables):
+                step = name.removeprefix("exec-")
+                yield (
+                    f"the debug pause of {step} has no effect on this machine; to look into it where it raises: "
+                    f"trainwright runs rerun {run.id} --step {step} --pdb"
+                )
 
     async def _root(self, root: Component) -> Outcome:
         run = self._execution.run

@@ -120,13 +120,21 @@ def test_what_only_vertex_runs_fails_and_says_so(kind: str, store: Store) -> Non
     assert f"a is a {kind} step, which only Vertex AI Pipelines can run" in ended.error
 
 
-def test_a_root_elsewhere_is_told_to_be_unused(store: Store) -> None:
-    run = create_run(
-        json.dumps(spec(root={"dag": {"tasks": {}}}, defaultPipelineRoot="gs://bucket/x")), {}, store=store
+def test_a_root_elsewhere_and_a_debug_pause_are_told_to_be_unused(store: Store) -> None:
+    paused = {"container": {"image": "x", "env": [{"name": "ARGO_DEBUG_PAUSE_AFTER", "value": "true"}]}}
+    written = spec(
+        root={"dag": {"tasks": {}}},
+        defaultPipelineRoot="gs://bucket/x",
+        deploymentSpec={"executors": {"exec-a": paused}},
     )
+    run = create_run(json.dumps(written), {}, store=store)
     ended = execute_run(run.id, store=store)
-    expected = f"results are in {run.folder}/steps and not in gs://bucket/x, the pipeline's root"
-    assert (ended.state, ended.warnings) == (State.SUCCEEDED, (expected,))
+    expected = (
+        f"results are in {run.folder}/steps and not in gs://bucket/x, the pipeline's root",
+        "the debug pause of a has no effect on this machine; to look into it where it raises: "
+        f"trainwright runs rerun {run.id} --step a --pdb",
+    )
+    assert (ended.state, ended.warnings) == (State.SUCCEEDED, expected)
 
 
 @pytest.mark.parametrize("written", ["90s", {"seconds": "90"}, {"seconds": 89, "nanos": 1_000_000_000}])
