@@ -5,17 +5,31 @@ import sys
 
 import click
 
+from trainwright_components.home import Home
 from trainwright_pipelines.cli.local_run import execute_and_tell
 from trainwright_pipelines.cli.output import print_json
 from trainwright_pipelines.engine.records import Run
+from trainwright_pipelines.engine.repeating import repeat_from
 from trainwright_pipelines.engine.replay import Replay, rerun_step
 from trainwright_pipelines.engine.runs import repeat
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.requests.compiling import load_pipeline
+from trainwright_pipelines.requests.finding import find_pipeline
 
 
 def repeat_run(run: Run, *, store: Store, as_json: bool) -> int:
     """Execute a new run of the same spec with the same parameters; the exit code."""
     again = repeat(run.id, store=store, command=["trainwright", *sys.argv[1:]])
+    return execute_and_tell(again, store=store, as_json=as_json)
+
+
+def repeat_run_from(run: Run, step: str, *, pipeline: str | None, store: Store, home: Home, as_json: bool) -> int:
+    """Execute a new run that begins at a step of `run`, of the spec of `pipeline` where one is named; the exit code."""
+    edited = load_pipeline(find_pipeline(pipeline), home.compiled).to_yaml() if pipeline else ""
+    command = ["trainwright", *sys.argv[1:]]
+    again = repeat_from(run.id, step, store=store, edited_spec=edited, command=command)
+    kept = sum(not task.is_group for task in store.tasks(again.id))
+    click.echo(f"begins at {step} with {kept} results of run {run.id}", err=True)
     return execute_and_tell(again, store=store, as_json=as_json)
 
 

@@ -207,22 +207,41 @@ def resume(run: str | None, as_json: bool) -> None:
 trainwright runs rerun RUN --step evaluate
 trainwright runs rerun RUN --step train-distributed --pdb
 trainwright runs rerun RUN                                  a new run with the same parameters
+trainwright runs rerun RUN --from evaluate                  a new run with the results of the steps before
+trainwright runs rerun RUN --from clean --pipeline my_pipelines.py:nightly
 """,
 )
 @_RUN
 @click.option("--step", help="Only this step, with the inputs that it had.")
 @click.option("--pdb", is_flag=True, help="With --step: stop in the debugger where an exception is raised.")
+@click.option(
+    "--from",
+    "first",
+    metavar="STEP",
+    help="A new run of this step and all after it, with the results of all others as they are in RUN.",
+)
+@click.option("--pipeline", help="With --from: the pipeline with its steps as edited since.")
 @json_option
-def rerun(run: str, step: str | None, pdb: bool, as_json: bool) -> None:
-    """Run one step again with its recorded inputs, or the whole pipeline with the same parameters."""
+def rerun(run: str, step: str | None, pdb: bool, first: str | None, pipeline: str | None, as_json: bool) -> None:
+    """Run one step again with its recorded inputs, or the pipeline with the same parameters: all of it, or from a step.
+
+    STEP is a step's label or path, as `runs show` and --json have it; a group of steps or an iteration will do.
+    """
     if pdb and not step:
         raise InvalidSetting("--pdb needs --step: one step at a time can be debugged")
-    from trainwright_pipelines.cli.repeat import repeat_run, repeat_step
+    if step and first:
+        raise InvalidSetting("--step runs one step alone, --from runs it and all after it: give one of them")
+    if pipeline and not first:
+        raise InvalidSetting("--pipeline needs --from; to run an edited pipeline: trainwright run PIPELINE")
+    from trainwright_pipelines.cli.repeat import repeat_run, repeat_run_from, repeat_step
 
     with opened_store() as store:
         found = store.run(run)
         if step:
             code = repeat_step(found, step, store=store, use_debugger=pdb, as_json=as_json)
+        elif first:
+            home = find_home()
+            code = repeat_run_from(found, first, pipeline=pipeline, store=store, home=home, as_json=as_json)
         else:
             code = repeat_run(found, store=store, as_json=as_json)
     raise click.exceptions.Exit(code)

@@ -28,11 +28,12 @@ def again(task: Task) -> Task:
 
 
 def is_done(task: Task, inputs: Values) -> bool:
-    """Whether a task succeeded with these very inputs, and its results are still there.
+    """Whether a task succeeded with these very inputs, or its results were taken over as they are, and are still there.
 
     What an importer refers to is not the run's own: if it has changed since, it is imported again.
     """
-    if task.state != State.SUCCEEDED or _signature(task.inputs) != _signature(inputs) or not is_intact(task.outputs):
+    is_same = bool(task.cache.get("is_taken_over")) or _signature(task.inputs) == _signature(inputs)
+    if task.state != State.SUCCEEDED or not is_same or not is_intact(task.outputs):
         return False
     return task.kind != TaskKind.IMPORTER or all(is_unchanged(artifact) for artifact in _artifacts(task.outputs))
 

@@ -63,9 +63,13 @@ def look_up(
         return Lookup(fingerprint=fingerprint, note=_missed(fingerprint, task, run=run, store=store))
     if why := _why_unusable(found):
         return Lookup(fingerprint=fingerprint, note=_note("miss", why, run=found.run_id, step=found.path))
+    return Lookup(fingerprint=fingerprint, found=found, note=note_of(found))
+
+
+def note_of(found: Task) -> dict[str, Any]:
+    """What `Task.cache` of a step holds that has the results of `found`."""
     why = f"taken from step {found.label} of run {found.run_id}"
-    note = _note("hit", why, run=found.run_id, step=found.path)
-    return Lookup(fingerprint=fingerprint, found=found, note=note)
+    return _note("hit", why, run=found.run_id, step=found.path)
 
 
 def comparable_component(task: Task) -> str:

@@ -309,3 +309,16 @@ def test_what_a_pipeline_returns_is_told(trainwright: Callable[..., Any], home: 
     assert found.outputs.artifacts["table"][0].path == table
     assert found.outputs.parameters["sums"] == [3.0, 4.0]
     assert str(table) in found.page.read_text().partition("<h2>Returned</h2>")[2].partition("</section>")[0]
+
+
+def test_a_run_begins_at_a_step_of_another(trainwright: Callable[..., Any]) -> None:
+    first = json.loads(trainwright("run", SUMS, "--set", "x=2", "--json").out)
+    begun = trainwright("runs", "rerun", "--from", "add-2", "--pipeline", SUMS, "--json")
+    again = json.loads(begun.out)
+    assert f"begins at add-2 with 1 results of run {first['id']}" in begun.err
+    assert {each["step"]: each["state"] for each in again["steps"]} == {"add": "CACHED", "add-2": "SUCCEEDED"}
+    assert again["steps"][0]["cache"]["why"] == f"taken from step add of run {first['id']}"
+    assert again["provenance"]["repeats"]["with"] == "an edited pipeline"
+    assert f"taken from step add of run {first['id']}" in trainwright("runs", "show").out
+    for wrong in (["--from", "add", "--step", "add"], ["--pipeline", SUMS]):
+        assert trainwright("runs", "rerun", *wrong).code == 2

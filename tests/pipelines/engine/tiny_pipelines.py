@@ -221,6 +221,23 @@ def nested(x: int = 1) -> str:
     return read(data=second.outputs["data"]).output
 
 
+@pipeline
+def said(text: str) -> str:
+    return say(text=text).output
+
+
+@pipeline
+def rerunnable(text: str = "a") -> str:
+    """The first step is told which run it is of, the others what came before."""
+    first = say(text=f"{text} of {dsl.PIPELINE_JOB_ID_PLACEHOLDER}").set_display_name("first")
+    middle = say(text=first.output).set_display_name("middle")
+    say(text="beside")
+    with dsl.If(middle.output != ""):
+        last = say(text=middle.output)
+        said(text=last.output)
+    return first.output
+
+
 @dsl.component(**PLAIN)
 def report_and_fail(page: dsl.Output[dsl.HTML], data: dsl.Output[dsl.Dataset]):
     with open(page.path, "w") as file:
