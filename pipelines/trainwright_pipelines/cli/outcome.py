@@ -17,6 +17,7 @@ from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_
 from trainwright_pipelines.views.logs import last_lines
 from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
+    packages_note,
     plain_value,
     reuse_note,
     short_seconds,
@@ -67,6 +68,8 @@ def print_outcome(
     click.echo()
     warned = gather_warnings(run, in_time_order(tasks)) if tells_warnings else []
     told = _titled("warnings", [each.text for each in warned]) + _titled("returned", _returned(run.outputs))
+    if tells_reuse:
+        told += _titled("packages", [f"{each.label}: {note}" for each in steps if (note := packages_note(each))])
     for title, text in [*told, *_headline_lines(find_headlines(tasks))]:
         click.echo(f"{title:<15}{text}")
     for task in failed_steps(tasks):

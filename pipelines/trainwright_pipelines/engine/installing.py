@@ -46,7 +46,7 @@ from trainwright_pipelines.engine.requirements import (
     wanted_packages,
 )
 
-_SHOWN_LINES = 6
+_SHOWN_LINES = 2
 _GIT_TIMEOUT_S = 60
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _HASH = re.compile(r"[#&](?:md5|sha\d+)=")
@@ -274,7 +274,7 @@ def _why(output: str, requirements: Sequence[str]) -> str:
     if _UNREACHABLE.search(output):
         asked += "the package index cannot be reached. Give another one (PIP_INDEX_URL), or a folder of wheels "
         asked += "(PIP_FIND_LINKS and PIP_NO_INDEX=1). pip says: "
-    return asked + "\n".join(lines[-_SHOWN_LINES:])
+    return asked + "; ".join(each.removeprefix("ERROR: ") for each in lines[-_SHOWN_LINES:])
 
 
 def _versions(folder: Path) -> dict[str, str]:

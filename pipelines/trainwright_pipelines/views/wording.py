@@ -48,6 +48,16 @@ def short_seconds(seconds: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
+def packages_note(task: Task) -> str:
+    """What was installed for a step at last, beside what this environment has; empty where it asked for none."""
+    packages = task.attempts[-1].packages if task.attempts else {}
+    if not packages:
+        return ""
+    seconds = task.attempts[-1].installed_s
+    how = "there from an earlier step" if seconds is None else f"installed in {short_seconds(seconds)}"
+    return f"{', '.join(f'{name} {version}' for name, version in packages.items())}; {how}"
+
+
 def short_size(size_bytes: float) -> str:
     """A size in the unit that keeps it short: 812 B, 14.2 kB, 3.1 MB."""
     for unit in ("B", "kB", "MB", "GB"):

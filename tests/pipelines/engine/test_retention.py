@@ -210,7 +210,10 @@ def test_gc_finds_what_nobody_needs_by_kind_and_leaves_the_rest(
             scratch / "volumes" / "secret",
         ],
         "cache": [home / "compiled" / "stale.json"],
-        "environments": [home / "environments" / "half" / "pyvenv.cfg", home / "environments" / "unused" / ".complete"],
+        "environments": [
+            home / "environments" / "half.new-1a2b3c4d" / "pyvenv.cfg",
+            home / "environments" / "unused" / ".complete",
+        ],
         "models": [home / "models" / "mine" / ".candidate-x" / "3" / "saved_model.pb"],
         "temporary": [tmp_path / "temporary" / "trainwright-tune-x" / "log", home / "errors" / "trainwright-1.txt"],
     }
@@ -220,7 +223,7 @@ def test_gc_finds_what_nobody_needs_by_kind_and_leaves_the_rest(
         home / "runs" / "of-another-record" / "steps" / "s" / "log-1.txt",
         home / "runs" / "of-another-record" / "pipeline.yaml",
         home / "environments" / "used" / ".complete",
-        home / "environments" / "installing" / "pyvenv.cfg",
+        home / "environments" / "installing.new-1a2b3c4d" / "pyvenv.cfg",
         home / "models" / "mine" / "1" / "saved_model.pb",
         home / "models" / "publishing" / ".candidate-y" / "2" / "saved_model.pb",
         tmp_path / "temporary" / "trainwright-copy-young" / "f",
