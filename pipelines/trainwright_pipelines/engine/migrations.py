@@ -36,6 +36,7 @@ STEPS = (
         "ALTER TABLE cache ADD COLUMN component VARCHAR(64) DEFAULT '' NOT NULL",
         "ALTER TABLE cache ADD COLUMN parts JSON DEFAULT '{}' NOT NULL",
         "CREATE INDEX cache_by_component ON cache (component, created)",
+        "CREATE INDEX ix_cache_task_id ON cache (task_id)",
     ),
 )
 VERSION = len(STEPS) + 1

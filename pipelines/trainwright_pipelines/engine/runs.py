@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ INTERRUPTED = "INTERRUPTED"
 """What a run is whose process is gone, beside the states of the record."""
 RESUMABLE = (State.FAILED, State.CANCELED, INTERRUPTED)
 """States in which a run can go on."""
+_NOT_ENDED = {State.PENDING, State.RUNNING, State.CANCELING}
 _PAGE_OF_RUNS = 100
 _NO_SETTINGS = RunSettings()
 
@@ -283,13 +284,19 @@ def live_state(run: Run, *, store: Store) -> str:
     return INTERRUPTED if is_abandoned(run, store=store) else str(run.state)
 
 
-def find_runs(store: Store, *, pipeline: str = "", state: str = "") -> Iterator[tuple[Run, str]]:
-    """Runs, newest first, with the states that they are in now: the record cannot know that a process was killed."""
-    name, wanted, offset = pipeline.replace("_", "-") or None, state.upper(), 0
-    while found := store.runs(limit=_PAGE_OF_RUNS, offset=offset, pipeline=name):
+def find_runs(
+    store: Store, *, pipeline: str = "", state: str = "", states: Collection[str] = ()
+) -> Iterator[tuple[Run, str]]:
+    """Runs, newest first, with the states that they are in now: the record cannot know that a process was killed.
+
+    Only those in `state`, or in one of `states`, where either is given.
+    """
+    name, wanted, offset = pipeline.replace("_", "-") or None, {*states, *([state.upper()] if state else [])}, 0
+    recorded = {each for each in State if each in wanted} | (_NOT_ENDED if INTERRUPTED in wanted else set())
+    while found := store.runs(limit=_PAGE_OF_RUNS, offset=offset, pipeline=name, states=recorded if wanted else None):
         for each in found:
             now_in = live_state(each, store=store)
-            if not wanted or now_in == wanted:
+            if not wanted or now_in in wanted:
                 yield each, now_in
         offset += len(found)
 
@@ -301,11 +308,10 @@ def newest_to_resume(store: Store) -> Run:
         RunNotFound: There is none.
     """
     older = ""
-    for run, state in find_runs(store):
-        if state in RESUMABLE:
-            if run.is_repeatable:
-                return run
-            older = "; runs that an older release made cannot be resumed"
+    for run, _ in find_runs(store, states=RESUMABLE):
+        if run.is_repeatable:
+            return run
+        older = "; runs that an older release made cannot be resumed"
     raise RunNotFound(f"no run can go on: none failed, was canceled or interrupted{older}")
 
 

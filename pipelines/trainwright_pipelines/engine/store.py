@@ -3,7 +3,7 @@
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -155,14 +155,14 @@ class Store:
         return matches[0]
 
     def runs(
-        self, *, limit: int = 100, offset: int = 0, pipeline: str | None = None, state: State | None = None
+        self, *, limit: int = 100, offset: int = 0, pipeline: str | None = None, states: Collection[State] | None = None
     ) -> list[Run]:
-        """Newest first."""
+        """Newest first; only those recorded in one of `states`, where these are given."""
         query = _select_runs().order_by(RUNS.c.created.desc(), RUNS.c.id).limit(limit).offset(offset)
         if pipeline is not None:
             query = query.where(RUNS.c.pipeline == pipeline)
-        if state is not None:
-            query = query.where(RUNS.c.state == state.value)
+        if states is not None:
+            query = query.where(RUNS.c.state.in_(sorted(state.value for state in states)))
         with self.engine.connect() as connection:
             return _runs(connection, connection.execute(query).mappings().all())
 

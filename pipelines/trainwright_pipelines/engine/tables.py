@@ -163,7 +163,7 @@ CACHE = Table(
     "cache",
     METADATA,
     Column("key", String(64), primary_key=True),
-    Column("task_id", String(64), nullable=False),
+    Column("task_id", String(64), nullable=False, index=True),
     Column("created", Moment, nullable=False),
     Column("component", String(64), nullable=False, server_default=text("''")),
     Column("parts", JSON, nullable=False, server_default=text("'{}'")),

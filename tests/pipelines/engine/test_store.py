@@ -138,7 +138,7 @@ def test_runs_are_listed_newest_first_by_pipeline_and_state(store: Store) -> Non
         make_run(store, f"r{number}", created=NOON + timedelta(hours=number), pipeline=f"p{number % 2}")
     assert [run.id for run in store.runs(limit=2, offset=1)] == ["r3", "r2"]
     assert [run.id for run in store.runs(pipeline="p1")] == ["r3", "r1"]
-    assert store.runs(state=State.FAILED) == []
+    assert store.runs(states={State.FAILED}) == []
 
 
 def test_steps_are_found_by_path_name_and_display_name(store: Store) -> None:
