@@ -70,7 +70,8 @@ def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "settings",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A parameter of the pipeline; params.NAME=VALUE sets one entry of a mapping.",
+        help="A parameter of the pipeline; params.NAME=VALUE sets one entry of a mapping. A value that "
+        "begins with ./, ../ or ~/ and is there is a path from this folder.",
     )
     many = click.option(
         "--params",

@@ -107,11 +107,24 @@ def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
     if lines:
         click.echo("end of the log:", err=True)
         click.echo("".join(f"  {line}\n" for line in lines), err=True)
+    for name, text in _relative_paths(run, task):
+        advice = f"it is in the folder that you are in, but a step runs in one of its own: --set {name}=./{text}"
+        click.echo(f"{text}: {advice}", err=True)
     if task.folder is not None:  # it failed before it had one
         click.echo(f"{'folder':<15}{task.folder}", err=True)
     if run.is_repeatable and not _needs_other_settings(task):
         click.echo(f"{'run it again':<15}trainwright runs rerun {run.id} --step {step_option(task, tasks)}", err=True)
     click.echo(err=True)
+
+
+def _relative_paths(run: Run, task: Task) -> list[tuple[str, str]]:
+    """Parameters of the run that name a file here, which the step did not find."""
+    texts = [(name, value) for name, value in run.parameters.items() if isinstance(value, str) and value]
+    return [
+        (name, text)
+        for name, text in texts
+        if f"No such file or directory: {text!r}" in task.error and not Path(text).is_absolute() and Path(text).exists()
+    ]
 
 
 def failed_steps(tasks: Sequence[Task]) -> list[Task]:

@@ -19,6 +19,7 @@ _REMOTE_ENDINGS = tuple(
     for word in ("uri", "url", "path", "location", "address", "file", "folder", "dir", "directory", "bucket")
     for plural in ("", "s")
 )
+_RELATIVE = ("./", "../", "~/")
 _OUTPUT_ENDINGS = ("base_path",)
 
 
@@ -31,7 +32,8 @@ def absolute_locations(values: Mapping[str, Any], *, base: Path, must_exist: boo
     """`values` with the paths among them made absolute; relative ones start at `base`.
 
     A parameter is taken for a path by its name (`module`, `source`, `model`, `..._file`, `..._base_path`), also inside
-    mappings. A bundled data set, a URI, a dotted module's name and a model's name stay as they are.
+    mappings, and under any other name, also in lists, if it is written as one (`./x`, `../x`, `~/x`) and is there. A
+    bundled data set, a URI, a dotted module's name, a model's name and all other texts stay as they are.
 
     Raises:
         InvalidSetting: `must_exist`, and an input does not.
@@ -95,9 +97,19 @@ def find_model(text: str, *, base: Path) -> str:
     return str(path.resolve()) if _exists(path) and path.is_dir() else text
 
 
+def _find_written(text: str, *, base: Path) -> str:
+    """The absolute path of what is written as a relative one and is there; `text` itself otherwise."""
+    if not text.startswith(_RELATIVE):
+        return text
+    path = _place(text, base)
+    return str(path.resolve()) if _exists(path) else text
+
+
 def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool) -> Any:
     if isinstance(value, Mapping):
         return {name: _absolute((*path, str(name)), each, base, must_exist=must_exist) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_absolute((*path, ""), each, base, must_exist=must_exist) for each in value]
     if not isinstance(value, str) or not value:
         return value
     name = path[-1]
@@ -105,9 +117,7 @@ def _absolute(path: tuple[str, ...], value: Any, base: Path, *, must_exist: bool
         if not is_remote(value):
             check_local(value, name=".".join(path))
         return value if is_remote(value) else str(_place(value, base).absolute())
-    find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), None)
-    if find is None:
-        return value
+    find = next((each for endings, each in _FINDERS.items() if name.endswith(endings)), _find_written)
     try:
         return find(value, base=base)
     except InvalidSetting:

@@ -23,6 +23,7 @@ from trainwright_pipelines.targets.local.background import execute_in_background
 
 SUMS = f"{Path(__file__).parent / 'sums.py'}:sums"
 WAITING = f"{Path(__file__).parent / 'sums.py'}:waiting"
+READING = f"{Path(__file__).parent / 'sums.py'}:reading"
 RETURNING = f"{Path(__file__).parent / 'sums.py'}:returning"
 TIMEOUT_S = 60
 
@@ -322,3 +323,18 @@ def test_a_run_begins_at_a_step_of_another(trainwright: Callable[..., Any]) -> N
     assert f"taken from step add of run {first['id']}" in trainwright("runs", "show").out
     for wrong in (["--from", "add", "--step", "add"], ["--pipeline", SUMS]):
         assert trainwright("runs", "rerun", *wrong).code == 2
+
+
+def test_a_file_that_a_step_looks_for_in_the_wrong_folder_is_pointed_out(
+    trainwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a")
+    failed = trainwright("run", READING, "--set", "table=rows.csv")
+    assert (
+        "rows.csv: it is in the folder that you are in, but a step runs in one of its own: --set table=./rows.csv"
+        in failed.err
+    )
+    ran = trainwright("run", READING, "--set", "table=./rows.csv")
+    assert f"returned       Output: a of {tmp_path}/rows.csv\n" in ran.out
+    assert "folder that you are in" not in trainwright("run", READING, "--set", "table=none.csv").err

@@ -60,6 +60,28 @@ def test_paths_of_a_file_start_at_its_folder_and_those_of_settings_here(project:
     }
 
 
+def test_what_is_written_as_a_relative_path_and_is_there_is_one(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (project / "data").mkdir()
+    written = {"a": "./data.csv", "b": "../project/data", "c": "~/project/data.csv", "d": {"e": ["./data.csv", "data"]}}
+    data, folder = str(project / "data.csv"), str(project / "data")
+    found = {"a": data, "b": folder, "c": data, "d": {"e": [data, "data"]}}
+    assert absolute_locations(written, base=project, must_exist=True) == found
+    kept: dict[str, object] = {
+        "a": "data",
+        "b": "data.csv",
+        "c": "./out.csv",
+        "d": "./data.csv,./data",
+        "e": "../",
+        "f": "~nobody/x",
+        "g": ".",
+    }
+    kept |= {"h": "./data.csv\0", "i": "./" + "x" * 5000, "j": ["data", 1, None, {"k": 2}]}
+    assert absolute_locations(kept, base=project, must_exist=False) == {**kept, "e": str(tmp_path)}
+
+
 def test_the_default_module_is_the_shipped_files_path(tmp_path: Path) -> None:
     values = gather_values(SHIPPED, DECLARED, settings=[], params_file=None, folder=tmp_path)
     assert values == {"module": str(shipped_modules()["digits"])}
