@@ -32,7 +32,7 @@ def adopt_own_python() -> None:
     if not prefix or prefix == sys.prefix or not Path(prefix).is_dir():
         return
     packages, programs = own_paths(Path(prefix))
-    product = site.getsitepackages()
+    product = [site.USER_SITE, *site.getsitepackages()]
     place = next((index for index, path in enumerate(sys.path) if path in product), len(sys.path))
     sys.path.insert(place, str(packages))
     sys.executable = str(programs / "python3")

@@ -22,6 +22,7 @@ from trainwright_components.reuse import NEVER_REUSED, states
 from trainwright_components.saved_models.history import HISTORY_NAME, last_published
 from trainwright_components.storage.addresses import plain
 from trainwright_pipelines.engine.records import Artifact, Values
+from trainwright_pipelines.engine.requirements import local_place, wanted_packages
 from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
 from trainwright_pipelines.ir.spec import Component, TaskSpec
 
@@ -96,10 +97,18 @@ def take_fingerprint(
                 },
                 "code": code_digest if is_ours and not image_id else "",
             }
+            if packages := {} if image_id else _local_packages(container):
+                content["packages"] = packages
     except (NotCacheable, OSError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise NotCacheable(f"the content of an input cannot be told: {reason}") from error
     return Fingerprint(key=_digest(content), parts=dict(_parts(content, list(inputs.parameters))))
+
+
+def _local_packages(container: Mapping[str, Any]) -> dict[str, str]:
+    """The content of the packages that a component takes from files of this machine."""
+    places = {each: local_place(each) for each in wanted_packages(container).requirements}
+    return {each: digest_of_path(path) for each, path in places.items() if path is not None}
 
 
 def _parts(content: Mapping[str, Any], parameters: list[str]) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
@@ -39,10 +38,10 @@ from trainwright_pipelines.engine.own_python import (
 )
 from trainwright_pipelines.engine.requirements import (
     CONSTRAINT,
-    EDITABLE,
-    FILE,
     PipInstall,
+    local_place,
     parse_requirement,
+    place_of,
     wanted_packages,
 )
 
@@ -106,7 +105,7 @@ def packages_for(
         return None
     try:
         identity = identity_of(wanted, {**os.environ, **env})
-    except NotCacheable:
+    except (NotCacheable, OSError):
         return _tell(_install(own, wanted, env=env, log=log, run=run), log)
     folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
     with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
@@ -171,18 +170,15 @@ def _file(path: Path) -> str:
 
 def _content(requirement: str) -> str:
     """What stands for the content of a requirement that only names a place; nothing for a package of an index."""
-    parsed = parse_requirement(requirement)
-    place = requirement.partition("=")[2] if requirement.startswith((FILE, EDITABLE)) else requirement
-    place = (parsed.url or "") if parsed is not None else place
+    place = place_of(requirement)
     if not place:
         return ""
-    address = urlsplit(place)
-    if address.scheme in ("", "file"):
-        return digest_of_path(Path(re.sub(r"\[[^]]*\]$", "", unquote(address.path)) or "."))
-    if address.scheme.startswith("git+"):
+    if (path := local_place(requirement)) is not None:
+        return digest_of_path(path)
+    if place.startswith("git+"):
         return _revision(place)
-    if _HASH.search(f"#{address.fragment}"):
-        return address.fragment
+    if (fixed := _HASH.search(place)) is not None:
+        return place[fixed.start() :]
     raise NotCacheable(requirement)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.processes.locks import locked
-from trainwright_components.processes.own_python import PREFIX_VARIABLE, PRODUCT_VARIABLE, own_paths
+from trainwright_components.processes.own_python import PREFIX_VARIABLE, PRODUCT_VARIABLE, own_paths, product_python
 
 COMPLETE = ".complete"
 """The file in a folder of packages or programs that is whole."""
@@ -82,7 +82,7 @@ def make_own_python(prefix: Path, shared: Path, packages: Packages | None = None
             "UV_PYTHON": str(program),  # uv heeds it even where a step says --system
             "PIP_REQUIRE_VIRTUALENV": "1",  # a Python of the machine's own, called by its path, is left alone too
             PREFIX_VARIABLE: str(prefix),
-            PRODUCT_VARIABLE: sys.executable,
+            PRODUCT_VARIABLE: product_python(),
             **dict.fromkeys([name for name in _ELSEWHERE if name in os.environ], ""),
         },
     )

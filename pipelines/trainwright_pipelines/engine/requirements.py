@@ -5,7 +5,9 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -13,6 +15,10 @@ from packaging.utils import canonicalize_name
 FILE, EDITABLE, CONSTRAINT = "--requirement=", "--editable=", "--constraint="
 _INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\|\||\n|$))")
 _KFP = re.compile(r"(kfp|kfp-pipeline-spec)(?![\w.-])")
+_ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?:localhost)?(?=/))?(?P<path>[^#]*?)(\[[^]]*\])?(#.*)?$"
+)
+_ARCHIVE = re.compile(r"^[^;@]*\.(whl|zip|tgz|tar\.\w+)$")
 _SILENT = {"--quiet", "-q", "--no-warn-script-location", "--disable-pip-version-check", "--user"}
 _ELSEWHERE = {"--target", "-t", "--prefix", "--root", "--python"}
 _SHORT = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
@@ -81,6 +87,23 @@ def parse_requirement(text: str) -> Requirement | None:
         return Requirement(text)
     except InvalidRequirement:
         return None
+
+
+def place_of(requirement: str) -> str:
+    """The path or the address that a requirement gives; empty for a package of an index."""
+    if requirement.startswith((FILE, EDITABLE)):
+        return requirement.partition("=")[2]
+    parsed = parse_requirement(requirement)
+    return requirement if parsed is None or _ARCHIVE.search(requirement) else parsed.url or ""
+
+
+def local_place(requirement: str) -> Path | None:
+    """The file or folder of this machine that a requirement gives, if it is there."""
+    address = _ADDRESS.match(place_of(requirement))
+    if address is None or address["scheme"] not in (None, "file:"):
+        return None
+    path = Path(unquote(address["path"]) if address["scheme"] else address["path"])
+    return path if place_of(requirement) and path.exists() else None
 
 
 def applies(requirement: str) -> bool:

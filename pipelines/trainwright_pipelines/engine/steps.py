@@ -207,14 +207,11 @@ class Step:
         """Tell what a process does not get of what the step asks for."""
         if self.image is not None:
             return
-        asked, gpus = self.share.asked, self.share.gpus
+        asked = self.share.asked
         if self.share.lacks:
             self.execution.warn(f"{self.share.lacks}: it runs alone, with what there is", self.record)
         if asked.cpu_limit is not None or asked.memory_limit_bytes is not None:
             self.execution.warn(LIMITS_DO_NOT_HOLD)
-        if gpus is not None:
-            fields = {**self.settings.fields, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-            self.settings = replace(self.settings, fields=fields)
 
     async def _attempts(self, container: Mapping[str, Any]) -> Outcome:
         self._warn_of_resources()
@@ -275,6 +272,8 @@ class Step:
         return list(dict.fromkeys(read_warnings(log)[0]))
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> PreparedStep:
+        gpus = self.share.gpus
+        visible = {} if gpus is None or self.image is not None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         return prepare_step(
             container,
             self.inputs,
@@ -282,7 +281,7 @@ class Step:
             task=self.record,
             component=self.component,
             folder=self.folder,
-            settings=self.settings,
+            settings=replace(self.settings, fields={**self.settings.fields, **visible}),
             home=self.execution.store.home,
             log=log,
             isolations=self.execution.isolations,

@@ -360,6 +360,19 @@ def test_a_deployment_is_never_reused_even_if_the_author_of_the_pipeline_forgot_
         cache.take_fingerprint(task, component, container, Values(), code_digest="")
 
 
+def test_a_package_from_a_folder_of_this_machine_counts_by_its_content(specs: Path, tmp_path: Path) -> None:
+    package = tmp_path / "mine"
+    package.mkdir()
+    text = (specs / "packages.yaml").read_text().replace("numpy>=1", f"{package}[some]")
+    (tmp_path / "ours.yaml").write_text(text)
+    seen = []
+    for content in ("1", "1", "2"):
+        (package / "setup.py").write_text(content)
+        seen.append(key(tmp_path, "wants-packages"))
+    assert seen[0] == seen[1] != seen[2]
+    assert None not in seen
+
+
 def test_a_named_pipe_makes_a_step_run_rather_than_hang(specs: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert key(specs, "warm", text=str(tmp_path / "pipe")) is None

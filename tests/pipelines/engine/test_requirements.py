@@ -7,7 +7,7 @@ import pytest
 from kfp import dsl
 from tests.wheels import make_wheel
 
-from trainwright_pipelines.engine.requirements import is_satisfied, wanted_packages
+from trainwright_pipelines.engine.requirements import is_satisfied, local_place, wanted_packages
 from trainwright_pipelines.engine.resolve import select_part
 from trainwright_pipelines.engine.volumes import Volumes, change_claim, mounted_values, place_values, replace_mounts
 
@@ -110,6 +110,36 @@ def test_what_the_compiler_of_this_release_writes_is_read(use_venv: bool) -> Non
         "--extra-index-url=https://b/simple",
         "--trusted-host=a",
     )
+
+
+@pytest.mark.parametrize(
+    ("requirement", "is_here"),
+    [
+        ("{here}", True),
+        ("{here}[a, b]", True),
+        ("file://{here}", True),
+        ("file://localhost{here}#sha256=0", True),
+        ("x @ file://{here}", True),
+        ("x[a] @ file://{here} ; python_version > '3'", True),
+        ("--editable={here}[a]", True),
+        ("--requirement={here}", True),
+        ("{here}.none", False),
+        ("git+file://{here}", False),
+        ("https://example.com{here}", False),
+        ("numpy", False),
+        ("numpy[a]==1", False),
+    ],
+)
+def test_requirements_that_lie_on_this_machine_are_found(tmp_path: Path, requirement: str, is_here: bool) -> None:
+    here = tmp_path / "x-1.0-py3-none-any.whl"
+    here.touch()
+    assert local_place(requirement.format(here=here)) == (here if is_here else None)
+
+
+def test_the_name_of_a_file_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x-1.0-py3-none-any.whl").touch()
+    assert local_place("x-1.0-py3-none-any.whl") == Path("x-1.0-py3-none-any.whl")
 
 
 def test_what_extras_ask_for_must_be_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
