@@ -3,21 +3,18 @@
 import bz2
 import gzip
 import lzma
-import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import files_below, whole_folder
-from trainwright_components.hints import nearest
 from trainwright_components.storage.addresses import base_name, is_remote, join, parent, scheme_of
+from trainwright_components.storage.copies import fetch, made, readable, sibling_hint
 from trainwright_components.storage.google_cloud import GoogleCloudStorage
 from trainwright_components.storage.local import LocalStorage
 from trainwright_components.storage.protocol import Entry, Storage
@@ -29,23 +26,10 @@ _BY_SCHEME: Mapping[str, type[Storage]] = {scheme: storage for storage in STORAG
 _PATTERN_SIGNS = "*?["
 _UNPACK: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-_made: dict[tuple[type[Storage], int], Storage] = {}  # by process, since a forked one may not share its connections
-
 
 def storage_of(location: str) -> Storage:
     """The storage that has `location`; TensorFlow's for a scheme that no other has."""
-    key = _BY_SCHEME.get(scheme_of(location), TensorFlowStorage), os.getpid()
-    return _made.get(key) or _made.setdefault(key, key[0]())
-
-
-@contextmanager
-def _readable(location: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise InvalidSetting(f"there is no file {location!r}{_sibling_hint(location)}") from error
-        raise InvalidSetting(f"cannot read {location!r}: {error.strerror or error}") from error
+    return made(_BY_SCHEME.get(scheme_of(location), TensorFlowStorage))
 
 
 @contextmanager
@@ -55,7 +39,7 @@ def open_binary(location: str) -> Iterator[IO[bytes]]:
     Raises:
         InvalidSetting: There is no such file, it may not be read, or it turns out to be damaged while it is unpacked.
     """
-    with _readable(location):
+    with readable(location):
         opened = storage_of(location).open(location)
     with opened as file:
         unpack = next((open_ for suffix, open_ in _UNPACK.items() if location.endswith(suffix)), None)
@@ -77,7 +61,7 @@ def read_bytes(location: str) -> bytes:
     Raises:
         InvalidSetting: There is no such file, or it may not be read.
     """
-    with _readable(location), storage_of(location).open(location) as file:
+    with readable(location), storage_of(location).open(location) as file:
         return file.read()
 
 
@@ -87,13 +71,13 @@ def find(location: str) -> Entry | None:
     Raises:
         InvalidSetting: It may not be looked at.
     """
-    with _readable(location):
+    with readable(location):
         return storage_of(location).find(location)
 
 
 def size_bytes(location: str) -> int:
     """The size of a file."""
-    with _readable(location):
+    with readable(location):
         entry = storage_of(location).find(location)
         if entry is None:
             raise FileNotFoundError(location)
@@ -117,7 +101,7 @@ def list_entries(folder: str) -> list[Entry]:
     Raises:
         InvalidSetting: There is none, or it may not be listed.
     """
-    with _readable(folder):
+    with readable(folder):
         return sorted(storage_of(folder).list(folder))
 
 
@@ -138,7 +122,7 @@ def expand(location: str) -> list[str]:
         if found := sorted(set(_matching(location))):  # a bucket can have a file and a folder of one name
             return found
         raise InvalidSetting(f"no file matches {location!r}")
-    raise InvalidSetting(f"there is no file or folder {location!r}{_sibling_hint(location)}")
+    raise InvalidSetting(f"there is no file or folder {location!r}{sibling_hint(location)}")
 
 
 def _matching(pattern: str) -> list[str]:
@@ -170,31 +154,8 @@ def local_copy(location: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="trainwright-copy-") as folder:
         target = Path(folder, base_name(location))
-        _fetch(location, target)
+        fetch(storage_of(location), location, target)
         yield target
-
-
-def _fetch(location: str, target: Path) -> None:
-    if is_folder(location):
-        _fetch_folder(location, target)
-    else:
-        _fetch_file(location, target)
-
-
-def _fetch_folder(location: str, target: Path) -> None:
-    target.mkdir()
-    entries = list_entries(location)
-    for entry, following in pairwise(entries):
-        if entry.name == following.name:
-            raise InvalidSetting(f"{location!r} has a file and a folder called {entry.name!r}; rename one of them")
-    for entry in entries:
-        fetch = _fetch_folder if entry.is_folder else _fetch_file
-        fetch(join(location, entry.name), target / entry.name)
-
-
-def _fetch_file(location: str, target: Path) -> None:
-    with _readable(location), storage_of(location).open(location) as file, target.open("wb") as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
 
 
 def publish(source: Path, location: str, *, marker: str) -> None:
@@ -236,14 +197,3 @@ def _files_below(location: str) -> Iterator[str]:
     for entry in list_entries(location):
         path = join(location, entry.name)
         yield from _files_below(path) if entry.is_folder else (path,)
-
-
-def _sibling_hint(location: str) -> str:
-    if is_remote(location):
-        return ""
-    path = Path(location)
-    if not path.parent.is_dir():
-        return f"; the folder {str(path.parent)!r} does not exist either"
-    if near := nearest(path.name, [entry.name for entry in path.parent.iterdir()]):
-        return f"; did you mean {str(path.parent / near)!r}?"
-    return "" if path.is_absolute() else f" in {str(Path.cwd())!r}"

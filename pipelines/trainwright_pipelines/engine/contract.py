@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, RunFailed
@@ -24,6 +25,8 @@ PDB_VARIABLE = "TRAINWRIGHT_PDB"
 """Set where a task that fails shall open the debugger."""
 QUIET_VARIABLE = "TRAINWRIGHT_QUIET_DEVICES"
 """Set where a task shall have TensorFlow look for devices before anything else, see `find_devices_quietly`."""
+CUSTOM_PATH = "customPath"
+"""KFP's field for the path of an artifact where its address does not tell it."""
 _SHOWN_NUMBERS = 3
 # getExecutorOutputFile in backend/src/v2/component/launcher_v2.go: protojson takes no NaN, which Python's json writes.
 _ODD_NUMBERS = "it gave {}: that is no JSON; it is handed on here, and on Kubeflow the step would fail"
@@ -127,14 +130,24 @@ def _open_up(folder: Path) -> None:
         folder.chmod(mode | stat.S_IRWXU)
 
 
-def build_executor_input(component: Component, inputs: Values, folder: StepFolder, artifacts: Path) -> dict[str, Any]:
-    """KFP's ExecutorInput for one step whose output artifacts go below `artifacts`."""
+def build_executor_input(
+    component: Component,
+    inputs: Values,
+    folder: StepFolder,
+    artifacts: Path,
+    *,
+    copies: Mapping[str, Path] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """KFP's ExecutorInput for one step whose output artifacts go below `artifacts`.
+
+    `copies` are paths of input artifacts that lie elsewhere, by address.
+    """
     schemas = {slot: each.schema for slot, each in component.input_artifacts.items()}
     return {
         "inputs": {
             "parameterValues": dict(inputs.parameters),
             "artifacts": {
-                slot: {"artifacts": [_runtime_artifact(each, schemas.get(slot)) for each in found]}
+                slot: {"artifacts": [_runtime_artifact(each, schemas.get(slot), copies) for each in found]}
                 for slot, found in inputs.artifacts.items()
             },
         },
@@ -149,9 +162,12 @@ def build_executor_input(component: Component, inputs: Values, folder: StepFolde
     }
 
 
-def _runtime_artifact(artifact: Artifact, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+def _runtime_artifact(
+    artifact: Artifact, schema: Mapping[str, Any] | None, copies: Mapping[str, Path]
+) -> dict[str, Any]:
     known = dict(schema or {}) if artifact.type == "system.Artifact" and schema else {"schemaTitle": artifact.type}
-    return {"name": artifact.name, "type": known, "uri": artifact.uri, "metadata": dict(artifact.metadata)}
+    told = {"name": artifact.name, "type": known, "uri": artifact.uri, "metadata": dict(artifact.metadata)}
+    return told | ({CUSTOM_PATH: str(copies[artifact.uri])} if artifact.uri in copies else {})
 
 
 def _planned_artifact(name: str, slot: ArtifactSlot, path: Path) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from trainwright_components.processes.locks import LockTaken, is_locked, locked
 from trainwright_components.processes.orphans import is_orphan
 from trainwright_components.saved_models.versions import LOCK_NAME, STAGE_PREFIX, WITHDRAWN_PREFIX
 from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.downloads import FOLDER as DOWNLOADS
+from trainwright_pipelines.engine.downloads import remove_download
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.own_python import COMPLETE
 from trainwright_pipelines.engine.retention import size_of
@@ -53,12 +55,14 @@ def find_leftovers(
         store: The record of runs.
         home: The folder of state.
         stale_entries: Files of `home.compiled`.
-        unused_for: How long an environment was not used, and a report of a fault not looked at, that may go.
+        unused_for: How long an environment or a download was not used that may go, and the report of a fault not
+            looked at.
     """
     yield from _of_runs(store, home)
     for entry in stale_entries:
         yield _leftover("cache", entry, "what it was compiled from has changed")
     yield from _environments(home.root / "environments", unused_for)
+    yield from _downloads(home.root / DOWNLOADS, unused_for)
     for name in (STAGE_PREFIX, WITHDRAWN_PREFIX):
         for each in home.models.glob(f"*/{name}*"):
             if _is_older(each, _YOUNG_S) and not is_locked(each.parent / LOCK_NAME):
@@ -71,6 +75,9 @@ def find_leftovers(
 
 def remove_leftover(each: Leftover) -> bool:
     """Remove it; False where it has come into use, or may not be removed."""
+    if each.path.parent.name == DOWNLOADS:
+        remove_download(each.path)
+        return not os.path.lexists(each.path)
     if each.kind != "environments":
         return _remove(each.path)
     try:
@@ -140,6 +147,14 @@ def _environments(folder: Path, unused_for: timedelta) -> Iterator[Leftover]:
             yield _leftover("environments", each, "packages were only half installed")
         elif _is_older(each / COMPLETE, unused_for.total_seconds()):
             yield _leftover("environments", each, f"no step used it for {unused_for.days} days")
+
+
+def _downloads(folder: Path, unused_for: timedelta) -> Iterator[Leftover]:
+    for each in sorted(folder.glob("*")):
+        if each.name.startswith(".") and _is_older(each, _YOUNG_S):
+            yield _leftover("cache", each, "a download that was killed")
+        elif not each.name.startswith(".") and _is_older(each, unused_for.total_seconds()):
+            yield _leftover("cache", each, f"no step read it for {unused_for.days} days")
 
 
 def _lock_of(environment: Path) -> Path:

@@ -15,6 +15,8 @@ from trainwright_pipelines.engine.contract import (
     read_outputs,
     write_executor_input,
 )
+from trainwright_pipelines.engine.downloads import FOLDER as DOWNLOADS
+from trainwright_pipelines.engine.downloads import download, downloaded
 from trainwright_pipelines.engine.execution import run_constants
 from trainwright_pipelines.engine.installing import InstalledPackages, packages_for
 from trainwright_pipelines.engine.isolation.container_engine import Image
@@ -132,14 +134,18 @@ def prepare_step(
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
+        InvalidSetting: Nothing is at the address of an input artifact, or it may not be read.
         OSError: The folder cannot be written.
         RunFailed: Its program or its packages cannot be had on this machine.
+        TargetUnavailable: The storage of an input artifact cannot be reached.
     """
     folder.make(keeps_artifacts=states(container, CONTINUED))
     mounts = settings.volumes.make(home / "volumes", folder.scratch / VOLUMES_NAME)
     replaced = mounts if image is None else {}  # a container has its volumes where they are mounted
     placed = replace(inputs, parameters=place_values(inputs.parameters, replaced))
-    executor_input = build_executor_input(component, placed, folder, folder.artifacts)
+    copies = {artifact.uri: download(artifact.uri, home / DOWNLOADS) for artifact in downloaded(inputs)}
+    placed_copies = copies if image is None else {}  # likewise
+    executor_input = build_executor_input(component, placed, folder, folder.artifacts, copies=placed_copies)
     write_executor_input(executor_input, folder)
     placeholders = fill_placeholders(executor_input, run=run, task=task)
     packages = None
@@ -156,6 +162,7 @@ def prepare_step(
             settings=settings,
             volume_folders=mounts,
             gpus=gpus,
+            copies=copies,
         )
     else:
         told = told_by(settings.secret_variables, [mounts[each] for each in settings.secret_mounts])

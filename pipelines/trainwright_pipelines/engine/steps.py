@@ -14,6 +14,7 @@ from trainwright_components.processes.ending import SAVE_S
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
+from trainwright_pipelines.engine.downloads import with_digests
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.choices import (
     PROCESS,
@@ -56,6 +57,8 @@ class Step:
     inputs: Values
     resolve: Resolve
     settings: PlatformSettings = field(default_factory=PlatformSettings)
+    unreadable: TrainwrightError | None = None
+    """Why an input could not be looked at, until the next try tells it."""
     share: Share = field(default_factory=Share)
     image: Image | None = None
 
@@ -169,11 +172,16 @@ class Step:
 
     def _fingerprint(self, container: Mapping[str, Any]) -> Fingerprint:
         code = self.execution.installed_code()
+        try:
+            inputs = with_digests(self.inputs)
+        except TrainwrightError as error:
+            self.unreadable = error
+            raise NotCacheable(str(error)) from error
         return take_fingerprint(
             self.spec,
             self.component,
             container,
-            self.inputs,
+            inputs,
             code_digest=code,
             image_id=self.image.id if self.image is not None else "",
             volumes=self.settings.volumes,
@@ -272,6 +280,9 @@ class Step:
         return list(dict.fromkeys(read_warnings(log)[0]))
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> PreparedStep:
+        if (error := self.unreadable) is not None:  # a storage that is away was waited for already
+            self.unreadable = None
+            raise error
         gpus = self.share.gpus
         visible = {} if gpus is None or self.image is not None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         return prepare_step(

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from trainwright_components.errors import TrainwrightError, UserCodeError
 from trainwright_components.processes.quiet_devices import find_devices_quietly
-from trainwright_pipelines.engine.contract import PDB_VARIABLE, QUIET_VARIABLE, WARNING_MARK
+from trainwright_pipelines.engine.contract import CUSTOM_PATH, PDB_VARIABLE, QUIET_VARIABLE, WARNING_MARK
 from trainwright_pipelines.engine.masking import Mask
 
 _OF_LIBRARIES = ("absl", "tensorflow")
@@ -80,9 +80,13 @@ def _execute(source: Path, function: str, executor_input: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    executor.Executor(
-        executor_input=json.loads(executor_input.read_text()), function_to_execute=getattr(module, function)
-    ).execute()
+    given = json.loads(executor_input.read_text())
+    step = executor.Executor(executor_input=given, function_to_execute=getattr(module, function))
+    for name, found in step.input_artifacts.items():
+        artifacts = found if isinstance(found, list) else [found]
+        for artifact, told in zip(artifacts, given["inputs"]["artifacts"][name]["artifacts"], strict=False):
+            artifact.custom_path = told.get(CUSTOM_PATH, "")  # kfp 2.17 reads it from outputs only
+    step.execute()
 
 
 def _debug(error: BaseException) -> None:

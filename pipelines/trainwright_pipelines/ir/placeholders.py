@@ -151,7 +151,7 @@ def _artifact_text(artifacts: list[dict[str, Any]], steps: list[str]) -> str:
     artifact = artifacts[0]
     match steps:
         case ["path"]:
-            return local_path(str(artifact["uri"]))
+            return str(artifact.get("customPath") or local_path(str(artifact["uri"])))
         case [field]:
             return to_text(artifact.get(_ARTIFACT_FIELDS.get(field, field)))
         case [field, key]:

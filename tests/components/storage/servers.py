@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trainwright_components.storage import locations
+from trainwright_components.storage import copies
 
 _NUMBERS = itertools.count()
 Handler = Callable[..., None]
@@ -64,7 +64,7 @@ def google_cloud(patch: pytest.MonkeyPatch, *, bucket: str) -> Iterator[None]:
     emulator.start()
     try:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{emulator._api._httpd.server_port}")
-        patch.setattr(locations, "_made", {})
+        patch.setattr(copies, "_made", {})
         yield
     finally:
         emulator.stop()
@@ -84,7 +84,7 @@ def s3(patch: pytest.MonkeyPatch, *, bucket: str) -> Iterator[None]:
         patch.setenv("AWS_ACCESS_KEY_ID", "id")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setattr(locations, "_made", {})
+        patch.setattr(copies, "_made", {})
         client = boto3.client("s3")
         client.create_bucket(Bucket=bucket)
         yield
@@ -120,7 +120,7 @@ def refusing_writes(patch: pytest.MonkeyPatch, *, status: int) -> Iterator[None]
         "STORAGE_EMULATOR_HOST": address,
     }.items():
         patch.setenv(name, value)
-    patch.setattr(locations, "_made", {})
+    patch.setattr(copies, "_made", {})
     try:
         yield
     finally:

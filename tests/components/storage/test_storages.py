@@ -339,7 +339,7 @@ def test_a_bucket_that_is_not_there_holds_nothing(scheme: str, monkeypatch: pyte
 
 
 def test_a_storage_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainwright_components.storage.locations._made", {})
+    monkeypatch.setattr("trainwright_components.storage.copies._made", {})
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -349,7 +349,7 @@ def test_a_storage_that_does_not_answer_is_unavailable(monkeypatch: pytest.Monke
 
 
 def test_s3_without_credentials_says_where_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainwright_components.storage.locations._made", {})
+    monkeypatch.setattr("trainwright_components.storage.copies._made", {})
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

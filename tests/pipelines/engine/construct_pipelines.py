@@ -279,3 +279,21 @@ def retried_beside_another(log: str):
     """While a step waits for its next try, others have its place."""
     third_time(log=log, text="b").set_retry(1, backoff_duration="3600s")
     note(log=log, text="n")
+
+
+@dsl.component(**PLAIN)
+def read_remote(data: dsl.Input[dsl.Dataset]) -> List[str]:
+    return [data.uri, *(open(f"{data.path}/{name}").read() for name in ("a.txt", "b.txt"))]
+
+
+@dsl.container_component
+def cat_remote(data: dsl.Input[dsl.Dataset], out: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image="alpine", command=["sh", "-ec", 'cat "$0" > "$1"', data.path, out])
+
+
+@pipeline
+def remote(folder: str, file: str):
+    one = dsl.importer(artifact_uri=folder, artifact_class=dsl.Dataset, reimport=False)
+    read_remote(data=one.output)
+    other = dsl.importer(artifact_uri=file, artifact_class=dsl.Dataset, reimport=True)
+    cat_remote(data=other.output)

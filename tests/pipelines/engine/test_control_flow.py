@@ -162,9 +162,9 @@ def test_an_import_of_nothing_fails(execute: Execute, tmp_path: Path) -> None:
 
 
 def test_an_import_from_elsewhere_is_by_reference(execute: Execute) -> None:
-    finished = execute("imported", path="gs://bucket/data")
+    finished = execute("imported", path="hf://bucket/data")
     (artifact,) = finished.tasks["importer"].outputs.artifacts["artifact"]
-    assert artifact.uri == "gs://bucket/data"
+    assert artifact.uri == "hf://bucket/data"
     assert artifact.path is None
 
 

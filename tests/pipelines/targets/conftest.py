@@ -8,7 +8,7 @@ from kfp import compiler, dsl
 from tests.pipelines.targets import doubles
 from tests.pipelines.targets.published import KfpApi, kfp_api_file
 
-from trainwright_components.storage import locations
+from trainwright_components.storage import copies
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.finding import read_compiled
 
@@ -64,7 +64,7 @@ def module_file(tmp_path: Path) -> Path:
 def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[doubles.FakeStorage]:
     with doubles.FakeStorage().serving() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
-        monkeypatch.setattr(locations, "_made", {})  # no client of another test
+        monkeypatch.setattr(copies, "_made", {})  # no client of another test
         yield server
 
 

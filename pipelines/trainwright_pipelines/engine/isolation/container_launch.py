@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from trainwright_components.cluster.launchers.docker_command import OWNER_LABEL, own_label
@@ -18,7 +19,7 @@ from trainwright_pipelines.engine.isolation.launch import expand_part, step_vari
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Run, Task, Values
 from trainwright_pipelines.engine.volumes import Volumes
-from trainwright_pipelines.ir.placeholders import Placeholders
+from trainwright_pipelines.ir.placeholders import Placeholders, local_path
 from trainwright_pipelines.ir.resources import Resources, read_resources
 
 _OF_THE_SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr")
@@ -111,11 +112,13 @@ def plan_container(
     settings: PlatformSettings,
     volume_folders: Mapping[str, Path],
     gpus: Sequence[str] = (),
+    copies: Mapping[str, Path] = MappingProxyType({}),
 ) -> ContainerLaunch:
     """The container to start.
 
     Command and args stand for the image's entry point and command, as in a pod. The container sees the step's own
-    folder, the run's workspace, its volumes, and to read only what it takes in, all under their own paths.
+    folder, the run's workspace, its volumes, and to read only what it takes in, all under their own paths; `copies` of
+    artifacts that lie elsewhere are where kfp looks for their addresses.
     """
     own = {
         "HOME": str(folder.scratch),
@@ -140,9 +143,12 @@ def plan_container(
         args=filled("args"),
         env={name: value for name, value in env.items() if name not in hidden},
         secret_env={name: value for name, value in env.items() if name in hidden},
-        mounts=plan_mounts(
-            folder, run.folder / "workspace", inputs, volumes=settings.volumes, volume_folders=volume_folders
-        ),
+        mounts=[
+            *plan_mounts(
+                folder, run.folder / "workspace", inputs, volumes=settings.volumes, volume_folders=volume_folders
+            ),
+            *(Mount(source=copy, target=local_path(uri)) for uri, copy in copies.items()),
+        ],
         labels={OWNER_LABEL: own_label(), RUN_LABEL: run.id, STEP_LABEL: task.path},
         folder=folder.work if image.folder in ("", "/") else None,
         resources=read_resources(container, placeholders.text),

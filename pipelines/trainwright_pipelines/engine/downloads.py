@@ -1,0 +1,110 @@
+"""Artifacts that lie elsewhere, for steps that read them here: downloaded once for each content of an address.
+
+KFP's launcher downloads all input artifacts before a step runs (downloadArtifacts in
+backend/src/v2/component/launcher_v2.go), to the path below /gcs or /s3 that kfp makes of the address. No process can
+have a folder there, so a step gets the path of the copy, while the address stays what it was.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.copies import cloud_storage_of, content_marks, fetch
+from trainwright_components.storage.protocol import Storage
+from trainwright_pipelines.engine.records import Artifact, Values
+
+FOLDER = "downloads"
+"""In the home. What is in it may be removed whenever nothing runs."""
+_READ_ONLY = ~0o222
+
+
+def downloaded(values: Values) -> Iterator[Artifact]:
+    """The input artifacts of a step that are downloaded for it."""
+    for found in values.artifacts.values():
+        yield from (artifact for artifact in found if cloud_storage_of(artifact.uri) is not None)
+
+
+def with_digests(values: Values) -> Values:
+    """`values` with what their addresses hold now as digests of the artifacts that lie elsewhere.
+
+    Raises:
+        InvalidSetting: Nothing is at an address, or it may not be read.
+        TargetUnavailable: A storage cannot be reached.
+    """
+    digests = {artifact.id: digest_of_address(artifact.uri) for artifact in downloaded(values)}
+    artifacts = {
+        name: tuple(replace(each, digest=digests.get(each.id, each.digest)) for each in found)
+        for name, found in values.artifacts.items()
+    }
+    return replace(values, artifacts=artifacts)
+
+
+def digest_of_address(uri: str) -> str:
+    """What is another once the content at an address is.
+
+    Raises:
+        InvalidSetting: Nothing is there, or it may not be read.
+        TargetUnavailable: The storage cannot be reached.
+    """
+    marks = content_marks(_storage_of(uri), uri)
+    return hashlib.sha256(json.dumps([uri, marks], sort_keys=True).encode()).hexdigest()
+
+
+def _storage_of(uri: str) -> Storage:
+    storage = cloud_storage_of(uri)
+    if storage is None:
+        raise InvalidSetting(f"no storage is known for {uri}")
+    return storage
+
+
+def download(uri: str, folder: Path) -> Path:
+    """The path of a copy of what is at `uri` now, below `folder`; steps share it and cannot write to it.
+
+    Raises:
+        InvalidSetting: Nothing is there, or it may not be read.
+        RunFailed: It changed while it was downloaded.
+        TargetUnavailable: The storage cannot be reached.
+    """
+    digest = digest_of_address(uri)
+    target, name = folder / digest[:32], base_name(uri)
+    if target.is_dir():
+        os.utime(target)  # it is still of use
+        return target / name
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{digest[:8]}-"))
+    try:
+        fetch(_storage_of(uri), uri, partial / name)
+        if digest_of_address(uri) != digest:
+            raise RunFailed(f"{uri} changed while it was downloaded; run the step again")
+        _protect(partial / name)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.is_dir():  # another step was first
+                raise
+    finally:
+        if partial.exists():
+            remove_download(partial)
+    return target / name
+
+
+def _protect(path: Path) -> None:
+    for root, _, names in os.walk(path, topdown=False):
+        for each in [Path(root, name) for name in names] + [Path(root)]:
+            each.chmod(each.stat().st_mode & _READ_ONLY)
+    if path.is_file():
+        path.chmod(path.stat().st_mode & _READ_ONLY)
+
+
+def remove_download(folder: Path) -> None:
+    """Remove a copy, which cannot be written to."""
+    for root, _, _ in os.walk(folder):
+        Path(root).chmod(0o755)
+    shutil.rmtree(folder)

@@ -1,0 +1,124 @@
+"""Artifacts in gs:// and s3://, from servers on this machine that others wrote."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.components.storage import servers
+
+from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_components.home import Home
+from trainwright_components.storage.addresses import join
+from trainwright_components.storage.locations import storage_of
+from trainwright_pipelines.engine import downloads
+from trainwright_pipelines.engine.downloads import digest_of_address, download
+from trainwright_pipelines.engine.leftovers import find_leftovers, remove_leftover
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.pipelines.engine.conftest import Execute, Finished
+
+    from trainwright_pipelines.engine.store import Store
+
+Write = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="module", params=["gs", pytest.param("s3", marks=pytest.mark.slow)])
+def bucket(request: pytest.FixtureRequest) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, servers.serving(request.param, patch) as address:
+        yield address
+
+
+@pytest.fixture
+def write(bucket: str, tmp_path: Path) -> Write:
+    def write(name: str, text: str) -> str:
+        path = tmp_path / "written"
+        path.write_text(text)
+        assert storage_of(bucket).write(join(bucket, name), path, replace=True)
+        return join(bucket, name)
+
+    return write
+
+
+def states(finished: Finished) -> dict[str, bool]:
+    return {path: task.is_cached for path, task in finished.tasks.items() if path in {"read-remote", "cat-remote"}}
+
+
+def test_a_step_reads_a_copy_at_its_path_and_knows_the_address(
+    execute: Execute, store: Store, bucket: str, write: Write
+) -> None:
+    write("folder/a.txt", "one")
+    write("folder/b.txt", "two")
+    file = write("file.txt", "three")
+    given = {"folder": f"{bucket}/folder", "file": file}
+    first = execute("remote", **given)
+    assert first.output("read-remote") == [f"{bucket}/folder", "one", "two"], first.run.error
+    assert first.output("cat-remote", "out") == "three"
+    assert len(list((store.home / downloads.FOLDER).iterdir())) == 2
+    assert states(execute("remote", **given)) == {"read-remote": True, "cat-remote": True}
+    write("folder/b.txt", "2")
+    third = execute("remote", **given)
+    assert states(third) == {"read-remote": False, "cat-remote": True}
+    assert third.output("read-remote") == [f"{bucket}/folder", "one", "2"]
+
+
+def test_nothing_at_an_address_fails_the_step_that_reads_it(execute: Execute, bucket: str, write: Write) -> None:
+    finished = execute("remote", folder=f"{bucket}/nowhere", file=write("there", "x"))
+    assert finished.tasks["read-remote"].error.startswith(f"there is nothing at '{bucket}/nowhere'")
+    assert finished.output("cat-remote", "out") == "x"
+
+
+def test_a_copy_is_made_once_whoever_asks_and_steps_cannot_write_to_it(
+    bucket: str, write: Write, tmp_path: Path
+) -> None:
+    address = write("shared/part/x.txt", "x")
+    folder = tmp_path / "downloads"
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(download(f"{bucket}/shared", folder))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert [each.name for each in folder.iterdir()] == [found[0].parent.name]
+    assert not (found[0] / "part/x.txt").stat().st_mode & 0o222
+    assert not (found[0] / "part").stat().st_mode & 0o222
+    assert not (download(address, folder)).stat().st_mode & 0o222
+
+
+def test_what_changes_while_it_is_downloaded_is_not_kept(
+    bucket: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, folder = write("busy", "before"), tmp_path / "downloads"
+    digests = iter([digest_of_address(address), "another"])
+    monkeypatch.setattr(downloads, "digest_of_address", lambda _: next(digests))
+    with pytest.raises(RunFailed, match="changed while it was downloaded"):
+        download(address, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_not_there_leaves_nothing_behind(bucket: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="there is nothing at"):
+        download(f"{bucket}/no-such-thing", tmp_path / "downloads")
+    assert not (tmp_path / "downloads").exists()
+
+
+def test_gc_removes_copies_that_no_step_reads_any_more(bucket: str, write: Write, store: Store, tmp_path: Path) -> None:
+    folder = store.home / downloads.FOLDER
+    old, new = (download(write(f"gc-{name}", name), folder).parent for name in ("old", "new"))
+    (folder / ".killed").mkdir()
+    for each in (old, folder / ".killed"):
+        os.utime(each, (0, 0))
+    found = [each for each in find_leftovers(store, Home(root=store.home)) if each.path.parent == folder]
+    assert {each.path: each.why for each in found} == {
+        old: "no step read it for 30 days",
+        folder / ".killed": "a download that was killed",
+    }
+    assert all(map(remove_leftover, found))
+    assert list(folder.iterdir()) == [new]
