@@ -210,10 +210,9 @@ def submit(
     use_cache: bool = True,
     require_outputs: bool = False,
     isolation: str | Mapping[str, str] = "",
+    home: str | Path | None = None,
 ) -> Submission:
     """Start `pipeline` and return at once; on this machine it runs in a process of its own.
-
-    State and configuration are where TRAINWRIGHT_HOME says.
 
     Args:
         pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
@@ -225,6 +224,7 @@ def submit(
         use_cache: Whether steps whose inputs did not change are taken from earlier runs.
         require_outputs: As in `run`; on this machine only.
         isolation: As in `run`; on this machine only.
+        home: The folder of state and configuration; what TRAINWRIGHT_HOME says when absent.
 
     Returns:
         The target, the run's id there, and the address of its page.
@@ -234,9 +234,9 @@ def submit(
         InvalidSetting: A parameter or an option is unknown, missing or of another type.
         TargetUnavailable: The target refuses, or cannot be reached.
     """
-    home = find_home()
-    there = _target(target, options, home)
-    prepared = prepare_run(pipeline, given=parameters, home=home, runs_here=there.runs_here, artifacts=artifacts)
+    state = find_home(home)
+    there = _target(target, options, state)
+    prepared = prepare_run(pipeline, given=parameters, home=state, runs_here=there.runs_here, artifacts=artifacts)
     settings = RunSettings(
         artifacts=prepared.artifacts, requires_outputs=require_outputs, isolation=_isolation(isolation)
     )
@@ -249,14 +249,16 @@ def compile(
     *,
     target: str = DEFAULT_TARGET,
     options: Mapping[str, str] | None = None,
+    home: str | Path | None = None,
 ) -> list[Path]:
-    """Compile `pipeline` and write what a target would be sent; its configuration is where TRAINWRIGHT_HOME says.
+    """Compile `pipeline` and write what a target would be sent.
 
     Args:
         pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
         output: The folder that the files go to.
         target: `local`, `kubeflow` or `vertex`.
         options: Settings of the target, over those of the configuration file.
+        home: The folder of state and configuration; what TRAINWRIGHT_HOME says when absent.
 
     Returns:
         The files, the pipeline itself first.
@@ -265,8 +267,8 @@ def compile(
         InvalidPipeline: The pipeline cannot be found or compiled.
         InvalidSetting: An option is unknown, missing or of another type, or `output` cannot be written.
     """
-    home = find_home()
-    files = _target(target, options, home).lower(load_pipeline(find_pipeline(pipeline), home.compiled))
+    state = find_home(home)
+    files = _target(target, options, state).lower(load_pipeline(find_pipeline(pipeline), state.compiled))
     written = {Path(output) / name: text for name, text in files.items()}
     for path, text in written.items():
         try:

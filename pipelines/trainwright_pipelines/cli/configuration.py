@@ -30,7 +30,7 @@ def make_target(name: str, options: Sequence[str], home: Home) -> Target:
     for option in values:
         if option not in target.options:
             raise InvalidSetting(f"target {name} has no option {option!r}{did_you_mean(option, target.options)}")
-    return target.from_options(values)
+    return target.from_options(values, home)
 
 
 def _split_option(option: str) -> tuple[str, str]:

@@ -53,12 +53,13 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
         settings=RunSettings(
             artifacts={name: each for name, each in run.artifacts.items() if name in after.root.input_artifacts},
             requires_outputs=run.requires_outputs,
+            isolation=run.isolation,
+            images=run.images,
         ),
     )
     origin = {"run": run.id, "from": task.path, "with": "an edited pipeline" if edited_spec else "the same pipeline"}
     new = replace(
         new,
-        isolation=run.isolation,
         provenance={**new.provenance, "repeats": origin},
         warnings=tuple(_edited(kept.values(), run, before, after)),
     )

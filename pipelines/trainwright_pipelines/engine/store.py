@@ -292,13 +292,6 @@ class Store:
             raise RunNotFound(f"there is no artifact {artifact_id!r}")
         return artifact_of_row(row)
 
-    def users_of(self, artifact_id: str) -> list[Task]:
-        """Tasks that took the artifact as an input."""
-        users = select(TASK_ARTIFACTS.c.task_id).where(
-            TASK_ARTIFACTS.c.artifact_id == artifact_id, TASK_ARTIFACTS.c.side == "inputs"
-        )
-        return self._tasks(select(TASKS).where(TASKS.c.id.in_(users)))
-
     # events
 
     def add_events(self, events: Iterable[Event]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.home import Home
 from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 
@@ -85,8 +86,11 @@ class Target(Protocol):
     options: ClassVar[Mapping[str, str]]
 
     @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:
-        """Make the target; raises `InvalidSetting` for a missing or unusable value, and contacts nobody."""
+    def from_options(cls, options: Mapping[str, str], home: Home | None = None) -> Self:
+        """Make the target; raises `InvalidSetting` for a missing or unusable value, and contacts nobody.
+
+        Where it keeps state on this machine, that is in `home`, by default where TRAINWRIGHT_HOME says.
+        """
         ...
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:

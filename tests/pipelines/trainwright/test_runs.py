@@ -60,18 +60,20 @@ def test_a_home_of_ones_own_holds_its_runs(tmp_path: Path, home: Path) -> None:
     assert trainwright.list_runs() == []
 
 
-def test_what_was_submitted_runs_in_a_process_of_its_own() -> None:
-    submission = trainwright.submit(SUMS, {"x": 2}, name="later")
+def test_what_was_submitted_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    submission = trainwright.submit(SUMS, {"x": 2}, name="later", home=tmp_path / "mine")
     assert submission.target == "local"
     deadline = time.monotonic() + 60
-    while not trainwright.get_run(submission.run_id).run.state.is_final:
+    while not trainwright.get_run(submission.run_id, home=tmp_path / "mine").run.state.is_final:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert trainwright.get_run("later").state == "SUCCEEDED"
+    assert trainwright.get_run("later", home=tmp_path / "mine").state == "SUCCEEDED"
+    assert trainwright.list_runs() == []
 
 
 def test_compile_writes_what_a_target_would_be_sent(tmp_path: Path) -> None:
-    [file] = trainwright.compile(SUMS, tmp_path / "out")
+    [file] = trainwright.compile(SUMS, tmp_path / "out", home=tmp_path / "mine")
+    assert list((tmp_path / "mine" / "compiled").iterdir())
     assert file == tmp_path / "out" / "sums.yaml"
     assert yaml.safe_load(file.read_text())["pipelineInfo"]["name"] == "sums"
     with pytest.raises(trainwright.InvalidSetting, match="there is no target 'kubeflw'; did you mean 'kubeflow'"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidSetting, TargetUnavailable
+from trainwright_components.home import Home
 from trainwright_components.storage.addresses import scheme_of
 from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.ir.compiled import CompiledPipeline
@@ -72,7 +73,7 @@ class Kubeflow:
     poll_s: float = POLL_S
 
     @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:
+    def from_options(cls, options: Mapping[str, str], home: Home | None = None) -> Self:  # noqa: ARG003  the Protocol's signature
         """Make the target; the host is needed only to submit."""
         values: dict[str, Any] = dict(options)
         host = values.get("host") or os.environ.get(HOST_VARIABLE, "")

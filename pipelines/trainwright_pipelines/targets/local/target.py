@@ -41,10 +41,10 @@ class Local:
         self._images = images or {}
 
     @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:
+    def from_options(cls, options: Mapping[str, str], home: Home | None = None) -> Self:
         """The machine's own home, with what steps run in."""
         given = (os.environ.get(ISOLATION_VARIABLE, ""), options.get("isolation", ""))
-        return cls(find_home(), isolation=parse_isolation(given), images=chosen_images(options))
+        return cls(home or find_home(), isolation=parse_isolation(given), images=chosen_images(options))
 
     def lower(self, pipeline: CompiledPipeline) -> Mapping[str, str]:
         """The pipeline as it is: the engine takes what the compiler gives."""
@@ -107,11 +107,12 @@ class Local:
 def start_in_background(run: Run) -> None:
     """Execute `run` in a process of its own session, so that closing the terminal does not end it."""
     command = [sys.executable, "-P", "-m", "trainwright_pipelines.targets.local.background", run.id]
+    home = run.folder.parents[1]
     log = str(run.folder / ENGINE_LOG)
     os.posix_spawn(
         sys.executable,
         command,
-        os.environ,
+        {**os.environ, "TRAINWRIGHT_HOME": str(home)},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),

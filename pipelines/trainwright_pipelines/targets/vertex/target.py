@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidPipeline, InvalidSetting, TargetUnavailable
+from trainwright_components.home import Home
 from trainwright_components.storage.addresses import scheme_of
 from trainwright_components.storage.google_cloud import NO_CREDENTIALS
 from trainwright_pipelines.engine.records import RunSettings
@@ -77,7 +78,7 @@ class Vertex:
     poll_s: float = POLL_S
 
     @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:
+    def from_options(cls, options: Mapping[str, str], home: Home | None = None) -> Self:  # noqa: ARG003  the Protocol's signature
         """Make the target; project and pipeline root are needed only to submit."""
         values: dict[str, Any] = dict(options)
         values["project"] = values.get("project") or os.environ.get(PROJECT_VARIABLE, "")
