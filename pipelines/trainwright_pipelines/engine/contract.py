@@ -47,16 +47,19 @@ class StepFolder:
         Raises:
             OSError: What an earlier attempt has left cannot be removed.
         """
-        kept = {self.artifacts, self.work} if keeps_artifacts else set()
         if self.path.is_dir():
-            _open_up(self.path)
+            self._empty(kept={self.artifacts, self.work} if keeps_artifacts else set())
+        self.path.mkdir(parents=True, exist_ok=True)
+        for path in (self.parameters, self.artifacts, self.work, self.scratch):
+            path.mkdir(exist_ok=True)
+
+    def _empty(self, *, kept: set[Path]) -> None:
+        _open_up(self.path)
         for path in (self.parameters, self.scratch, self.artifacts, self.work):
             if path not in kept or path.is_symlink() or not path.is_dir():
                 _remove(path)
         for path in (self.executor_input, self.executor_output, self.report, self.source):
             _remove(path)
-        for path in (self.parameters, self.artifacts, self.work, self.scratch):
-            path.mkdir(parents=True, exist_ok=True)
 
     @property
     def executor_input(self) -> Path:
@@ -175,8 +178,8 @@ def _planned_artifact(name: str, slot: ArtifactSlot, path: Path) -> dict[str, An
 
 
 def write_executor_input(executor_input: Mapping[str, Any], folder: StepFolder) -> None:
-    """Write the ExecutorInput where the task finds it."""
-    write_whole(folder.executor_input, json.dumps(executor_input, indent=2))
+    """Write the ExecutorInput where the task finds it; a step that the machine went down with is prepared again."""
+    write_whole(folder.executor_input, json.dumps(executor_input, indent=2), is_durable=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ It is a virtual environment without packages, which sees those of others through
 the environment that they run in, and do not remove what lies outside of it.
 """
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -51,6 +52,7 @@ class Packages:
     """Whether the product's packages go with them."""
 
 
+@functools.cache  # asked for each step
 def product_packages() -> list[str]:
     """The folders of the product's packages, in the order in which they are searched."""
     user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
@@ -111,6 +113,7 @@ def write_environment(prefix: Path, behind: Iterable[str]) -> Path:
     return programs / "python3"
 
 
+@functools.cache
 def bundled_pip() -> list[str]:
     """The wheel of pip that comes with Python, where the product has none, as in an environment that uv made."""
     if importlib.util.find_spec("pip") is not None:

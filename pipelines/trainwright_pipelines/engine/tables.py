@@ -187,7 +187,8 @@ def open_database(url: str) -> Engine:
     if not url.startswith("sqlite"):
         engine = create_engine(url, **_JSON)
     else:
-        engine = create_engine(url, connect_args={"check_same_thread": False}, **_JSON)
+        # The connection that was used last comes first: the others have to read again what it has written.
+        engine = create_engine(url, connect_args={"check_same_thread": False}, pool_use_lifo=True, **_JSON)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
