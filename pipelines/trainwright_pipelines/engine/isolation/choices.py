@@ -72,8 +72,11 @@ def _below(pipeline: Pipeline, group: Component, path: str) -> Iterator[PlannedS
 
 def _step(pipeline: Pipeline, component: Component, path: str, name: str, shown: str) -> Iterator[PlannedStep]:
     container = pipeline.executors[component.executor].container
-    if container is not None:
-        yield PlannedStep(path=path, name=name, display_name=shown, container=container)
+    if container is None:
+        return
+    if not component.passthroughs.get("RESOURCES", True):  # its component hands them on to a workload of its own
+        container = {key: value for key, value in container.items() if key != "resources"}
+    yield PlannedStep(path=path, name=name, display_name=shown, container=container)
 
 
 def path_in_pipeline(pipeline: Pipeline, path: str) -> str:

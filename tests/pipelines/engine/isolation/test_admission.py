@@ -105,6 +105,19 @@ def test_more_than_the_machine_has_is_refused_with_the_figures(
     assert runs.create_run(fits, {}, store=store).isolation == {}
 
 
+def test_what_a_component_only_hands_on_is_not_held_against_the_machine(
+    specs: Path, store: Store, programs: Path
+) -> None:
+    put(programs, "docker", json.dumps(DOCKER))
+    document = yaml.safe_load(spec(specs, resourceCpuLimit="64"))
+    handing_on = document["components"]["comp-shell"]
+    handing_on["taskConfigPassthroughs"] = [{"field": "RESOURCES"}]
+    assert runs.create_run(yaml.safe_dump(document), {}, store=store).isolation == {}
+    handing_on["taskConfigPassthroughs"] = [{"field": "RESOURCES", "applyToTask": True}]
+    with pytest.raises(InvalidSetting, match="shell asks for 64 cores"):
+        runs.create_run(yaml.safe_dump(document), {}, store=store)
+
+
 def test_an_image_of_ours_must_be_resolved_and_a_server_must_stay(programs: Path) -> None:
     put(programs, "docker", json.dumps(DOCKER))
     pipeline = parse_pipeline((Path(__file__).parents[2] / "golden" / "train_and_deploy.yaml").read_text())
