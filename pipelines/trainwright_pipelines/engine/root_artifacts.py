@@ -21,8 +21,7 @@ def check_artifacts(pipeline: Pipeline, given: Mapping[str, Sequence[str]]) -> d
     slots = pipeline.root.input_artifacts
     for name, addresses in given.items():
         if name not in slots:
-            known = ", ".join(slots) or "none"
-            raise InvalidSetting(f"{pipeline.name} has no artifact {name!r}{did_you_mean(name, slots)}; it has {known}")
+            raise InvalidSetting(f"{pipeline.name} has no artifact {name!r}{did_you_mean(name, slots)}")
         if len(addresses) > 1 and not slots[name].is_list:
             raise InvalidSetting(f"{pipeline.name} takes one artifact {name!r}, got {len(addresses)}")
         for address in addresses:

@@ -82,14 +82,22 @@ def read_documents(text: str, origin: str) -> tuple[dict[str, Any], dict[str, An
         documents = [document for document in yaml.load_all(text, _LOADER) if document]
     except yaml.YAMLError as error:
         raise InvalidPipeline(f"{origin} is not valid YAML: {str(error).partition(chr(10))[0]}") from error
-    if not documents or not all(isinstance(document, dict) for document in documents):
+    if not documents:
         raise InvalidPipeline(f"{origin} is empty; compile it with `trainwright compile` or KFP's compiler")
+    if not all(isinstance(document, dict) for document in documents):
+        raise InvalidPipeline(f"{origin} is not a compiled pipeline: it holds something else than mappings")
     spec, platform = documents[0], documents[1] if len(documents) > 1 else {}
     if "pipeline_spec" in spec or "pipelineSpec" in spec:
         platform = spec.get("platform_spec") or spec.get("platformSpec") or platform
-        spec = _with_values(spec.get("pipeline_spec") or spec["pipelineSpec"], spec)
+        inner = spec.get("pipeline_spec") or spec.get("pipelineSpec")
+        spec = _with_values(inner, spec) if isinstance(inner, dict) else {}
     if spec.get("kind") == "Workflow":
         raise InvalidPipeline(f"{origin} is an Argo workflow of KFP v1; compile the pipeline with kfp 2")
+    if "implementation" in spec:
+        raise InvalidPipeline(
+            f"{origin} is a component and not a pipeline; load it with kfp.components.load_component_from_file, call "
+            "it in a pipeline, and compile that"
+        )
     root = spec.get("root")
     if not isinstance(root, dict) or ("dag" not in root and "executorLabel" not in root):
         raise InvalidPipeline(f"{origin} is not a compiled pipeline: `root` is missing")

@@ -156,7 +156,10 @@ def test_waits_grow_and_are_capped() -> None:
     [
         ("", "is empty"),
         ("a: [", "is not valid YAML"),
-        ("just text", "is empty"),
+        ("just text", "something else than mappings"),
+        ("- 1", "something else than mappings"),
+        ("pipeline_spec:", "`root` is missing"),
+        ("name: Print\nimplementation: {container: {image: x}}", "is a component and not a pipeline"),
         ("a: 1", "`root` is missing"),
         ("kind: Workflow\nroot: {}", "Argo workflow of KFP v1"),
         (json.dumps(spec(components={})), "'comp-a', which is missing"),

@@ -152,7 +152,8 @@ class Images:
             lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {self._pull.returncode}"]
             raise RunFailed(
                 f"the image {name!r} is not on this machine and cannot be pulled: {lines[-1]}. Check its name, log "
-                f"in to its registry ({self.engine.program} login), or build it: {self.engine.program} build -t {name}"
+                f"in to its registry ({self.engine.program} login), build it ({self.engine.program} build -t {name}), "
+                "or run the step as a process of this machine: --isolation STEP=process"
             )
 
     def close(self) -> None:
