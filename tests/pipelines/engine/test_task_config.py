@@ -60,7 +60,7 @@ def test_variables_are_filled_in_commands_arguments_and_variables(execute: Execu
     own = ["a-$(B)", "b-a-$(B)", "vision", "", own_id]
     arguments = ["a-$(B)", "$(A)", f"b-a-$(B) {own_id}", "$(date)", "$(A)", '<$(A)say "no">']
     assert finished.output("show-variables", "out").split("|")[:-1] == own + arguments
-    assert task.warnings == ("its variable 'NOTE' is empty: the step has no annotation 'none'",)
+    assert "its variable 'NOTE' is empty: the step has no annotation 'none'" in task.warnings
 
 
 @pytest.mark.parametrize(
