@@ -157,7 +157,7 @@ class DagRunner:
                 upstream=upstream,
                 constants=self._execution.constants
                 | {"pipeline_task_name": record.name, "pipeline_task_uuid": record.id},
-                job=self._execution.run.name,
+                job=self._execution.run.id,
             )
             if spec.condition and not holds(spec.condition, component, inputs):
                 return self._skip(record, f"its condition is false: {spec.condition}")

@@ -256,7 +256,7 @@ def run_constants(run: Run) -> dict[str, str]:
     """Values of KFP's placeholders for the job, by name."""
     return {
         "pipeline_job_name": run.name,
-        "pipeline_job_resource_name": run.name,
+        "pipeline_job_resource_name": run.id,  # KFP: the name is the display name, this the workflow's own
         "pipeline_job_uuid": run.id,
         "pipeline_job_create_time_utc": _utc(run.created),
         "pipeline_job_schedule_time_utc": _utc(run.scheduled or run.created),

@@ -1,10 +1,17 @@
 """Parameter types and placeholders."""
 
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine.preparing import fill_placeholders
+from trainwright_pipelines.engine.records import Run, State, Task, TaskKind
 from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.values import coerce, placeholder_text, plain, to_text
 
@@ -160,3 +167,45 @@ def test_nested_arguments_are_flattened(placeholders: Placeholders) -> None:
 
 def test_texts_inside_structures_are_filled(placeholders: Placeholders) -> None:
     assert placeholders.anywhere({"a": ["{{$.pipeline_root}}", 1]}) == {"a": ["/root", 1]}
+
+
+def test_every_placeholder_that_kfp_declares_has_a_value_in_a_step(tmp_path: Path) -> None:
+    """Those of kfp's own text; what each is, is in resolve.go of backend/src/v2/driver."""
+    source = Path(str(find_spec("kfp").origin)).parent / "dsl" / "__init__.py"
+    declared = re.findall(r"= '(\{\{\$.*?\}\})'", source.read_text(encoding="utf-8"))
+    assert len(declared) >= 10
+    created = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    run = Run(
+        id="job-20261130",
+        name="my name",
+        pipeline="job",
+        state=State.RUNNING,
+        parameters={},
+        folder=tmp_path,
+        created=created,
+        scheduled=created + timedelta(hours=1),
+    )
+    task = Task(
+        id="t1",
+        run_id=run.id,
+        name="train",
+        path="train",
+        parent_path="",
+        kind=TaskKind.PYTHON,
+        component="c",
+        display_name="Train it",
+    )
+    filled = {each: fill_placeholders(EXECUTOR_INPUT, run=run, task=task).text(each) for each in declared}
+    assert json.loads(filled.pop("{{$}}")) == EXECUTOR_INPUT
+    assert filled == {
+        "{{$.pipeline_job_name}}": "my name",
+        "{{$.pipeline_job_resource_name}}": "job-20261130",
+        "{{$.pipeline_job_uuid}}": "job-20261130",
+        "{{$.pipeline_task_name}}": "train",
+        "{{$.pipeline_task_uuid}}": "t1",
+        "{{$.outputs.output_file}}": EXECUTOR_INPUT["outputs"]["outputFile"],
+        "{{$.pipeline_root}}": str(tmp_path / "steps"),
+        "{{$.pipeline_job_create_time_utc}}": "2026-11-30T12:00:00Z",
+        "{{$.pipeline_job_schedule_time_utc}}": "2026-11-30T13:00:00Z",
+        "{{$.workspace_path}}": str(tmp_path / "workspace"),
+    }
