@@ -16,6 +16,7 @@ from typing import Any
 from trainwright_components.cluster.tf_config import refuse_foreign_cluster
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_components.files import is_utf8, write_whole
+from trainwright_components.images import is_logical
 from trainwright_components.processes.warm_parent import WarmParent
 from trainwright_pipelines.engine.cache import installed_code
 from trainwright_pipelines.engine.execution import Execution, Listener, now
@@ -172,8 +173,10 @@ def _execute(
             previous={task.path: task for task in store.tasks(run.id)},
             secrets=LocalSecrets.load(store.home, os.environ),
         )
+        processes = execution.isolations.processes
+        processes.needs_warm = any(is_logical(each.image) for each in execution.pipeline.executors.values())
         if light_parent is not None:
-            execution.isolations.processes.adopt(light_parent)
+            processes.adopt(light_parent)
         for warning in filter(None, (*warnings, differing_images(execution.pipeline, execution.run.isolation))):
             execution.warn(warning)
         worker = Worker(execution, lease)

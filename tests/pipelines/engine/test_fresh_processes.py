@@ -19,7 +19,7 @@ import pytest
 
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, write_executor_input
 from trainwright_pipelines.engine.isolation.launch import Launch, plan_launch
-from trainwright_pipelines.engine.isolation.light_parent import ENTRY, LIGHT_PRELOAD
+from trainwright_pipelines.engine.isolation.light_parent import ENTRY, LIGHT_PRELOAD, start_light_parent
 from trainwright_pipelines.engine.isolation.process import Processes, StepProcess
 from trainwright_pipelines.engine.own_python import make_own_python
 from trainwright_pipelines.engine.records import Values
@@ -334,6 +334,29 @@ def test_forks_leave_nothing_in_the_process_that_forks(run: Run, processes: Proc
     assert forking.children() == []
     assert forking.num_fds() - files < 10  # those of the last one may be just being closed
     assert forking.memory_info().rss - memory < 1 << 20
+
+
+def test_a_process_that_was_started_before_the_run_forks_its_steps_and_ends_with_it(
+    plan: Callable[..., Launch], tmp_path: Path
+) -> None:
+    early, processes = start_light_parent(), Processes()
+    processes.adopt(early)
+    launch = plan(ENDING.format(statement="print(os.getppid())"), is_forked=True)
+    assert processes.start(launch, log=tmp_path / "log").wait(60) == 0
+    forking = process_of(processes)
+    assert (tmp_path / "log").read_text() == f"{forking.pid}\n"
+    processes.close()
+    assert not forking.is_running()
+
+
+def test_the_imports_of_warm_steps_begin_with_the_first_step_of_any_kind(
+    plan: Callable[..., Launch], tmp_path: Path
+) -> None:
+    processes = Processes(preload=("json",), needs_warm=True)
+    launch = plan(ENDING.format(statement="pass"), is_forked=True)
+    assert processes.start(launch, log=tmp_path / "log").wait(60) == 0
+    assert set(processes._parents) == {False, True}
+    processes.close()
 
 
 @pytest.mark.slow

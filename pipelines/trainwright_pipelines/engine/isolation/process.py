@@ -30,12 +30,16 @@ class Processes:
     """Starts the processes of one run, and ends them all when closed."""
 
     preload: Sequence[str] = DEFAULT_PRELOAD
+    needs_warm: bool = False
+    """Whether steps of the run need TensorFlow: its imports then begin when the first step of any kind does."""
     _parents: dict[bool, WarmParent] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_closed: bool = False
 
     def start(self, launch: Launch, *, log: Path) -> WarmChild:
         """Start a process; the first warm one waits for the imports."""
+        if self.needs_warm and not launch.is_warm:
+            self._parent(is_warm=True)
         parent = self._parent(launch.is_warm)
         try:
             return _spawn(parent, launch, log)
