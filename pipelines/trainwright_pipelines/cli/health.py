@@ -17,6 +17,7 @@ import psutil
 from trainwright_components.cluster.launchers.docker_command import docker_version
 from trainwright_components.errors import InvalidSetting, TrainwrightError
 from trainwright_components.home import make_home
+from trainwright_pipelines.engine.isolation.container_engine import find_engine
 from trainwright_pipelines.engine.machine import nvidia_gpus, usable_cores
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -187,12 +188,18 @@ def check_gpu() -> Finding:
 
 
 def check_docker() -> Finding:
-    """Whether clusters of containers can be started; nothing else needs Docker."""
+    """Whether steps can run in their images, and clusters in containers; nothing else needs an engine."""
     try:
-        message = f"{docker_version()} answers: clusters of containers can be used"
+        engine = find_engine()
+        message = f"{engine.version} answers: steps can run in their images"
     except InvalidSetting as error:
-        message = f"clusters of containers cannot be used: {error}"
-    return Finding(subject="Docker", level=OK, message=message)
+        message = f"{error}: steps whose code is in an image run only with --isolation process"
+        return Finding(subject="Docker", level=OK, message=message)
+    try:
+        docker_version()
+    except InvalidSetting as error:
+        return Finding(subject="Docker", level=OK, message=f"{message}; clusters of containers cannot be used: {error}")
+    return Finding(subject="Docker", level=OK, message=f"{message}, and clusters in containers")
 
 
 def check_ports(home: Path) -> Finding:

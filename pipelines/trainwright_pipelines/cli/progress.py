@@ -78,6 +78,8 @@ class PlainProgress:
             if task.state.is_final:
                 del self._running[task.path]
             if self._states.get(task.path) == shown or task.state == State.PENDING:
+                if event.message:
+                    print(f"{task.label}: {event.message}", file=self._stream, flush=True)
                 return
             self._states[task.path] = shown
             duration = short_seconds(task.duration_s) if task.state.is_final and not task.is_cached else ""
@@ -140,6 +142,8 @@ class LiveProgress:
             self._warned.add(event.message)
             line = _warning(event.task, event.message)
             self._live.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        if event.task is not None and event.message and not event.is_warning:
+            self._live.console.print(f"{event.task.label}: {event.message}", markup=False, highlight=False)
         if event.task is not None and not event.task.is_group:
             with self._lock:
                 self._tasks[event.task.path] = event.task

@@ -174,6 +174,7 @@ def collect(dry_run: bool, unused_for: timedelta, yes: bool, as_json: bool) -> N
 
     \b
     runs          files of deleted runs, and what killed steps left in others
+    containers    of steps whose run was killed
     cache         compiled pipelines whose source has changed
     environments  packages of lightweight components, half installed or long unused; installed again when needed
     models        versions that were being published when their process was killed

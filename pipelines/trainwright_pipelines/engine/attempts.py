@@ -14,6 +14,8 @@ from trainwright_pipelines.ir.spec import Retry
 
 _SIGNAL_EXITS = {-9: "killed (SIGKILL; out of memory?)", -15: "terminated (SIGTERM)", -11: "crashed (SIGSEGV)"}
 _NOT_FOUND = 127
+_NO_KFP = "No module named 'kfp'"
+_GET_KFP = "leave install_kfp_package on, so that the step installs it as it starts, or choose an image that has it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,10 @@ def describe_end(ended: StepEnd, folder: StepFolder, log: Path) -> AttemptEnd:
         return AttemptEnd(exit_code=code, error=ended.reason, detail=end)
     reason = _SIGNAL_EXITS.get(code) or (f"ended by signal {-code}" if code < 0 else f"exit code {code}")
     if code == _NOT_FOUND:
-        reason += f": a program that it calls is not {ended.place}"
+        place = f"in its image {ended.image}" if ended.image else "on this machine"
+        reason += f": a program that it calls is not {place}"
+    if ended.image and _NO_KFP in end:
+        reason += f": its image {ended.image} has no kfp; {_GET_KFP}"
     last = end.rstrip().rsplit("\n", 1)[-1]
     return AttemptEnd(exit_code=code, error=f"{reason}: {last}" if last else reason, detail=end)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from trainwright_components.cluster.launchers.docker_command import remove_containers
 from trainwright_components.home import Home
 from trainwright_components.processes.locks import LockTaken, is_locked, locked
 from trainwright_components.processes.orphans import is_orphan
@@ -21,13 +22,14 @@ from trainwright_components.saved_models.versions import LOCK_NAME, STAGE_PREFIX
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.downloads import FOLDER as DOWNLOADS
 from trainwright_pipelines.engine.downloads import remove_download
+from trainwright_pipelines.engine.isolation.container_engine import find_left_containers
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.own_python import COMPLETE
 from trainwright_pipelines.engine.retention import size_of
 from trainwright_pipelines.engine.runs import SPEC_NAME
 from trainwright_pipelines.engine.store import Store
 
-KINDS = ("runs", "cache", "environments", "models", "temporary")
+KINDS = ("runs", "containers", "cache", "environments", "models", "temporary")
 DEFAULT_UNUSED_FOR = timedelta(days=30)
 EXPORT_PREFIX = ".export-"
 
@@ -38,12 +40,15 @@ _SHORT_FOLDER = Path("/tmp")  # noqa: S108  where warm processes put their socke
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """A file or folder that nobody needs."""
+    """A file, folder or container that nobody needs."""
 
     kind: str
     path: Path
+    """Of a container its name."""
     why: str
     size_bytes: int
+    program: str = ""
+    """Of a container, what knows it: `docker` or `podman`."""
 
 
 def find_leftovers(
@@ -59,6 +64,9 @@ def find_leftovers(
             looked at.
     """
     yield from _of_runs(store, home)
+    for name, program in find_left_containers(store.home).items():
+        why = "of a run whose process was killed"
+        yield Leftover(kind="containers", path=Path(name), why=why, size_bytes=0, program=program)
     for entry in stale_entries:
         yield _leftover("cache", entry, "what it was compiled from has changed")
     yield from _environments(home.root / "environments", unused_for)
@@ -75,6 +83,9 @@ def find_leftovers(
 
 def remove_leftover(each: Leftover) -> bool:
     """Remove it; False where it has come into use, or may not be removed."""
+    if each.kind == "containers":
+        remove_containers([str(each.path)], program=each.program)
+        return True
     if each.path.parent.name == DOWNLOADS:
         remove_download(each.path)
         return not os.path.lexists(each.path)

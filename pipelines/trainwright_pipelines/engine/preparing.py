@@ -160,6 +160,7 @@ def prepare_step(
             task=task,
             inputs=inputs,
             settings=settings,
+            home=home,
             volume_folders=mounts,
             gpus=gpus,
             copies=copies,

@@ -91,7 +91,7 @@ def test_a_machine_without_docker_lacks_nothing_that_it_needs(monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     finding = health.check_docker()
     assert (finding.level, finding.subject) == (OK, "Docker")
-    assert "there is no docker command" in finding.message
+    assert "there is neither a docker nor a podman command" in finding.message
 
 
 def test_devices_shows_what_a_training_would_use_with_settings() -> None:

@@ -204,11 +204,12 @@ def test_gc_finds_what_nobody_needs_by_kind_and_leaves_the_rest(
     live = add_run(store, "live", days=1, state=State.RUNNING)
     acquire_lease(store.engine, live.id)
     scratch = run.folder / "steps" / "step" / "tmp"
-    gone = {
+    gone: dict[str, list[Path]] = {
         "runs": [
             home / "runs" / "half-made" / "pipeline.yaml",
             scratch / "volumes" / "secret",
         ],
+        "containers": [],
         "cache": [home / "compiled" / "stale.json"],
         "environments": [
             home / "environments" / "half.new-1a2b3c4d" / "pyvenv.cfg",

@@ -75,11 +75,11 @@ _LISTINGS = {"container": ("ps", "--all"), "network": ("network", "ls")}
 _REMOVALS = {"container": ("rm", "--force"), "network": ("network", "rm")}
 
 
-def find_stale(kind: str = "container", *, program: str = "docker") -> list[str]:
-    """Names of the containers, or networks, whose owners on this machine are gone."""
+def find_stale(kind: str = "container", *, program: str = "docker", label: str = OWNER_LABEL) -> list[str]:
+    """Names of the containers, or networks, with `label` whose owners on this machine are gone."""
     name_field = "{{.Names}}" if kind == "container" else "{{.Name}}"
     line = f'{name_field}\t{{{{.Label "{OWNER_LABEL}"}}}}'
-    rows = docker(*_LISTINGS[kind], "--filter", f"label={OWNER_LABEL}", "--format", line, program=program).splitlines()
+    rows = docker(*_LISTINGS[kind], "--filter", f"label={label}", "--format", line, program=program).splitlines()
     owners = [row.partition("\t") for row in rows]
     return [name for name, _, owner in owners if _is_gone(owner)]
 

@@ -23,6 +23,7 @@ from trainwright_pipelines.ir.resources import format_bytes
 
 _LOG = logging.getLogger(__name__)
 _CREATE_S = 600.0
+_REMOVAL_S, _POLL_S = 1.0, 0.1
 _NOT_STARTED = ("created", "configured", "initialized")  # whose exit code is 0
 _VANISHED = (
     "its container was removed while it ran, by somebody or by a clean-up such as `docker prune`; "
@@ -147,7 +148,21 @@ class ContainerStep:
                 else f"it needed more than its limit of {format_bytes(limit)}; give it a higher one: set_memory_limit"
             )
             return StepEnd(code=code, reason=f"out of memory: {why}")
-        return StepEnd(code=code, place=f"in its image {self.launch.image.name}")
+        if code == -signal.SIGKILL and self._is_removed():
+            return StepEnd(code=None, reason=_VANISHED)
+        return StepEnd(code=code, image=self.launch.image.name)
+
+    def _is_removed(self) -> bool:
+        """Whether somebody removes it, which kills it first; the engine takes a moment for the rest."""
+        deadline = time.monotonic() + _REMOVAL_S
+        try:
+            while self._state()["Status"] != "removing":
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_POLL_S)
+        except InvalidSetting:
+            pass
+        return True
 
     def stop(self, *, at_once: bool) -> None:
         """Ask it to end, or kill it. Does not wait for the engine."""

@@ -7,14 +7,15 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from trainwright_components.cluster.launchers.docker_command import docker, remove_containers
+from trainwright_components.cluster.launchers.docker_command import docker, find_stale, remove_containers
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_pipelines.engine.machine import Machine, visible_gpus
 
 PROGRAMS = ("docker", "podman")
-RUN_LABEL, STEP_LABEL = "trainwright.run", "trainwright.step"
+HOME_LABEL, RUN_LABEL, STEP_LABEL = "trainwright.home", "trainwright.run", "trainwright.step"
 _ANSWER_S = 10.0
 
 
@@ -170,3 +171,13 @@ def remove_containers_of(run_id: str) -> None:
         engine = find_engine()
         left = engine("ps", "--all", "--quiet", "--filter", f"label={RUN_LABEL}={run_id}").split()
         remove_containers(left, program=engine.program)
+
+
+def find_left_containers(home: Path) -> dict[str, str]:
+    """Containers of runs of `home` whose processes are gone, and the programs that know them."""
+    found: dict[str, str] = {}
+    for program in PROGRAMS:
+        if shutil.which(program) is not None:
+            with suppress(InvalidSetting):  # no engine answers, so none of them runs
+                found |= dict.fromkeys(find_stale(program=program, label=f"{HOME_LABEL}={home}"), program)
+    return found

@@ -14,7 +14,13 @@ from typing import Any, ClassVar
 from trainwright_components.cluster.launchers.docker_command import OWNER_LABEL, own_label
 from trainwright_pipelines.engine.cache import paths_in
 from trainwright_pipelines.engine.contract import StepFolder
-from trainwright_pipelines.engine.isolation.container_engine import RUN_LABEL, STEP_LABEL, ContainerEngine, Image
+from trainwright_pipelines.engine.isolation.container_engine import (
+    HOME_LABEL,
+    RUN_LABEL,
+    STEP_LABEL,
+    ContainerEngine,
+    Image,
+)
 from trainwright_pipelines.engine.isolation.launch import expand_part, step_variables
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Run, Task, Values
@@ -110,6 +116,7 @@ def plan_container(
     task: Task,
     inputs: Values,
     settings: PlatformSettings,
+    home: Path,
     volume_folders: Mapping[str, Path],
     gpus: Sequence[str] = (),
     copies: Mapping[str, Path] = MappingProxyType({}),
@@ -149,7 +156,7 @@ def plan_container(
             ),
             *(Mount(source=copy, target=local_path(uri)) for uri, copy in copies.items()),
         ],
-        labels={OWNER_LABEL: own_label(), RUN_LABEL: run.id, STEP_LABEL: task.path},
+        labels={OWNER_LABEL: own_label(), HOME_LABEL: str(home), RUN_LABEL: run.id, STEP_LABEL: task.path},
         folder=folder.work if image.folder in ("", "/") else None,
         resources=read_resources(container, placeholders.text),
         gpus=gpus,

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 class StepEnd:
     """How a step ended; the code is minus the signal's number if a signal ended it, None if it is not known.
 
-    `reason` is what ended it where the exit code does not say it, `place` where its programs were looked for.
+    `reason` is what ended it where the exit code does not say it, `image` what it ran in, empty for this machine.
     """
 
     code: int | None
     reason: str = ""
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
-    place: str = "on this machine"
+    image: str = ""
 
 
 class StartedStep(Protocol):

@@ -43,6 +43,7 @@ def plan(tmp_path: Path, container: dict[str, Any], *, image: Image = IMAGE, **s
         task=task,
         inputs=Values(),
         settings=PlatformSettings(**settings),
+        home=tmp_path,
         volume_folders={},
     )
 
@@ -162,7 +163,7 @@ def test_only_what_a_step_takes_in_is_mounted_and_only_to_read(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("state", "end"),
     [
-        ({"Status": "exited", "ExitCode": 0, "OOMKilled": True}, StepEnd(code=0, place="in its image alpine")),
+        ({"Status": "exited", "ExitCode": 0, "OOMKilled": True}, StepEnd(code=0, image="alpine")),
         (
             {"Status": "exited", "ExitCode": 137, "OOMKilled": True},
             StepEnd(
@@ -170,7 +171,7 @@ def test_only_what_a_step_takes_in_is_mounted_and_only_to_read(tmp_path: Path) -
                 reason="out of memory: it needed more than its limit of 64 MiB; give it a higher one: set_memory_limit",
             ),
         ),
-        ({"Status": "exited", "ExitCode": 3, "OOMKilled": False}, StepEnd(code=3, place="in its image alpine")),
+        ({"Status": "exited", "ExitCode": 3, "OOMKilled": False}, StepEnd(code=3, image="alpine")),
         (
             {"Status": "created", "ExitCode": 0, "Error": "no such device"},
             StepEnd(code=None, reason="its container did not start: no such device"),
