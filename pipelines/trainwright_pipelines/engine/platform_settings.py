@@ -2,7 +2,7 @@
 
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,7 +151,7 @@ def read_settings(
             takes a field that no pod has.
     """
     reader = _Reader(config=config, step=step, local=local, resolve=resolve)
-    ignored = sorted(set(config) - _HONOURED - _MEANINGLESS_HERE)
+    ignored = sorted(name for name in set(config) - _HONOURED - _MEANINGLESS_HERE if reader.asks(name))
     fields = read_pod_fields(config, step=step, run=run, run_id=run_id, task_id=task_id)
     secrets, mounted = reader.env("secretAsEnv", "secrets"), reader.files("secretAsVolume", "secrets")
     return PlatformSettings(
@@ -163,8 +163,13 @@ def read_settings(
         fields=fields.varying,
         volumes=reader.volumes(),
         timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
-        warnings=(*((f"{', '.join(ignored)} has no effect on this machine",) if ignored else ()), *fields.warnings),
+        warnings=(*_unheeded(ignored), *fields.warnings),
     )
+
+
+def _unheeded(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"{', '.join(names)} {'have' if names[1:] else 'has'} no effect on this machine"
 
 
 _NAME_FIELDS: dict[Kind, str] = {"secrets": "secretName", "config_maps": "configMapName"}
@@ -181,6 +186,19 @@ class _Reader:
 
     def all(self, name: str) -> list[Mapping[str, Any]]:
         return self.config.get(name) or []
+
+    def asks(self, name: str) -> bool:
+        """Whether a field holds more than parameters that have no value, which KFP leaves out.
+
+        See kubeflow/pipelines, backend/src/v2/driver/k8s.go: extendPodSpecPatch.
+        """
+        value = self.config[name]
+        entries = value if isinstance(value, list) else [value]
+        return any(map(self._asks, entries))
+
+    def _asks(self, entry: Any) -> bool:
+        given = [value for key, value in entry.items() if key.endswith("Json")] if isinstance(entry, Mapping) else ()
+        return not given or any(self.resolve(each) is not None for each in given)
 
     def env(self, field_name: str, kind: Kind) -> dict[str, str]:
         env: dict[str, str] = {}

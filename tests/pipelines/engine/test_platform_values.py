@@ -36,3 +36,15 @@ def test_a_name_that_nothing_gives_is_an_error_that_says_from_where(
     resolve = functools.partial(platform_value, scope=Values(), upstream={})
     with pytest.raises(InvalidSetting, match=f"s takes the name of {message} from p, which has no value"):
         read_settings(named, step="s", run="r", local=LocalSecrets(path=tmp_path / "none"), resolve=resolve)
+
+
+def test_what_is_asked_by_parameters_without_a_value_is_not_asked(tmp_path: Path) -> None:
+    config = {
+        "nodeSelector": {"nodeSelectorJson": {"componentInputParameter": "none"}},
+        "tolerations": [{"tolerationJson": {"componentInputParameter": "none"}}],
+        "nodeAffinity": [{"nodeAffinityJson": {"componentInputParameter": "some"}}],
+        "newerField": "any",
+    }
+    resolve = functools.partial(platform_value, scope=Values(parameters={"some": {}}), upstream={})
+    found = read_settings(config, step="s", run="r", local=LocalSecrets(path=tmp_path / "none"), resolve=resolve)
+    assert found.warnings == ("newerField, nodeAffinity have no effect on this machine",)
