@@ -15,12 +15,13 @@ _BEING_MADE_S = 60.0
 
 
 @contextmanager
-def owned_folder(prefix: str) -> Iterator[Path]:
+def owned_folder(prefix: str, place: Path | None = None) -> Iterator[Path]:
     """A temporary folder until the block ends; those with the prefix whose processes were killed are removed first."""
-    for each in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    place = place or Path(tempfile.gettempdir())
+    for each in place.glob(f"{prefix}*"):
         if is_orphan(each):
             shutil.rmtree(each, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix) as name, locked(Path(name, _LOCK)):
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as name, locked(Path(name, _LOCK)):
         yield Path(name)
 
 

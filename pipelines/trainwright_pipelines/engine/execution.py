@@ -21,6 +21,7 @@ from trainwright_pipelines.engine.resuming import givers_of, stale_paths
 from trainwright_pipelines.engine.slots import Slots
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
+from trainwright_pipelines.engine.volumes import folder_in_memory
 from trainwright_pipelines.ir.spec import Pipeline
 
 Listener = Callable[[Event], None]
@@ -62,6 +63,8 @@ class Execution:
         self._recording = threading.RLock()
         self._recorded: dict[str, Task] = {}
         """What this process has recorded of tasks, by id."""
+        self._in_memory = contextlib.ExitStack()
+        self._memory: Path | None = None
         self._code = ""
         self._code_lock = threading.Lock()
 
@@ -143,6 +146,14 @@ class Execution:
         if settings.secrets and (exposure := self.secrets.exposure):
             self.warn(exposure)
         return settings
+
+    @property
+    def memory(self) -> Path:
+        """A folder that is on no disk, until the run ends. From any thread."""
+        with self._recording:
+            if self._memory is None:
+                self._memory = self._in_memory.enter_context(folder_in_memory())
+            return self._memory
 
     def installed_code(self) -> str:
         """Digest of the code in our own images; read once a run."""
@@ -241,10 +252,10 @@ class Execution:
 
     def close(self) -> None:
         """End all processes, containers and threads."""
-        try:
-            self.isolations.close()
-        finally:
-            self.threads.shutdown(cancel_futures=True)
+        with contextlib.ExitStack() as ending:  # all of it is done, whichever part fails
+            ending.callback(self._in_memory.close)
+            ending.callback(lambda: self.threads.shutdown(cancel_futures=True))
+            ending.callback(self.isolations.close)
 
 
 def _warned(task: Task, before: Task) -> Task:

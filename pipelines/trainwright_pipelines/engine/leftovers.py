@@ -28,6 +28,7 @@ from trainwright_pipelines.engine.own_python import COMPLETE
 from trainwright_pipelines.engine.retention import size_of
 from trainwright_pipelines.engine.runs import SPEC_NAME
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.volumes import MEMORY
 
 KINDS = ("runs", "containers", "cache", "environments", "models", "temporary")
 DEFAULT_UNUSED_FOR = timedelta(days=30)
@@ -173,7 +174,7 @@ def _lock_of(environment: Path) -> Path:
 
 
 def _temporary() -> Iterator[Leftover]:
-    for place in dict.fromkeys((Path(tempfile.gettempdir()), _SHORT_FOLDER)):
+    for place in dict.fromkeys((Path(tempfile.gettempdir()), _SHORT_FOLDER, MEMORY)):
         for each in sorted(place.glob("trainwright-*")):
             if _is_ours(each) and is_orphan(each, idle_s=_IDLE_S):
                 yield _leftover("temporary", each, "its process was killed")

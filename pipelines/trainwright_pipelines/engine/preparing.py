@@ -114,6 +114,7 @@ def prepare_step(
     image: Image | None = None,
     gpus: Sequence[str] = (),
     in_warm_process: bool = True,
+    secret: Path | None = None,
 ) -> PreparedStep:
     """Make what a step finds when it starts.
 
@@ -131,6 +132,7 @@ def prepare_step(
         image: What it runs in; None for a process.
         gpus: Those that a container gets.
         in_warm_process: Whether our own components run in warm children.
+        secret: Where files of secrets go, by default below `folder`.
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
@@ -140,7 +142,7 @@ def prepare_step(
         TargetUnavailable: The storage of an input artifact cannot be reached.
     """
     folder.make(keeps_artifacts=states(container, CONTINUED))
-    mounts = settings.volumes.make(home / "volumes", folder.scratch / VOLUMES_NAME)
+    mounts = settings.volumes.make(home / "volumes", folder.scratch / VOLUMES_NAME, secret)
     replaced = mounts if image is None else {}  # a container has its volumes where they are mounted
     placed = replace(inputs, parameters=place_values(inputs.parameters, replaced))
     copies = {artifact.uri: download(artifact.uri, home / DOWNLOADS) for artifact in downloaded(inputs)}

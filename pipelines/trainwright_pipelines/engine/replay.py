@@ -31,7 +31,7 @@ from trainwright_pipelines.engine.records import TaskKind, Values
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.runs import check_repeatable
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.engine.volumes import VOLUMES_NAME
+from trainwright_pipelines.engine.volumes import VOLUMES_NAME, folder_in_memory
 from trainwright_pipelines.ir.parsing import parse_pipeline, parse_source
 from trainwright_pipelines.ir.resources import read_resources
 
@@ -108,7 +108,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     )
     isolations, image = Isolations(), None
     gpus: tuple[str, ...] = ()
-    with contextlib.closing(isolations):
+    with contextlib.closing(isolations), folder_in_memory() as memory:
         if is_in_container:
             executor_input = build_executor_input(component, own.inputs, folder, folder.artifacts)
             placeholders = fill_placeholders(executor_input, run=run, task=task)
@@ -133,11 +133,12 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
             image=image,
             gpus=gpus,
             in_warm_process=False,
+            secret=None if is_in_container else memory,
         )
         try:
             ended = _in_foreground(prepared.launch, settings.mask, folder, isolations, pdb=pdb)
         finally:
-            shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with the secrets that were mounted
+            shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with what was mounted into a container
     code = ended.code
     outputs, error, detail = Values(), ended.reason, ""
     if code == 0:

@@ -277,6 +277,8 @@ class Step:
     def _clear(self, log: Path) -> Sequence[str]:
         """Remove what an attempt needs no more; gives what it has warned of."""
         shutil.rmtree(self.folder.scratch, ignore_errors=True)
+        if self._mounts_in_memory:
+            shutil.rmtree(self.execution.memory / self.record.id, ignore_errors=True)
         return list(dict.fromkeys(read_warnings(log)[0]))
 
     def _prepare(self, container: Mapping[str, Any], log: Path) -> PreparedStep:
@@ -298,7 +300,13 @@ class Step:
             isolations=self.execution.isolations,
             image=self.image,
             gpus=self.share.gpus or (),
+            secret=self.execution.memory / self.record.id if self._mounts_in_memory else None,
         )
+
+    @property
+    def _mounts_in_memory(self) -> bool:
+        """Whether files of secrets are kept from the disk; engines of containers may not see this memory."""
+        return bool(self.settings.secret_mounts) and self.image is None
 
     async def _begin(self, container: Mapping[str, Any], log: Path) -> "_Started":
         """Start the process; one that is only just starting when the step is canceled ends as soon as it is there."""

@@ -3,14 +3,17 @@
 A process cannot mount, so the mount paths in its code, arguments, variables and parameters are replaced by the folders.
 """
 
+import os
 import posixpath
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.processes.orphans import owned_folder
 from trainwright_components.storage.addresses import FILE_SCHEME
 
 _BORDERS = re.compile(r"""([\s,;"'`]+|:(?!//))""")
@@ -18,6 +21,7 @@ _ANOTHER_PATH = re.compile(rf"""[\s,;:"'`=](?:{FILE_SCHEME})?/(?!/)""")
 _BEFORE_PATH = r"(?:(?<=file://)|(?<![\w./@+~%})\]*-]))"
 VOLUMES_NAME = "volumes"
 """The folder of a step, and of a home, that holds them."""
+MEMORY = Path("/dev/shm")  # noqa: S108  its folders are private
 CREATE_IMAGE, DELETE_IMAGE = CLAIM_IMAGES = ("argostub/createpvc", "argostub/deletepvc")
 
 
@@ -37,11 +41,12 @@ class Volumes:
         folders = dict.fromkeys([*self.lasting, *self.passing, *self.files], Path())
         return isinstance(value, str) and place_path(value, folders) is not None
 
-    def make(self, lasting: Path, passing: Path) -> dict[str, Path]:
-        """Make the folders below `lasting` and `passing`; the folder of each mount path."""
+    def make(self, lasting: Path, passing: Path, secret: Path | None = None) -> dict[str, Path]:
+        """Make the folders below `lasting`, `passing` and, for files, `secret`; the folder of each mount path."""
         folders = {mount: lasting / name for mount, name in self.lasting.items()}
-        for number, mount in enumerate([*self.passing, *self.files]):
-            folders[mount] = passing / str(number)
+        folders |= {mount: passing / str(number) for number, mount in enumerate(self.passing)}
+        first = len(self.passing)
+        folders |= {mount: (secret or passing) / str(number) for number, mount in enumerate(self.files, first)}
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for mount, files in self.files.items():
@@ -52,6 +57,14 @@ class Volumes:
 
 
 NO_VOLUMES = Volumes()
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder that is on no disk, where the machine has such; what killed processes left goes at the next use."""
+    place = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+    with owned_folder("trainwright-secrets-", place) as folder:
+        yield folder
 
 
 def _rest_below(path: str, mount: str) -> str | None:

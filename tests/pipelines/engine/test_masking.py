@@ -144,9 +144,12 @@ def test_what_a_step_tells_of_a_secret_is_stored_nowhere(
     executing = threading.Thread(target=runs.execute, args=(run.id,), kwargs={"store": store})
     executing.start()
     fifo.wait()
-    assert holders(store.home) == ["secrets.yaml", "token"], "also while the step runs: in the mounted file alone"
+    assert holders(store.home) == ["secrets.yaml"], "also while the step runs, or after it was killed"
+    memory = Path(fifo.path.with_name("mounted").read_text())
+    assert (memory.stat().st_mode & 0o777, memory.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     fifo.let_go()
     executing.join()
+    assert not memory.parent.exists()
     run, tasks = store.run(run.id), store.tasks(run.id)
     leak = store.task(run.id, "leak")
     log = leak.log.read_text()

@@ -276,7 +276,8 @@ def leak(fifo: str):
     from urllib.parse import quote
 
     token = os.environ["TOKEN"]
-    with open("/keys/token") as file:
+    mounted = "/keys/token"
+    with open(mounted) as file:
         assert file.read() == token
     for told in (token, quote(token), base64.b64encode(f"user:{token}".encode()).decode()):
         print("it is", told, "!")
@@ -287,6 +288,8 @@ def leak(fifo: str):
     logging.warning("never tell %s", token)
     print(".", end="", flush=True)
     if fifo:
+        with open(fifo.replace("fifo", "mounted"), "w") as file:
+            file.write(mounted)
         with open(fifo, "w") as file:
             file.write("here")
         open(fifo + ".go").close()
