@@ -103,6 +103,18 @@ def takes_artifacts(
 
 
 @dsl.component(**PLAIN)
+def read_one(model: dsl.Input[dsl.Model]) -> str:
+    return open(model.path).read()
+
+
+@pipeline
+def loops_over_artifacts(many: dsl.Input[List[dsl.Model]]) -> list:
+    with dsl.ParallelFor(many) as model:
+        each = read_one(model=model)
+    return dsl.Collected(each.output)
+
+
+@dsl.component(**PLAIN)
 def give_numbers(model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]) -> dict:
     open(model.path, "w").close()
     model.metadata.update(size=3, big=2**53 + 1, ratio=1.0, flag=True, parts={"a": [1, 2.5]})

@@ -55,6 +55,11 @@ def files(tmp_path: Path) -> dict[str, list[str]]:
     return {"one": [rows], "many": models}
 
 
+def test_a_loop_gives_each_artifact_to_an_iteration(execute: Execute, files: dict[str, list[str]]) -> None:
+    finished = execute("loops_over_artifacts", settings=RunSettings(artifacts={"many": files["many"]}))
+    assert finished.run.outputs.parameters == {"Output": ["first", "second"]}
+
+
 def read(finished: Finished) -> Any:
     return finished.output("read-all")
 
