@@ -63,8 +63,8 @@ def _drop_inside(value: Any, field: Any, field_name: str) -> Any:
 
 def pytest_configure() -> None:
     """Take the field out of what the engine reads, and of what it and a task tell each other."""
-    from trainwright_pipelines.engine import contract, execution, platform_settings, preparing, resolve
-    from trainwright_pipelines.ir import parsing
+    from trainwright_pipelines.engine import contract, execution, platform_settings, pod_fields, preparing, resolve
+    from trainwright_pipelines.ir import parsing, resources
 
     name = os.environ[VARIABLE]
     without = functools.partial(drop, field_name=name)
@@ -75,6 +75,9 @@ def pytest_configure() -> None:
     )
     for module in (platform_settings, execution):
         wrap(module, "read_settings", lambda config: (without(config, _EXECUTOR_CONFIG),))
+    wrap(pod_fields, "read_pod_fields", lambda config: (without(config, _EXECUTOR_CONFIG),))
+    container = _SPEC["PipelineDeploymentConfig"].nested_types_by_name["PipelineContainerSpec"]
+    wrap(resources, "read_resources", lambda asked, fill: (without(asked, container), fill))
     wrap(
         parsing,
         "parse_source",

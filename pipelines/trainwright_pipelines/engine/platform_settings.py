@@ -14,6 +14,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine.masking import Mask
 from trainwright_pipelines.engine.pod_fields import read_pod_fields
 from trainwright_pipelines.engine.volumes import Volumes
+from trainwright_pipelines.ir.parsing import parse_source
 from trainwright_pipelines.ir.values import to_text
 
 _VOLUME_FIELDS = {"pvcMount", "emptyDirMounts", "genericEphemeralVolume", "secretAsVolume", "configMapAsVolume"}
@@ -229,9 +230,10 @@ class _Reader:
         """
         if name := to_text(self.resolve(parameter)):
             return name
-        source = parameter.get("componentInputParameter") or parameter.get("taskOutputParameter") or parameter
+        source = parse_source(parameter)
+        place = source.input or f"the output {source.key!r} of {source.task}"
         raise InvalidSetting(
-            f"{self.step} takes the name of a {title} from {to_text(source)}, which has no value in the group of the "
+            f"{self.step} takes the name of a {title} from {place}, which has no value in the group of the "
             "step; if it has one outside of the group, give it to the step as a parameter as well"
         )
 

@@ -26,7 +26,7 @@ def given(folder: Path, said: dict[str, Any]) -> Values:
     executor_input = build_executor_input(COMPONENT, Values(), step, step.artifacts)
     (step.artifacts / "model").write_text("weights")
     step.executor_output.write_text(json.dumps(said))
-    return read_outputs(COMPONENT, executor_input, step, task_id="t")
+    return read_outputs(COMPONENT, executor_input, step, task_id="t").values
 
 
 def model(folder: Path, **said: Any) -> Artifact:
@@ -56,7 +56,7 @@ def test_an_artifact_is_what_its_task_says(tmp_path: Path) -> None:
 
 
 def test_what_lies_at_a_path_of_the_tasks_own_goes_to_the_artifacts_place(tmp_path: Path) -> None:
-    """kfp's Artifact.set_path: the launcher uploads from there (backend/src/v2/component/launcher_v2.go)."""
+    """As after Artifact.set_path in kfp: the launcher uploads from there (backend/src/v2/component/launcher_v2.go)."""
     (tmp_path / "own").write_text("own weights")
     place = StepFolder(tmp_path).artifacts / "model"
     made = model(tmp_path, uri=str(place), custom_path=str(tmp_path / "own"))

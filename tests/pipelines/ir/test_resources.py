@@ -33,6 +33,32 @@ def test_what_the_compiler_writes_is_read_in_cores_and_bytes() -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        {
+            "resourceCpuRequest": "0.5",
+            "resourceCpuLimit": "2",
+            "resourceMemoryRequest": "1G",
+            "resourceMemoryLimit": "2G",
+            "accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "2"},
+        },
+        {
+            "cpuRequest": 0.5,
+            "cpuLimit": 2.0,
+            "memoryRequest": 1.0,
+            "memoryLimit": 2.0,
+            "accelerator": {"type": "nvidia.com/gpu", "count": "2"},
+        },
+    ],
+)
+def test_the_fields_of_today_are_enough_and_so_are_those_of_old(written: Any) -> None:
+    found = read(written)
+    assert (found.cpu_request, found.cpu_limit) == (0.5, 2.0)
+    assert (found.memory_request_bytes, found.memory_limit_bytes) == (10**9, 2 * 10**9)
+    assert (found.accelerator, found.accelerator_count) == ("nvidia.com/gpu", 2)
+
+
+@pytest.mark.parametrize(
     ("text", "size_bytes"),
     [
         ("1e9", 10**9),
