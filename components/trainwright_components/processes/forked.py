@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import importlib.util
@@ -25,7 +26,10 @@ ASKED_TO_END = (signal.SIGTERM, signal.SIGINT)
 """Signals that are held back while a process is forked."""
 
 
-_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+_ENDED_LATER = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, ctypes.CDLL)
+"""Objects that do something when they are taken apart, or may, beside those with a finalizer."""
+_BUFFERING = {"_dbm", "_gdbm"}
+"""Modules of the standard library whose objects write what they hold back when they are taken apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,8 @@ def _become(name: str, arguments: Sequence[str]) -> None:
     sys.orig_argv = [sys.executable, "-P", "-m", name, *arguments]
     sys.modules["__main__"] = program
     sys.path_importer_cache.clear()  # packages may have been installed since the parent looked
+    for module in [each for each in sys.modules if each.partition(".")[0] == "psutil"]:
+        del sys.modules[module]  # the parent's only library of its own: the program may install another version
     code = spec.loader.get_code(name)  # type: ignore[attr-defined]  # all loaders of source files have it
     exec(code, vars(program))  # noqa: S102  what -m does
 
@@ -107,9 +113,9 @@ def _leaves_something(known: set[str]) -> bool:
     Libraries are not looked into, nor is the parent's, which its collector has frozen.
     """
     rooms = {name.partition(".")[0] for name in sys.modules.keys() - known}
-    if not rooms <= sys.stdlib_module_names | {"trainwright_task"}:
+    if not rooms <= (sys.stdlib_module_names | {"trainwright_task"}) - _BUFFERING:
         return True
-    return any(isinstance(each, _SUSPENDED) or hasattr(type(each), "__del__") for each in gc.get_objects())
+    return any(isinstance(each, _ENDED_LATER) or hasattr(type(each), "__del__") for each in gc.get_objects())
 
 
 def _end_with(target: str, arguments: Mapping[str, Any]) -> NoReturn:

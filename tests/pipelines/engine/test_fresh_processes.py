@@ -188,6 +188,8 @@ ENDS = {
     "forks and both go on": "child = os.fork(); child and os.waitpid(child, 0); print('both')",
     "closes its output": "sys.stdout.close()",
     "has files left open": "globals()['kept'] = open('kept', 'w'); kept.write('all of it')",
+    "has a generator left open": "globals()['kept'] = left(); next(kept)",
+    "has words left in C": "import ctypes; globals()['c'] = ctypes.CDLL(None); c.printf(b'from C')",
     "has things to do at the end": "atexit.register(print, 'the end'); globals()['kept'] = Last()",
     "has a thread that goes on": "threading.Thread(target=lambda: (time.sleep(0.05), print('later'))).start()",
     "has a thread that never ends": "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
@@ -202,6 +204,12 @@ import atexit, logging, os, signal, sys, threading, time
 class Last:
     def __del__(self):
         os.write(1, b"last of all\\n")
+
+def left():
+    try:
+        yield
+    finally:
+        os.write(1, b"closed\\n")
 
 def ending() -> str:
     {statement}
@@ -252,7 +260,9 @@ def plan(tmp_path: Path) -> Callable[..., Launch]:
     """What would be started for a component, in a step's folder of its own."""
 
     def plan(source: str, *, is_forked: bool, **env: str) -> Launch:
-        name = next(name for name in re.findall(r"^def ([a-z]\w*)", source, re.MULTILINE) if name != "helper")
+        name = next(
+            name for name in re.findall(r"^def ([a-z]\w*)", source, re.MULTILINE) if name not in ("helper", "left")
+        )
         folder = StepFolder(tmp_path / str(len(list(tmp_path.iterdir()))))
         folder.make()
         container = {
@@ -285,7 +295,7 @@ def run(processes: Processes, plan: Callable[..., Launch]) -> Run:
             said = re.sub(r"\d\d:\d\d:\d\d", "TIME", folder.log(1).read_text()).replace(str(folder.path), "FOLDER")
             said = re.sub(r'(?s)(?<=last\):\n).*?(?=  File "FOLDER)', "", said)  # frames below the component's own
             output = folder.executor_output.read_text() if folder.executor_output.exists() else ""
-            files = {each.name: each.read_text() for each in folder.work.iterdir()}
+            files = {each.name: each.read_text(errors="replace") for each in folder.work.iterdir()}
             return Ended(code=code, log=said, output=output.replace(str(folder.path), "FOLDER"), files=files)
 
         return wait
@@ -322,7 +332,10 @@ def test_nothing_of_a_component_or_of_the_process_that_forks_is_found_by_the_nex
     assert second == new
     assert modules[0] <= modules[1]
     assert modules[1] == modules[2]
-    assert modules[1] - modules[0] <= set(imported["modules"])
+    beside = modules[1] - modules[0]
+    assert beside <= set(imported["modules"])
+    rooms = {name.partition(".")[0] for name in beside}
+    assert rooms - sys.stdlib_module_names <= {"trainwright_components", "trainwright_pipelines"}
 
 
 def test_forks_leave_nothing_in_the_process_that_forks(run: Run, processes: Processes) -> None:
@@ -334,6 +347,11 @@ def test_forks_leave_nothing_in_the_process_that_forks(run: Run, processes: Proc
     assert forking.children() == []
     assert forking.num_fds() - files < 10  # those of the last one may be just being closed
     assert forking.memory_info().rss - memory < 1 << 20
+
+
+def test_a_component_imports_the_libraries_of_the_forking_process_anew(run: Run) -> None:
+    ended = run(ENDING.format(statement="import psutil; print(psutil.Process().pid == os.getpid())"), is_forked=True)()
+    assert (ended.code, ended.log) == (0, "True\n")
 
 
 def test_a_process_that_was_started_before_the_run_forks_its_steps_and_ends_with_it(
@@ -432,5 +450,7 @@ def test_a_component_ends_as_in_a_new_process(run: Run) -> None:
     assert codes["leaves at once"] == 4
     assert codes["is interrupted"] == -signal.SIGINT
     assert codes["becomes another program"] == 7
+    assert ended["has a generator left open"][0].log == "closed\n"
+    assert ended["has words left in C"][0].log == "from C"
     assert ended["has files left open"][0].files == {"kept": "all of it"}
     assert ended["has things to do at the end"][0].log == "the end\nlast of all\n"
