@@ -64,7 +64,8 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
         warnings=tuple(_edited(kept.values(), run, before, after)),
     )
     store.save_run(new)
-    store.save_tasks([], added=[_taken_over(each, new) for each in kept.values()])
+    in_time_order = sorted(kept.values(), key=lambda each: each.started or new.created)
+    store.save_tasks([], added=[_taken_over(each, new) for each in in_time_order])
     return new
 
 

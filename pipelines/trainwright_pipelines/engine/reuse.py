@@ -50,7 +50,9 @@ def look_up(
     `is_stale` says that a later step found its former results to hold no longer.
     """
     if not run.uses_cache:
-        return Lookup(note=_note("off", "caching is off for the run"))
+        begins = run.provenance.get("repeats")
+        why = f"the run begins at {begins['from']}" if begins else "caching is off for the run"
+        return Lookup(note=_note("off", why))
     try:
         fingerprint = make_fingerprint()
     except NotCacheable as error:

@@ -43,6 +43,7 @@ def test_the_step_and_what_comes_after_it_run_and_the_rest_is_taken_over(
     taken, old = tasks["say"], first.tasks["say"]
     assert taken.outputs == old.outputs
     assert (taken.cached_from, taken.cache["run"], taken.cache["step"]) == (old.id, first.run.id, "say")
+    assert tasks["say-2"].cache["why"] == "the run begins at say-2"
     assert new.provenance["repeats"] == {"run": first.run.id, "from": "say-2", "with": "the same pipeline"}
     assert f"taken from step first of run {first.run.id}" in write_run_page(store, new.id).read_text()
     assert new.outputs.parameters == first.run.outputs.parameters
