@@ -21,6 +21,11 @@ def own_paths(prefix: Path) -> tuple[Path, Path]:
     return prefix / "lib" / version / "site-packages", prefix / "bin"
 
 
+def own_user_base(prefix: Path) -> Path:
+    """Where `pip install --user` goes in that environment."""
+    return prefix / "user"
+
+
 def product_python() -> str:
     """The interpreter that what outlives a step runs in."""
     return os.environ.get(PRODUCT_VARIABLE) or sys.executable
@@ -31,10 +36,12 @@ def adopt_own_python() -> None:
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     if not prefix or prefix == sys.prefix or not Path(prefix).is_dir():
         return
-    packages, programs = own_paths(Path(prefix))
+    user_base = own_user_base(Path(prefix))
+    (packages, programs), (user_packages, _) = own_paths(Path(prefix)), own_paths(user_base)
     product = [site.USER_SITE, *site.getsitepackages()]
     place = next((index for index, path in enumerate(sys.path) if path in product), len(sys.path))
-    sys.path.insert(place, str(packages))
+    sys.path[place:place] = [str(packages), str(user_packages)]
+    site.USER_BASE, site.USER_SITE = str(user_base), str(user_packages)
     sys.executable = str(programs / "python3")
     sys.prefix = sys.exec_prefix = prefix
     site.PREFIXES[:] = [prefix]

@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright_components.processes.locks import locked
-from trainwright_components.processes.own_python import PREFIX_VARIABLE, PRODUCT_VARIABLE, own_paths, product_python
+from trainwright_components.processes.own_python import (
+    PREFIX_VARIABLE,
+    PRODUCT_VARIABLE,
+    own_paths,
+    own_user_base,
+    product_python,
+)
 
 COMPLETE = ".complete"
 """The file in a folder of packages or programs that is whole."""
@@ -67,7 +73,8 @@ def make_own_python(prefix: Path, shared: Path, packages: Packages | None = None
         shared: Where the product's programs are kept for all steps.
         packages: What was installed for the step, which comes before the product's packages, or in place of them.
     """
-    layers = [own_paths(packages.folder)] if packages is not None else []
+    user_base = own_user_base(prefix)
+    layers = [own_paths(user_base), *([own_paths(packages.folder)] if packages is not None else [])]
     sees_product = packages is None or packages.sees_product
     behind = product_packages() if sees_product else [str(prefix / "bridge")]
     program = write_environment(prefix, [*(str(folder) for folder, _ in layers), *behind])
@@ -81,6 +88,7 @@ def make_own_python(prefix: Path, shared: Path, packages: Packages | None = None
         env={
             "PATH": path,
             "VIRTUAL_ENV": str(prefix),
+            "PYTHONUSERBASE": str(user_base),
             "UV_PYTHON": str(program),  # uv heeds it even where a step says --system
             "PIP_REQUIRE_VIRTUALENV": "1",  # a Python of the machine's own, called by its path, is left alone too
             PREFIX_VARIABLE: str(prefix),
@@ -103,9 +111,11 @@ def write_environment(prefix: Path, behind: Iterable[str]) -> Path:
     base = Path(getattr(sys, "_base_executable", sys.executable))
     for name in ("python3", "python", f"python{_VERSION}"):
         (programs / name).symlink_to(base)
-    (prefix / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
+    # Whatever is not `true` hides Python's own packages, but `false` makes pip refuse --user as well.
+    (prefix / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = no\n")
     # A path alone would not do: the .pth files in there make editable installs work.
-    lines = [f"import site; site.addsitedir({path!r})\n" for path in behind]
+    # Python goes through the .pth files of a virtual environment twice.
+    lines = [f"import site, sys; {path!r} in sys.path or site.addsitedir({path!r})\n" for path in behind]
     (packages / "behind.pth").write_text("".join([*lines, *(f"{path}\n" for path in bundled_pip())]))
     settings = Path(sys.prefix, "pip.conf")
     if settings.exists():

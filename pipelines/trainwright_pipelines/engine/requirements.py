@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 FILE, EDITABLE, CONSTRAINT = "--requirement=", "--editable=", "--constraint="
-_INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:&&|\|\||\n|$))")
+_INSTALL = re.compile(r"-m pip install (?P<arguments>.*?)(?=\s*(?:\)?\s*&&|\|\||\n|$))")
 _KFP = re.compile(r"(kfp|kfp-pipeline-spec)(?![\w.-])")
 _ADDRESS = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?:localhost)?(?=/))?(?P<path>[^#]*?)(\[[^]]*\])?(#.*)?$"

@@ -35,6 +35,9 @@ def in_its_own_process(pip: list) -> str:
 
     assert main(["install", "--upgrade", "victim", *pip]) == 0
     assert main(["uninstall", "-y", "numpy"]) == 0
+    assert main(["install", "--user", "fresh", *pip]) == 0
+    importlib.invalidate_caches()  # its folder was not there before
+    importlib.import_module("fresh")
     return sysconfig.get_paths()["purelib"] + importlib.import_module("victim").VERSION
 
 
@@ -59,7 +62,7 @@ def from_a_shell(out: dsl.OutputPath(str)):
         "fresh-program && victim-program",
         "pip uninstall -y victim && pip3 uninstall -y numpy",
         "python -m ensurepip --upgrade",
-        f"! pip install --user fresh {pip}",
+        f"pip uninstall -y fresh && pip install --user fresh {pip} && fresh-program",
         f"$(python3 -c 'import sys; print(sys._base_executable)') -m pip install fresh {pip} || test $? = 3",
         'mkdir -p "$(dirname "$0")" && victim-program > "$0"',
     ]

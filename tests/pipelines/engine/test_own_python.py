@@ -111,9 +111,11 @@ EXECUTE = """
 import sys
 from pathlib import Path
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.engine.store import Store
 with Store(Path(sys.argv[2])) as store:
-    run = runs.create_run(Path(sys.argv[1]).read_text(), {}, store=store)
+    settings = RunSettings(isolation={"": "process"})
+    run = runs.create_run(Path(sys.argv[1]).read_text(), {}, store=store, settings=settings)
     runs.execute(run.id, store=store)
 """
 

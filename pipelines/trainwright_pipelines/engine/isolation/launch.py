@@ -84,7 +84,7 @@ def plan_launch(
         env |= {"_KFP_RUNTIME": "true"}
         if is_logical(image):
             env |= {LEVEL_VARIABLE: env.get(LEVEL_VARIABLE, WARNINGS_AND_LESS), QUIET_VARIABLE: "1"}
-        elif in_warm_process and python.can_be_adopted and not _is_too_late(env):
+        elif in_warm_process and python.can_be_adopted and not _is_too_late(env, python.env):
             return Launch(target=ENTRY, arguments=flags, env={**env, SOCKET_VARIABLE: ""}, cwd=folder.work)
         return _fresh(command, env, folder)
     parts = [*(container.get("command") or []), *(container.get("args") or [])]
@@ -103,9 +103,9 @@ def plan_launch(
     return _fresh(command, env, folder)
 
 
-def _is_too_late(env: Mapping[str, str]) -> bool:
+def _is_too_late(env: Mapping[str, str], adopted: Mapping[str, str]) -> bool:
     """Whether a process that is forked from one that runs already would not heed some of its variables."""
-    heeded = {**os.environ, **_OF_EVERY_STEP}
+    heeded = {**os.environ, **_OF_EVERY_STEP, **adopted}
     return any(_READ_AT_START.match(name) and value != heeded.get(name) for name, value in env.items())
 
 
