@@ -16,7 +16,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_pipelines.engine.attempts import said_end
 from trainwright_pipelines.engine.contract import PDB_VARIABLE, StepFolder, build_executor_input
-from trainwright_pipelines.engine.isolation.choices import CONTAINER, PlannedStep, isolation_of, path_in_pipeline
+from trainwright_pipelines.engine.isolation.choices import CONTAINER, isolation_of, step_at
 from trainwright_pipelines.engine.isolation.container_launch import ContainerLaunch
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.masked import MaskedStep
@@ -75,9 +75,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     assert container is not None  # the step has run as a process or in a container
     if pdb and python_source(container) is None:
         raise InvalidSetting(f"{task.label} is a command, not a Python component; only those run under a debugger")
-    planned = PlannedStep(
-        path=path_in_pipeline(pipeline, task.path), name=task.name, display_name=task.display_name, container=container
-    )
+    planned = step_at(pipeline, task.path, container)
     is_in_container = isolation_of(planned, run.isolation) == CONTAINER
     if pdb and is_in_container:
         raise InvalidSetting(

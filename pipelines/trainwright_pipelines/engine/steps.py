@@ -18,10 +18,9 @@ from trainwright_pipelines.engine.downloads import with_digests
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.choices import (
     PROCESS,
-    PlannedStep,
     ignored_by_process,
     isolation_of,
-    path_in_pipeline,
+    step_at,
 )
 from trainwright_pipelines.engine.isolation.container_engine import Image
 from trainwright_pipelines.engine.isolation.masked import MaskedStep
@@ -123,8 +122,7 @@ class Step:
 
     async def _find_image(self, container: Mapping[str, Any]) -> Image | None:
         """The image that the step runs in; None for a process, which is told what it leaves out."""
-        path = path_in_pipeline(self.execution.pipeline, self.record.path)
-        step = PlannedStep(path=path, name=self.record.name, display_name=self.record.display_name, container=container)
+        step = step_at(self.execution.pipeline, self.record.path, container)
         is_process = isolation_of(step, self.execution.run.isolation) == PROCESS
         if is_process and not step.needs_image:
             return None

@@ -13,7 +13,7 @@ from trainwright_pipelines.engine.isolation import ISOLATIONS
 from trainwright_pipelines.engine.isolation.python_source import python_source, serves_here
 from trainwright_pipelines.engine.records import without_numbered_groups
 from trainwright_pipelines.engine.volumes import CLAIM_IMAGES
-from trainwright_pipelines.ir.spec import Component, Pipeline
+from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
 
 PROCESS, CONTAINER = "process", "container"
 ALL_STEPS = ""
@@ -28,13 +28,9 @@ class PlannedStep:
     path: str
     """Without the numbers of iterations."""
     name: str
-    display_name: str
+    label: str
+    """What people call it: with the names that its author gave it and the groups around it."""
     container: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """What people call it."""
-        return without_numbered_groups(self.path)
 
     @property
     def image(self) -> str:
@@ -56,32 +52,36 @@ class PlannedStep:
 def planned_steps(pipeline: Pipeline) -> list[PlannedStep]:
     """All steps that run something, but for those that make or remove claims, for which nothing runs here."""
     root = pipeline.root
-    only = _step(pipeline, root, root.name, root.name, root.name) if root.dag is None else ()
-    return [step for step in only or _below(pipeline, root, "") if step.image not in CLAIM_IMAGES]
+    only = [(root.name, root.name, root.name, root)] if root.dag is None else _below(pipeline, root, "", "")
+    found = []
+    for path, name, label, component in only:
+        container = pipeline.executors[component.executor].container
+        if container is not None and container.get("image") not in CLAIM_IMAGES:
+            if not component.passthroughs.get("RESOURCES", True):  # handed on to a workload of the component's own
+                container = {key: value for key, value in container.items() if key != "resources"}
+            found.append(PlannedStep(path=path, name=name, label=label, container=container))
+    return found
 
 
-def _below(pipeline: Pipeline, group: Component, path: str) -> Iterator[PlannedStep]:
+def _below(pipeline: Pipeline, group: Component, path: str, title: str) -> Iterator[tuple[str, str, str, Component]]:
     assert group.dag is not None
     for name, spec in group.dag.tasks.items():
-        component, inner = pipeline.component_of(spec), f"{path}/{name}" if path else name
-        if component.dag is not None:
-            yield from _below(pipeline, component, inner)
+        component = pipeline.component_of(spec)
+        if component.dag is None:
+            yield f"{path}{name}", name, f"{title}{spec.display_name or name}", component
         else:
-            yield from _step(pipeline, component, inner, name, spec.display_name)
+            yield from _below(pipeline, component, f"{path}{name}/", f"{title}{_title(spec)}")
 
 
-def _step(pipeline: Pipeline, component: Component, path: str, name: str, shown: str) -> Iterator[PlannedStep]:
-    container = pipeline.executors[component.executor].container
-    if container is None:
-        return
-    if not component.passthroughs.get("RESOURCES", True):  # its component hands them on to a workload of its own
-        container = {key: value for key, value in container.items() if key != "resources"}
-    yield PlannedStep(path=path, name=name, display_name=shown, container=container)
+def _title(group: TaskSpec) -> str:
+    """What the steps in a group are called by its name; nothing for one that the compiler has only numbered."""
+    is_named = group.display_name not in {"", group.name}
+    return f"{group.display_name}/" if is_named else without_numbered_groups(f"{group.name}/")
 
 
-def path_in_pipeline(pipeline: Pipeline, path: str) -> str:
-    """The path of a task without the numbers of the iterations that it lies in."""
-    component, is_number, kept = pipeline.root, False, []
+def step_at(pipeline: Pipeline, path: str, container: Mapping[str, Any]) -> PlannedStep:
+    """The step of the pipeline that a task of a run at `path` is, with what it runs there."""
+    component, is_number, kept, title = pipeline.root, False, [], ""
     for part in path.split("/"):
         if is_number:
             is_number = False
@@ -90,7 +90,8 @@ def path_in_pipeline(pipeline: Pipeline, path: str) -> str:
         if component.dag is not None:
             spec = component.dag.tasks[part]
             component, is_number = pipeline.component_of(spec), spec.iterator is not None
-    return "/".join(kept)
+            title += _title(spec) if component.dag is not None else spec.display_name or part
+    return PlannedStep(path="/".join(kept), name=kept[-1], label=title or kept[-1], container=container)
 
 
 def parse_isolation(texts: Iterable[str]) -> dict[str, str]:
@@ -125,7 +126,7 @@ def _find(name: str, steps: list[PlannedStep], pipeline: str) -> str:
     for matches in (
         [step.path for step in steps if step.path == name],
         [step.path for step in steps if wanted in {step.path.replace("_", "-"), step.name.replace("_", "-")}],
-        [step.path for step in steps if name in {step.display_name, step.label}],
+        [step.path for step in steps if name in {step.label, step.label.rpartition("/")[2]}],
     ):
         if len(matches) == 1:
             return matches[0]

@@ -4,6 +4,7 @@ import platform
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine import runs
@@ -11,9 +12,9 @@ from trainwright_pipelines.engine.isolation.choices import (
     differing_images,
     isolation_of,
     parse_isolation,
-    path_in_pipeline,
     planned_steps,
     resolve_isolation,
+    step_at,
 )
 from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.engine.store import Store
@@ -45,7 +46,22 @@ def test_a_step_that_is_named_wins_over_all_others(specs: Path) -> None:
     inside = next(step.path for step in planned_steps(loops) if step.path.startswith("for-loop"))
     assert chosen(loops, **{inside: "container"})[inside] == "container"
     group, name = inside.split("/")
-    assert path_in_pipeline(loops, f"{group}/7/{name}") == inside
+    assert step_at(loops, f"{group}/7/{name}", {}).path == inside
+
+
+def test_a_step_is_called_what_its_author_called_it_and_the_groups_around_it(specs: Path) -> None:
+    document = yaml.safe_load((specs / "loops.yaml").read_text())
+    tasks = document["root"]["dag"]["tasks"]
+    group = next(name for name in tasks if name.startswith("for-loop"))
+    tasks[group]["taskInfo"]["name"] = "letters"
+    pipeline = parse_pipeline(yaml.safe_dump(document))
+    path = next(step.path for step in planned_steps(pipeline) if step.path.startswith(f"{group}/"))
+    label = path.replace(group, "letters")
+    assert resolve_isolation(pipeline, {label: "container"}) == {path: "container"}
+    name = path.partition("/")[2]
+    assert step_at(pipeline, f"{group}/3/{name}", {}).label == label
+    with pytest.raises(InvalidSetting, match=f"has no step 'letters/3/{name}' that .*did you mean '{label}'"):
+        resolve_isolation(pipeline, {f"letters/3/{name}": "container"})
 
 
 def test_a_server_that_must_outlive_its_step_stays_on_this_machine() -> None:
