@@ -29,7 +29,7 @@ trainwright run train_and_deploy --set training.epochs=5 --set params.units=128
 trainwright run train_and_deploy --params my_project/params.yaml --set serving.enabled=false
 trainwright run my_pipelines.py:nightly --no-cache --json
 trainwright run my_pipelines.py:judge --artifact model=models/7 --artifact rows=gs://bucket/rows.csv
-trainwright run my_pipelines.py:nightly --isolation container --isolation report=process
+trainwright run my_pipelines.py:nightly --isolation drop-repeated-rows=container
 trainwright run train_and_deploy --target kubeflow --set serving.enabled=false \\
     --option host=http://localhost:8080 --option images=cpu=registry.example/trainwright:0.1.0 \\
     --option pipeline_root=gs://bucket/runs

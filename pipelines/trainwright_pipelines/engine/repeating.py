@@ -9,6 +9,7 @@ from typing import Any
 from trainwright_components.errors import InvalidSetting
 from trainwright_pipelines.engine.cache import is_unchanged
 from trainwright_pipelines.engine.execution import now
+from trainwright_pipelines.engine.isolation.choices import still_chosen
 from trainwright_pipelines.engine.records import Run, RunSettings, State, Task
 from trainwright_pipelines.engine.reuse import note_of
 from trainwright_pipelines.engine.runs import check_repeatable, create_run
@@ -53,7 +54,7 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
         settings=RunSettings(
             artifacts={name: each for name, each in run.artifacts.items() if name in after.root.input_artifacts},
             requires_outputs=run.requires_outputs,
-            isolation=run.isolation,
+            isolation=still_chosen(after, run.isolation),
             images=run.images,
         ),
     )

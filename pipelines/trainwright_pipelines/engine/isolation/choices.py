@@ -121,6 +121,12 @@ def resolve_isolation(pipeline: Pipeline, given: Mapping[str, str]) -> dict[str,
     return {(_find(name, steps, pipeline.name) if name else ALL_STEPS): word for name, word in given.items()}
 
 
+def still_chosen(pipeline: Pipeline, isolation: Mapping[str, str]) -> dict[str, str]:
+    """The choices for a pipeline that was edited since: of its own steps, and for all others."""
+    paths = {ALL_STEPS, *(step.path for step in planned_steps(pipeline))}
+    return {path: word for path, word in isolation.items() if path in paths}
+
+
 def _find(name: str, steps: list[PlannedStep], pipeline: str) -> str:
     wanted = name.replace("_", "-")
     for matches in (
