@@ -78,6 +78,9 @@ def take_fingerprint(
     if not task.enables_cache:
         raise NotCacheable("the pipeline switches caching off for it")
     is_ours = is_logical(str(container.get("image") or ""))
+    declared = {name: value for name, value in inputs.parameters.items() if name in component.input_parameters}
+    # Parts of texts, and what an image or resources are made of: the step does not read what they name.
+    undeclared = {name: value for name, value in inputs.parameters.items() if name not in declared}
     try:
         content: dict[str, Any] = {
             "interface": component.interface,
@@ -91,7 +94,8 @@ def take_fingerprint(
         else:
             content |= {
                 "program": {name: container.get(name) for name in ("command", "args", "env")},
-                "parameters": _parameter(inputs.parameters, volumes),
+                "parameters": _parameter(declared, volumes),
+                "undeclared": undeclared,
                 "artifacts": {
                     name: [_artifact(each) for each in artifacts] for name, artifacts in inputs.artifacts.items()
                 },
@@ -102,7 +106,7 @@ def take_fingerprint(
     except (NotCacheable, OSError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise NotCacheable(f"the content of an input cannot be told: {reason}") from error
-    return Fingerprint(key=_digest(content), parts=dict(_parts(content, list(inputs.parameters))))
+    return Fingerprint(key=_digest(content), parts=dict(_parts(content, list(declared))))
 
 
 def _local_packages(container: Mapping[str, Any]) -> dict[str, str]:

@@ -244,6 +244,12 @@ def read_outputs(
     return LeftBehind(values=Values(parameters=parameters, artifacts=artifacts), warnings=tuple(warnings))
 
 
+def lacks_content(artifact: Artifact) -> bool:
+    """Whether a step left an artifact unwritten, without anything said of it instead."""
+    has_file = artifact.digest is not None or artifact.path is None
+    return not has_file and not artifact.metadata and artifact.type not in _WITHOUT_FILE
+
+
 def _is_unwritten(slot: ArtifactSlot, artifact: Artifact, planned: Mapping[str, Any]) -> bool:
     was_touched = artifact.uri != planned["uri"] or artifact.metadata != planned["metadata"]
     has_no_file = artifact.digest is None and not is_remote(artifact.uri)

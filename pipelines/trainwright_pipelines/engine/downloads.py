@@ -19,6 +19,7 @@ from trainwright_components.storage.addresses import base_name
 from trainwright_components.storage.copies import cloud_storage_of, content_marks, fetch
 from trainwright_components.storage.protocol import Storage
 from trainwright_pipelines.engine.records import Artifact, Values
+from trainwright_pipelines.ir.placeholders import local_path
 
 FOLDER = "downloads"
 """In the home. What is in it may be removed whenever nothing runs."""
@@ -26,9 +27,11 @@ _READ_ONLY = ~0o222
 
 
 def downloaded(values: Values) -> Iterator[Artifact]:
-    """The input artifacts of a step that are downloaded for it."""
+    """The input artifacts of a step that are downloaded for it; not what is there already, as below a mounted /gcs."""
     for found in values.artifacts.values():
-        yield from (artifact for artifact in found if cloud_storage_of(artifact.uri) is not None)
+        for artifact in found:
+            if cloud_storage_of(artifact.uri) is not None and not Path(local_path(artifact.uri)).exists():
+                yield artifact
 
 
 def with_digests(values: Values) -> Values:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged
+from trainwright_pipelines.engine.contract import lacks_content
 from trainwright_pipelines.engine.records import Artifact, Run, State, Task
 from trainwright_pipelines.engine.store import Remembered, Store
 
@@ -23,6 +24,7 @@ _WORDS = {
     "code": "the installed components of trainwright changed",
     "interface": "the declared inputs or outputs of the component changed",
     "given": "a secret or config map has other values",
+    "undeclared": "a value that its image or resources may depend on differs",
     "key": "the cache key that the pipeline chooses differs",
 }
 
@@ -63,7 +65,7 @@ def look_up(
     found = store.cached_task(fingerprint.key)
     if found is None:
         return Lookup(fingerprint=fingerprint, note=_missed(fingerprint, task, run=run, store=store))
-    if why := _why_unusable(found):
+    if why := _why_unusable(found, requires_outputs=run.requires_outputs):
         return Lookup(fingerprint=fingerprint, note=_note("miss", why, run=found.run_id, step=found.path))
     return Lookup(fingerprint=fingerprint, found=found, note=note_of(found))
 
@@ -84,12 +86,14 @@ def _note(result: str, why: str, *, run: str = "", step: str = "", differs: tupl
     return {"result": result, "why": why, "run": run, "step": step, "differs": list(differs)}
 
 
-def _why_unusable(found: Task) -> str:
+def _why_unusable(found: Task, *, requires_outputs: bool) -> str:
     of = f"the results of step {found.label} of run {found.run_id}"
     if found.state != State.SUCCEEDED:
         return f"{of} are being made anew"
     for artifacts in found.outputs.artifacts.values():
         for artifact in artifacts:
+            if requires_outputs and lacks_content(artifact):
+                return f"{of} lack what it left unwritten, which this run requires: {artifact.name}"
             if not is_unchanged(artifact):
                 is_there = artifact.path is not None and artifact.path.exists()
                 return f"{of} {'were changed' if is_there else 'are gone'}: {artifact.uri}"

@@ -309,3 +309,13 @@ def remote(folder: str, file: str):
     read_remote(data=one.output)
     other = dsl.importer(artifact_uri=file, artifact_class=dsl.Dataset, reimport=True)
     cat_remote(data=other.output)
+
+
+@dsl.component(**PLAIN)
+def say_back(text: str) -> str:
+    return text
+
+
+@pipeline
+def part_of_a_text(folder: str) -> str:
+    return say_back(text=f"{folder}x").output

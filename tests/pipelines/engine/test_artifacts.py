@@ -40,7 +40,9 @@ def test_it_is_an_error_for_our_own_components_and_where_a_run_says_so(
     executed: Executed, execute: Execute, store: Store
 ) -> None:
     assert "its output 'data' is not there" in executed("ours").tasks["maybe-write"].error
+    assert execute("unwritten").run.state == State.SUCCEEDED
     strict = execute("unwritten", settings=RunSettings(requires_outputs=True))
+    assert "which this run requires: data" in strict.tasks["maybe-write"].cache["why"]
     assert strict.state("maybe-write") == State.FAILED
     assert execute("", resume=strict.run.id).state("maybe-write") == State.FAILED
     assert runs.repeat(strict.run.id, store=store).requires_outputs

@@ -487,3 +487,13 @@ class Remembering:
             lambda: self.fingerprint(code, parameters), task, run=self.store.run(name), store=self.store
         ).note
         return note["run"], note["differs"]
+
+
+def test_a_folder_that_is_only_part_of_a_text_does_not_count_by_its_content(execute: Execute, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert execute("part_of_a_text", folder=str(folder)).output("say-back") == f"{folder}x"
+    (folder / "file").touch()
+    assert execute("part_of_a_text", folder=str(folder)).tasks["say-back"].is_cached
+    (tmp_path / "other").mkdir()
+    assert not execute("part_of_a_text", folder=str(tmp_path / "other")).tasks["say-back"].is_cached
