@@ -1,9 +1,11 @@
 """Show a run while it goes: a live table in a terminal, plain lines elsewhere."""
 
+import heapq
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _REFRESHES_PER_S = 4
+_MOST_ROWS = 40
 _POLL_S = 0.5
 _TIME = re.compile(r"^\d\d:\d\d:\d\d ")  # the table shows how long a step has been running
 
@@ -160,13 +163,30 @@ class LiveProgress:
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
         table.add_column(overflow="fold", ratio=1, style="dim")
-        for task in tasks:
+        shown = _most_telling(tasks)
+        for task in shown:
             state = shown_state(task)
             is_running = task.state == State.RUNNING
             sign = self._spinner if is_running else Text(_SIGNS.get(state, "·"))
             note = Text(_TIME.sub("", "".join(last_lines(task.log, 1))) if is_running else task.error)
             table.add_row(sign, task.label, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
+        if others := Counter(map(shown_state, tasks)) - Counter(map(shown_state, shown)):
+            counted = ", ".join(f"{count} {state.lower()}" for state, count in others.items())
+            table.add_row("", "...", "", "", f"{others.total()} more steps: {counted}")
         return table
+
+
+def _most_telling(tasks: Sequence[Task]) -> Sequence[Task]:
+    """Of more steps than a screen holds, those that run or failed and those that changed last, in their order."""
+    if len(tasks) <= _MOST_ROWS:
+        return tasks
+
+    def rank(task: Task) -> tuple[bool, bool, float]:
+        changed = task.finished or task.started
+        return task.state == State.RUNNING, task.state == State.FAILED, changed.timestamp() if changed else 0.0
+
+    chosen = {task.path for task in heapq.nlargest(_MOST_ROWS, tasks, key=rank)}
+    return [task for task in tasks if task.path in chosen]
 
 
 def _warning(task: Task | None, message: str) -> str:

@@ -190,8 +190,8 @@ class DagRunner:
         return any(each.finished is not None and each.finished > record.started for each in before)
 
     def _skip(self, record: Task, reason: str) -> Outcome:
-        for path, inside in list(self._execution.previous.items()):  # they may have run before the run was resumed
-            if path.startswith(f"{record.path}/") and inside.state != State.SKIPPED:
+        for inside in self._execution.inside(record.path):  # they may have run before the run was resumed
+            if inside.state != State.SKIPPED:
                 self._execution.finish(again(inside), State.SKIPPED, error=reason)
         self._execution.finish(again(record), State.SKIPPED, error=reason)
         return Outcome(state=State.SKIPPED, error=reason)

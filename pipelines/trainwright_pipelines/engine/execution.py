@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -60,6 +60,9 @@ class Execution:
         self._is_late = asyncio.Event()
         self._subject: set[asyncio.Task[Any]] = set()
         self._stale = stale_paths(self.previous.values())
+        self._held: dict[str, list[str]] = {}
+        """Paths of tasks by that of the group that holds them."""
+        self._note_places(self.previous.values())
         self._recording = threading.RLock()
         self._recorded: dict[str, Task] = {}
         """What this process has recorded of tasks, by id."""
@@ -118,6 +121,16 @@ class Execution:
     def folder_of(self, path: str) -> Path:
         """Where a task keeps its files."""
         return self.run.folder / "steps" / path
+
+    def inside(self, path: str) -> Iterator[Task]:
+        """The tasks so far that a group holds, each before those inside it."""
+        for each in tuple(self._held.get(path, ())):
+            yield self.previous[each]
+            yield from self.inside(each)
+
+    def _note_places(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            self._held.setdefault(task.parent_path, []).append(task.path)
 
     def is_stale(self, path: str) -> bool:
         """Whether a step, or one inside it, must run again although it succeeded."""
@@ -178,6 +191,7 @@ class Execution:
         before = [self.previous.get(task.path) for task in tasks]
         tasks = [task if known is None else _warned(task, known) for task, known in zip(tasks, before, strict=True)]
         self.previous.update((task.path, task) for task in tasks)
+        self._note_places(task for task, known in zip(tasks, before, strict=True) if known is None)
         if self.has_lost_lease.is_set():
             return tasks  # another process writes now
         events, shown = [], []

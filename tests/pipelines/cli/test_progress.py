@@ -116,6 +116,23 @@ def test_the_live_table_shows_the_last_line_of_a_running_step(tmp_path: Path) ->
     assert "later" in second
 
 
+def test_of_many_steps_the_live_table_shows_those_that_tell_most_and_counts_the_others() -> None:
+    progress = LiveProgress(io.StringIO())
+    for number in range(1000):
+        is_bad = number == 3
+        ended = {"finished": START + timedelta(seconds=number), "error": "too bad" if is_bad else ""}
+        progress(_event(f"loop/{number}/work", State.FAILED if is_bad else State.SUCCEEDED, **ended))
+    progress(_event("loop/1000/work", State.RUNNING))
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(progress._table())
+    lines = console.export_text().splitlines()
+    assert len(lines) == 41
+    assert sum("loop/3/work" in line and "too bad" in line for line in lines) == 1
+    assert sum("loop/1000/work" in line and "RUNNING" in line for line in lines) == 1
+    assert sum("loop/999/work" in line for line in lines) == 1
+    assert "961 more steps: 961 succeeded" in lines[-1]
+
+
 def test_a_long_line_is_shown_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
     said = "[worker-0] epoch 12/60, step 240/1200, 3,044 examples/s, 20s left: loss 0.0497 val_loss 0.1311"
     log = tmp_path / "log"
