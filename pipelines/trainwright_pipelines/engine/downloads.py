@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting, RunFailed
-from trainwright_components.storage.addresses import base_name
+from trainwright_components.storage.addresses import base_name, is_remote, plain
 from trainwright_components.storage.copies import cloud_storage_of, content_marks, fetch
 from trainwright_components.storage.protocol import Storage
 from trainwright_pipelines.engine.records import Artifact, Values
@@ -32,6 +32,17 @@ def downloaded(values: Values) -> Iterator[Artifact]:
         for artifact in found:
             if cloud_storage_of(artifact.uri) is not None and not Path(local_path(artifact.uri)).exists():
                 yield artifact
+
+
+def beyond_reach(values: Values) -> Iterator[str]:
+    """A warning for each input of a step that lies where nothing is downloaded from, such as an `oci://` registry."""
+    for name, found in values.artifacts.items():
+        for artifact in found:
+            if is_remote(plain(artifact.uri)) and cloud_storage_of(artifact.uri) is None:
+                yield (
+                    f"its input {name!r} is not here: nothing is downloaded from {artifact.uri}, so that the step "
+                    "finds nothing at its path"
+                )
 
 
 def with_digests(values: Values) -> Values:

@@ -14,7 +14,7 @@ from trainwright_components.processes.ending import SAVE_S
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
-from trainwright_pipelines.engine.downloads import with_digests
+from trainwright_pipelines.engine.downloads import beyond_reach, with_digests
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.choices import (
     PROCESS,
@@ -106,6 +106,8 @@ class Step:
         )
         container, self.inputs = own.container, own.inputs
         self.settings = self.execution.settings_of(own.platform, self.record, self.resolve)
+        for warning in beyond_reach(self.inputs):
+            self.execution.warn(warning, self.record)
         self.image = await self._find_image(container)
         if self.execution.run.uses_cache:
             lookup = await self.execution.in_thread(lambda: self._look_up(container))

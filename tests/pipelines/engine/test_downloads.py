@@ -16,8 +16,9 @@ from trainwright_components.home import Home
 from trainwright_components.storage.addresses import join
 from trainwright_components.storage.locations import storage_of
 from trainwright_pipelines.engine import downloads
-from trainwright_pipelines.engine.downloads import digest_of_address, download
+from trainwright_pipelines.engine.downloads import beyond_reach, digest_of_address, download
 from trainwright_pipelines.engine.leftovers import find_leftovers, remove_leftover
+from trainwright_pipelines.engine.records import Artifact, Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,3 +123,12 @@ def test_gc_removes_copies_that_no_step_reads_any_more(bucket: str, write: Write
     }
     assert all(map(remove_leftover, found))
     assert list(folder.iterdir()) == [new]
+
+
+def test_what_lies_where_nothing_is_downloaded_from_is_told() -> None:
+    uris = ("oci://registry/model:1", "/here", "file:///here", "gs://bucket/there")
+    given = tuple(Artifact(id=uri, name="model", type="system.Model", uri=uri) for uri in uris)
+    assert list(beyond_reach(Values(artifacts={"model": given}))) == [
+        "its input 'model' is not here: nothing is downloaded from oci://registry/model:1, so that the step finds "
+        "nothing at its path"
+    ]
