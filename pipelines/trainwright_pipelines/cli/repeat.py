@@ -29,7 +29,7 @@ def repeat_run_from(run: Run, step: str, *, pipeline: str | None, store: Store, 
     command = ["trainwright", *sys.argv[1:]]
     again = repeat_from(run.id, step, store=store, edited_spec=edited, command=command)
     kept = sum(not task.is_group for task in store.tasks(again.id))
-    click.echo(f"begins at {step} with {kept} results of run {run.id}", err=True)
+    click.echo(f"begins at {step}; taken over from run {run.id}: {kept} {'step' if kept == 1 else 'steps'}", err=True)
     return execute_and_tell(again, store=store, as_json=as_json)
 
 

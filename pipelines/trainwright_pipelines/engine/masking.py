@@ -160,7 +160,7 @@ def _forms(value: str) -> Iterator[str]:
     for line in value.splitlines():
         if len(line.strip()) >= LEAST_CHARS:
             yield line.strip()
-    if len(value) < LEAST_CHARS:
+    if len(value.strip()) < LEAST_CHARS:
         return
     yield from (quote(value), quote(value, safe=""), quote_plus(value), html.escape(value))
     yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])

@@ -316,7 +316,7 @@ def test_a_run_begins_at_a_step_of_another(trainwright: Callable[..., Any]) -> N
     first = json.loads(trainwright("run", SUMS, "--set", "x=2", "--json").out)
     begun = trainwright("runs", "rerun", "--from", "add-2", "--pipeline", SUMS, "--json")
     again = json.loads(begun.out)
-    assert f"begins at add-2 with 1 results of run {first['id']}" in begun.err
+    assert f"begins at add-2; taken over from run {first['id']}: 1 step\n" in begun.err
     assert {each["step"]: each["state"] for each in again["steps"]} == {"add": "CACHED", "add-2": "SUCCEEDED"}
     assert again["steps"][0]["cache"]["why"] == f"taken from step add of run {first['id']}"
     assert again["provenance"]["repeats"]["with"] == "an edited pipeline"

@@ -60,7 +60,9 @@ def test_a_key_of_several_lines_is_hidden_line_by_line_and_in_wrapped_base64() -
     assert all(len(line) <= 8 for line in mask.text(wrapped).splitlines())
 
 
-@pytest.mark.parametrize(("value", "is_hidden"), [("", False), ("abc", False), ("abcd", True), ("a\nb\nc", True)])
+@pytest.mark.parametrize(
+    ("value", "is_hidden"), [("", False), ("abc", False), ("abcd", True), ("a\nb\nc", True), ("      ", False)]
+)
 def test_a_value_of_three_letters_hides_nothing(value: str, is_hidden: bool) -> None:
     text = json.dumps(["abcdef", value])
     assert ("***" in Mask([value]).text(text)) == is_hidden
