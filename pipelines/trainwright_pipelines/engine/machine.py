@@ -13,6 +13,7 @@ import psutil
 from trainwright_pipelines.ir.resources import Resources, format_bytes
 
 _NVIDIA_TIMEOUT_S = 10
+_LISTED_GPUS = Path("/proc/driver/nvidia/gpus")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CONTROLLERS = {"memory": ("memory.max", "memory.limit_in_bytes"), "cpu": ("cpu.max", "cpu.cfs_quota_us")}
 
@@ -118,11 +119,12 @@ def _read_limit(folder: Path, name: str) -> float | None:
     return limit / float(words[1]) if len(words) > 1 else limit
 
 
-def visible_gpus() -> tuple[str, ...]:
-    """The GPUs of NVIDIA that this process may use."""
+def visible_gpus(listed: Path = _LISTED_GPUS) -> tuple[str, ...]:
+    """The GPUs of NVIDIA that this process may use. The driver's list is there at once, nvidia-smi takes seconds."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is None:
-        return tuple(str(number) for number in range(len(nvidia_gpus())))
+        count = len(list(listed.iterdir())) if listed.is_dir() else len(nvidia_gpus())
+        return tuple(map(str, range(count)))
     names = [each.strip() for each in given.split(",")]
     return tuple(names[: names.index("-1")] if "-1" in names else filter(None, names))
 

@@ -155,7 +155,11 @@ def test_limits_of_control_groups_are_those_of_the_machine(tmp_path: Path) -> No
     assert cgroup_limit("0::/elsewhere\n", "memory", tmp_path / "none") is None
 
 
-def test_the_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpus_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("0000:01:00.0", "0000:81:00.0"):
+        (tmp_path / name).mkdir()
+    assert visible_gpus(tmp_path) == ("0", "1")
     for given, seen in {"": (), "2,3": ("2", "3"), "1,-1,2": ("1",), "GPU-8a": ("GPU-8a",)}.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         assert visible_gpus() == seen
