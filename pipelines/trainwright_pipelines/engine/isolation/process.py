@@ -113,6 +113,10 @@ class StepProcess:
 
     def start(self) -> int | None:
         """Start the process and give its id; None if it was stopped before. Blocks while warm imports go on."""
+        with self._lock:
+            is_stopped = self._is_stopped
+        if is_stopped:
+            return None
         child = self.processes.start(self.launch, log=self.log)
         with self._lock:
             self.child = child
