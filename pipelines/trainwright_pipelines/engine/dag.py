@@ -56,6 +56,8 @@ class DagRunner:
         run = self._execution.run
         if root := self._pipeline.pipeline_root:
             yield f"results are in {run.folder / 'steps'} and not in {root}, the pipeline's root"
+        if self._pipeline.has_time_to_live:
+            yield f"a time to live has no effect on this machine: runs stay until `trainwright runs delete {run.id}`"
         for name, executor in self._pipeline.executors.items():
             variables = [str(each.get("name")) for each in (executor.container or {}).get("env") or []]
             if any(each.startswith(_DEBUG_PAUSE) for each in variables):

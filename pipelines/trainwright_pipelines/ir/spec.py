@@ -188,6 +188,11 @@ class Pipeline:
         return self.platform.get("pipelineConfig") or {}
 
     @property
+    def has_time_to_live(self) -> bool:
+        """Whether the author wants what a run leaves on the platform removed some time after its end."""
+        return any(value for name, value in self.platform_config.items() if name.startswith("resourceTtl"))
+
+    @property
     def platform_settings(self) -> Mapping[str, Mapping[str, Any]]:
         """What the platform document says of executors, by their names."""
         return (self.platform.get("deploymentSpec") or {}).get("executors") or {}

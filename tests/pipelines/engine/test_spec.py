@@ -120,17 +120,20 @@ def test_what_only_vertex_runs_fails_and_says_so(kind: str, store: Store) -> Non
     assert f"a is a {kind} step, which only Vertex AI Pipelines can run" in ended.error
 
 
-def test_a_root_elsewhere_and_a_debug_pause_are_told_to_be_unused(store: Store) -> None:
+@pytest.mark.parametrize("ttl", ["resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure"])
+def test_what_a_pipeline_asks_for_in_vain_is_told(ttl: str, store: Store) -> None:
     paused = {"container": {"image": "x", "env": [{"name": "ARGO_DEBUG_PAUSE_AFTER", "value": "true"}]}}
     written = spec(
         root={"dag": {"tasks": {}}},
         defaultPipelineRoot="gs://bucket/x",
         deploymentSpec={"executors": {"exec-a": paused}},
     )
-    run = create_run(json.dumps(written), {}, store=store)
+    platform = {"platforms": {"kubernetes": {"pipelineConfig": {ttl: 60}}}}
+    run = create_run(json.dumps({"pipeline_spec": written, "platform_spec": platform}), {}, store=store)
     ended = execute_run(run.id, store=store)
     expected = (
         f"results are in {run.folder}/steps and not in gs://bucket/x, the pipeline's root",
+        f"a time to live has no effect on this machine: runs stay until `trainwright runs delete {run.id}`",
         "the debug pause of a has no effect on this machine; to look into it where it raises: "
         f"trainwright runs rerun {run.id} --step a --pdb",
     )
