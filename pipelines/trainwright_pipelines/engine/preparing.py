@@ -87,6 +87,8 @@ def take_own_part(
     resolve: Resolve,
 ) -> Handover:
     """A step without what its component only hands on to a workload of its own, and with its TaskConfig filled."""
+    if not component.passthroughs:
+        return Handover(container=container, platform=platform, inputs=inputs)
     executor_input = build_executor_input(component, inputs, folder, folder.artifacts)
     return hand_over(
         component,

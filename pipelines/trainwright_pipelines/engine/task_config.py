@@ -55,8 +55,6 @@ def hand_over(
         resolve: Gives the values of parameters of the platform document.
         workspace: The folder of the run's workspace, which is handed on where an input names it.
     """
-    if not component.passthroughs:
-        return Handover(container=container, platform=platform, inputs=inputs)
     dropped = [field for field, applies in component.passthroughs.items() if not applies]
     names = {name for field in dropped for name in _IN_PLATFORM.get(field, ())}
     parts = {_IN_CONTAINER[field] for field in dropped if field in _IN_CONTAINER}
