@@ -87,16 +87,3 @@ def complain(units: int):
 def complaining(units: int = 0):
     """A step that only another setting can mend."""
     complain(units=units)
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def read(table: str) -> str:
-    """Read a file."""
-    with open(table) as file:  # noqa: PTH123
-        return f"{file.read()} of {table}"
-
-
-@dsl.pipeline(name="reading")
-def reading(table: str) -> str:
-    """Read a file whose parameter has no name that says so."""
-    return read(table=table).output

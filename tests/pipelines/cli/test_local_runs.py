@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from trainwright_pipelines.targets.local.background import execute_in_background
 
 SUMS = f"{Path(__file__).parent / 'sums.py'}:sums"
 WAITING = f"{Path(__file__).parent / 'sums.py'}:waiting"
-READING = f"{Path(__file__).parent / 'sums.py'}:reading"
 RETURNING = f"{Path(__file__).parent / 'sums.py'}:returning"
 TIMEOUT_S = 60
 
@@ -326,15 +326,21 @@ def test_a_run_begins_at_a_step_of_another(trainwright: Callable[..., Any]) -> N
 
 
 def test_a_file_that_a_step_looks_for_in_the_wrong_folder_is_pointed_out(
-    trainwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.csv").write_text("a")
-    failed = trainwright("run", READING, "--set", "table=rows.csv")
-    assert (
-        "rows.csv: it is in the folder that you are in, but a step runs in one of its own: --set table=./rows.csv"
-        in failed.err
+    given = {"table": "rows.csv", "other": "none.csv", "rows": "rows", "n": 1}
+    run = Run(
+        id="r", name="r", pipeline="p", state=State.FAILED, parameters=given, folder=tmp_path, created=datetime.now(UTC)
     )
-    ran = trainwright("run", READING, "--set", "table=./rows.csv")
-    assert f"returned       Output: a of {tmp_path}/rows.csv\n" in ran.out
-    assert "folder that you are in" not in trainwright("run", READING, "--set", "table=none.csv").err
+    task = Task(
+        id="t", run_id="r", name="t", path="t", parent_path="", kind=TaskKind.PYTHON, component="c", display_name="t"
+    )
+    for name in ("rows.csv", "none.csv"):
+        failed = replace(task, error=f"FileNotFoundError: [Errno 2] No such file or directory: '{name}'")
+        print_failure(run, failed, [failed])
+    said = capsys.readouterr().err
+    advice = "it is in the folder that you are in, but a step runs in one of its own: --set table=./rows.csv\n"
+    assert f"rows.csv: {advice}" in said
+    assert said.count("in the folder that you are in") == 1
