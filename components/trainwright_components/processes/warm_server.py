@@ -194,8 +194,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("preload", nargs="*")
     options = parser.parse_args()
+    gc.disable()  # what is imported stays, and the collector would look through it again and again
     for name in options.preload:
         importlib.import_module(name)
+    gc.enable()
     if threading.active_count() > 1:
         raise InvalidSetting(
             f"importing {', '.join(options.preload)} started a thread; such a process cannot be forked safely"

@@ -1,5 +1,6 @@
 """The `trainwright` command: its commands, and what a person sees when one fails."""
 
+import gc
 import os
 import sys
 import threading
@@ -33,6 +34,7 @@ COMMANDS = {
 }
 
 FAILED, WRONG_USAGE, UNEXPECTED, INTERRUPTED = 1, 2, 70, 130
+_COLLECTED_AT = 20_000  # at Python's 700 the collector looks through what is imported so often that it takes a tenth
 EXIT_CODES = """\
 0    it worked; for run also when the model was not good enough to be served
 1    something that ran has failed: a step, a server, a target
@@ -65,6 +67,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    gc.set_threshold(_COLLECTED_AT)
     code = run_command(arguments)
     if code == INTERRUPTED and threading.active_count() > 1:
         sys.stdout.flush()

@@ -80,11 +80,12 @@ class DagRunner:
         self._announce([record])
         return await self._work(record, spec, root, inputs, _constant)
 
-    async def _dag(self, path: str, dag: Dag, scope: Values) -> Outcome:
+    async def _dag(self, path: str, dag: Dag, scope: Values, *, begun: Task | None = None) -> Outcome:
+        """Do all tasks of a DAG; `begun` is the group that holds them where it is just beginning, and not recorded."""
         records = {
             name: self._planned(path, spec, self._pipeline.component_of(spec)) for name, spec in dag.tasks.items()
         }
-        self._announce(records.values())
+        self._announce([*([begun] if begun is not None else []), *records.values()])
         futures: dict[str, asyncio.Task[Outcome]] = {}
         async with asyncio.TaskGroup() as group:
             for name, spec in dag.tasks.items():
@@ -223,12 +224,12 @@ class DagRunner:
             return Outcome(state=state, error=reason)
 
     async def _group(self, record: Task, spec: TaskSpec, dag: Dag, inputs: Values) -> Outcome:
-        record = self._begin(record, inputs)
+        record = _begun(record, inputs)
         with self._canceling(record.path):
             if not spec.retry.count:
-                outcome = await self._dag(record.path, dag, inputs)
+                outcome = await self._dag(record.path, dag, inputs, begun=record)
             else:
-                record, outcome = await self._repeated_group(record, spec, dag, inputs)
+                record, outcome = await self._repeated_group(self._execution.save(record), spec, dag, inputs)
         self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
         return outcome
 
@@ -261,7 +262,7 @@ class DagRunner:
         if spec.iterator is None:
             raise AssertionError("a loop has an iterator")
         items = loop_items(spec.iterator, inputs, constants=self._execution.constants)
-        record = self._begin(record, inputs)
+        record = self._execution.save(_begun(record, inputs))
         slots = asyncio.Semaphore(spec.iterator.parallelism or max(len(items), 1))
         kind = TaskKind.ITERATION if component.dag is not None else None
         once = replace(spec, iterator=None)
@@ -299,9 +300,6 @@ class DagRunner:
             except TrainwrightError as error:
                 return self._fail(record.path, str(error))
 
-    def _begin(self, record: Task, inputs: Values) -> Task:
-        return self._execution.save(replace(record, state=State.RUNNING, started=now(), inputs=inputs))
-
     @contextlib.contextmanager
     def _canceling(self, path: str) -> Iterator[None]:
         try:
@@ -312,6 +310,10 @@ class DagRunner:
                 state, reason = self._execution.why_stopped(error)
                 self._execution.finish(latest, state, error=reason)
             raise
+
+
+def _begun(record: Task, inputs: Values) -> Task:
+    return replace(record, state=State.RUNNING, started=now(), inputs=inputs)
 
 
 def _constant(raw: Mapping[str, Any]) -> Any:
