@@ -31,11 +31,18 @@ def make_wheel(
     return path
 
 
-def make_throwaway(folder: Path, *wheels: Path) -> Path:
-    """A Python like this one that nobody needs, with the packages of `wheels` and the sight of this one's."""
+def make_throwaway(folder: Path, *wheels: Path, hides: Sequence[str] = ()) -> Path:
+    """A Python like this one that nobody needs, with the packages of `wheels` and the sight of this one's, but some."""
     venv.create(folder, symlinks=True)
     packages = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     here = [path for path in sys.path if path.endswith("site-packages")]
+    for path in here if hides else []:
+        seen = folder / "seen"
+        seen.mkdir(exist_ok=True)
+        for each in Path(path).iterdir():
+            if each.name.partition("-")[0] not in hides:
+                (seen / each.name).symlink_to(each)
+        here = [str(seen)]
     (packages / "theirs.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
     python = folder / "bin/python3"
     for wheel in wheels:

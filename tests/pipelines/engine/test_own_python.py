@@ -58,13 +58,17 @@ def product(tmp_path: Path, wheels: Path) -> Path:
     return make_throwaway(tmp_path / "product", wheels / "victim-1.0-py3-none-any.whl")
 
 
-@pytest.fixture
-def own(tmp_path: Path, product: Path) -> dict[str, Any]:
-    """A Python for a step of that product, in a folder whose name has a space in it."""
+def own_of(product: Path, tmp_path: Path) -> dict[str, Any]:
     arguments = [str(tmp_path / "a step" / "python"), str(tmp_path / "shared")]
     done = subprocess.run([product, "-c", MADE, *arguments], capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+@pytest.fixture
+def own(tmp_path: Path, product: Path) -> dict[str, Any]:
+    """A Python for a step of that product, in a folder whose name has a space in it."""
+    return own_of(product, tmp_path)
 
 
 @pytest.fixture
@@ -97,6 +101,7 @@ def test_a_forked_process_takes_on_the_python_of_its_step(product: Path, own: di
     assert found["told"] == [*prefix.split(), "1.0"]
     assert (found["prefix"], found["executable"], found["spawned"]) == (prefix, own["program"], own["program"])
     assert found["product"] == str(product)
+    assert own["env"]["UV_PYTHON"] == own["program"]
     assert [each.startswith(prefix) for each in (found["packages"], found["programs"], found["before"])] == [
         True,
         True,
@@ -105,6 +110,15 @@ def test_a_forked_process_takes_on_the_python_of_its_step(product: Path, own: di
     assert found["path"].index(found["packages"]) < found["path"].index(found["before"])
     assert found["path"].count(found["packages"]) == 1
     assert found["victim"].startswith(found["before"])
+
+
+@pytest.mark.slow
+def test_a_step_has_pip_where_the_product_has_none(tmp_path: Path, wheels: Path) -> None:
+    """As in an environment that uv made."""
+    own = own_of(make_throwaway(tmp_path / "product", hides=["pip"]), tmp_path)
+    command = ["sh", "-ec", f"pip install -q --no-index --find-links {wheels} fresh && fresh-program"]
+    done = subprocess.run(command, env={**os.environ, **own["env"]}, capture_output=True, text=True, check=False)
+    assert done.stdout == "fresh 1.0\n", done.stderr
 
 
 EXECUTE = """
