@@ -110,6 +110,7 @@ def test_what_is_not_there_leaves_nothing_behind(bucket: str, tmp_path: Path) ->
     assert not (tmp_path / "downloads").exists()
 
 
+@pytest.mark.slow
 def test_gc_removes_copies_that_no_step_reads_any_more(bucket: str, write: Write, store: Store, tmp_path: Path) -> None:
     folder = store.home / downloads.FOLDER
     old, new = (download(write(f"gc-{name}", name), folder).parent for name in ("old", "new"))

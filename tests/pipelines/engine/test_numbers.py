@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trainwright_pipelines.cli.main import run_command
+from trainwright_pipelines.engine.records import State, Task, TaskKind, Values
+from trainwright_pipelines.engine.resuming import is_done
 
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute
@@ -46,7 +49,22 @@ def test_numbers_reach_a_python_component_as_another_gave_them(
         check_json(packed.extractfile(f"{finished.run.id}/record.json").read())
 
 
-def test_a_step_that_takes_nan_is_not_repeated_when_its_run_is_resumed(execute: Execute) -> None:
-    failed = execute("numbers", path="/nowhere/at/all")
-    resumed = execute("", resume=failed.run.id)
-    assert len(resumed.tasks["show-numbers"].attempts) == 1
+def test_a_step_that_takes_nan_is_done_when_its_run_is_resumed() -> None:
+    def taking(value: object) -> Values:
+        return Values(parameters={"x": [value]})
+
+    task = Task(
+        id="t",
+        run_id="r",
+        name="t",
+        path="t",
+        parent_path="",
+        kind=TaskKind.PYTHON,
+        component="c",
+        display_name="t",
+        state=State.SUCCEEDED,
+        inputs=taking(float("nan")),
+    )
+    assert is_done(task, taking(float("nan")))
+    assert not is_done(task, taking(float("inf")))
+    assert not is_done(replace(task, inputs=taking(1)), taking(True))

@@ -41,6 +41,7 @@ def test_a_group_is_tried_again_and_what_succeeded_in_it_stays(execute: Execute,
     assert "RuntimeError: try 1" in finished.tasks["two-steps"].attempts[0].error
 
 
+@pytest.mark.slow
 def test_each_iteration_of_a_loop_is_tried_again_by_itself(execute: Execute, tmp_path: Path) -> None:
     finished = execute("retried_group_in_a_loop", log=str(tmp_path / "log"))
     assert finished.run.outputs.parameters == {"Output": ["a", "a"]}
