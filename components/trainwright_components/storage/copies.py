@@ -110,4 +110,8 @@ def _marks(storage: Storage, location: str) -> Iterator[tuple[str, tuple[int, st
         yield location, (found.size_bytes, found.content_mark)
         return
     for entry in _entries(storage, location):
-        yield from _marks(storage, join(location, entry.name))
+        below = join(location, entry.name)
+        if entry.content_mark:
+            yield below, (entry.size_bytes, entry.content_mark)
+        else:
+            yield from _marks(storage, below)

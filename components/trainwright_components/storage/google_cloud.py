@@ -59,7 +59,11 @@ class GoogleCloudStorage:
         with self._answers(folder):
             listing = self._blobs(folder, delimiter="/")
             files = [
-                Entry(name=child_name(blob.name, prefix), size_bytes=int(blob.size))
+                Entry(
+                    name=child_name(blob.name, prefix),
+                    size_bytes=int(blob.size),
+                    content_mark=str(blob.generation or ""),
+                )
                 for blob in listing
                 if blob.name != prefix  # the empty object that some tools make for a folder
             ]

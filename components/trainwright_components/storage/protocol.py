@@ -12,7 +12,8 @@ class Entry:
     """A file or a folder by the last part of its address; `size_bytes` is of a file.
 
     Args:
-        content_mark: A text that is another once the file is written again; `find` tells it.
+        content_mark: A text that is another once the file is written again; `find` tells it, and `list` where it costs
+            nothing more.
     """
 
     name: str

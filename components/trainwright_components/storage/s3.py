@@ -50,7 +50,11 @@ class S3Storage:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
             for page in pages:
                 entries += [
-                    Entry(name=child_name(each["Key"], prefix), size_bytes=int(each["Size"]))
+                    Entry(
+                        name=child_name(each["Key"], prefix),
+                        size_bytes=int(each["Size"]),
+                        content_mark=each.get("ETag", ""),
+                    )
                     for each in page.get("Contents", ())
                     if each["Key"] != prefix  # the empty object that some tools make for a folder
                 ]
