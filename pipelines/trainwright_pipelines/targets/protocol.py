@@ -8,6 +8,7 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_components.home import Home
 from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.ir.compiled import CompiledPipeline
+from trainwright_pipelines.ir.spec import Pipeline
 
 NO_SETTINGS = RunSettings()
 FINISHED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "CACHED"})
@@ -28,8 +29,8 @@ class Submission:
     follow_command: str = ""
 
 
-def refuse_settings(settings: RunSettings, target: str) -> None:
-    """Refuse what only this machine's engine knows.
+def refuse_settings(settings: RunSettings, pipeline: Pipeline, target: str) -> None:
+    """Refuse what only this machine's engine knows, also where `pipeline` cannot do without it.
 
     The RuntimeConfig of Kubeflow Pipelines has parameters and no artifacts (backend/api/v2beta1/runtime_config.proto),
     that of Vertex AI takes ids of its metadata store in place of addresses.
@@ -37,8 +38,9 @@ def refuse_settings(settings: RunSettings, target: str) -> None:
     Raises:
         InvalidSetting: There is something.
     """
-    if settings.artifacts:
-        names = ", ".join(settings.artifacts)
+    needed = [name for name, slot in pipeline.root.input_artifacts.items() if not slot.is_optional]
+    if settings.artifacts or needed:
+        names = ", ".join(settings.artifacts or needed)
         raise InvalidSetting(
             f"{target} cannot be given artifacts by their addresses ({names}): have the pipeline import them, "
             "dsl.importer(artifact_uri=...), or run it on this machine"

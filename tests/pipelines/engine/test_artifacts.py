@@ -147,6 +147,8 @@ def test_other_targets_say_what_they_cannot_be_given(specs: Path, tmp_path: Path
         trainwright.submit(
             specs / "takes_artifacts.yaml", target="kubeflow", options=options, artifacts={"one": tmp_path / "x"}
         )
+    with pytest.raises(InvalidSetting, match=r"kubeflow cannot be given artifacts by their addresses \(many, one\)"):
+        trainwright.submit(specs / "takes_artifacts.yaml", target="kubeflow", options=options)
     with pytest.raises(InvalidSetting, match="kubeflow only warns of an output"):
         trainwright.submit(specs / "chain.yaml", target="kubeflow", options=options, require_outputs=True)
 

@@ -98,7 +98,7 @@ class Kubeflow:
         settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Send a run."""
-        refuse_settings(settings, self.name)
+        refuse_settings(settings, pipeline.pipeline, self.name)
         require({"host": self.host}, target=self.name)
         lowered = lower_for_kubeflow(pipeline, self.images)
         sendable = make_sendable(lowered, parameters, root=self.pipeline_root, use_cache=use_cache)

@@ -103,7 +103,7 @@ class Vertex:
         settings: RunSettings = NO_SETTINGS,
     ) -> Submission:
         """Send a run."""
-        refuse_settings(settings, self.name)
+        refuse_settings(settings, pipeline.pipeline, self.name)
         require({"project": self.project, "pipeline_root": self.pipeline_root}, target=self.name)
         lowered = lower_for_vertex(pipeline, self.images)
         with self._clear_errors():
