@@ -162,7 +162,8 @@ def differing_images(pipeline: Pipeline, isolation: Mapping[str, str]) -> str:
         found = _PYTHON_IMAGE.fullmatch(step.image)
         is_alike = is_logical(step.image) or (found is not None and found["version"] == here)
         if isolation_of(step, isolation) == PROCESS and not step.needs_image and not is_alike:
-            steps.setdefault(step.image, []).append(step.label)
+            shown = "one that a parameter names" if "{{$" in step.image else step.image
+            steps.setdefault(shown, []).append(step.label)
     if not steps:
         return ""
     named = "; ".join(f"{image} ({_list(labels)})" for image, labels in steps.items())

@@ -104,6 +104,8 @@ def test_steps_whose_image_is_another_python_are_told_once_for_the_run(specs: Pa
         return differing_images(parse_pipeline(text.replace(f"image: {image}", f"image: {name}")), isolation)
 
     assert told(f"python:{HERE}") == told(f"docker.io/library/python:{HERE}-slim") == told("trainwright/cpu") == ""
+    named = told("""'{{$.inputs.parameters["pipelinechannel--image"]}}'""")
+    assert "not in their images: one that a parameter names (add, " in named
     assert told("python:3.9").startswith(f"steps run in this Python {HERE}, not in their images: python:3.9 (add, ")
     assert "tensorflow/tensorflow:2.15.0 (add" in told("tensorflow/tensorflow:2.15.0")
     assert differing_images(parse_pipeline(text.replace(f"image: {image}", "image: x")), {"": "container"}) == ""
