@@ -43,7 +43,7 @@ class Fingerprint:
     """What two steps have alike that may stand for each other: a digest of all of it, and one of each part by name.
 
     The parts are `interface`, `image`, `isolation`, `given`, `volumes.MOUNT`, then `key` where the pipeline's author
-    chose one, else `program`, `env`, `parameters.NAME`, `artifacts.NAME` and `code`.
+    chose one, else `program`, `env`, `parameters.NAME`, `undeclared`, `artifacts.NAME`, `code` and `packages`.
     """
 
     key: str

@@ -26,6 +26,8 @@ _WORDS = {
     "given": "a secret or config map has other values",
     "undeclared": "a value that its image or resources may depend on differs",
     "key": "the cache key that the pipeline chooses differs",
+    "isolation": "what it runs in changed: a process or its image, with another Python or content",
+    "packages": "packages that it takes from files of this machine have other content",
 }
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from trainwright_components.deploy_serving.history import HistoryEntry, append_history, now_text
 from trainwright_components.saved_models.history import HISTORY_NAME
-from trainwright_pipelines.engine import cache, runs
+from trainwright_pipelines.engine import cache, reuse, runs
 from trainwright_pipelines.engine.cache import Fingerprint
 from trainwright_pipelines.engine.records import Run, State, Task, TaskKind, Values
 from trainwright_pipelines.engine.reuse import comparable_component, look_up
@@ -497,3 +497,15 @@ def test_a_folder_that_is_only_part_of_a_text_does_not_count_by_its_content(exec
     assert execute("part_of_a_text", folder=str(folder)).tasks["say-back"].is_cached
     (tmp_path / "other").mkdir()
     assert not execute("part_of_a_text", folder=str(tmp_path / "other")).tasks["say-back"].is_cached
+
+
+def test_every_part_of_a_key_has_words(specs: Path) -> None:
+    pipeline = parse_pipeline((specs / "ours.yaml").read_text())
+    assert pipeline.root.dag is not None
+    spec = pipeline.root.dag.tasks["warm"]
+    component = pipeline.component_of(spec)
+    container = pipeline.executors[component.executor].container
+    assert container is not None
+    taken = cache.take_fingerprint(spec, component, container, Values(parameters={"text": "a"}), code_digest="1")
+    told = {name for name in (*taken.parts, "key", "packages") if "." not in name}
+    assert told - {"image"} == set(reuse._WORDS)
