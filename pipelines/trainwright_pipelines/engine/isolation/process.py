@@ -1,5 +1,8 @@
 """Steps as processes of this machine: our own components in warm children, everything else in fresh processes."""
 
+import contextlib
+import hashlib
+import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,10 +14,12 @@ from trainwright_components.errors import RunFailed
 from trainwright_components.processes.child import WarmChild
 from trainwright_components.processes.ending import SAVE_S, end_process
 from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
+from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.light_parent import ENTRY, start_light_parent
 from trainwright_pipelines.engine.isolation.protocol import Isolation, StartedStep, StepEnd
 
+_MOST_BYTES = 107 - len("/pymp-12345678/listener-12345678")  # sun_path of Linux, without the zero at its end
 _LOST_PARENT = (
     "the process that starts the steps of this run was killed, or was stopped by a signal and then killed, and this "
     "step ended with it; if nobody did that, memory ran out. Go on with the run: trainwright runs resume"
@@ -22,7 +27,24 @@ _LOST_PARENT = (
 
 
 def _spawn(parent: WarmParent, launch: Launch, log: Path) -> WarmChild:
-    return parent.spawn(launch.target, launch.arguments, env=launch.env, cwd=launch.cwd, log=log)
+    env = dict(launch.env)
+    scratch = str(StepFolder(launch.cwd.parent).scratch)
+    if env.get("TMPDIR") == scratch:
+        env["TMPDIR"] = _short_way(scratch, parent.address.parent)
+    return parent.spawn(launch.target, launch.arguments, env=env, cwd=launch.cwd, log=log)
+
+
+def _short_way(scratch: str, place: Path) -> str:
+    """A path of a step's folder for temporary files by which a Unix socket in it has a path that the kernel takes.
+
+    `multiprocessing` puts the sockets of its managers and of its fork server there. The way is a link in `place`.
+    """
+    way = place / hashlib.sha256(os.fsencode(scratch)).hexdigest()[:16]
+    if len(os.fsencode(scratch)) <= _MOST_BYTES or len(os.fsencode(way)) > _MOST_BYTES:
+        return scratch
+    with contextlib.suppress(FileExistsError):
+        way.symlink_to(scratch)
+    return str(way)
 
 
 @dataclass(kw_only=True)
