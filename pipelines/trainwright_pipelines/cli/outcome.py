@@ -28,6 +28,8 @@ from trainwright_pipelines.views.wording import (
 
 _LOG_LINES = 15
 _SHOWN_CHARS = 300
+_SHOWN_ARTIFACTS = 5
+_SHOWN_WARNINGS = 20
 
 
 def try_page(store: Store, run_id: str) -> Path | None:
@@ -67,7 +69,8 @@ def print_outcome(
         print_table(rows, header=("STEP", "STATE", "TIME"))
     click.echo()
     warned = gather_warnings(run, in_time_order(tasks)) if tells_warnings else []
-    told = _titled("warnings", [each.text for each in warned]) + _titled("returned", _returned(run.outputs))
+    warnings = _first([each.text for each in warned], _SHOWN_WARNINGS, f"more: trainwright runs show {run.id} --json")
+    told = _titled("warnings", warnings) + _titled("returned", _returned(run.outputs))
     if tells_reuse:
         told += _titled("packages", [f"{each.label}: {note}" for each in steps if (note := packages_note(each))])
     for title, text in [*told, *_headline_lines(find_headlines(tasks))]:
@@ -174,8 +177,14 @@ def _returned(outputs: Values) -> list[str]:
     """What a pipeline returns, each value on one line."""
     values = [(name, " ".join(plain_value(value).split())) for name, value in outputs.parameters.items()]
     values = [(name, text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…") for name, text in values]
-    found = [(name, each.uri) for name, artifacts in outputs.artifacts.items() for each in artifacts]
-    return [f"{name}: {text}" for name, text in [*values, *found]]
+    found = {name: [each.uri for each in artifacts] for name, artifacts in outputs.artifacts.items()}
+    shown = [(name, text) for name, uris in found.items() for text in _first(uris, _SHOWN_ARTIFACTS, "more")]
+    return [f"{name}: {text}" for name, text in [*values, *shown]]
+
+
+def _first(texts: list[str], count: int, more: str) -> list[str]:
+    """The first `count`, and how many more there are."""
+    return texts if len(texts) <= count else [*texts[:count], f"{len(texts) - count} {more}"]
 
 
 def _titled(title: str, texts: Sequence[str]) -> list[tuple[str, str]]:

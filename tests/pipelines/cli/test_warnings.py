@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import trainwright as public
-from trainwright_pipelines.engine.records import Run, State, Task, TaskKind
+from trainwright_pipelines.cli.outcome import print_outcome
+from trainwright_pipelines.engine.records import Artifact, Run, State, Task, TaskKind, Values
 from trainwright_pipelines.views.warnings import gather_warnings
 
 COMPLAINING = f"{Path(__file__).parent / 'sums.py'}:complaining"
@@ -58,3 +61,23 @@ def test_a_warning_of_many_steps_is_one() -> None:
     ]
     told = [each.text for each in gather_warnings(run, tasks)]
     assert told == ["old", "loop/0/say, loop/1/say, loop/2/say and 2 more: dull", "loop/0/say: blunt"]
+
+
+def test_many_warnings_and_artifacts_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    artifacts = tuple(Artifact(id=str(each), name="a", type="system.Dataset", uri=f"/a/{each}") for each in range(9))
+    run = Run(
+        id="r",
+        name="r",
+        pipeline="p",
+        state=State.SUCCEEDED,
+        parameters={},
+        folder=Path(),
+        created=datetime.now(UTC),
+        warnings=tuple(f"w{each}" for each in range(25)),
+        outputs=Values(parameters={"text": "x\n" * 1000}, artifacts={"all": artifacts}),
+    )
+    print_outcome(run, [], None)
+    said = capsys.readouterr().out
+    assert "w19\n               5 more: trainwright runs show r --json\n" in said
+    assert "all: /a/4\n               all: 4 more\n" in said
+    assert max(map(len, said.splitlines())) < 400
