@@ -17,7 +17,7 @@ from trainwright_components.storage.addresses import is_remote, plain
 from trainwright_pipelines.engine.records import Artifact, Values
 from trainwright_pipelines.ir.json_numbers import odd_numbers
 from trainwright_pipelines.ir.spec import ArtifactSlot, Component
-from trainwright_pipelines.ir.values import coerce
+from trainwright_pipelines.ir.values import check_depth, coerce
 
 WARNING_MARK = "warning: "
 """Begins what a task warns of, after the time, in its log."""
@@ -230,6 +230,7 @@ def read_outputs(
     for name, each in component.output_artifacts.items():
         planned = executor_input["outputs"]["artifacts"][name]["artifacts"][0]
         found = ((said.get("artifacts") or {}).get(name) or {}).get("artifacts") or [planned]
+        check_depth([one.get("metadata") for one in found], name=name)
         _check_text(name, found)
         artifacts[name] = tuple(_output(name, each, planned, one, task_id=task_id) for one in found)
         if missing := next((one for one in artifacts[name] if _is_unwritten(each, one, planned)), None):

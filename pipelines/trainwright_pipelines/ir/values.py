@@ -11,6 +11,8 @@ from trainwright_components.errors import InvalidSetting
 
 MAX_SAFE_INTEGER = 2**53 - 1
 _FIRST_WITH_EXPONENT = 1e21
+_MAX_DEPTH = 200
+_TOO_DEEP = f"{{!r}} has lists or mappings in each other more than {_MAX_DEPTH} deep"
 
 
 def plain(value: Any) -> Any:
@@ -34,7 +36,10 @@ def as_json(value: Any, *, name: str) -> Any:
     Raises:
         InvalidSetting: JSON has no such value; says where in it.
     """
-    return _as_json(value, name, ())
+    try:
+        return _as_json(value, name, ())
+    except RecursionError as error:
+        raise InvalidSetting(_TOO_DEEP.format(name)) from error
 
 
 def _as_json(value: Any, name: str, around: tuple[int, ...]) -> Any:
@@ -90,12 +95,15 @@ def coerce(value: Any, kind: str, *, name: str) -> Any:
     Raises:
         InvalidSetting: It cannot be read so.
     """
+    check_depth(value, name=name)
     if value is None or kind not in _READERS:
         return value
     try:
-        return _READERS[kind](value)
+        found = _READERS[kind](value)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidSetting(f"parameter {name!r} takes {_TITLES[kind]}, got {to_text(value)[:200]!r}") from error
+    check_depth(found, name=name)
+    return found
 
 
 def check_literal(value: Any, literals: Sequence[Any], *, name: str) -> None:
@@ -108,6 +116,25 @@ def check_literal(value: Any, literals: Sequence[Any], *, name: str) -> None:
     """
     if literals and value not in literals:
         raise InvalidSetting(f"parameter {name!r} is one of {', '.join(map(str, literals))}, got {value!r}")
+
+
+def check_depth(value: Any, *, name: str) -> None:
+    """Check that lists and mappings in each other can be walked through, written and read.
+
+    Raises:
+        InvalidSetting: They are too deep.
+    """
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inside
+            for each in level
+            if isinstance(each, Mapping | list | tuple)
+            for inside in (each.values() if isinstance(each, Mapping) else each)
+        ]
+        if not level:
+            return
+    raise InvalidSetting(_TOO_DEEP.format(name))
 
 
 def _integer(value: Any) -> int:

@@ -87,6 +87,16 @@ def test_values_in_place_of_placeholders_look_as_on_kubeflow(value: Any, expecte
     assert placeholder_text(value) == expected
 
 
+def test_what_is_too_deep_to_be_walked_through_is_refused() -> None:
+    nested: list[Any] = []
+    for _ in range(5000):
+        nested = [{"a": nested}]
+    for value, kind in ((nested, ""), (nested, "LIST"), (nested, "STRING"), ("[" * 900 + "]" * 900, "LIST")):
+        with pytest.raises(InvalidSetting, match="'x' has lists or mappings in each other more than 200 deep"):
+            coerce(value, kind, name="x")
+    assert coerce("[" * 150 + "]" * 150, "LIST", name="x")
+
+
 def test_numbers_that_are_too_large_or_lists_that_are_too_deep_are_refused() -> None:
     for value, kind in ((10**400, "NUMBER_DOUBLE"), ("1e400", "NUMBER_INTEGER"), ("[" * 100_000, "LIST")):
         with pytest.raises(InvalidSetting, match="parameter 'x' takes"):
