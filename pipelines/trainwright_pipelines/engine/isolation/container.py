@@ -131,9 +131,9 @@ class ContainerStep:
             self._remove()
 
     def _state(self) -> Mapping[str, Any]:
-        text = self.engine("container", "inspect", "--format", "{{json .State}}", self.launch.name)
-        found: Mapping[str, Any] = json.loads(text)
-        return found
+        [found] = json.loads(self.engine("container", "inspect", self.launch.name))
+        state: Mapping[str, Any] = found["State"]
+        return state
 
     def _end(self, state: Mapping[str, Any]) -> StepEnd:
         if state["Status"] in _NOT_STARTED:

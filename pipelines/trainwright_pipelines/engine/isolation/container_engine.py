@@ -127,12 +127,12 @@ class Images:
 
     def _look_up(self, name: str) -> Image | None:
         try:
-            text = self.engine("image", "inspect", "--format", "{{json .}}", name)
+            text = self.engine("image", "inspect", name)  # with a format Podman gives a list, and Docker does not
         except InvalidSetting as error:
             if "no such image" in str(error).lower() or "not known" in str(error).lower():
                 return None
             raise RunFailed(f"the image {name!r} cannot be looked up: {error}") from error
-        found = json.loads(text)
+        [found] = json.loads(text)
         config = found.get("Config") or {}
         return Image(name=name, id=str(found["Id"]), folder=str(config.get("WorkingDir") or ""))
 
