@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import yaml
 from trainwright_components.errors import InvalidPipeline, InvalidSetting
 from trainwright_components.images import LOGICAL_PREFIX, is_logical
 from trainwright_components.storage.addresses import plain
-from trainwright_pipelines.engine.isolation.python_source import python_source
+from trainwright_pipelines.engine.isolation.python_source import python_source, without_shells
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.ir.draft import Draft, show_as
 from trainwright_pipelines.ir.spec import Dag, Pipeline
@@ -24,22 +23,6 @@ IMAGES_VARIABLE = "TRAINWRIGHT_IMAGES"
 IMAGES_OPTION = "real images of the logical ones: cpu=HOST/NAME:TAG, separated by commas; also in " + IMAGES_VARIABLE
 PIPELINE_FILE = "pipeline.yaml"
 
-# The two scripts that KFP's compiler puts before a Python component, in full (kfp 2.17.0, dsl/component_factory.py)
-_WORD = r"""(?:'[^'\n]*'|"[^"\n]*"|[^\s;&|'"]+)"""
-_INSTALLS_PACKAGES = re.compile(
-    rf"""(?P<install>
-\s*if ! \[ -x "\$\(command -v pip\)" \]; then
- +python3 -m ensurepip \|\| python3 -m ensurepip --user \|\| apt-get install python3-pip
-fi\s+PIP_DISABLE_PIP_VERSION_CHECK=1 (?:\s*export PIP_DISABLE_PIP_VERSION_CHECK=1
-tmp=\$\(mktemp -d\)
-python3 -m venv "\$tmp/venv" --system-site-packages
-\. "\$tmp/venv/bin/activate"\s+| *&& +| *python3 -m pip install(?: +{_WORD})* +)+&& )"\$0" "\$@"\s*"""
-)
-_RUNS_EXECUTOR = re.compile(
-    r'(?P<write>\s*program_path=\$\(mktemp -d\)\s+printf "%s" "\$0" > "\$program_path/ephemeral_component\.py"\s+)'
-    r"_KFP_RUNTIME=true (?P<run>python3 -m kfp\.[\w.]*executor_main +--component_module_path +"
-    r'"\$program_path/ephemeral_component\.py" +"\$@")\s*'
-)
 _GPU_RESOURCE = "nvidia.com/gpu"
 _GOOGLE_PLACEHOLDER = "{{$.pipeline_google_cloud"
 _HARMLESS_ON_VERTEX = frozenset({"imagePullPolicy", "podMetadata"})  # Vertex decides these itself
@@ -79,21 +62,8 @@ def draft_for_containers(pipeline: CompiledPipeline, images: Mapping[str, str]) 
         image = container.get("image", "")
         container["image"] = images.get(image, image)
         if python_source(container) is not None:
-            container["command"] = _with_exec(container["command"])
+            container["command"] = without_shells(container["command"])
     return draft
-
-
-def _with_exec(command: list[str]) -> list[str]:
-    """`command` unless a shell in it has text that is not KFP's own, such as a trap that must outlive its program."""
-    *install, _, _, script, source = command
-    if not (found := _RUNS_EXECUTOR.fullmatch(script)) or command[-4:-2] != ["sh", "-ec"]:
-        return command
-    run = ["sh", "-ec", f"{found['write']}export _KFP_RUNTIME=true\nexec {found['run']}\n", source]
-    if not install:
-        return run
-    if install[:-1] == ["sh", "-c"] and (found := _INSTALLS_PACKAGES.fullmatch(install[-1])):
-        return ["sh", "-c", f'{found["install"]}exec "$0" "$@"\n', *run]
-    return command
 
 
 def unresolved_images(pipeline: CompiledPipeline) -> dict[str, list[str]]:

@@ -107,8 +107,8 @@ class Images:
     _pull: "subprocess.Popen[bytes] | None" = None
     _is_closed: bool = False
 
-    def get(self, name: str, tell: Callable[[str], object]) -> Image:
-        """The image of this name; `tell` is given a line when it is pulled, which takes time.
+    def get(self, name: str, tell: Callable[[str], object], *, step: str) -> Image:
+        """The image of this name for a step; `tell` is given a line when it is pulled, which takes time.
 
         Raises:
             RunFailed: It is not here and cannot be pulled, or the run was stopped meanwhile.
@@ -118,7 +118,7 @@ class Images:
                 found = self._look_up(name)
                 if found is None:
                     tell(f"pulling the image {name}")
-                    self._pull_image(name)
+                    self._pull_image(name, step)
                     found = self._look_up(name)
                 if found is None:
                     raise RunFailed(f"{self.engine.program} pulled the image {name!r} and does not have it")
@@ -136,7 +136,7 @@ class Images:
         config = found.get("Config") or {}
         return Image(name=name, id=str(found["Id"]), folder=str(config.get("WorkingDir") or ""))
 
-    def _pull_image(self, name: str) -> None:
+    def _pull_image(self, name: str, step: str) -> None:
         with self._gate:
             if self._is_closed:
                 raise RunFailed("the run was stopped")
@@ -154,7 +154,7 @@ class Images:
             raise RunFailed(
                 f"the image {name!r} is not on this machine and cannot be pulled: {lines[-1]}. Check its name, log "
                 f"in to its registry ({self.engine.program} login), build it ({self.engine.program} build -t {name}), "
-                "or run the step as a process of this machine: --isolation STEP=process"
+                f"or run the step as a process of this machine: --isolation {step}=process"
             )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from trainwright_pipelines.engine.isolation.container_engine import (
     Image,
 )
 from trainwright_pipelines.engine.isolation.launch import expand_part, step_variables
+from trainwright_pipelines.engine.isolation.python_source import python_source, without_shells
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Run, Task, Values
 from trainwright_pipelines.engine.volumes import Volumes
@@ -131,8 +132,6 @@ def plan_container(
         "HOME": str(folder.scratch),
         "TMPDIR": str(folder.scratch),
         "PYTHONUNBUFFERED": "1",
-        # So that SIGTERM also reaches what a shell waits for (github.com/krallin/tini: process group killing).
-        "TINI_KILL_PROCESS_GROUP": "1",
         "TRAINWRIGHT_RUN": run.id,
     }
     env = step_variables(container, placeholders, {**own, **settings.env}, {})
@@ -140,14 +139,18 @@ def plan_container(
     known = {**settings.env, **{name: env[name] for name in written}}
     hidden = {name for name in settings.given if name not in written and not _OF_THE_CLIENT.match(name)}
 
-    def filled(name: str) -> list[str]:
-        return placeholders.arguments([expand_part(str(each), known) for each in container.get(name) or []])
+    def filled(parts: Iterable[Any]) -> list[str]:
+        return placeholders.arguments([expand_part(str(each), known) for each in parts])
+
+    command = list(container.get("command") or [])
+    if python_source(container) is not None:
+        command = without_shells(command)  # which would not pass SIGTERM on, so that nothing could be saved
 
     return ContainerLaunch(
         name=f"trainwright-{re.sub(r'[^a-zA-Z0-9_.-]', '-', task.name)[:60]}-{secrets.token_hex(6)}",
         image=image,
-        command=filled("command"),
-        args=filled("args"),
+        command=filled(command),
+        args=filled(container.get("args") or []),
         env={name: value for name, value in env.items() if name not in hidden},
         secret_env={name: value for name, value in env.items() if name in hidden},
         mounts=[

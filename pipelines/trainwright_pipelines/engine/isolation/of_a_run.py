@@ -66,7 +66,7 @@ class Isolations:
         assert isinstance(containers, Containers)
         check_resources(read_resources(step.container, placeholders.text), containers.engine, step=step.label)
         name = real_image(placeholders.text(step.image), images, step=step.label)
-        return containers.images.get(name, tell)
+        return containers.images.get(name, tell, step=step.label)
 
     def step(self, launch: Launch | ContainerLaunch, *, log: Path, timeout_s: float | None) -> StartedStep:
         """A step that has not started yet."""

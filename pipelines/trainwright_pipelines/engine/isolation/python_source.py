@@ -8,6 +8,23 @@ from typing import Any
 _EXECUTOR_MODULE = re.compile(r"\bkfp\.[\w.]*executor_main\b")  # its package has moved over the years
 _FUNCTION_FLAG = "--function_to_execute"
 
+# The two scripts that KFP's compiler puts before a Python component, in full (kfp 2.17.0, dsl/component_factory.py)
+_WORD = r"""(?:'[^'\n]*'|"[^"\n]*"|[^\s;&|'"]+)"""
+_INSTALLS_PACKAGES = re.compile(
+    rf"""(?P<install>
+\s*if ! \[ -x "\$\(command -v pip\)" \]; then
+ +python3 -m ensurepip \|\| python3 -m ensurepip --user \|\| apt-get install python3-pip
+fi\s+PIP_DISABLE_PIP_VERSION_CHECK=1 (?:\s*export PIP_DISABLE_PIP_VERSION_CHECK=1
+tmp=\$\(mktemp -d\)
+python3 -m venv "\$tmp/venv" --system-site-packages
+\. "\$tmp/venv/bin/activate"\s+| *&& +| *python3 -m pip install(?: +{_WORD})* +)+&& )"\$0" "\$@"\s*"""
+)
+_RUNS_EXECUTOR = re.compile(
+    r'(?P<write>\s*program_path=\$\(mktemp -d\)\s+printf "%s" "\$0" > "\$program_path/ephemeral_component\.py"\s+)'
+    r"_KFP_RUNTIME=true (?P<run>python3 -m kfp\.[\w.]*executor_main +--component_module_path +"
+    r'"\$program_path/ephemeral_component\.py" +"\$@")\s*'
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PythonSource:
@@ -33,3 +50,16 @@ def is_python(container: Mapping[str, Any]) -> bool:
 def serves_here(source: str) -> bool:
     """Whether the code of a lightweight component starts a server that must outlive its step: our deploy-serving."""
     return "trainwright_components.deploy_serving" in source and "deploy_model" in source
+
+
+def without_shells(command: list[str]) -> list[str]:
+    """`command` unless a shell in it has text that is not KFP's own, such as a trap that must outlive its program."""
+    *install, _, _, script, source = command
+    if not (found := _RUNS_EXECUTOR.fullmatch(script)) or command[-4:-2] != ["sh", "-ec"]:
+        return command
+    run = ["sh", "-ec", f"{found['write']}export _KFP_RUNTIME=true\nexec {found['run']}\n", source]
+    if not install:
+        return run
+    if install[:-1] == ["sh", "-c"] and (found := _INSTALLS_PACKAGES.fullmatch(install[-1])):
+        return ["sh", "-c", f'{found["install"]}exec "$0" "$@"\n', *run]
+    return command

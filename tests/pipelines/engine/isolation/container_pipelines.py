@@ -70,7 +70,7 @@ def waits(fifo: str, go: str, out: dsl.OutputPath(str)):
     """Say that it runs, wait for the FIFO's other side, and save when it is asked to end."""
     return dsl.ContainerSpec(
         image=BASE,
-        command=["sh", "-ec", 'python3 -c "$0" "$@"; true'],
+        command=["python3", "-c"],
         args=[
             "import pathlib, signal, sys\n"
             "fifo, go, out = sys.argv[1:]\n"
@@ -88,6 +88,26 @@ def waits(fifo: str, go: str, out: dsl.OutputPath(str)):
 @dsl.pipeline(name="waiting")
 def waiting(fifo: str, go: str) -> str:
     return waits(fifo=fifo, go=go).outputs["out"]
+
+
+@dsl.component(base_image=OTHER, **LIGHT)
+def train(fifo: str, go: str) -> str:
+    """As a training that is evicted: it saves when it is asked to end."""
+    import signal
+    import sys
+
+    def save(*_):
+        print("saved", flush=True)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, save)
+    open(fifo, "w").close()
+    return open(go).read()
+
+
+@dsl.pipeline(name="evicted")
+def evicted(fifo: str, go: str):
+    train(fifo=fifo, go=go)
 
 
 @dsl.container_component

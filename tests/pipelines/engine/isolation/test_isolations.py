@@ -101,7 +101,7 @@ class TestContainers(IsolationContract):
     @pytest.fixture
     def isolation(self, request: pytest.FixtureRequest, base_image: str) -> Iterator[Isolation]:
         with contextlib.closing(Containers()) as containers:
-            self.image = containers.images.get(base_image, print)
+            self.image = containers.images.get(base_image, print, step="step")
             yield containers
 
     def launch(self, program: str, folder: Path, isolation: Any) -> ContainerLaunch:
