@@ -213,6 +213,22 @@ def read_outputs(
         RunFailed: A declared output is missing, or is not of its type.
     """
     said = _executor_output(folder.executor_output)
+    try:
+        return _left_behind(said, component, executor_input, folder, task_id=task_id, needs_artifacts=needs_artifacts)
+    except (AttributeError, LookupError, TypeError) as error:  # lists for mappings and the like
+        reason = f"{type(error).__name__}: {error}"
+        raise RunFailed(f"the step's {folder.executor_output.name} is not KFP's ExecutorOutput: {reason}") from error
+
+
+def _left_behind(
+    said: Mapping[str, Any],
+    component: Component,
+    executor_input: Mapping[str, Any],
+    folder: StepFolder,
+    *,
+    task_id: str,
+    needs_artifacts: bool,
+) -> LeftBehind:
     values = dict(said.get("parameterValues") or {})
     for name, old in (said.get("parameters") or {}).items():
         values.setdefault(name, next(iter(old.values()), None))

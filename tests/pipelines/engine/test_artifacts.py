@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trainwright
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_pipelines.cli.main import run_command
 from trainwright_pipelines.engine import runs
-from trainwright_pipelines.engine.records import RunSettings, State
+from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs
+from trainwright_pipelines.engine.records import RunSettings, State, Values
 from trainwright_pipelines.ir.parsing import parse_pipeline
+from trainwright_pipelines.ir.spec import ArtifactSlot, Component, ParameterSlot
 
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute, Executed, Finished
@@ -160,3 +162,31 @@ def test_a_spec_knows_what_its_artifacts_are(specs: Path) -> None:
         "many": ("Models.", True, False),
         "perhaps": ("Another.", False, True),
     }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"parameterValues": [1]},
+        {"parameters": {"n": 3}},
+        {"artifacts": [1]},
+        {"artifacts": {"data": [1]}},
+        {"artifacts": {"data": {"artifacts": ["x"]}}},
+        {"artifacts": {"data": {"artifacts": [{"metadata": 5}]}}},
+        {"artifacts": {"data": {"artifacts": [{"type": "x"}]}}},
+    ],
+)
+def test_a_step_that_says_something_else_than_kfps_form_fails_and_not_the_run(tmp_path: Path, said: Any) -> None:
+    folder = StepFolder(tmp_path)
+    folder.make()
+    component = Component(
+        name="c",
+        input_parameters={},
+        input_artifacts={},
+        output_parameters={"n": ParameterSlot(type="")} if "parameters" in said else {},
+        output_artifacts={"data": ArtifactSlot(schema={"schemaTitle": "system.Dataset"})},
+    )
+    given = build_executor_input(component, Values(), folder, folder.artifacts)
+    folder.executor_output.write_text(json.dumps(said))
+    with pytest.raises(RunFailed, match="is not KFP's ExecutorOutput"):
+        read_outputs(component, given, folder, task_id="t", needs_artifacts=False)
