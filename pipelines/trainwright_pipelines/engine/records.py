@@ -107,6 +107,8 @@ class Attempt:
     """The largest resident size of its process or of one below it; pages that it shares with others count in full."""
     cpu_s: float | None = None
     """What its process and those below it, whose end it waited for, have computed."""
+    warnings: tuple[str, ...] = ()
+    """What it warned of itself, in its log or by its outputs: not what its step asks for in vain."""
 
 
 @dataclass(frozen=True, kw_only=True)

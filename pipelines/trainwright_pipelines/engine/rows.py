@@ -122,6 +122,7 @@ def _attempt_of_row(row: Mapping[str, Any]) -> Attempt:
         "started": datetime.fromisoformat(row["started"]),
         "finished": datetime.fromisoformat(row["finished"]) if row["finished"] else None,
         "log": None if row["log"] is None else Path(row["log"]),
+        "warnings": tuple(row.get("warnings") or ()),
     }
     return Attempt(**fields)
 

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
+from trainwright_components.files import legible
 from trainwright_components.processes.ending import SAVE_S
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
@@ -115,7 +116,8 @@ class Step:
             lookup = self._look_up(container)
         self.record = replace(self.record, cache=lookup.note)
         if (found := lookup.found) is not None:
-            self.record = replace(self.record, is_cached=True, cached_from=found.id, warnings=found.warnings)
+            given = found.attempts[-1].warnings if found.attempts else ()
+            self.record = replace(self.record, is_cached=True, cached_from=found.id, warnings=given)
             return self._succeed(found.outputs)
         outcome = await self._attempts(container)
         if lookup.fingerprint is not None and outcome.state == State.SUCCEEDED:
@@ -246,14 +248,11 @@ class Step:
         self._save_attempt(
             Attempt(number=number, retry=retry, state=State.RUNNING, started=now(), log=log, image=image)
         )
-        outputs = told = None
+        outputs = left = told = None
         try:
             started = await self._begin(container, log)
             end, left, told = await self._wait(started, log)
-            if left is not None:
-                outputs = left.values
-                for warning in left.warnings:
-                    self.execution.warn(warning, self.record)
+            outputs = None if left is None else left.values
         except (TrainwrightError, OSError) as error:
             reason = self.execution.why_unwritable(error) or str(error)
             end = self._masked(AttemptEnd(exit_code=None, error=reason, detail=end_of(log)))
@@ -263,16 +262,19 @@ class Step:
             self.record = self.execution.finish(self.record, state, error=reason)
             raise
         finally:
-            self._keep_warnings(told if told is not None else await self.execution.in_thread(lambda: self._clear(log)))
+            told = told if told is not None else await self.execution.in_thread(lambda: self._clear(log))
+            self._keep_warnings(() if left is None else left.warnings, told)
         self._end_attempt(State.FAILED if end.error else State.SUCCEEDED, end)
         return end, outputs
 
-    def _keep_warnings(self, told: Sequence[str]) -> None:
-        """Record what the attempt has warned of in its log."""
-        for warning in told[:_MAX_LOGGED_WARNINGS]:
+    def _keep_warnings(self, of_outputs: Sequence[str], logged: Sequence[str]) -> None:
+        """Record what the attempt has warned of by its outputs and in its log."""
+        kept = [*of_outputs, *logged[:_MAX_LOGGED_WARNINGS]]
+        if len(logged) > _MAX_LOGGED_WARNINGS:
+            kept.append(f"{len(logged) - _MAX_LOGGED_WARNINGS} more warnings are in its log")
+        self._note_attempt(replace(self.record.attempts[-1], warnings=tuple(map(legible, kept))))
+        for warning in kept:
             self.execution.warn(warning, self.record)
-        if len(told) > _MAX_LOGGED_WARNINGS:
-            self.execution.warn(f"{len(told) - _MAX_LOGGED_WARNINGS} more warnings are in its log", self.record)
 
     def _clear(self, log: Path) -> Sequence[str]:
         """Remove what an attempt needs no more; gives what it has warned of."""

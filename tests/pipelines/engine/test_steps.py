@@ -337,3 +337,18 @@ def test_a_killed_parent_of_processes_is_replaced(tmp_path: Path) -> None:
         processes.close()
     with pytest.raises(RunFailed, match="was stopped"):
         processes.start(launch, log=tmp_path / "log")
+
+
+def test_what_one_pipeline_asks_for_in_vain_is_not_told_of_another_that_takes_its_results(
+    specs: Path, store: Store
+) -> None:
+    asking = with_platform(specs, "chain", {"exec-add": {"nodeSelector": {"labels": {}}}})
+    plain = (specs / "chain.yaml").read_text()
+    found = []
+    for text in (asking, plain):
+        run = runs.execute(runs.create_run(text, {}, store=store).id, store=store)
+        found.append(store.task(run.id, "add"))
+    assert [(task.is_cached, task.warnings) for task in found] == [
+        (False, ("nodeSelector has no effect on this machine",)),
+        (True, ()),
+    ]
