@@ -71,7 +71,8 @@ class PreparedStep:
 
 def fill_placeholders(executor_input: Mapping[str, Any], *, run: Run, task: Task) -> Placeholders:
     """KFP's placeholders with the values that they have in a step."""
-    names = {"pipeline_task_name": task.name, "pipeline_task_uuid": task.id}
+    name = task.parent_path.rpartition("/")[2] if task.name.isdecimal() else task.name  # of a loop over one step
+    names = {"pipeline_task_name": name, "pipeline_task_uuid": task.id}
     return Placeholders(executor_input, run_constants(run) | names)
 
 

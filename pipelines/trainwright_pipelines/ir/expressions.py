@@ -57,6 +57,12 @@ def is_true(condition: str, variables: Mapping[str, Any]) -> bool:
     return value
 
 
+def readable(condition: str) -> str:
+    """A condition in the words of the pipeline's author: names of values without the compiler's prefix."""
+    text = condition.replace("inputs.parameter_values['pipelinechannel--", "").replace("inputs.parameter_values['", "")
+    return text.replace("']", "").replace("&&", "and").replace("||", "or")
+
+
 def inputs_read(expression: str) -> Iterator[tuple[str, str]]:
     """What an expression reads of a task: `parameter_values` and `x` for `inputs.parameter_values['x']`.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainwright_pipelines.engine.records import Task, TaskKind
+from trainwright_pipelines.ir.expressions import readable
 from trainwright_pipelines.ir.spec import Component, Pipeline, TaskSpec
 from trainwright_pipelines.views.wording import shown_state
 
@@ -73,13 +74,7 @@ def _nodes(pipeline: Pipeline, around: Component, parent: str, by_path: Mapping[
 def _label(spec: TaskSpec) -> str:
     """The name that its author gave it; of a condition without one, the condition."""
     has_name = spec.display_name not in {"", spec.name}
-    return f"if {_readable(spec.condition)}" if spec.condition and not has_name else spec.display_name
-
-
-def _readable(condition: str) -> str:
-    """A condition in the words of the pipeline's author: names of values without the compiler's prefix."""
-    text = condition.replace("inputs.parameter_values['pipelinechannel--", "").replace("inputs.parameter_values['", "")
-    return text.replace("']", "").replace("&&", "and").replace("||", "or")
+    return f"if {readable(spec.condition)}" if spec.condition and not has_name else spec.display_name
 
 
 def _kind(spec: TaskSpec, component: Component) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -206,6 +207,9 @@ def test_every_placeholder_that_kfp_declares_has_a_value_in_a_step(tmp_path: Pat
         display_name="Train it",
     )
     filled = {each: fill_placeholders(EXECUTOR_INPUT, run=run, task=task).text(each) for each in declared}
+    iteration = replace(task, name="0", path="inner/train/0", parent_path="inner/train")
+    name = fill_placeholders(EXECUTOR_INPUT, run=run, task=iteration).text("{{$.pipeline_task_name}}")
+    assert name == "train"  # parallelForTaskKey in backend/src/v2/compiler/argocompiler/dag.go
     assert json.loads(filled.pop("{{$}}")) == EXECUTOR_INPUT
     assert filled == {
         "{{$.pipeline_job_name}}": "my name",
