@@ -134,6 +134,7 @@ def test_the_command_line_and_python_give_artifacts(
     assert steps["read-all"]["outputs"]["parameters"]["Output"] == ["rows", "first", "rows"]
     ran = trainwright.run(spec, artifacts={"one": Path("rows"), "many": ["first", "rows"]})
     assert ran.task("read-all").is_cached
+    assert f"<td>many</td><td><code>{tmp_path}/first, {tmp_path}/rows</code></td>" in ran.page.read_text()
     assert run_command(["run", str(spec), "--artifact", "one"]) == 2
     assert "--artifact takes NAME=PATH, got 'one'" in capsys.readouterr().err
     assert run_command(["pipelines", str(spec)]) == 0
