@@ -351,6 +351,7 @@ class Step:
             if running:
                 started.process.stop(at_once=True)
                 await asyncio.wait({waiting})
+            waiting.exception()  # what it left unwritten is nobody's loss: it would be printed as never retrieved
             raise
         return ended
 
