@@ -83,6 +83,6 @@ def check_resources(asked: Resources, engine: ContainerEngine, *, step: str) -> 
     )
     if lacks := engine.machine.lacks(least):
         raise InvalidSetting(
-            f"{step} {lacks} for containers: ask for less, or run it as a process of this machine: "
+            f"{step} cannot run in a container: it {lacks}. Ask for less, or run it as a process of this machine: "
             f"--isolation {step}=process"
         )

@@ -83,7 +83,7 @@ def test_what_an_engine_says_of_itself_is_read() -> None:
     [
         (
             {"resourceCpuLimit": "2.5"},
-            "shell asks for 2.5 cores, and this machine has 2 cores for containers",
+            "shell cannot run in a container: it asks for 2.5 cores, and this machine has 2 cores. Ask",
         ),
         ({"cpuRequest": 3.0}, "3 cores"),
         ({"resourceMemoryRequest": "5Gi"}, "5 GiB of memory, and this machine has 4 GiB"),
@@ -114,7 +114,7 @@ def test_what_a_component_only_hands_on_is_not_held_against_the_machine(
     handing_on["taskConfigPassthroughs"] = [{"field": "RESOURCES"}]
     assert runs.create_run(yaml.safe_dump(document), {}, store=store).isolation == {}
     handing_on["taskConfigPassthroughs"] = [{"field": "RESOURCES", "applyToTask": True}]
-    with pytest.raises(InvalidSetting, match="shell asks for 64 cores"):
+    with pytest.raises(InvalidSetting, match="asks for 64 cores"):
         runs.create_run(yaml.safe_dump(document), {}, store=store)
 
 

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.home import Home
+from trainwright_pipelines.cli.configuration import make_target
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.isolation.choices import (
     differing_images,
@@ -20,6 +22,7 @@ from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Pipeline
+from trainwright_pipelines.targets.local.target import Local
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE = ".".join(platform.python_version_tuple()[:2])
@@ -118,3 +121,18 @@ def test_the_choice_is_kept_with_the_run_and_with_its_repetition(specs: Path, st
     created = runs.create_run(text, {}, store=store, settings=RunSettings(isolation={"": "process"}))
     again = runs.repeat(created.id, store=store)
     assert store.run(again.id).isolation == store.run(created.id).isolation == {"": "process"}
+
+
+def test_what_is_asked_of_a_run_wins_over_option_file_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINWRIGHT_ISOLATION", "container, a=process")
+    (tmp_path / "config.yaml").write_text("targets: {local: {isolation: 'b=process', images: 'cpu=mine:1'}}")
+    here = make_target("local", [], Home(root=tmp_path))
+    assert isinstance(here, Local)
+    settled = here.complete(RunSettings())
+    assert settled.isolation == {"": "container", "a": "process", "b": "process"}
+    assert settled.images == {"trainwright/cpu": "mine:1"}
+    asked = here.complete(RunSettings(isolation={"a": "container"}))
+    assert asked.isolation == {"": "container", "a": "container", "b": "process"}
+    assert here.complete(RunSettings(isolation={"": "process"})).isolation == {"": "process"}
