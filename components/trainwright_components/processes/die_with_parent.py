@@ -15,6 +15,7 @@ STDIN = 0
 
 _PR_SET_PDEATHSIG = 1
 _CHUNK_BYTES = 4096
+_LIBC = ctypes.CDLL(None, use_errno=True)  # made once, before a fork: such an object keeps itself alive
 
 
 def watch_pipe(descriptor: int, action: Callable[[], object]) -> None:
@@ -34,7 +35,7 @@ def ask_kernel(number: int) -> None:
     prctl(2) counts the thread as the parent, and forgets the wish in children.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def command_with_parent(command: list[str]) -> list[str]:

@@ -251,9 +251,10 @@ Run = Callable[..., Callable[[], Ended]]
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
     processes = Processes()
-    with tempfile.TemporaryDirectory(dir="/tmp") as short, pytest.MonkeyPatch.context() as patch:  # as on most machines
-        patch.setattr(tempfile, "tempdir", short)
-        processes.adopt(start_light_parent())
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # as on most machines
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", short)
+            processes.adopt(start_light_parent())
         yield processes
         processes.close()
 
@@ -351,6 +352,14 @@ def test_forks_leave_nothing_in_the_process_that_forks(run: Run, processes: Proc
     assert forking.children() == []
     assert forking.num_fds() - files < 10  # those of the last one may be just being closed
     assert forking.memory_info().rss - memory < 1 << 20
+
+
+def test_only_a_component_that_leaves_something_behind_is_taken_apart_at_its_end(run: Run) -> None:
+    """That takes longer than all else in a small step."""
+    looks = "from trainwright_components.processes import forked; print(forked._leaves_something(set(sys.modules)))"
+    for statement, is_something in (("pass", False), ("kept = open('kept', 'w')", True), ("kept = Last()", True)):
+        ended = run(ENDING.format(statement=f"{statement}; {looks}"), is_forked=True)()
+        assert ended.log.startswith(f"{is_something}\n")
 
 
 def test_a_component_imports_the_libraries_of_the_forking_process_anew(run: Run) -> None:
