@@ -1,10 +1,13 @@
 """What a step runs in: chosen by step, for all, or by where its code is."""
 
+import json
 import platform
 from pathlib import Path
 
 import pytest
 import yaml
+from google.protobuf.json_format import MessageToDict
+from kfp import dsl
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.home import Home
@@ -40,6 +43,17 @@ def chosen(pipeline: Pipeline, **isolation: str) -> dict[str, str]:
 def test_code_that_is_in_an_image_needs_it_and_a_lightweight_component_does_not(specs: Path) -> None:
     assert set(chosen(read(specs / "containers.yaml")).values()) == {"container"}
     assert set(chosen(read(specs / "chain.yaml")).values()) == {"process"}
+
+
+@dsl.component(base_image="python:3.9", target_image="mine:1")
+def built() -> str:
+    return "in the image"
+
+
+def test_a_component_with_a_target_image_needs_it() -> None:
+    pipeline = parse_pipeline(json.dumps(MessageToDict(built.pipeline_spec)))
+    [step] = planned_steps(pipeline)
+    assert (step.image, step.needs_image, isolation_of(step, {})) == ("mine:1", True, "container")
 
 
 def test_a_step_that_is_named_wins_over_all_others(specs: Path) -> None:
