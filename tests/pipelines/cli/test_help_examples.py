@@ -23,6 +23,7 @@ TIMEOUT_S = 900
 NOT_RUN = {
     "run train_and_deploy --target": "needs a host",
     "submit train_and_deploy --target": "needs a project",
+    "--artifact rows=gs://": "needs a bucket; test_downloads.py has one",
     "tensorflow_model_server": "is another server",
     "--rest-port": "takes a fixed port",
     "--pdb": "waits for a person",
