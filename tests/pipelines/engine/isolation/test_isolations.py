@@ -17,6 +17,7 @@ from trainwright_pipelines.engine.isolation.container import Containers
 from trainwright_pipelines.engine.isolation.container_launch import ContainerLaunch, Mount
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.light_parent import ENTRY
+from trainwright_pipelines.engine.isolation.of_a_run import Isolations
 from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.isolation.protocol import Isolation, StartedStep
 
@@ -120,3 +121,11 @@ class TestContainers(IsolationContract):
 def test_the_contract_is_run_over_all_isolations() -> None:
     tested = {each.__name__.removeprefix("Test") for each in IsolationContract.__subclasses__()}
     assert tested == {name.partition(":")[2] for name in ISOLATIONS.values()}
+
+
+def test_an_engine_that_is_gone_when_a_run_is_resumed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with contextlib.closing(Isolations()) as isolations:
+        with pytest.raises(RunFailed, match="no container engine answers: there is neither"):
+            isolations.get("container")
+        assert isinstance(isolations.get("process"), Processes)
