@@ -186,7 +186,7 @@ def _revision(address: str) -> str:
     """The commit behind `git+URL@REF`."""
     url = address.removeprefix("git+").partition("#")[0]
     start, at, reference = url.rpartition("@")
-    if not at or "/" not in start.partition("://")[2]:  # what is before it is a user's name
+    if not at or not urlsplit(start).path:  # what is before it is a user's name
         start, reference = url, "HEAD"
     if _COMMIT.fullmatch(reference):
         return reference
