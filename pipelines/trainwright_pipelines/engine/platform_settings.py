@@ -38,6 +38,8 @@ class PlatformSettings:
     """Variables that say what the step is called, another thing in each run."""
     volumes: Volumes = field(default_factory=Volumes)
     timeout_s: float | None = None
+    pull_policy: str = ""
+    """`Always`, `Never` or `IfNotPresent`, which is what happens where the document does not say."""
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     """Values that are told to nobody else."""
@@ -164,6 +166,7 @@ def read_settings(
         fields=fields.varying,
         volumes=reader.volumes(),
         timeout_s=float(config.get("activeDeadlineSeconds") or 0) or None,
+        pull_policy=str(config.get("imagePullPolicy") or ""),
         warnings=(*_unheeded(ignored), *fields.warnings),
     )
 

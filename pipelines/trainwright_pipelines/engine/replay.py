@@ -114,6 +114,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
                 replace(planned, container=own.container),
                 placeholders,
                 images=run.images,
+                pull_policy=settings.pull_policy,
                 tell=lambda message: print(message, file=sys.stderr),
             )
             gpus = this_machine().gpus[: read_resources(own.container, placeholders.text).accelerator_count]

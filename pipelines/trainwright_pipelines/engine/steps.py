@@ -140,6 +140,7 @@ class Step:
                 step,
                 placeholders,
                 images=self.execution.run.images,
+                pull_policy=self.settings.pull_policy,
                 tell=lambda message: self.execution.save(self.record, message),
             )
         )

@@ -36,7 +36,7 @@ def test_secrets_config_maps_and_volumes_are_read(tmp_path: Path) -> None:
     }
     found = settings(config, secrets)
     assert found.env == {"A": "1", "X": "y", "POD": "r-s"}
-    assert found.timeout_s == 30
+    assert (found.timeout_s, found.pull_policy) == (30, "Always")
     assert found.warnings == ("tolerations has no effect on this machine",)
     folders = found.volumes.make(tmp_path / "lasting", tmp_path / "passing")
     assert folders["/data"] == tmp_path / "lasting/claim/sub"

@@ -107,18 +107,26 @@ class Images:
     _pull: "subprocess.Popen[bytes] | None" = None
     _is_closed: bool = False
 
-    def get(self, name: str, tell: Callable[[str], object], *, step: str) -> Image:
+    def get(self, name: str, tell: Callable[[str], object], *, step: str, pull_policy: str = "") -> Image:
         """The image of this name for a step; `tell` is given a line when it is pulled, which takes time.
 
+        `pull_policy` is that of Kubernetes (kubernetes.io/docs/concepts/containers/images): `Always` asks the registry
+        also for an image that is here, `Never` asks it for none; else what is missing is pulled.
+
         Raises:
-            RunFailed: It is not here and cannot be pulled, or the run was stopped meanwhile.
+            RunFailed: It is not here and cannot or must not be pulled, or the run was stopped meanwhile.
         """
         with self._lock:
             if name not in self._found:
-                found = self._look_up(name)
+                found = None if pull_policy == "Always" else self._look_up(name)
+                if found is None and pull_policy == "Never":
+                    raise RunFailed(
+                        f"the image {name!r} is not on this machine, and the pull policy of {step} is Never: build it, "
+                        f"or pull it yourself ({self.engine.program} pull {name})"
+                    )
                 if found is None:
                     tell(f"pulling the image {name}")
-                    self._pull_image(name, step)
+                    self._pull_image(name, step, is_missing=pull_policy != "Always")
                     found = self._look_up(name)
                 if found is None:
                     raise RunFailed(f"{self.engine.program} pulled the image {name!r} and does not have it")
@@ -136,7 +144,7 @@ class Images:
         config = found.get("Config") or {}
         return Image(name=name, id=str(found["Id"]), folder=str(config.get("WorkingDir") or ""))
 
-    def _pull_image(self, name: str, step: str) -> None:
+    def _pull_image(self, name: str, step: str, *, is_missing: bool) -> None:
         with self._gate:
             if self._is_closed:
                 raise RunFailed("the run was stopped")
@@ -151,8 +159,9 @@ class Images:
             _, said = self._pull.communicate()
         if self._pull.returncode:
             lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {self._pull.returncode}"]
+            why = "is not on this machine and cannot" if is_missing else "cannot, as its pull policy Always wants it,"
             raise RunFailed(
-                f"the image {name!r} is not on this machine and cannot be pulled: {lines[-1]}. Check its name, log "
+                f"the image {name!r} {why} be pulled: {lines[-1]}. Check its name, log "
                 f"in to its registry ({self.engine.program} login), build it ({self.engine.program} build -t {name}), "
                 f"or run the step as a process of this machine: --isolation {step}=process"
             )

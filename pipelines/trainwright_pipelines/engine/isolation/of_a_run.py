@@ -54,9 +54,10 @@ class Isolations:
         placeholders: Placeholders,
         *,
         images: Mapping[str, str],
+        pull_policy: str,
         tell: Callable[[str], object],
     ) -> Image:
-        """The image that a step in a container runs in, pulled if it is not here.
+        """The image that a step in a container runs in, pulled if it is not here, or as `pull_policy` says.
 
         Raises:
             InvalidSetting: The image is a logical one that nothing stands for, or the step asks for too much.
@@ -66,7 +67,7 @@ class Isolations:
         assert isinstance(containers, Containers)
         check_resources(read_resources(step.container, placeholders.text), containers.engine, step=step.label)
         name = real_image(placeholders.text(step.image), images, step=step.label)
-        return containers.images.get(name, tell, step=step.label)
+        return containers.images.get(name, tell, step=step.label, pull_policy=pull_policy)
 
     def step(self, launch: Launch | ContainerLaunch, *, log: Path, timeout_s: float | None) -> StartedStep:
         """A step that has not started yet."""

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainwright_components.errors import InvalidSetting
+from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.isolation.admission import check_isolation
 from trainwright_pipelines.engine.isolation.choices import planned_steps
-from trainwright_pipelines.engine.isolation.container_engine import ContainerEngine, find_engine, read_engine
+from trainwright_pipelines.engine.isolation.container_engine import ContainerEngine, Images, find_engine, read_engine
 from trainwright_pipelines.engine.machine import Machine
 from trainwright_pipelines.engine.records import RunSettings
 from trainwright_pipelines.engine.store import Store
@@ -127,3 +127,32 @@ def test_an_image_of_ours_must_be_resolved_and_a_server_must_stay(programs: Path
     deploy = next(path for path in (step.path for step in planned_steps(pipeline)) if path.endswith("deploy-serving"))
     with pytest.raises(InvalidSetting, match="starts a server that must outlive it"):
         check_isolation(pipeline, {deploy: "container"}, {"trainwright/cpu": "mine:1"})
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_here", "calls"),
+    [
+        ("", True, ["image inspect"]),
+        ("IfNotPresent", False, ["image inspect", "pull --quiet"]),
+        ("Always", True, ["pull --quiet"]),
+        ("Never", False, ["image inspect"]),
+    ],
+)
+def test_an_image_is_pulled_as_the_policy_of_the_step_says(
+    programs: Path, policy: str, is_here: bool, calls: list[str]
+) -> None:
+    """An engine that has the image or not, and pulls nothing: what it is asked counts."""
+    found = f"echo '{json.dumps([{'Id': 'sha256:1', 'Config': {}}])}'" if is_here else "echo No such image >&2; exit 1"
+    script = (
+        f'#!/bin/sh\necho "$1 $2" >> {programs}/calls\nif [ "$1" = pull ]; then echo denied >&2; exit 1; fi\n{found}\n'
+    )
+    (programs / "docker").write_text(script)
+    (programs / "docker").chmod(0o755)
+    machine = Machine(cores=1, memory_bytes=1, gpus=())
+    images = Images(engine=ContainerEngine(program="docker", version="Docker 1", machine=machine))
+    if is_here and policy != "Always":
+        assert images.get("x", print, step="s", pull_policy=policy).id == "sha256:1"
+    else:
+        with pytest.raises(RunFailed, match="the pull policy of s is Never" if policy == "Never" else "denied"):
+            images.get("x", print, step="s", pull_policy=policy)
+    assert (programs / "calls").read_text().splitlines() == calls
