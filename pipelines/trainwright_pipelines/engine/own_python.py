@@ -147,13 +147,13 @@ def _programs(shared: Path) -> Path:
     source = Path(sys.executable).parent
     identity = f"{source} {source.stat().st_mtime_ns} {_HEADER!r} {_PIP!r}"
     folder = shared / f"programs-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    if not (folder / COMPLETE).exists():
-        with locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
+        if not (folder / COMPLETE).exists():  # looked at with the lock: the first step may run these programs already
             folder.mkdir(exist_ok=True)
             free_programs(source.iterdir(), folder, of=source)
             for name in ("pip", "pip3", f"pip{_VERSION}"):
                 _write_program(folder / name, _HEADER + _PIP)
-    (folder / COMPLETE).touch()  # also says when it was last used
+        (folder / COMPLETE).touch()  # also says when it was last used
     return folder
 
 

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.wheels import all_bytes, make_throwaway, make_wheel
 
+from trainwright_pipelines.engine import own_python
 from trainwright_pipelines.engine.store import Store
 
 HERE = Path(__file__).parent
@@ -153,3 +155,21 @@ def test_a_run_of_harmful_steps_changes_no_byte_of_the_product(tmp_path: Path, p
     assert told == expected
     (attempt,) = tasks["asks"].attempts
     assert attempt.packages == {"needy": "1.0", "victim": "2.0"}
+
+
+def test_programs_that_another_step_may_run_already_are_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two first steps has found none, and gets the lock once the first step has made them."""
+
+    @contextmanager
+    def another_was_first(lock: Path) -> Iterator[None]:
+        programs = lock.with_suffix("")
+        programs.mkdir(parents=True)
+        for name in ("pip", own_python.COMPLETE):
+            (programs / name).write_text("of the first step")
+        yield
+
+    monkeypatch.setattr(own_python, "locked", another_was_first)
+    own_python.make_own_python(tmp_path / "own", tmp_path / "shared")
+    assert [each.read_text() for each in (tmp_path / "shared").glob("*/pip")] == ["of the first step"]
