@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting, RunFailed
+from trainwright_components.processes.locks import locked
 from trainwright_components.storage.addresses import base_name, is_remote, plain
 from trainwright_components.storage.copies import cloud_storage_of, content_marks, fetch
 from trainwright_components.storage.protocol import Storage
@@ -23,6 +24,7 @@ from trainwright_pipelines.ir.placeholders import local_path
 
 FOLDER = "downloads"
 """In the home. What is in it may be removed whenever nothing runs."""
+LOCK_SUFFIX = ".lock"
 _READ_ONLY = ~0o222
 
 
@@ -88,24 +90,20 @@ def download(uri: str, folder: Path) -> Path:
     """
     digest = digest_of_address(uri)
     target, name = folder / digest[:32], base_name(uri)
-    if target.is_dir():
-        os.utime(target)  # it is still of use
-        return target / name
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{digest[:8]}-"))
-    try:
-        fetch(_storage_of(uri), uri, partial / name)
-        if digest_of_address(uri) != digest:
-            raise RunFailed(f"{uri} changed while it was downloaded; run the step again")
-        _protect(partial / name)
+    with locked(target.with_suffix(LOCK_SUFFIX)):  # a second step that reads the same waits for it
+        if target.is_dir():
+            os.utime(target)  # it is still of use
+            return target / name
+        partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{digest[:8]}-"))
         try:
+            fetch(_storage_of(uri), uri, partial / name)
+            if digest_of_address(uri) != digest:
+                raise RunFailed(f"{uri} changed while it was downloaded; run the step again")
+            _protect(partial / name)
             partial.rename(target)
-        except OSError:
-            if not target.is_dir():  # another step was first
-                raise
-    finally:
-        if partial.exists():
-            remove_download(partial)
+        finally:
+            if partial.exists():
+                remove_download(partial)
     return target / name
 
 

@@ -21,7 +21,7 @@ from trainwright_components.processes.orphans import is_orphan
 from trainwright_components.saved_models.versions import LOCK_NAME, STAGE_PREFIX, WITHDRAWN_PREFIX
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.downloads import FOLDER as DOWNLOADS
-from trainwright_pipelines.engine.downloads import remove_download
+from trainwright_pipelines.engine.downloads import LOCK_SUFFIX, remove_download
 from trainwright_pipelines.engine.isolation.container_engine import find_left_containers
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.own_python import COMPLETE
@@ -162,7 +162,7 @@ def _environments(folder: Path, unused_for: timedelta) -> Iterator[Leftover]:
 
 
 def _downloads(folder: Path, unused_for: timedelta) -> Iterator[Leftover]:
-    for each in sorted(folder.glob("*")):
+    for each in sorted(each for each in folder.glob("*") if each.suffix != LOCK_SUFFIX):
         if each.name.startswith(".") and _is_older(each, _YOUNG_S):
             yield _leftover("cache", each, "a download that was killed")
         elif not each.name.startswith(".") and _is_older(each, unused_for.total_seconds()):

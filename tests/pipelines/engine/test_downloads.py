@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.pipelines.engine.conftest import Execute, Finished
 
+    from trainwright_components.storage.protocol import Storage
     from trainwright_pipelines.engine.store import Store
 
 Write = Callable[[str, str], str]
@@ -47,6 +48,10 @@ def write(bucket: str, tmp_path: Path) -> Write:
     return write
 
 
+def copies(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.suffix != downloads.LOCK_SUFFIX]
+
+
 def states(finished: Finished) -> dict[str, bool]:
     return {path: task.is_cached for path, task in finished.tasks.items() if path in {"read-remote", "cat-remote"}}
 
@@ -61,7 +66,7 @@ def test_a_step_reads_a_copy_at_its_path_and_knows_the_address(
     first = execute("remote", **given)
     assert first.output("read-remote") == [f"{bucket}/folder", "one", "two"], first.run.error
     assert first.output("cat-remote", "out") == "three"
-    assert len(list((store.home / downloads.FOLDER).iterdir())) == 2
+    assert len(copies(store.home / downloads.FOLDER)) == 2
     assert states(execute("remote", **given)) == {"read-remote": True, "cat-remote": True}
     write("folder/b.txt", "2")
     third = execute("remote", **given)
@@ -76,18 +81,35 @@ def test_nothing_at_an_address_fails_the_step_that_reads_it(execute: Execute, bu
 
 
 def test_a_copy_is_made_once_whoever_asks_and_steps_cannot_write_to_it(
-    bucket: str, write: Write, tmp_path: Path
+    bucket: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = write("shared/part/x.txt", "x")
     folder = tmp_path / "downloads"
     found: list[Path] = []
+    fetched: list[str] = []
+    all_have_looked = threading.Barrier(4)
+    digest, fetch = downloads.digest_of_address, downloads.fetch
+
+    def look(uri: str) -> str:
+        result = digest(uri)
+        if not fetched:
+            all_have_looked.wait(60)
+        return result
+
+    def count(storage: Storage, uri: str, target: Path) -> None:
+        fetched.append(uri)
+        fetch(storage, uri, target)
+
+    monkeypatch.setattr(downloads, "digest_of_address", look)
+    monkeypatch.setattr(downloads, "fetch", count)
     threads = [threading.Thread(target=lambda: found.append(download(f"{bucket}/shared", folder))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1
-    assert [each.name for each in folder.iterdir()] == [found[0].parent.name]
+    assert fetched == [f"{bucket}/shared"]
+    assert copies(folder) == [found[0].parent]
     assert not (found[0] / "part/x.txt").stat().st_mode & 0o222
     assert not (found[0] / "part").stat().st_mode & 0o222
     assert not (download(address, folder)).stat().st_mode & 0o222
@@ -101,7 +123,7 @@ def test_what_changes_while_it_is_downloaded_is_not_kept(
     monkeypatch.setattr(downloads, "digest_of_address", lambda _: next(digests))
     with pytest.raises(RunFailed, match="changed while it was downloaded"):
         download(address, folder)
-    assert list(folder.iterdir()) == []
+    assert copies(folder) == []
 
 
 def test_what_is_not_there_leaves_nothing_behind(bucket: str, tmp_path: Path) -> None:
@@ -123,7 +145,7 @@ def test_gc_removes_copies_that_no_step_reads_any_more(bucket: str, write: Write
         folder / ".killed": "a download that was killed",
     }
     assert all(map(remove_leftover, found))
-    assert list(folder.iterdir()) == [new]
+    assert copies(folder) == [new]
 
 
 def test_what_lies_where_nothing_is_downloaded_from_is_told() -> None:
