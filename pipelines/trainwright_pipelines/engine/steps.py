@@ -76,12 +76,18 @@ class Step:
             self.record = replace(self.record, state=State.RUNNING, started=now())
             if not self._begins_at_once:
                 self.record = self.execution.save(self.record)
-            if self.executor.importer is not None:
-                return await self._import(self.executor.importer)
-            if self.executor.container is None:
-                kind = self.executor.kind
-                raise InvalidPipeline(f"{self.record.name} is a {kind} step, which only Vertex AI Pipelines can run")
-            return await self._container(self.executor.container)
+            try:
+                return await self._execute()
+            except TrainwrightError as error:  # before its first try
+                return self._fail(AttemptEnd(exit_code=None, error=str(error)))
+
+    async def _execute(self) -> Outcome:
+        if self.executor.importer is not None:
+            return await self._import(self.executor.importer)
+        if self.executor.container is None:
+            kind = self.executor.kind
+            raise InvalidPipeline(f"{self.record.name} is a {kind} step, which only Vertex AI Pipelines can run")
+        return await self._container(self.executor.container)
 
     @property
     def _begins_at_once(self) -> bool:
@@ -238,8 +244,7 @@ class Step:
                 return self._succeed(outputs)
             if retry < policy.count:
                 self.record = self.execution.save(self.record)
-        self.record = self.execution.finish(self.record, State.FAILED, error=end.error, error_detail=end.detail)
-        return Outcome(state=State.FAILED, error=end.error)
+        return self._fail(end)
 
     async def _attempt(self, container: Mapping[str, Any], retry: int) -> tuple[AttemptEnd, Values | None]:
         """Try once. How it ended is in the record, and not saved: the end of the last attempt is that of the task."""
@@ -394,6 +399,10 @@ class Step:
         ended = replace(last, state=state, finished=now(), exit_code=end.exit_code)
         stale = self.execution.find_stale(self.record.path, end.stale_input) if end.stale_input else {}
         self._note_attempt(replace(ended, error=end.error, error_kind=end.kind, stale=stale))
+
+    def _fail(self, end: AttemptEnd) -> Outcome:
+        self.record = self.execution.finish(self.record, State.FAILED, error=end.error, error_detail=end.detail)
+        return Outcome(state=State.FAILED, error=end.error)
 
     def _succeed(self, outputs: Values) -> Outcome:
         self.record = self.execution.finish(self.record, State.SUCCEEDED, outputs=outputs, error="", error_detail="")

@@ -225,6 +225,19 @@ def test_a_step_over_its_deadline_is_stopped(specs: Path, store: Store) -> None:
     assert "took longer than 1 s" in run.error
 
 
+@pytest.mark.parametrize("uses_cache", [True, False])
+def test_a_step_that_fails_before_its_first_try_has_its_start_and_its_folder_on_record(
+    specs: Path, store: Store, uses_cache: bool
+) -> None:
+    secret = {"secretName": "keys", "keyToEnv": [{"secretKey": "colour", "envVar": "COLOUR"}]}
+    text = with_platform(specs, "one_sleeper", {"exec-sleeper": {"secretAsEnv": [secret]}})
+    run = runs.execute(runs.create_run(text, {}, store=store, uses_cache=uses_cache).id, store=store)
+    task = store.task(run.id, "sleeper")
+    assert task.error.startswith("sleeper needs the secret 'keys'")
+    assert task.started is not None
+    assert task.folder is not None
+
+
 def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: Store, tmp_path: Path) -> None:
     secret = {"secretName": "keys", "keyToEnv": [{"secretKey": "colour", "envVar": "COLOUR"}]}
     config = {"secretAsEnv": [secret], "nodeSelector": {"labels": {}}}
