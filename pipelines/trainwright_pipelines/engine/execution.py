@@ -38,7 +38,7 @@ def now() -> datetime:
 
 @dataclass(kw_only=True)
 class Execution:
-    """The run being executed. Used from the worker's thread only, but for `isolations`."""
+    """The run being executed. The worker's thread walks through it; steps record what they do from threads too."""
 
     store: Store
     run: Run
@@ -81,7 +81,9 @@ class Execution:
         )
 
     def pass_deadline(self) -> None:
-        """Stop all steps but those of exit tasks, and start no others."""
+        """Stop all steps but those of exit tasks, and start no others; a run that is canceled stops by itself."""
+        if self.run.state == State.CANCELING:
+            return  # a second cancel would take from its steps the time that they have to save
         self._is_late.set()
         for task in list(self._subject):
             task.cancel(self.overdue)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.execution import Execution
+from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.records import Event, State
+from trainwright_pipelines.ir.parsing import parse_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +34,39 @@ def test_after_a_pipelines_deadline_only_exit_tasks_run(execute: Execute, tmp_pa
     assert finished.state("note-status") == State.SUCCEEDED
     assert finished.tasks["two-steps"].error == late
     assert all(task.state.is_final for task in finished.tasks.values())
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.CANCELING])
+def test_a_deadline_does_not_interrupt_steps_that_save_because_the_run_is_canceled(
+    specs: Path, store: Store, state: State
+) -> None:
+    text = (specs / "over_its_deadline.yaml").read_text()
+    execution = Execution(
+        store=store,
+        run=runs.create_run(text, {"log": "log"}, store=store),
+        pipeline=parse_pipeline(text),
+        listener=None,
+        max_parallel=1,
+        secrets=LocalSecrets.load(store.home, {}),
+    )
+
+    async def step(begun: asyncio.Event) -> None:
+        with execution.subject_to_deadline():
+            begun.set()
+            await asyncio.Event().wait()
+
+    async def is_interrupted() -> bool:
+        begun = asyncio.Event()
+        task = asyncio.create_task(step(begun))
+        await begun.wait()
+        execution.save_run(state=state)
+        execution.pass_deadline()
+        return task.cancelling() > 0
+
+    try:
+        assert asyncio.run(is_interrupted()) == (state == State.RUNNING)
+    finally:
+        execution.close()
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ class StartedStep(Protocol):
         """Wait for its end.
 
         Raises:
-            TimeoutError: It took too long, and was killed.
+            TimeoutError: It took too long, and was asked to end, or killed.
         """
 
     def stop(self, *, at_once: bool) -> None:
