@@ -14,6 +14,7 @@ from tests.components.storage import servers
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.home import Home
 from trainwright_components.storage.addresses import join
+from trainwright_components.storage.copies import fetch
 from trainwright_components.storage.locations import storage_of
 from trainwright_pipelines.engine import downloads
 from trainwright_pipelines.engine.downloads import beyond_reach, digest_of_address, download
@@ -88,7 +89,7 @@ def test_a_copy_is_made_once_whoever_asks_and_steps_cannot_write_to_it(
     found: list[Path] = []
     fetched: list[str] = []
     all_have_looked = threading.Barrier(4)
-    digest, fetch = downloads.digest_of_address, downloads.fetch
+    digest = downloads.digest_of_address
 
     def look(uri: str) -> str:
         result = digest(uri)
