@@ -20,7 +20,7 @@ from trainwright_pipelines.engine.isolation.choices import parse_isolation
 from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task, Values
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.requests.compiling import load_pipeline
-from trainwright_pipelines.requests.finding import find_pipeline
+from trainwright_pipelines.requests.finding import KfpPipeline, find_pipeline
 from trainwright_pipelines.requests.preparing import prepare_run
 from trainwright_pipelines.service.pages.run_page import PAGE_NAME, write_run_page
 from trainwright_pipelines.targets import DEFAULT_TARGET
@@ -82,7 +82,7 @@ class PipelineRun:
 
 
 def run(
-    pipeline: str | Path,
+    pipeline: str | Path | KfpPipeline,
     parameters: Mapping[str, Any] | None = None,
     *,
     artifacts: Mapping[str, Any] | None = None,
@@ -96,7 +96,8 @@ def run(
     """Run `pipeline` on this machine and wait for its end.
 
     Args:
-        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        pipeline: A shipped pipeline's name, `file.py:function`, a compiled YAML file, or a function under
+            `@dsl.pipeline` itself, as in a notebook.
         parameters: Values by name; a dotted name goes into a mapping: `{"training.epochs": 5}`. Relative paths start
             at the current folder.
         artifacts: Paths or addresses of the artifacts that the pipeline itself takes, by input; a list for several.
@@ -200,7 +201,7 @@ def get_run(run_id: str = "latest", *, home: str | Path | None = None) -> Pipeli
 
 
 def submit(
-    pipeline: str | Path,
+    pipeline: str | Path | KfpPipeline,
     parameters: Mapping[str, Any] | None = None,
     *,
     target: str = DEFAULT_TARGET,
@@ -215,7 +216,8 @@ def submit(
     """Start `pipeline` and return at once; on this machine it runs in a process of its own.
 
     Args:
-        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        pipeline: A shipped pipeline's name, `file.py:function`, a compiled YAML file, or a function under
+            `@dsl.pipeline` itself, as in a notebook.
         parameters: Values by name; a dotted name goes into a mapping. Relative paths start at the current folder.
         target: `local`, `kubeflow` or `vertex`.
         options: Settings of the target, such as `host` or `pipeline_root`, over those of the configuration file.
@@ -244,7 +246,7 @@ def submit(
 
 
 def compile(
-    pipeline: str | Path,
+    pipeline: str | Path | KfpPipeline,
     output: str | Path,
     *,
     target: str = DEFAULT_TARGET,
@@ -254,7 +256,8 @@ def compile(
     """Compile `pipeline` and write what a target would be sent.
 
     Args:
-        pipeline: A shipped pipeline's name, `file.py:function`, or a compiled YAML file.
+        pipeline: A shipped pipeline's name, `file.py:function`, a compiled YAML file, or a function under
+            `@dsl.pipeline` itself, as in a notebook.
         output: The folder that the files go to.
         target: `local`, `kubeflow` or `vertex`.
         options: Settings of the target, over those of the configuration file.

@@ -17,7 +17,7 @@ import trainwright_components
 from trainwright_components.errors import InvalidPipeline, TrainwrightError, UserCodeError
 from trainwright_components.files import content_digest, write_whole
 from trainwright_pipelines.ir.compiled import CompiledPipeline
-from trainwright_pipelines.requests.finding import PipelineSource, read_compiled
+from trainwright_pipelines.requests.finding import KfpPipeline, PipelineSource, read_compiled
 from trainwright_pipelines.requests.groups import places_in_groups
 
 _OUR_PACKAGES = (Path(trainwright_components.__file__).parent, Path(__file__).parents[1])
@@ -30,6 +30,8 @@ def load_pipeline(source: PipelineSource, cache: Path) -> CompiledPipeline:
         InvalidPipeline: It cannot be read or compiled.
         UserCodeError: The user's file raised.
     """
+    if source.kfp_pipeline is not None:
+        return _compile(source.kfp_pipeline, name=source.name)
     if source.is_compiled:
         return read_compiled(source.file)
     entry = cache / f"{source.name}-{_entry_key(source)}.json"
@@ -44,22 +46,27 @@ def load_pipeline(source: PipelineSource, cache: Path) -> CompiledPipeline:
 def compile_source(source: PipelineSource) -> tuple[CompiledPipeline, list[Path]]:
     """Import and compile a pipeline function; the pipeline, and the files that it was made from."""
     with redirect_stdout(sys.stderr):  # what the user's file prints must not end up in --json
-        import tempfile
-
-        from kfp import compiler
         from kfp.dsl.base_component import BaseComponent
 
         function = getattr(_import_file(source.file), source.function)
         if not isinstance(function, BaseComponent):
             raise InvalidPipeline(f"{source.file}:{source.function} is not a pipeline: put @dsl.pipeline above it")
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder) / "pipeline.yaml"
-            try:
-                compiler.Compiler().compile(function, package_path=str(output))
-            except Exception as error:
-                raise InvalidPipeline(f"{source.file}:{source.function} does not compile: {error}") from error
-            pipeline = read_compiled(output)
+        pipeline = _compile(function, name=f"{source.file}:{source.function}")
     return pipeline, _files_behind(source.file)
+
+
+def _compile(pipeline: KfpPipeline, *, name: str) -> CompiledPipeline:
+    import tempfile
+
+    from kfp import compiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "pipeline.yaml"
+        try:
+            compiler.Compiler().compile(pipeline, package_path=str(output))
+        except Exception as error:
+            raise InvalidPipeline(f"{name} does not compile: {error}") from error
+        return read_compiled(output)
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -3,6 +3,7 @@
 import ast
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from trainwright_components.errors import InvalidPipeline
 from trainwright_components.hints import did_you_mean
@@ -13,13 +14,30 @@ DEFINITIONS = Path(__file__).parents[1] / "definitions"
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
 
 
+@runtime_checkable
+class KfpPipeline(Protocol):
+    """What `@dsl.pipeline` and `@dsl.component` make of a function."""
+
+    @property
+    def pipeline_spec(self) -> Any:
+        """KFP's PipelineSpec."""
+
+    @property
+    def platform_spec(self) -> Any:
+        """KFP's PlatformSpec."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PipelineSource:
-    """Where a pipeline is defined: a Python function, or a compiled file when `function` is empty."""
+    """Where a pipeline is defined: a Python function, or a compiled file when `function` is empty.
+
+    `kfp_pipeline` is one that lives in this process, as in a notebook; it has no file.
+    """
 
     name: str
     file: Path
     function: str = ""
+    kfp_pipeline: KfpPipeline | None = None
 
     @property
     def is_shipped(self) -> bool:
@@ -41,14 +59,19 @@ def shipped_pipelines() -> dict[str, PipelineSource]:
     }
 
 
-def find_pipeline(reference: str | Path) -> PipelineSource:
-    """The source that `reference` names; hyphens and underscores are the same in shipped names.
+def find_pipeline(reference: str | Path | KfpPipeline) -> PipelineSource:
+    """The source that `reference` names or is; hyphens and underscores are the same in shipped names.
 
     Raises:
         InvalidPipeline: There is no such pipeline, file or function.
     """
+    if isinstance(reference, KfpPipeline):
+        return PipelineSource(name=str(getattr(reference, "name", "")), file=Path(), kfp_pipeline=reference)
     if not isinstance(reference, str | Path):
-        raise InvalidPipeline(f"a pipeline is named by text or a path, such as file.py:function; got {reference!r}")
+        raise InvalidPipeline(
+            "a pipeline is named by text or a path, such as file.py:function, or is a function under @dsl.pipeline; "
+            f"got {reference!r}"
+        )
     reference = str(reference)
     shipped = shipped_pipelines()
     if source := shipped.get(reference.replace("-", "_")):

@@ -12,7 +12,7 @@ from trainwright_components.home import Home
 from trainwright_components.storage.addresses import is_remote, normalize
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.compiling import load_pipeline
-from trainwright_pipelines.requests.finding import find_pipeline
+from trainwright_pipelines.requests.finding import KfpPipeline, find_pipeline
 from trainwright_pipelines.requests.inputs import fill_local_paths, gather_values
 from trainwright_pipelines.requests.named_models import find_named_models
 from trainwright_pipelines.requests.parameters import declared_parameters
@@ -30,7 +30,7 @@ class PreparedRun:
 
 
 def prepare_run(
-    pipeline: str | Path,
+    pipeline: str | Path | KfpPipeline,
     *,
     home: Home,
     settings: Iterable[tuple[str, str]] = (),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kfp import dsl
 
 import trainwright
 from trainwright_pipelines.cli.main import run_command
@@ -51,6 +52,34 @@ def test_a_run_that_fails_raises_nothing_and_is_resumed_listed_and_shown() -> No
     assert trainwright.get_run(failed.id) == again
     with pytest.raises(trainwright.InvalidSetting, match="has succeeded"):
         trainwright.resume(succeeded.id)
+
+
+def test_a_pipeline_of_this_session_runs_without_a_file_and_is_resumed(tmp_path: Path) -> None:
+    @dsl.component(base_image="python:3.11")
+    def read(path: str) -> str:
+        from pathlib import Path
+
+        return Path(path).read_text()
+
+    @dsl.pipeline(name="of-a-notebook")
+    def notebook(path: str) -> str:
+        return read(path=path).output  # type: ignore[no-any-return]
+
+    file = tmp_path / "note.txt"
+    failed = trainwright.run(notebook, {"path": str(file)})
+    file.write_text("here")
+    ended = trainwright.resume(failed.id)
+    assert (failed.state, ended.run.pipeline, ended.outputs.parameters) == (
+        "FAILED",
+        "of-a-notebook",
+        {"Output": "here"},
+    )
+    (written,) = trainwright.compile(notebook, tmp_path / "out")
+    assert yaml.safe_load(written.read_text())["pipelineInfo"]["name"] == "of-a-notebook"
+    with pytest.raises(trainwright.InvalidSetting, match="no value for path"):
+        trainwright.run(notebook)
+    with pytest.raises(trainwright.InvalidPipeline, match=r"or is a function under @dsl\.pipeline; got <function"):
+        trainwright.run(test_a_home_of_ones_own_holds_its_runs)  # type: ignore[arg-type]
 
 
 def test_a_home_of_ones_own_holds_its_runs(tmp_path: Path, home: Path) -> None:
