@@ -26,7 +26,7 @@ trainwright runs compare RUN OTHER_RUN latest --json
 @click.argument("run", nargs=-1, required=True)
 @json_option
 def compare(run: tuple[str, ...], as_json: bool) -> None:
-    """Show what differs between runs, two or more: parameters, hyperparameters in effect, data, module, versions.
+    """Show what differs between runs, two or more: parameters, hyperparameters in effect, data, module, code, versions.
 
     Metrics are shown also where they are the same, each with the way in which it is good; * marks the best.
     """
@@ -36,7 +36,8 @@ def compare(run: tuple[str, ...], as_json: bool) -> None:
         found = {each.id: each for each in map(store.run, run)}
         if len(found) < 2:
             raise InvalidSetting(f"name two runs to compare, or more; got {', '.join(found)}")
-        comparison = compare_runs([(each, store.tasks(each.id)) for each in found.values()])
+        specs = [store.spec_text(each) for each in found]
+        comparison = compare_runs([(each, store.tasks(each.id)) for each in found.values()], specs)
     if as_json:
         print_json(comparison)
         return
@@ -52,8 +53,9 @@ def _print(comparison: "Comparison") -> None:
         print_table([_row(each) for each in rows], header=(title.upper(), *letters))
         if title == "metrics" and not comparison.is_of_same_data:
             click.echo("measured on different data: see below")
-    for name, text in comparison.module_differences.items():
-        click.echo(f"\nMODULE of {letters[0]} and {letters[comparison.runs.index(name)]}\n{text}", nl=False)
+    for title, differences in (("MODULE", comparison.module_differences), ("CODE", comparison.code_differences)):
+        for name, text in differences.items():
+            click.echo(f"\n{title} of {letters[0]} and {letters[comparison.runs.index(name)]}\n{text}", nl=False)
     if not comparison.sections:
         click.echo("\nnothing differs")
 

@@ -1,14 +1,17 @@
-"""What differs between runs: parameters, hyperparameters in effect, metrics, data, the model module, versions."""
+"""What differs between runs: parameters, hyperparameters, metrics, data, code of steps and model module, versions."""
 
 import difflib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainwright_components.images import is_logical
 from trainwright_components.metrics.directions import direction_of
 from trainwright_pipelines.engine.records import Artifact, Run, Task
+from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.views.headlines import in_time_order, is_component, metric_artifacts
 
 _SHOWN_DIGEST = 12
@@ -37,25 +40,30 @@ class Comparison:
     sections: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
     module_differences: Mapping[str, str] = field(default_factory=dict)
     """A unified difference of the model module from that of the first run, by the id of the other run."""
+    code_differences: Mapping[str, str] = field(default_factory=dict)
+    """The same of the steps' own code: Python source, or the command of a container, without our components."""
     is_of_same_data: bool = True
     """Whether the metrics were measured on the same prepared rows."""
 
 
-def compare_runs(runs: Sequence[tuple[Run, Sequence[Task]]]) -> Comparison:
-    """Compare two or more runs with their tasks."""
+def compare_runs(runs: Sequence[tuple[Run, Sequence[Task]]], specs: Sequence[str] = ()) -> Comparison:
+    """Compare two or more runs with their tasks, and the code of their steps where their compiled `specs` are given."""
     ordered = [(run, in_time_order(tasks)) for run, tasks in runs]
+    code = [_code(spec, tasks) for spec, (_, tasks) in zip(specs, ordered, strict=False)]
     sections = {
         "parameters": _differing([flat_values(run.parameters) for run, _ in ordered]),
         "hyperparameters": _differing([_hyperparameters(tasks) for _, tasks in ordered]),
         "metrics": tuple(_metrics([_metric_values(tasks) for _, tasks in ordered])),
         "data": _differing([_data(run, tasks) for run, tasks in ordered]),
         "module": _differing([_module_digest(tasks) for _, tasks in ordered]),
+        "code": _differing([{name: _digest(text) for name, text in each.items()} for each in code]),
         "versions": _differing([_versions(run) for run, _ in ordered]),
     }
     return Comparison(
         runs=tuple(run.id for run, _ in ordered),
         sections={name: found for name, found in sections.items() if found},
         module_differences=_module_differences(ordered),
+        code_differences=_text_differences([run.id for run, _ in ordered], code),
         is_of_same_data=len({_datasets(tasks) for _, tasks in ordered}) == 1,
     )
 
@@ -89,10 +97,11 @@ def _metrics(columns: Sequence[Mapping[str, float]]) -> Iterator[Difference]:
 
 
 def _metric_values(tasks: Sequence[Task]) -> dict[str, float]:
-    """Of training and evaluation; sizes and times of other steps are no metrics of a model."""
+    """Of training, evaluation and steps that are not ours; sizes and times of our others are no metrics of a model."""
     found: dict[str, float] = {}
     for task, artifact in metric_artifacts(tasks):
-        if any(is_component(task, name) for name in ("train-distributed", "evaluate")):
+        is_theirs = not task.is_group and task.image != "" and not is_logical(task.image)
+        if is_theirs or any(is_component(task, name) for name in ("train-distributed", "evaluate")):
             for name, value in artifact.metadata.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and name != "rows":
                     found[f"{task.label} {name}"] = float(value)
@@ -163,15 +172,39 @@ def _versions(run: Run) -> dict[str, Any]:
 
 
 def _module_differences(runs: Sequence[tuple[Run, Sequence[Task]]]) -> dict[str, str]:
-    (first, tasks), *others = runs
-    before = _module_text(tasks)
+    return _text_differences([run.id for run, _ in runs], [_module_text(tasks) for _, tasks in runs])
+
+
+def _text_differences(runs: Sequence[str], texts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What differs from the texts of the first run, by the id of the other run."""
     found = {}
-    for run, others_tasks in others:
-        after = _module_text(others_tasks)
+    for run, after in list(zip(runs, texts, strict=False))[1:]:
+        before = texts[0]
         if before and after and before != after:
             files = sorted(before.keys() | after.keys())
-            found[run.id] = "".join(_file_difference(name, before, after, first.id, run.id) for name in files)
+            found[run] = "".join(_file_difference(name, before, after, runs[0], run) for name in files)
     return found
+
+
+def _code(spec_text: str, tasks: Sequence[Task]) -> dict[str, str]:
+    """What each component that is not ours runs, with its image first."""
+    pipeline = parse_pipeline(spec_text)
+    containers = {
+        component.name: executor.container
+        for component in pipeline.components.values()
+        if (executor := pipeline.executors.get(component.executor)) and executor.container
+    }
+    found = {}
+    for task in tasks:
+        container = containers.get(task.component, {})
+        if container and not is_logical(str(container.get("image") or "")):
+            lines = [str(container.get("image")), *(container.get("command") or ()), *(container.get("args") or ())]
+            found[task.component.removeprefix("comp-")] = "\n".join(lines)
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_SHOWN_DIGEST]
 
 
 def _file_difference(name: str, before: Mapping[str, str], after: Mapping[str, str], one: str, other: str) -> str:

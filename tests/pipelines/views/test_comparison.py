@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.pipelines.conftest import make_task
 
+from trainwright_components.images import LOGICAL_PREFIX
 from trainwright_pipelines.engine.records import Artifact, Run, Task, Values
 from trainwright_pipelines.views.comparison import Comparison, compare_runs
 
@@ -91,3 +92,48 @@ def test_a_run_does_not_differ_from_one_like_it(run: Run, tmp_path: Path) -> Non
     assert set(found.sections) == {"metrics"}
     assert found.is_of_same_data
     assert found.sections["metrics"][0].best == ()
+
+
+def spec_of(program: str) -> str:
+    """A pipeline of one component of somebody's and one of ours, which differs by its command alone."""
+    images = {"train": "python:3.11", "evaluate": f"{LOGICAL_PREFIX}cpu"}
+    return json.dumps(
+        {
+            "schemaVersion": "2.1.0",
+            "sdkVersion": "kfp-2.17.0",
+            "pipelineInfo": {"name": "two"},
+            "root": {
+                "dag": {
+                    "tasks": {
+                        name: {"taskInfo": {"name": name}, "componentRef": {"name": f"comp-{name}"}} for name in images
+                    }
+                }
+            },
+            "components": {f"comp-{name}": {"executorLabel": f"exec-{name}"} for name in images},
+            "deploymentSpec": {
+                "executors": {
+                    f"exec-{name}": {"container": {"image": image, "command": ["sh", "-c", program]}}
+                    for name, image in images.items()
+                }
+            },
+        }
+    )
+
+
+def test_code_and_metrics_of_steps_that_are_not_ours_are_compared(run: Run) -> None:
+    def of(name: str, accuracy: float) -> tuple[Run, list[Task]]:
+        scores = Artifact(id=name, name="scores", type="system.Metrics", uri="s", metadata={"accuracy": accuracy})
+        outputs = Values(artifacts={"scores": (scores,)})
+        tasks = [make_task("train", 0, 1, outputs=outputs), make_task("evaluate", 1, 2)]
+        images = ("python:3.11", f"{LOGICAL_PREFIX}cpu")
+        named = [
+            replace(task, image=image, component=f"comp-{task.name}") for task, image in zip(tasks, images, strict=True)
+        ]
+        return replace(run, id=name, provenance={}), named
+
+    found = compare_runs([of("a", 0.5), of("b", 0.7)], [spec_of("one\ntwo\n"), spec_of("one\n2\n")])
+    assert rows(found, "metrics") == {"train accuracy": (0.5, 0.7)}
+    assert list(rows(found, "code")) == ["train"]
+    assert found.code_differences["b"].splitlines()[:2] == ["--- a/train", "+++ b/train"]
+    assert [line for line in found.code_differences["b"].splitlines()[2:] if line[0] in "+-"] == ["-two", "+2"]
+    assert compare_runs([of("a", 0.5), of("b", 0.5)], [spec_of("one")] * 2).code_differences == {}
