@@ -1,8 +1,7 @@
 """Copies of what is in a storage, and whether it is still the same. Reaches no TensorFlow, as `locations` does."""
 
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from trainwright_components.storage.google_cloud import GoogleCloudStorage
 from trainwright_components.storage.protocol import Entry, Storage
 from trainwright_components.storage.s3 import S3Storage
 
+_CHUNK_BYTES = 1 << 20
 _CLOUDS: tuple[type[Storage], ...] = (GoogleCloudStorage, S3Storage)
 
 _made: dict[tuple[type[Storage], int], Storage] = {}  # by process, since a forked one may not share its connections
@@ -57,8 +57,10 @@ def sibling_hint(location: str) -> str:
     return "" if path.is_absolute() else f" in {str(Path.cwd())!r}"
 
 
-def fetch(storage: Storage, location: str, target: Path) -> None:
+def fetch(storage: Storage, location: str, target: Path, *, check: Callable[[], object] = lambda: None) -> None:
     """Copy a file or a folder to the path `target`, where nothing is yet.
+
+    `check` is called again and again meanwhile, and may raise what ends the copying.
 
     Raises:
         InvalidSetting: It may not be read, or no disk can hold it.
@@ -67,7 +69,7 @@ def fetch(storage: Storage, location: str, target: Path) -> None:
     with readable(location):
         found = storage.find(location)
     if found is None or not found.is_folder:
-        _fetch_file(storage, location, target)
+        _fetch_file(storage, location, target, check)
         return
     target.mkdir()
     entries = _entries(storage, location)
@@ -76,9 +78,9 @@ def fetch(storage: Storage, location: str, target: Path) -> None:
             raise InvalidSetting(f"{location!r} has a file and a folder called {entry.name!r}; rename one of them")
     for entry in entries:
         if entry.is_folder:
-            fetch(storage, join(location, entry.name), target / entry.name)
+            fetch(storage, join(location, entry.name), target / entry.name, check=check)
         else:
-            _fetch_file(storage, join(location, entry.name), target / entry.name)
+            _fetch_file(storage, join(location, entry.name), target / entry.name, check)
 
 
 def _entries(storage: Storage, folder: str) -> list[Entry]:
@@ -86,9 +88,12 @@ def _entries(storage: Storage, folder: str) -> list[Entry]:
         return sorted(storage.list(folder))
 
 
-def _fetch_file(storage: Storage, location: str, target: Path) -> None:
+def _fetch_file(storage: Storage, location: str, target: Path, check: Callable[[], object]) -> None:
     with readable(location), storage.open(location) as file, target.open("wb") as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
+        check()
+        while chunk := file.read(_CHUNK_BYTES):
+            copy.write(chunk)
+            check()
 
 
 def content_marks(storage: Storage, location: str) -> dict[str, tuple[int, str]]:

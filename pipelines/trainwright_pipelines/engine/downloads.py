@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,8 +80,10 @@ def _storage_of(uri: str) -> Storage:
     return storage
 
 
-def download(uri: str, folder: Path) -> Path:
+def download(uri: str, folder: Path, *, check: Callable[[], object] = lambda: None) -> Path:
     """The path of a copy of what is at `uri` now, below `folder`; steps share it and cannot write to it.
+
+    `check` may raise what ends the download, as for a run that is stopped.
 
     Raises:
         InvalidSetting: Nothing is there, or it may not be read.
@@ -96,7 +98,7 @@ def download(uri: str, folder: Path) -> Path:
             return target / name
         partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{digest[:8]}-"))
         try:
-            fetch(_storage_of(uri), uri, partial / name)
+            fetch(_storage_of(uri), uri, partial / name, check=check)
             if digest_of_address(uri) != digest:
                 raise RunFailed(f"{uri} changed while it was downloaded; run the step again")
             _protect(partial / name)

@@ -131,7 +131,7 @@ def prepare_step(
         settings: What the platform document asks for it.
         home: The home of the store, which holds claims and environments.
         log: Where the installation of packages is told.
-        isolations: Run the installation of packages.
+        isolations: Run the installation of packages, and say when to end a download.
         image: What it runs in; None for a process.
         gpus: Those that a container gets.
         in_warm_process: Whether our own components run in warm children.
@@ -148,7 +148,10 @@ def prepare_step(
     mounts = settings.volumes.make(home / "volumes", folder.scratch / VOLUMES_NAME, secret)
     replaced = mounts if image is None else {}  # a container has its volumes where they are mounted
     placed = replace(inputs, parameters=place_values(inputs.parameters, replaced))
-    copies = {artifact.uri: download(artifact.uri, home / DOWNLOADS) for artifact in downloaded(inputs)}
+    copies = {
+        artifact.uri: download(artifact.uri, home / DOWNLOADS, check=isolations.check_open)
+        for artifact in downloaded(inputs)
+    }
     placed_copies = copies if image is None else {}  # likewise
     executor_input = build_executor_input(component, placed, folder, folder.artifacts, copies=placed_copies)
     write_executor_input(executor_input, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from trainwright_components.storage.copies import fetch
 from trainwright_components.storage.locations import storage_of
 from trainwright_pipelines.engine import downloads
 from trainwright_pipelines.engine.downloads import beyond_reach, digest_of_address, download
+from trainwright_pipelines.engine.isolation.of_a_run import Isolations
 from trainwright_pipelines.engine.leftovers import find_leftovers, remove_leftover
 from trainwright_pipelines.engine.records import Artifact, Values
 
@@ -97,9 +99,9 @@ def test_a_copy_is_made_once_whoever_asks_and_steps_cannot_write_to_it(
             all_have_looked.wait(60)
         return result
 
-    def count(storage: Storage, uri: str, target: Path) -> None:
+    def count(storage: Storage, uri: str, target: Path, *, check: Callable[[], object]) -> None:
         fetched.append(uri)
-        fetch(storage, uri, target)
+        fetch(storage, uri, target, check=check)
 
     monkeypatch.setattr(downloads, "digest_of_address", look)
     monkeypatch.setattr(downloads, "fetch", count)
@@ -125,6 +127,22 @@ def test_what_changes_while_it_is_downloaded_is_not_kept(
     with pytest.raises(RunFailed, match="changed while it was downloaded"):
         download(address, folder)
     assert copies(folder) == []
+
+
+def test_a_download_ends_with_its_run(bucket: str, write: Write, tmp_path: Path) -> None:
+    """Within a file: a folder of models is often one file of gigabytes."""
+    isolations, looks = Isolations(), itertools.count(1)
+
+    def check() -> None:
+        if next(looks) == 2:
+            isolations.close()
+        isolations.check_open()
+
+    address = write("large", "x" * (3 << 20))
+    with pytest.raises(RunFailed, match="the run was stopped"):
+        download(address, tmp_path / "downloads", check=check)
+    assert next(looks) == 3
+    assert copies(tmp_path / "downloads") == []
 
 
 def test_what_is_not_there_leaves_nothing_behind(bucket: str, tmp_path: Path) -> None:

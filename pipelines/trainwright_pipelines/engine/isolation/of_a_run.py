@@ -28,6 +28,15 @@ class Isolations:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_closed: bool = False
 
+    def check_open(self) -> None:
+        """End what goes on beside the steps of a run that was stopped.
+
+        Raises:
+            RunFailed: It was stopped.
+        """
+        if self._is_closed:
+            raise RunFailed("the run was stopped")
+
     def get(self, name: str) -> Isolation:
         """The isolation of this name.
 
@@ -35,8 +44,7 @@ class Isolations:
             RunFailed: It cannot be had here, or the run was stopped.
         """
         with self._lock:
-            if self._is_closed:
-                raise RunFailed("the run was stopped")
+            self.check_open()
             if name not in self._made:
                 module, _, attribute = ISOLATIONS[name].partition(":")
                 try:
