@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,32 +25,37 @@ class LockTaken(Exception):
 
 
 @contextmanager
-def locked(path: Path, *, timeout_s: float | None = None) -> Iterator[None]:
+def locked(path: Path, *, timeout_s: float | None = None, check: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold the lock on `path`, which is made if missing and never removed.
+
+    `check` is called again and again while another process holds it, and may raise what ends the waiting.
 
     Raises:
         LockTaken: It could not be had within `timeout_s` seconds; without a limit the call waits.
         InvalidSetting: The file system has no locks.
     """
-    handle = acquire(path, timeout_s=timeout_s)
+    handle = acquire(path, timeout_s=timeout_s, check=check)
     try:
         yield
     finally:
         os.close(handle)
 
 
-def acquire(path: Path, *, timeout_s: float | None = None) -> int:
-    """Take the lock on `path`; it is held until the descriptor returned is closed."""
+def acquire(path: Path, *, timeout_s: float | None = None, check: Callable[[], object] | None = None) -> int:
+    """Take the lock on `path` as `locked` does; it is held until the descriptor returned is closed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    operation = fcntl.LOCK_EX if deadline is None and check is None else fcntl.LOCK_EX | fcntl.LOCK_NB
     try:
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX if deadline is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, operation)
             except BlockingIOError:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise LockTaken(str(path)) from None
+                if check is not None:
+                    check()
                 time.sleep(_RETRY_S)
             except OSError as error:
                 if error.errno not in _HAS_NO_LOCKS:

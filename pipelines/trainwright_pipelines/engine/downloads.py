@@ -92,7 +92,7 @@ def download(uri: str, folder: Path, *, check: Callable[[], object] = lambda: No
     """
     digest = digest_of_address(uri)
     target, name = folder / digest[:32], base_name(uri)
-    with locked(target.with_suffix(LOCK_SUFFIX)):  # a second step that reads the same waits for it
+    with locked(target.with_suffix(LOCK_SUFFIX), check=check):  # a second step that reads the same waits for it
         if target.is_dir():
             os.utime(target)  # it is still of use
             return target / name

@@ -87,6 +87,7 @@ def packages_for(
     env: Mapping[str, str],
     log: Path,
     run: RunCommand,
+    check: Callable[[], object] | None = None,
 ) -> InstalledPackages | None:
     """The packages of a component that the product lacks, or contradicts; None where there are none.
 
@@ -97,6 +98,7 @@ def packages_for(
         env: The variables of the step, which may say where pip finds packages.
         log: Where the installation is told.
         run: Runs pip.
+        check: Called while another step installs the same; may raise what ends the waiting.
 
     Raises:
         RunFailed: pip cannot install them; `log` says why.
@@ -109,7 +111,7 @@ def packages_for(
     except (NotCacheable, OSError):
         return _tell(_install(own, wanted, env=env, log=log, run=run), log)
     folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    with locked(folder.with_suffix(".lock")):  # a second step that asks for the same waits for it
+    with locked(folder.with_suffix(".lock"), check=check):  # a second step that asks for the same waits for it
         found = _read(folder)
         if found is None:
             found = _install(folder, wanted, env=env, log=log, run=run)

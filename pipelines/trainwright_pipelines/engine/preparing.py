@@ -184,6 +184,7 @@ def prepare_step(
                 env=step_variables(container, placeholders, given, mounts),
                 log=log,
                 run=functools.partial(run_command, isolations.processes),
+                check=isolations.check_open,
             )
         launch = plan_launch(
             container,

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import subprocess
 import sys
 import threading
@@ -53,6 +54,19 @@ def test_who_waits_gets_it_when_the_holder_is_killed(tmp_path: Path) -> None:
             assert holder.wait(30) != 0
         killer.join()
     assert not is_locked(path)
+
+
+def test_who_waits_may_give_up_meanwhile(tmp_path: Path) -> None:
+    path, looks = tmp_path / "lock", itertools.count(1)
+
+    def check() -> None:
+        if next(looks) == 2:
+            raise KeyboardInterrupt
+
+    with held_by_another_process(path), pytest.raises(KeyboardInterrupt), locked(path, check=check):
+        pytest.fail("two processes hold one lock")
+    with locked(path, check=check):
+        assert next(looks) == 3
 
 
 def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

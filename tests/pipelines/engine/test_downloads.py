@@ -14,6 +14,7 @@ from tests.components.storage import servers
 
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.home import Home
+from trainwright_components.processes.locks import locked
 from trainwright_components.storage.addresses import join
 from trainwright_components.storage.copies import fetch
 from trainwright_components.storage.locations import storage_of
@@ -143,6 +144,14 @@ def test_a_download_ends_with_its_run(bucket: str, write: Write, tmp_path: Path)
         download(address, tmp_path / "downloads", check=check)
     assert next(looks) == 3
     assert copies(tmp_path / "downloads") == []
+
+
+def test_a_stopped_run_does_not_wait_for_the_download_of_another(bucket: str, write: Write, tmp_path: Path) -> None:
+    address, isolations = write("waited-for", "x"), Isolations()
+    isolations.close()
+    place = tmp_path / "downloads" / digest_of_address(address)[:32]
+    with locked(place.with_suffix(downloads.LOCK_SUFFIX)), pytest.raises(RunFailed, match="the run was stopped"):
+        download(address, place.parent, check=isolations.check_open)
 
 
 def test_what_is_not_there_leaves_nothing_behind(bucket: str, tmp_path: Path) -> None:

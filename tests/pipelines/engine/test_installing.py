@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,25 @@ def run(packages: InstalledPackages, folder: Path, program: str) -> str:
     env = {**os.environ, **own.env, "_KFP_RUNTIME": "true"}
     done = subprocess.run(["sh", "-c", program], env=env, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
+
+
+def test_a_stopped_run_does_not_wait_for_the_packages_of_another(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise RunFailed("the run was stopped")
+
+    def pip(_command: Sequence[str], _env: Mapping[str, str], log: Path) -> int:
+        """Another run asks for the same meanwhile."""
+        with pytest.raises(RunFailed, match="the run was stopped"):
+            ask(check=stop)
+        log.write_text("no such package")
+        return 1
+
+    def ask(*, check: Callable[[], None] | None) -> None:
+        place = tmp_path / "environments"
+        packages_for(container("fresh"), place, own=place / "own", env={}, log=tmp_path / "log", run=pip, check=check)
+
+    with pytest.raises(RunFailed, match="no such package"):
+        ask(check=None)
 
 
 def test_packages_are_installed_once_for_all_who_ask_at_once(tmp_path: Path, install: Install) -> None:
