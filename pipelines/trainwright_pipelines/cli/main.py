@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command; the exit code. A failure that a person can act on is told without a traceback."""
+    # kfp 2.17 says it anew for each component without an image; appended, so that -W and PYTHONWARNINGS win
+    warnings.filterwarnings("once", "The default base_image used by", FutureWarning, append=True)
     try:
         code = cli.main(args=arguments, prog_name="trainwright", standalone_mode=False)
         return code if isinstance(code, int) else 0

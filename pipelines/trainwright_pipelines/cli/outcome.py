@@ -17,6 +17,7 @@ from trainwright_pipelines.views.headlines import Headlines, find_headlines, in_
 from trainwright_pipelines.views.logs import last_lines
 from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
+    has_own_code,
     packages_note,
     plain_value,
     reuse_note,
@@ -96,6 +97,8 @@ def print_outcome(
         click.echo("correct the setting and run again", err=True)
         return
     click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
+    if any(has_own_code(task) for task in failed_steps(tasks)):
+        click.echo("after an edit: run the pipeline again; resume and rerun --step keep the code as it was", err=True)
 
 
 def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:

@@ -136,7 +136,7 @@ def _describe_pipeline(reference: str, *, as_json: bool) -> None:
         about = {"name": compiled.name, "description": description}
         print_json({**about, "parameters": declared, "groups": groups, "artifacts": artifacts})
         return
-    click.echo(f"{compiled.name}: {description}\n")
+    click.echo(f"{compiled.name}: {description}\n" if description else f"{compiled.name}\n")
     rows = []
     for name, each in declared.items():
         default = json.dumps(each.default) if each.is_optional else "(required)"

@@ -58,6 +58,7 @@ def run(
     """Run PIPELINE and follow it to its end; exit code 0 when no step failed.
 
     A model that was not good enough to be served is not a failure: --json has headlines.is_blessed.
+    What steps print: trainwright runs logs --follow
 
     PIPELINE is a shipped pipeline's name, file.py:function, or a compiled YAML file.
     Its parameters: trainwright pipelines PIPELINE

@@ -191,7 +191,10 @@ trainwright runs resume RUN --json
 @click.argument("run", required=False)
 @json_option
 def resume(run: str | None, as_json: bool) -> None:
-    """Go on with a run that was stopped, killed or failed; finished steps are not repeated."""
+    """Go on with a run that was stopped, killed or failed; finished steps are not repeated.
+
+    Its steps keep the code that they had when it was started: after an edit run the pipeline again.
+    """
     from trainwright_pipelines.cli.local_run import execute_and_tell
     from trainwright_pipelines.engine.runs import newest_to_resume
 

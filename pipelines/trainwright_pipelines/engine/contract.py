@@ -29,7 +29,7 @@ CUSTOM_PATH = "customPath"
 """KFP's field for the path of an artifact where its address does not tell it."""
 _SHOWN_NUMBERS = 3
 # getExecutorOutputFile in backend/src/v2/component/launcher_v2.go: protojson takes no NaN, which Python's json writes.
-_ODD_NUMBERS = "it gave {}: that is no JSON; it is handed on here, and on Kubeflow the step would fail"
+_ODD_NUMBERS = "it gave {}, which JSON has not: it is handed on here, and on Kubeflow the step would fail"
 _WITHOUT_FILE = {"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"}
 
 

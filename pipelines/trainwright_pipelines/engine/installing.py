@@ -75,8 +75,17 @@ class InstalledPackages(Packages):
         """What a person reads of it."""
         listed = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         how = "reused from an earlier step" if self.is_reused else f"installed in {self.took_s:.1f} s"
-        alone = "" if self.sees_product else "; the packages of this environment contradict them and are hidden"
-        return f"packages {how}: {listed}{alone}"
+        return f"packages {how}: {listed}{'' if self.sees_product else self._why_alone}"
+
+    @property
+    def _why_alone(self) -> str:
+        others = [
+            f"{name} {there}"
+            for name, version in self.versions.items()
+            if (there := _version_here(name)) != version and there
+        ]
+        why = f"this environment has {', '.join(others)}" if others else "this environment contradicts them"
+        return f"; {why}, so that all of its packages are hidden from the step"
 
 
 def packages_for(
@@ -219,11 +228,13 @@ def _install(
     Whoever was killed in here may write for a moment longer than it holds the lock.
     """
     begun = time.monotonic()
+    asked = [parsed for each in wanted.missing if (parsed := parse_requirement(each)) is not None]
+    with log.open("a") as output:
+        output.write(f"installing {', '.join(f'{each.name}{each.specifier}' for each in asked) or 'packages'}\n")
     for left in [folder, *folder.parent.glob(f"{folder.name}{_UNFINISHED}*")]:
         shutil.rmtree(left, ignore_errors=True)
     new = folder.with_name(f"{folder.name}{_UNFINISHED}{uuid.uuid4().hex[:8]}")
     try:
-        asked = [parsed for each in wanted.missing if (parsed := parse_requirement(each)) is not None]
         here = {canonicalize_name(each.partition("-")[0].removesuffix(".egg")) for each in _installed_here()}
         sees_product = not any(canonicalize_name(each.name) in here and not each.extras for each in asked)
         if sees_product:
@@ -274,6 +285,13 @@ def _why(output: str, requirements: Sequence[str]) -> str:
         asked += "the package index cannot be reached. Give another one (PIP_INDEX_URL), or a folder of wheels "
         asked += "(PIP_FIND_LINKS and PIP_NO_INDEX=1). pip says: "
     return asked + "; ".join(each.removeprefix("ERROR: ") for each in lines[-_SHOWN_LINES:])
+
+
+def _version_here(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _versions(folder: Path) -> dict[str, str]:

@@ -42,7 +42,8 @@ from trainwright_pipelines.ir.values import to_text
 STOP_GRACE_S = SAVE_S + 5.0  # a cluster saves first; Kubernetes gives a pod 30 s, and `STOPS_WITHIN_S` is that too
 _MAX_LOGGED_WARNINGS = 20
 LIMITS_DO_NOT_HOLD = (
-    "limits of CPU and memory do not hold for steps that run as processes: a step that goes beyond one is not stopped"
+    "limits of CPU and memory do not hold for steps that run as processes: a step that goes beyond one is not stopped; "
+    "they hold with --isolation container"
 )
 
 

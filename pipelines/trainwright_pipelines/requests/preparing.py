@@ -52,6 +52,10 @@ def prepare_run(
     source = find_pipeline(pipeline)
     compiled = load_pipeline(source, home.compiled)
     declared = declared_parameters(compiled.pipeline)
+    settings = tuple(settings)
+    for name, value in [*settings, *(given.items() if isinstance(given, Mapping) else ())]:
+        if name in compiled.pipeline.root.input_artifacts:
+            raise InvalidSetting(f"{name!r} is an artifact, not a parameter: --artifact {name}={value}")
     values = gather_values(source, declared, settings=settings, params_file=params_file, given=given, folder=here)
     if runs_here:
         values = fill_local_paths(values, declared, home.models)

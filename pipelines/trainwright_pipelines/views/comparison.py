@@ -13,6 +13,7 @@ from trainwright_components.metrics.directions import direction_of
 from trainwright_pipelines.engine.records import Artifact, Run, Task
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.views.headlines import in_time_order, is_component, metric_artifacts
+from trainwright_pipelines.views.wording import has_own_code
 
 _SHOWN_DIGEST = 12
 _NOT_DATA = ("module", "serving.base_path")
@@ -100,8 +101,7 @@ def _metric_values(tasks: Sequence[Task]) -> dict[str, float]:
     """Of training, evaluation and steps that are not ours; sizes and times of our others are no metrics of a model."""
     found: dict[str, float] = {}
     for task, artifact in metric_artifacts(tasks):
-        is_theirs = not task.is_group and task.image != "" and not is_logical(task.image)
-        if is_theirs or any(is_component(task, name) for name in ("train-distributed", "evaluate")):
+        if has_own_code(task) or any(is_component(task, name) for name in ("train-distributed", "evaluate")):
             for name, value in artifact.metadata.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and name != "rows":
                     found[f"{task.label} {name}"] = float(value)

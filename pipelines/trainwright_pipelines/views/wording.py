@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.records import State, Task
+
+
+def has_own_code(task: Task) -> bool:
+    """Whether a step runs code of its author, not of a component of ours."""
+    return not task.is_group and task.image != "" and not is_logical(task.image)
 
 
 def shown_state(task: Task) -> str:

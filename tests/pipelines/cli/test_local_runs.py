@@ -84,6 +84,7 @@ def test_a_failure_names_the_step_the_reason_the_log_the_folder_and_what_to_do(t
     run = outcome.err.split()[1]
     assert f"trainwright runs rerun {run} --step refuse\n" in outcome.err
     assert f"trainwright runs resume {run}" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("after an edit: run the pipeline again")
     folder = next(line.split()[1] for line in outcome.err.splitlines() if line.startswith("folder"))
     assert Path(folder).is_dir()
 

@@ -1,6 +1,9 @@
 """What a run goes on without reaches whoever looks at it."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +35,16 @@ def test_a_warning_is_told_on_the_screen_in_the_record_on_the_page_and_in_python
     page = found.page.read_text()
     assert "<li>complain: few units</li>" in page
     assert '<ul class="warnings"><li>few units</li></ul>' in page
+
+
+def test_kfp_says_once_that_its_default_image_will_change(tmp_path: Path) -> None:
+    components = "".join(f"@dsl.component\ndef step_{place}(): pass\n\n" for place in range(3))
+    file = tmp_path / "three.py"
+    file.write_text(f"from kfp import dsl\n\n{components}@dsl.pipeline\ndef three(): step_0()\n")
+    command = [sys.executable, "-m", "trainwright_pipelines.cli.main", "pipelines", str(file)]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stderr
+    assert told.count("The default base_image used by") == 1
 
 
 def test_a_warning_of_many_steps_is_one() -> None:

@@ -137,6 +137,8 @@ def test_the_command_line_and_python_give_artifacts(
     assert f"<td>many</td><td><code>{tmp_path}/first, {tmp_path}/rows</code></td>" in ran.page.read_text()
     assert run_command(["run", str(spec), "--artifact", "one"]) == 2
     assert "--artifact takes NAME=PATH, got 'one'" in capsys.readouterr().err
+    assert run_command(["run", str(spec), "--set", "one=rows"]) == 2
+    assert "'one' is an artifact, not a parameter: --artifact one=rows" in capsys.readouterr().err
     assert run_command(["pipelines", str(spec)]) == 0
     shown = capsys.readouterr().out
     assert "many      list of system.Model  (required)  Models." in shown

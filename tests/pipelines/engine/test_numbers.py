@@ -35,7 +35,9 @@ def test_numbers_reach_a_python_component_as_another_gave_them(
     assert finished.output("show-numbers") == f"({GIVEN}, {METADATA}, {{'loss': nan}}, [1, 2.5, True])"
     assert finished.output("show-metadata") == "{'parts': {'a': [1, 2]}, 'ratio': 1.5, 'size': 3}"
     [warning] = finished.tasks["give-numbers"].warnings
-    assert warning.startswith("it gave outputs.Output.below.0 (-Infinity), metadata.metrics.0.loss (NaN): ")
+    assert warning.startswith(
+        "it gave outputs.Output.below.0 (-Infinity), metadata.metrics.0.loss (NaN), which JSON has not: "
+    )
     with sqlite3.connect(store.home / "store.db") as database:
         rows = database.execute("SELECT inputs, outputs FROM tasks UNION SELECT metadata, '0' FROM artifacts")
         for texts in rows:

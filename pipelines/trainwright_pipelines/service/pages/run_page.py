@@ -31,6 +31,7 @@ from trainwright_pipelines.views.logs import read_log_end
 from trainwright_pipelines.views.reports import find_reports
 from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
+    has_own_code,
     plain_value,
     reuse_note,
     short_seconds,
@@ -109,7 +110,9 @@ def render_run_page(
             style=files("trainwright_pipelines.service.pages").joinpath("templates/run.css").read_text(),
             headlines=headlines,
             failures=[
-                (task, step_option(task, tasks)) for task in tasks if task.state == State.FAILED and not task.is_group
+                (task, step_option(task, tasks), has_own_code(task))
+                for task in tasks
+                if task.state == State.FAILED and not task.is_group
             ],
             tiles=_tiles(headlines),
             drawing=lay_out(build_graph(parse_pipeline(spec_text), tasks)),

@@ -137,6 +137,11 @@ def test_every_step_of_the_spec_is_in_the_graph_with_its_state(page: str) -> Non
     }
 
 
+def test_rows_of_iterations_have_their_numbers(page: str) -> None:
+    rows = re.findall(r'<tr class="groupline">.*?>([^<]+)</td>', page)
+    assert [row for row in rows if row.startswith("0")] == ["0 0"], "the record of this test has no other name for it"
+
+
 def test_bars_lie_where_the_time_went(page: str) -> None:
     bars = re.findall(r'class="bar (\w+)" style="margin-left: ([\d.]+)%; width: ([\d.]+)%"', page)
     assert ("SUCCEEDED", "10.0", "50.0") in bars
