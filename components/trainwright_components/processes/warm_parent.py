@@ -41,6 +41,10 @@ class WarmParentLost(TrainwrightError):
     """The warm process is gone, or never came up."""
 
 
+class NoMoreProcesses(TrainwrightError):
+    """The machine, or a limit, has no room for another process."""
+
+
 class WarmParent:
     """Start children from a process that has its imports done.
 
@@ -120,6 +124,10 @@ class WarmParent:
             env: Added to this process's environment to make the child's. Too late for what libraries read on import.
             inherits_env: False if `env` is all of the child's environment.
             cwd: The child's working folder; by default this process's.
+
+        Raises:
+            WarmParentLost: The warm process is gone, or never came up.
+            NoMoreProcesses: It lives, and could not fork.
         """
         inherited = {**os.environ, SOCKET_VARIABLE: str(self.address)} if inherits_env else {}
         request = {
@@ -145,6 +153,12 @@ class WarmParent:
         if reply is None:
             connection.close()
             raise self._lost()
+        if "pid" not in reply:
+            connection.close()
+            raise NoMoreProcesses(
+                f"no process could be started: {reply['not_started']}. Run less at once, or raise the limit of "
+                "processes and open files (ulimit -u, ulimit -n, or that of the container that this runs in)"
+            )
         return WarmChild(connection, int(reply["pid"]), received)
 
     def end_if_frozen(self) -> None:

@@ -109,11 +109,21 @@ class _Server:
                     _signal_group(client.pid, number)
 
     def _fork(self, client: _Client, request: dict[str, Any]) -> None:
-        child_end, parent_end = os.pipe()
         parent = os.getpid()
         # What came before the child let go of the handlers above would be taken for the parent's, and lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_TO_END)
-        pid = os.fork()
+        try:
+            child_end, parent_end = os.pipe()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(child_end)
+                os.close(parent_end)
+                raise
+        except OSError as error:  # the children that run already are not to end for want of another
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
+            self._send(client, {"not_started": error.strerror})
+            return
         if pid == 0:
             os.close(parent_end)
             self._forget()

@@ -13,7 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainwright_components.processes.warm_parent import SOCKET_VARIABLE, WarmParent, WarmParentLost
+from trainwright_components.processes.warm_parent import (
+    SOCKET_VARIABLE,
+    NoMoreProcesses,
+    WarmParent,
+    WarmParentLost,
+)
 
 TARGETS = """
 import os, signal, subprocess, sys, time
@@ -242,3 +247,28 @@ def test_kill_9_of_the_parent_ends_the_children(
         for process in processes[1:]:  # the kernel ends only the child; what it started ends if the child had time to
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def test_children_live_on_where_there_is_no_room_for_another(
+    tmp_path: Path, pids: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second fork fails, as at a limit of processes, which root has none of."""
+    lines = ["import errno, itertools, os", "fork, forks = os.fork, itertools.count(1)", "def limited():"]
+    lines += [
+        "    if next(forks) == 2: raise OSError(errno.EAGAIN, 'no more')",
+        "    return fork()",
+        "os.fork = limited",
+    ]
+    (tmp_path / "limited.py").write_text("\n".join(lines))
+    (tmp_path / "targets.py").write_text(TARGETS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with (
+        WarmParent.start(("limited", "targets")) as parent,
+        parent.spawn("targets:hang", {"pids": str(pids)}, log=tmp_path / "first") as first,
+    ):
+        pids.read_text()
+        with pytest.raises(NoMoreProcesses, match="no process could be started: no more"):
+            parent.spawn("targets:say", {"text": "x"}, log=tmp_path / "second")
+        assert first.poll() is None
+        with parent.spawn("targets:leave", {"code": 3}, log=tmp_path / "third") as third:
+            assert third.wait(30) == 3
