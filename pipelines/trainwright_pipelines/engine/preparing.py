@@ -176,16 +176,14 @@ def prepare_step(
     else:
         told = told_by(settings.secret_variables, [mounts[each] for each in settings.secret_mounts])
         given = {"TRAINWRIGHT_HOME": str(home), "TRAINWRIGHT_RUN": run.id, **settings.env, **told}
-        if python_source(container) and not is_logical(str(container.get("image") or "")):
-            packages = packages_for(
-                container,
-                home / ENVIRONMENTS,
-                own=folder.scratch / "packages",
-                env=step_variables(container, placeholders, given, mounts),
-                log=log,
-                run=functools.partial(run_command, isolations.processes),
-                check=isolations.check_open,
-            )
+        packages = _install_packages(
+            container,
+            folder,
+            home / ENVIRONMENTS,
+            env=step_variables(container, placeholders, given, mounts),
+            log=log,
+            isolations=isolations,
+        )
         launch = plan_launch(
             container,
             placeholders,
@@ -204,4 +202,27 @@ def prepare_step(
         mounts=replaced,
         needs_artifacts=run.requires_outputs or is_logical(str(container.get("image") or "")),
         packages=packages,
+    )
+
+
+def _install_packages(
+    container: Mapping[str, Any],
+    folder: StepFolder,
+    environments: Path,
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    isolations: Isolations,
+) -> InstalledPackages | None:
+    """What a lightweight component asks for; our own find all that they need in the product's environment."""
+    if python_source(container) is None or is_logical(str(container.get("image") or "")):
+        return None
+    return packages_for(
+        container,
+        environments,
+        own=folder.scratch / "packages",
+        env=env,
+        log=log,
+        run=functools.partial(run_command, isolations.processes),
+        check=isolations.check_open,
     )

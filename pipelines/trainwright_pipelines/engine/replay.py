@@ -26,8 +26,8 @@ from trainwright_pipelines.engine.isolation.python_source import python_source
 from trainwright_pipelines.engine.machine import this_machine
 from trainwright_pipelines.engine.masking import Mask, MaskedLog
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, read_settings
-from trainwright_pipelines.engine.preparing import fill_placeholders, prepare_step, take_own_part
-from trainwright_pipelines.engine.records import TaskKind, Values
+from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step, take_own_part
+from trainwright_pipelines.engine.records import Task, TaskKind, Values
 from trainwright_pipelines.engine.resuming import is_intact
 from trainwright_pipelines.engine.runs import check_repeatable
 from trainwright_pipelines.engine.store import Store
@@ -61,14 +61,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     """
     run, task = store.run(run_id), store.task(run_id, step)
     check_repeatable(run)
-    if task.kind == TaskKind.IMPORTER:
-        raise InvalidSetting(f"{task.label} only names something that is there already; choose a step that runs code")
-    if task.is_group:
-        raise InvalidSetting(f"{task.label} is a {task.kind}: it runs no code of its own; choose a step inside it")
-    if task.folder is None:
-        raise InvalidSetting(f"{task.label} never started, so there are no inputs to run it with")
-    if not is_intact(task.inputs):
-        raise RunNotFound(f"the inputs of {task.label} are gone; run the pipeline again")
+    _check_replayable(task)
     pipeline = parse_pipeline(store.spec_text(run.id))
     component = pipeline.root if task.component == "root" else pipeline.components[task.component]
     container = pipeline.executors[component.executor].container
@@ -138,7 +131,22 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
             ended = _in_foreground(prepared.launch, settings.mask, folder, isolations, pdb=pdb)
         finally:
             shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with what was mounted into a container
-    code = ended.code
+    return _told(ended, prepared, step=task.label)
+
+
+def _check_replayable(task: Task) -> None:
+    if task.kind == TaskKind.IMPORTER:
+        raise InvalidSetting(f"{task.label} only names something that is there already; choose a step that runs code")
+    if task.is_group:
+        raise InvalidSetting(f"{task.label} is a {task.kind}: it runs no code of its own; choose a step inside it")
+    if task.folder is None:
+        raise InvalidSetting(f"{task.label} never started, so there are no inputs to run it with")
+    if not is_intact(task.inputs):
+        raise RunNotFound(f"the inputs of {task.label} are gone; run the pipeline again")
+
+
+def _told(ended: StepEnd, prepared: PreparedStep, *, step: str) -> Replay:
+    folder, code = prepared.folder, ended.code
     outputs, error, detail = Values(), ended.reason, ""
     if code == 0:
         try:
@@ -148,7 +156,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
     elif (said := said_end(code, folder)) is not None:
         error, detail = said.error, said.detail
     return Replay(
-        step=task.label,
+        step=step,
         folder=folder.path,
         exit_code=code,
         outputs=outputs,
