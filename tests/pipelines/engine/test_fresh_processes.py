@@ -75,7 +75,7 @@ def probe() -> dict:
             for name, each in streams.items()
         },
         "recursion": sys.getrecursionlimit(),
-        "hooks": [sys.gettrace(), sys.getprofile(), sys.excepthook is sys.__excepthook__, sys.getswitchinterval()],
+        "hooks": [type(sys.gettrace()).__name__, type(sys.getprofile()).__name__, sys.excepthook is sys.__excepthook__, sys.getswitchinterval()],
         "temporary": tempfile.gettempdir(),
         "patched": [json.dumps([1]), print.__module__, "harmless" in sys.modules],
         "source": inspect.getsource(helper),
