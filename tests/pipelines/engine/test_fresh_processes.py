@@ -75,7 +75,8 @@ def probe() -> dict:
             for name, each in streams.items()
         },
         "recursion": sys.getrecursionlimit(),
-        "hooks": [type(sys.gettrace()).__name__, type(sys.getprofile()).__name__, sys.excepthook is sys.__excepthook__, sys.getswitchinterval()],
+        "hooks": [type(each).__name__ for each in (sys.gettrace(), sys.getprofile())],
+        "at an exception": [sys.excepthook is sys.__excepthook__, sys.getswitchinterval()],
         "temporary": tempfile.gettempdir(),
         "patched": [json.dumps([1]), print.__module__, "harmless" in sys.modules],
         "source": inspect.getsource(helper),
