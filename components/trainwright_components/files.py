@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,12 +141,20 @@ def _copy_file(source: str | Path, target: str | Path) -> None:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 over the names and bytes of a file, or of all of `files_below` a folder."""
+    """SHA-256 over the names and bytes of a file, or of all of `files_below` a folder.
+
+    Raises:
+        OSError: It cannot be read, or is or holds something else than files and folders, such as a named pipe, in
+            which a reader would wait for ever.
+    """
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(files_below(path))
+    files = sorted(files_below(path)) if path.is_dir() else [path]
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
-        digest.update(os.fsencode(name) + f"\0{file.stat().st_size}\0".encode())
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a file or a folder", str(file))
+        digest.update(os.fsencode(name) + f"\0{status.st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)

@@ -31,6 +31,17 @@ def test_digest_does_not_open_a_store(tmp_path: Path) -> None:
     assert content_digest(tmp_path) == before
 
 
+@pytest.mark.parametrize("is_inside", [True, False])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(os.devnull)])
+def test_what_is_no_file_is_refused_and_not_read_for_ever(tmp_path: Path, make: Any, is_inside: bool) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    make(folder / "odd")
+    with pytest.raises(OSError, match="it is a pipe, a socket or a device") as refused:
+        content_digest(folder if is_inside else folder / "odd")
+    assert refused.value.filename == str(folder / "odd")
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     write_whole(folder / "old.txt", "old")

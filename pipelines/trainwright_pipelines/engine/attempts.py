@@ -59,17 +59,16 @@ def describe_end(ended: StepEnd, folder: StepFolder, log: Path) -> AttemptEnd:
 
 def said_end(code: int | None, folder: StepFolder) -> AttemptEnd | None:
     """What the task itself said of its failure; None where it said nothing that can be read."""
+    if not folder.report.is_file():
+        return None
     try:
         said = json.loads(folder.report.read_bytes())
-    except (FileNotFoundError, ValueError):  # it was killed, or the disk was full, while it wrote
+    except (ValueError, RecursionError):  # it was killed, or the disk was full, while it wrote
         return None
-    return AttemptEnd(
-        exit_code=code,
-        error=said["error"],
-        kind=said.get("kind", ""),
-        detail=said["detail"],
-        stale_input=said.get("stale_input", ""),
-    )
+    if not isinstance(said, dict) or not {"error", "detail"} <= said.keys():  # its own code wrote it
+        return None
+    told = {name: str(said.get(name, "")) for name in ("error", "kind", "detail", "stale_input")}
+    return AttemptEnd(exit_code=code, **told)
 
 
 def next_retry(task: Task, policy: Retry, now: datetime) -> tuple[int, float]:

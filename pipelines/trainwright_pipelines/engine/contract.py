@@ -276,6 +276,8 @@ def _is_unwritten(slot: ArtifactSlot, artifact: Artifact, planned: Mapping[str, 
 def _executor_output(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
+    if not path.is_file():  # a pipe would be read for ever
+        raise RunFailed(f"the step's {path.name} is not a file")
     try:
         said = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from trainwright_pipelines.engine.contract import WARNING_MARK
 
 _END_CHARS = 4000
+_MOST_BYTES_PER_CHAR = 4
 _LINE_BYTES = 1 << 20
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 _OTHER_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -14,7 +15,12 @@ _WARNING = re.compile(rf"\d\d:\d\d:\d\d {WARNING_MARK}(.*)")
 
 def end_of(log: Path) -> str:
     """The last lines of a log; nothing if there is none."""
-    return log.read_text(errors="replace")[-_END_CHARS:] if log.exists() else ""
+    if not log.is_file():  # its own step may have removed it, or put a pipe in its place
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _END_CHARS * _MOST_BYTES_PER_CHAR))
+        end = stream.read().decode(errors="replace")
+    return end.replace("\r\n", "\n").replace("\r", "\n")[-_END_CHARS:]
 
 
 def read_warnings(log: Path | None, start: int = 0) -> tuple[list[str], int]:

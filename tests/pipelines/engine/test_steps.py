@@ -18,13 +18,15 @@ from trainwright_pipelines.cli.log_tail import print_log
 from trainwright_pipelines.cli.outcome import print_outcome
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.attempts import describe_end
-from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.contract import StepFolder, read_outputs
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.isolation.protocol import StepEnd
 from trainwright_pipelines.engine.records import Event, RunSettings, State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
+from trainwright_pipelines.engine.step_logs import end_of
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.ir.spec import Component
 from trainwright_pipelines.service.pages.run_page import render_run_page
 
 AS_PROCESSES = RunSettings(isolation={"": "process"})
@@ -204,13 +206,29 @@ def test_a_parameter_that_is_not_utf8_is_refused(store: Store, name: str, value:
     assert store.runs() == []
 
 
-@pytest.mark.parametrize("left", ["", '{"error": "x", "de', None])
+@pytest.mark.parametrize("left", ["", '{"error": "x", "de', '["error", "detail"]', '{"error": "x"}', None])
 def test_what_a_task_could_not_say_to_its_end_is_not_needed(tmp_path: Path, left: str | None) -> None:
     folder = StepFolder(tmp_path)
     if left is not None:
         folder.report.write_text(left)
     folder.log(1).write_text("No space left on device")
     assert describe_end(StepEnd(code=1), folder, folder.log(1)).error == "exit code 1: No space left on device"
+
+
+def test_pipes_in_place_of_files_are_not_waited_for(tmp_path: Path) -> None:
+    folder = StepFolder(tmp_path)
+    for each in (folder.report, folder.log(1), folder.executor_output):
+        os.mkfifo(each)
+    assert describe_end(StepEnd(code=1), folder, folder.log(1)).error == "exit code 1"
+    component = Component(name="a", input_parameters={}, input_artifacts={}, output_parameters={}, output_artifacts={})
+    with pytest.raises(RunFailed, match=r"executor_output.json is not a file"):
+        read_outputs(component, {}, folder, task_id="t")
+
+
+def test_the_end_of_a_long_log_is_read_without_the_rest(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"\xff" * 50_000 + "é".encode() * 4_000)
+    assert end_of(log) == "é" * 4_000
 
 
 def with_platform(specs: Path, pipeline: str, executors: dict[str, Any]) -> str:
