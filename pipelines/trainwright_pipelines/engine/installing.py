@@ -53,7 +53,7 @@ _HASH = re.compile(r"[#&](?:md5|sha\d+)=")
 _UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|ConnectionResetError"
 )
-_UNFINISHED, _BRIDGE = ".new-", "bridge"
+_UNFINISHED, _BRIDGE, _TEMPORARY = ".new-", "bridge", "tmp"
 _INTO_THE_ENVIRONMENT = {"PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "PIP_ROOT": "", "PIP_PYTHON": ""}
 _SAYS_HOW = ("PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_NO_INPUT", "PIP_QUIET")
 """Variables of pip that change nothing in what it installs."""
@@ -273,7 +273,9 @@ def _run_pip(
         )
     install = ["install", "--quiet", "--disable-pip-version-check", "--no-input", *options, *requirements]
     before = log.stat().st_size if log.exists() else 0
-    code = run([str(program), "-m", "pip", *install], {**env, **_INTO_THE_ENVIRONMENT}, log)
+    (temporary := folder / _TEMPORARY).mkdir()  # goes with the folder where pip is killed
+    own = {**_INTO_THE_ENVIRONMENT, "TMPDIR": str(temporary)}
+    code = run([str(program), "-m", "pip", *install], {**env, **own}, log)
     if code:
         raise RunFailed(_why(log.read_bytes()[before:].decode(errors="replace"), requirements))
 
@@ -304,6 +306,7 @@ def _make_layer(folder: Path) -> None:
     """Leave only packages and programs, which run by the Python of the step that uses them."""
     packages, programs = own_paths(folder)
     free_programs(list(programs.iterdir()), programs, of=programs)
-    shutil.rmtree(folder / _BRIDGE, ignore_errors=True)
+    for name in (_BRIDGE, _TEMPORARY):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for each in [*programs.glob("python*"), folder / "pyvenv.cfg", folder / "pip.conf", packages / "behind.pth"]:
         each.unlink(missing_ok=True)

@@ -234,10 +234,13 @@ def test_pip_ends_with_a_process_that_is_killed_and_leaves_nothing_in_the_way(tm
     command = [sys.executable, "-c", INSTALLER, str(tmp_path), str(package)]
     with subprocess.Popen(command) as installer:
         building = psutil.Process(int(fifo.wait()))
+        temporary = Path(building.environ()["TMPDIR"])
         installer.kill()
     psutil.wait_procs([building], timeout=30)
     assert not building.is_running()
+    assert temporary.is_relative_to(tmp_path / "environments")
     fifo.path.unlink()
     subprocess.run(command, check=True)
     (folder,) = [each for each in (tmp_path / "environments").iterdir() if each.is_dir()]
     assert json.loads((folder / COMPLETE).read_text())["versions"] == {"slow": "1.0"}
+    assert not (folder / temporary.name).exists()
