@@ -176,9 +176,12 @@ class Execution:
             self._code = self._code or installed_code()
         return self._code
 
-    async def in_thread(self, function: Callable[[], Any]) -> Any:
-        """Await a blocking call without holding up the other tasks."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function)
+    def in_thread(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
+        """Await a blocking call without holding up the other tasks.
+
+        No coroutine: a task that nobody waits for when the run ends would be complained of.
+        """
+        return asyncio.get_running_loop().run_in_executor(self.threads, function)
 
     def save(self, task: Task, message: str = "") -> Task:
         """Record a task; tell the listener of a new state, and of a new log. What it was warned of stays."""

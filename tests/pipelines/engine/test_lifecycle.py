@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,12 +23,15 @@ import yaml
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.execution import Execution
 from trainwright_pipelines.engine.isolation.launch import Launch
 from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.leases import LeaseHeld, acquire_lease
+from trainwright_pipelines.engine.platform_settings import LocalSecrets
 from trainwright_pipelines.engine.records import Run, RunSettings, State, Task
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.service.pages.run_page import write_run_page
 
 AS_PROCESSES = RunSettings(isolation={"": "process"})
@@ -424,6 +430,31 @@ def test_processes_end_with_the_run(execute: Execute) -> None:
     after = {process.pid for process in psutil.Process().children(recursive=True)}
     assert after <= before
     assert os.getpid() not in after
+
+
+def test_what_a_thread_still_does_when_its_run_ends_is_complained_of_by_nobody(
+    created: Run, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    execution = Execution(
+        store=store,
+        run=created,
+        pipeline=parse_pipeline(store.spec_text(created.id)),
+        listener=None,
+        max_parallel=1,
+        secrets=LocalSecrets.load(store.home, {}),
+    )
+    loop, may_end = asyncio.new_event_loop(), threading.Event()
+
+    async def begin() -> Awaitable[Any]:
+        return asyncio.ensure_future(execution.in_thread(may_end.wait))
+
+    left = loop.run_until_complete(begin())
+    may_end.set()
+    execution.close()
+    loop.close()
+    del left
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_a_cancel_that_comes_before_the_start_is_not_lost(created: Run, store: Store) -> None:
