@@ -69,12 +69,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(_COLLECTED_AT)
+    _replace_closed_streams()
     code = run_command(arguments)
     if code == INTERRUPTED and threading.active_count() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # Python waits for threads of pools, one of which may never end and keep the run's lease
     sys.exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """Have what is printed go nowhere where whoever called has closed a stream, which Python then has as None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  as long as the process lives
 
 
 def run_command(arguments: list[str]) -> int:

@@ -3,11 +3,14 @@
 import contextlib
 import io
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainwright_pipelines.cli.main import main
 from trainwright_pipelines.cli.output import print_json, print_table
 
 
@@ -66,3 +69,16 @@ def test_what_json_has_not_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not valid JSON"))
     assert found == {"answer": {"scores": [0.5, None]}, "rows": [{"é": None}, ["x", 1, True, None]]}
     assert "é" in printed
+
+
+def test_a_command_whose_streams_were_closed_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As after `trainwright ... >&-`, or where a daemon starts it."""
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path))
+    with monkeypatch.context() as closed:
+        for name in ("stdin", "stdout", "stderr"):
+            closed.setattr(sys, name, None)
+        with pytest.raises(SystemExit) as ended:
+            main(["runs", "list"])
+        for each in (sys.stdin, sys.stdout, sys.stderr):
+            each.close()
+    assert ended.value.code == 0

@@ -446,7 +446,8 @@ def test_what_a_thread_still_does_when_its_run_ends_is_complained_of_by_nobody(
     loop, may_end = asyncio.new_event_loop(), threading.Event()
 
     async def begin() -> Awaitable[Any]:
-        return asyncio.ensure_future(execution.in_thread(may_end.wait))
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(execution.in_thread(may_end.wait))
+        return waiting
 
     left = loop.run_until_complete(begin())
     may_end.set()
