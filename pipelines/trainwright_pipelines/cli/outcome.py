@@ -97,7 +97,7 @@ def print_outcome(
         click.echo("correct the setting and run again", err=True)
         return
     click.echo(f"go on with it: trainwright runs resume {run.id}", err=True)
-    if any(has_own_code(task) for task in failed_steps(tasks)):
+    if any(task.attempts and has_own_code(task) for task in failed_steps(tasks)):
         click.echo("after an edit: run the pipeline again; resume and rerun --step keep the code as it was", err=True)
 
 

@@ -97,6 +97,7 @@ def packages_for(
     log: Path,
     run: RunCommand,
     check: Callable[[], object] | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> InstalledPackages | None:
     """The packages of a component that the product lacks, or contradicts; None where there are none.
 
@@ -107,6 +108,7 @@ def packages_for(
         env: The variables of the step, which may say where pip finds packages.
         log: Where the installation is told.
         run: Runs pip.
+        tell: Given what is installed, before it is.
         check: Called while another step installs the same; may raise what ends the waiting.
 
     Raises:
@@ -118,12 +120,12 @@ def packages_for(
     try:
         identity = identity_of(wanted, {**os.environ, **env})
     except (NotCacheable, OSError):
-        return _tell(_install(own, wanted, env=env, log=log, run=run), log)
+        return _tell(_install(own, wanted, env=env, log=log, run=run, tell=tell), log)
     folder = environments / hashlib.sha256(identity.encode()).hexdigest()[:16]
     with locked(folder.with_suffix(".lock"), check=check):  # a second step that asks for the same waits for it
         found = _read(folder)
         if found is None:
-            found = _install(folder, wanted, env=env, log=log, run=run)
+            found = _install(folder, wanted, env=env, log=log, run=run, tell=tell)
         (folder / COMPLETE).touch()  # also says when it was last used
     return _tell(found, log)
 
@@ -221,7 +223,13 @@ def _revision(address: str) -> str:
 
 
 def _install(
-    folder: Path, wanted: PipInstall, *, env: Mapping[str, str], log: Path, run: RunCommand
+    folder: Path,
+    wanted: PipInstall,
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    run: RunCommand,
+    tell: Callable[[str], object],
 ) -> InstalledPackages:
     """Install into a folder beside `folder`, which becomes it once it is whole.
 
@@ -229,8 +237,7 @@ def _install(
     """
     begun = time.monotonic()
     asked = [parsed for each in wanted.missing if (parsed := parse_requirement(each)) is not None]
-    with log.open("a") as output:
-        output.write(f"installing {', '.join(f'{each.name}{each.specifier}' for each in asked) or 'packages'}\n")
+    tell(f"installing {', '.join(f'{each.name}{each.specifier}' for each in asked) or 'packages'}")
     for left in [folder, *folder.parent.glob(f"{folder.name}{_UNFINISHED}*")]:
         shutil.rmtree(left, ignore_errors=True)
     new = folder.with_name(f"{folder.name}{_UNFINISHED}{uuid.uuid4().hex[:8]}")

@@ -15,6 +15,7 @@ from trainwright_pipelines.engine.masking import Mask
 from trainwright_pipelines.engine.pod_fields import read_pod_fields
 from trainwright_pipelines.engine.volumes import Volumes
 from trainwright_pipelines.ir.parsing import parse_source
+from trainwright_pipelines.ir.spec import Pipeline
 from trainwright_pipelines.ir.values import to_text
 
 _VOLUME_FIELDS = {"pvcMount", "emptyDirMounts", "genericEphemeralVolume", "secretAsVolume", "configMapAsVolume"}
@@ -176,6 +177,35 @@ def _unheeded(names: Sequence[str]) -> Iterator[str]:
         yield f"{', '.join(names)} {'have' if names[1:] else 'has'} no effect on this machine"
 
 
+def missing_secrets(pipeline: Pipeline, local: LocalSecrets) -> Iterator[str]:
+    """What steps cannot do without and the local file lacks, where the pipeline itself names it.
+
+    A step in a group that is never reached does not need it.
+    """
+    for executor, config in pipeline.platform_settings.items():
+        reader = _Reader(config=config, step=executor.removeprefix("exec-"), local=local, resolve=_constant)
+        for field_name, kind in _CONTENTS.items():
+            for each in reader.all(field_name):
+                parameter = each.get(f"{_NAME_FIELDS[kind]}Parameter")
+                if parameter is not None and _constant(parameter) is None:
+                    continue
+                try:
+                    for pair in each.get("keyToEnv") or [{}]:
+                        reader.content(each, kind, key=pair.get(_KEY_FIELDS[kind], "..."))
+                except InvalidSetting as error:
+                    yield str(error)
+
+
+def _constant(parameter: Mapping[str, Any]) -> Any:
+    return (parameter.get("runtimeValue") or {}).get("constant")
+
+
+_CONTENTS: dict[str, Kind] = {
+    "secretAsEnv": "secrets",
+    "secretAsVolume": "secrets",
+    "configMapAsEnv": "config_maps",
+    "configMapAsVolume": "config_maps",
+}
 _NAME_FIELDS: dict[Kind, str] = {"secrets": "secretName", "config_maps": "configMapName"}
 _KEY_FIELDS: dict[Kind, str] = {"secrets": "secretKey", "config_maps": "configMapKey"}
 _TITLES: dict[Kind, str] = {"secrets": "secret", "config_maps": "config map"}
@@ -209,12 +239,12 @@ class _Reader:
         for each in self.all(field_name):
             for pair in each.get("keyToEnv") or []:
                 key = pair[_KEY_FIELDS[kind]]
-                found = self._content(each, kind, key=key)
+                found = self.content(each, kind, key=key)
                 env |= {pair["envVar"]: found[key]} if key in found else {}
         return env
 
     def files(self, field_name: str, kind: Kind) -> dict[str, Mapping[str, str]]:
-        return {each["mountPath"]: self._content(each, kind) for each in self.all(field_name)}
+        return {each["mountPath"]: self.content(each, kind) for each in self.all(field_name)}
 
     def volumes(self) -> Volumes:
         files = self.files("secretAsVolume", "secrets") | self.files("configMapAsVolume", "config_maps")
@@ -247,7 +277,8 @@ class _Reader:
             raise InvalidSetting(f"{self.step} mounts a volume with the name {str(path)!r}, which is none")
         return str(path)
 
-    def _content(self, each: Mapping[str, Any], kind: Kind, *, key: str = "...") -> Mapping[str, str]:
+    def content(self, each: Mapping[str, Any], kind: Kind, *, key: str = "...") -> Mapping[str, str]:
+        """Keys and values of what a step asks for."""
         parameter = each.get(f"{_NAME_FIELDS[kind]}Parameter")
         try:
             name = self._given(parameter, _TITLES[kind]) if parameter else str(each.get(_NAME_FIELDS[kind]) or "")

@@ -1,7 +1,7 @@
 """What comes before and after the process of a step: its folder, mounts, inputs and interpreter, then its outputs."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,7 @@ def prepare_step(
     gpus: Sequence[str] = (),
     in_warm_process: bool = True,
     secret: Path | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> PreparedStep:
     """Make what a step finds when it starts.
 
@@ -136,6 +137,7 @@ def prepare_step(
         gpus: Those that a container gets.
         in_warm_process: Whether our own components run in warm children.
         secret: Where files of secrets go, by default below `folder`.
+        tell: Given what takes a while.
 
     Raises:
         InvalidPipeline: It cannot be run without its image.
@@ -183,6 +185,7 @@ def prepare_step(
             env=step_variables(container, placeholders, given, mounts),
             log=log,
             isolations=isolations,
+            tell=tell,
         )
         launch = plan_launch(
             container,
@@ -213,6 +216,7 @@ def _install_packages(
     env: Mapping[str, str],
     log: Path,
     isolations: Isolations,
+    tell: Callable[[str], object],
 ) -> InstalledPackages | None:
     """What a lightweight component asks for; our own find all that they need in the product's environment."""
     if python_source(container) is None or is_logical(str(container.get("image") or "")):
@@ -225,4 +229,5 @@ def _install_packages(
         log=log,
         run=functools.partial(run_command, isolations.processes),
         check=isolations.check_open,
+        tell=tell,
     )

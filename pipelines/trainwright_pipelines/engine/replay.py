@@ -126,6 +126,7 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
             gpus=gpus,
             in_warm_process=False,
             secret=None if is_in_container else memory,
+            tell=lambda message: print(message, file=sys.stderr),
         )
         try:
             ended = _in_foreground(prepared.launch, settings.mask, folder, isolations, pdb=pdb)

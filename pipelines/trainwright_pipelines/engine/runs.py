@@ -23,7 +23,7 @@ from trainwright_pipelines.engine.execution import Execution, Listener, now
 from trainwright_pipelines.engine.isolation.admission import check_isolation
 from trainwright_pipelines.engine.isolation.choices import differing_images, resolve_isolation
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
-from trainwright_pipelines.engine.platform_settings import LocalSecrets
+from trainwright_pipelines.engine.platform_settings import LocalSecrets, missing_secrets
 from trainwright_pipelines.engine.provenance import gather_provenance
 from trainwright_pipelines.engine.records import Event, Run, RunSettings, State
 from trainwright_pipelines.engine.root_artifacts import check_artifacts
@@ -179,6 +179,9 @@ def _execute(
             processes.adopt(light_parent)
         for warning in filter(None, (*warnings, differing_images(execution.pipeline, execution.run.isolation))):
             execution.warn(warning)
+        for missing in missing_secrets(execution.pipeline, execution.secrets):
+            # told and not recorded: a resumed run may have it
+            execution.tell(Event(run_id=run.id, time=now(), state=run.state, message=missing, is_warning=True))
         worker = Worker(execution, lease)
     except BaseException:
         lease.release()

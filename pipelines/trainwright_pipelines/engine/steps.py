@@ -310,6 +310,7 @@ class Step:
             image=self.image,
             gpus=self.share.gpus or (),
             secret=self.execution.memory / self.record.id if self._mounts_in_memory else None,
+            tell=lambda message: self.execution.save(self.record, message),
         )
 
     @property

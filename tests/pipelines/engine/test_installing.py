@@ -44,6 +44,7 @@ def install(tmp_path: Path) -> Iterator[Install]:
             env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")},
             log=tmp_path / log,
             run=functools.partial(run_command, processes),
+            tell=(tmp_path / "told").write_text,
         )
 
     with contextlib.closing(Processes()) as processes:
@@ -101,7 +102,8 @@ def test_what_contradicts_this_environment_hides_it(tmp_path: Path, install: Ins
     assert found is not None
     assert not found.sees_product
     log = (tmp_path / "log").read_text()
-    assert log.startswith("installing numpy==0.1\npackages installed in ")
+    assert log.startswith("packages installed in ")
+    assert (tmp_path / "told").read_text() == "installing numpy==0.1"
     here = importlib.metadata.version("numpy")
     assert log.endswith(f"this environment has numpy {here}, so that all of its packages are hidden from the step\n")
     program = "import numpy, importlib.util; print(numpy.VERSION, importlib.util.find_spec('pandas'))"

@@ -7,6 +7,7 @@ import yaml
 
 from trainwright import run
 from trainwright_components.home import Home
+from trainwright_pipelines.engine.records import Event
 from trainwright_pipelines.requests.compiling import load_pipeline
 from trainwright_pipelines.requests.finding import find_pipeline
 
@@ -53,6 +54,15 @@ def test_a_claim_and_a_secret_reach_the_platform_document(pipeline: str, tmp_pat
     [secret] = executors["exec-keep"]["secretAsEnv"]
     assert (secret["secretName"], secret["keyToEnv"]) == ("login", [{"envVar": "TOKEN", "secretKey": "token"}])
     assert {each["pvcMount"][0]["mountPath"] for each in executors.values()} == {"/data"}
+
+
+def test_a_secret_that_is_missing_is_told_before_the_first_step(pipeline: str, tmp_path: Path) -> None:
+    events: list[Event] = []
+    ended = run(pipeline, {"text": "hello"}, home=tmp_path / "home", isolation="process", listener=events.append)
+    assert not ended.is_successful
+    told = [(each.is_warning, "keep needs the secret 'login' with the key 'token'" in each.message) for each in events]
+    assert told[0] == (True, True)
+    assert not ended.warnings, "which a resumed run may not lack"
 
 
 def test_a_claim_and_a_secret_work_on_this_machine(pipeline: str, tmp_path: Path) -> None:
