@@ -12,7 +12,7 @@ from trainwright_pipelines.engine.execution import now
 from trainwright_pipelines.engine.isolation.choices import still_chosen
 from trainwright_pipelines.engine.records import Run, RunSettings, State, Task
 from trainwright_pipelines.engine.reuse import note_of
-from trainwright_pipelines.engine.runs import check_repeatable, create_run
+from trainwright_pipelines.engine.runs import check_repeatable, create_run, wants_cache
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Component, Dag, Pipeline
@@ -45,7 +45,20 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
         if (one := _items_at(before, path)) != (other := _items_at(after, path)):
             raise InvalidSetting(f"the edited pipeline repeats {path} over {other}, not {one}: begin at {path}")
     kept = {each.path: each for each in _to_keep(tasks, around, before, after)}
-    new = create_run(
+    origin = {
+        "run": run.id,
+        "from": task.path,
+        "with": "an edited pipeline" if edited_spec else "the same pipeline",
+        "uses_cache": wants_cache(run),
+    }
+
+    def begin(new: Run) -> tuple[Run, list[Task]]:
+        warnings = tuple(_edited(kept.values(), run, before, after))
+        in_time_order = sorted(kept.values(), key=lambda each: each.started or new.created)
+        new = replace(new, provenance={**new.provenance, "repeats": origin}, warnings=warnings)
+        return new, [_taken_over(each, new) for each in in_time_order]
+
+    return create_run(
         edited_spec or spec,
         {name: value for name, value in run.parameters.items() if name in after.root.input_parameters},
         store=store,
@@ -57,17 +70,8 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
             isolation=still_chosen(after, run.isolation),
             images=run.images,
         ),
+        begin=begin,
     )
-    origin = {"run": run.id, "from": task.path, "with": "an edited pipeline" if edited_spec else "the same pipeline"}
-    new = replace(
-        new,
-        provenance={**new.provenance, "repeats": origin},
-        warnings=tuple(_edited(kept.values(), run, before, after)),
-    )
-    store.save_run(new)
-    in_time_order = sorted(kept.values(), key=lambda each: each.started or new.created)
-    store.save_tasks([], added=[_taken_over(each, new) for each in in_time_order])
-    return new
 
 
 @dataclass(frozen=True, kw_only=True)

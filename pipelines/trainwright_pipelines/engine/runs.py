@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from trainwright_pipelines.engine.isolation.choices import differing_images, res
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, missing_secrets
 from trainwright_pipelines.engine.provenance import gather_provenance
-from trainwright_pipelines.engine.records import Event, Run, RunSettings, State
+from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task
 from trainwright_pipelines.engine.root_artifacts import check_artifacts
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.worker import Worker
@@ -56,11 +56,13 @@ def create_run(
     scheduled: datetime | None = None,
     command: Sequence[str] = (),
     settings: RunSettings = _NO_SETTINGS,
+    begin: Callable[[Run], tuple[Run, Sequence[Task]]] = lambda run: (run, ()),
 ) -> Run:
     """Record a run of a compiled pipeline; nothing starts yet.
 
     `spec_text` is compiled YAML, one document or two. Parameters that are missing take their defaults. The name is for
-    people, by default the run's id; `command` is the command line that asked for the run.
+    people, by default the run's id; `command` is the command line that asked for the run. `begin` completes the run,
+    and gives the tasks that it begins with: they are recorded together, so that no kill comes between.
 
     Raises:
         InvalidPipeline: The spec cannot be read.
@@ -96,7 +98,8 @@ def create_run(
     )
     (run.folder / "workspace").mkdir(parents=True)
     write_whole(run.folder / SPEC_NAME, spec_text)
-    store.add_run(run, spec_text)
+    run, tasks = begin(run)
+    store.add_run(run, spec_text, tasks)
     return run
 
 
@@ -248,7 +251,7 @@ def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
         store.spec_text(run.id),
         run.parameters,
         store=store,
-        uses_cache=run.uses_cache,
+        uses_cache=wants_cache(run),
         command=command,
         settings=RunSettings(
             artifacts=run.artifacts,
@@ -257,6 +260,11 @@ def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
             images=run.images,
         ),
     )
+
+
+def wants_cache(run: Run) -> bool:
+    """Whether the run may take earlier results; one that begins at a step does not, but what it repeats may have."""
+    return run.uses_cache or bool(run.provenance.get("repeats", {}).get("uses_cache"))
 
 
 def check_repeatable(run: Run) -> None:

@@ -120,11 +120,12 @@ class Store:
 
     # runs
 
-    def add_run(self, run: Run, spec_text: str) -> None:
-        """Record a new run."""
+    def add_run(self, run: Run, spec_text: str, tasks: Sequence[Task] = ()) -> None:
+        """Record a new run with the tasks that it begins with; all or nothing."""
         with self._writer.begin() as connection:
             row = row_of_run(run) | {"spec_text": spec_text, "cancel_requested": False}
             connection.execute(insert(RUNS).values(row))
+            _add_tasks(connection, tasks)
 
     def save_run(self, run: Run) -> None:
         """Record a run's present state; a request to cancel stays as it is."""
@@ -238,11 +239,10 @@ class Store:
             known = {task.id for task in tasks if _change(connection, task, recorded.get(task.id))}
             new = [*added, *(task for task in tasks if task.id not in known)]
             linked = [task for task in tasks if task.id in known and not _takes_and_gives(task, recorded.get(task.id))]
-            if new:
-                connection.execute(_ADD_TASK, [row_of_task(task) for task in new])
+            _add_tasks(connection, new)
             if linked:
                 connection.execute(_UNLINK, [{"unlinked": task.id} for task in linked])
-            for task in (*linked, *new):
+            for task in linked:
                 _link(connection, task)
             if events:
                 connection.execute(_ADD_EVENT, [_row_of_event(event) for event in events])
@@ -353,6 +353,13 @@ class Store:
 
 def _select_runs() -> Select[Any]:
     return select(*(column for column in RUNS.c if column.name != "spec_text"))
+
+
+def _add_tasks(connection: Connection, tasks: Sequence[Task]) -> None:
+    if tasks:
+        connection.execute(_ADD_TASK, [row_of_task(task) for task in tasks])
+    for task in tasks:
+        _link(connection, task)
 
 
 def _change(connection: Connection, task: Task, before: Task | None) -> bool:

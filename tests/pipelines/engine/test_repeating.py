@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 
 from trainwright_components.errors import InvalidSetting, RunNotFound
 from trainwright_pipelines.engine import runs
@@ -44,11 +45,23 @@ def test_the_step_and_what_comes_after_it_run_and_the_rest_is_taken_over(
     assert taken.outputs == old.outputs
     assert (taken.cached_from, taken.cache["run"], taken.cache["step"]) == (old.id, first.run.id, "say")
     assert tasks["say-2"].cache["why"] == "the run begins at say-2"
-    assert new.provenance["repeats"] == {"run": first.run.id, "from": "say-2", "with": "the same pipeline"}
+    origin = {"run": first.run.id, "from": "say-2", "with": "the same pipeline", "uses_cache": True}
+    assert new.provenance["repeats"] == origin
+    assert not new.uses_cache
+    assert runs.repeat(new.id, store=store).uses_cache, "all of it again, as it was first asked for"
     assert f"taken from step first of run {first.run.id}" in write_run_page(store, new.id).read_text()
     assert new.outputs.parameters == first.run.outputs.parameters
     ran, _, _ = begin(first.run, "said/say")
     assert ran == {"condition-1/said/say"}, "by its label, in a group and a sub-pipeline"
+
+
+def test_the_new_run_is_on_record_with_what_it_takes_over_or_not_at_all(execute: Execute, store: Store) -> None:
+    first = execute("rerunnable")
+    commits: list[object] = []
+    event.listen(store.engine, "commit", commits.append)
+    new = repeat_from(first.run.id, "middle", store=store)
+    assert len(commits) == 1
+    assert {task.path for task in store.tasks(new.id)} == {"say", "say-3"}
 
 
 def test_one_iteration_of_a_loop_runs_with_what_collects_it(execute: Execute, begin: Any, store: Store) -> None:
