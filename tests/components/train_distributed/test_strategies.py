@@ -143,8 +143,9 @@ def test_sharded_weights_that_go_their_own_way_end_the_training(small_dataset: P
 @pytest.mark.parametrize(
     ("training", "cluster"),
     [
+        ({}, {}),
         pytest.param({}, {"worker": 2}, marks=pytest.mark.slow),
-        ({"strategy": "central_storage", "logical_devices": 2}, FRESH_PROCESS),
+        pytest.param({"strategy": "central_storage", "logical_devices": 2}, FRESH_PROCESS, marks=pytest.mark.slow),
         pytest.param({"logical_devices": 2}, FRESH_PROCESS, marks=pytest.mark.slow),
         pytest.param(LAYOUT, FRESH_PROCESS, marks=pytest.mark.slow),
         pytest.param({}, {"worker": 1, "ps": 1}, marks=pytest.mark.slow),

@@ -200,7 +200,7 @@ def build_model(context):
         (TWO_WORKERS, {}),
         pytest.param({"worker": 1, "ps": 1}, {}, marks=pytest.mark.slow),
         pytest.param({"chief": 1}, {"logical_devices": 2}, marks=pytest.mark.slow),
-        ({"chief": 1}, {"layout": {"dense/kernel": 0}, "logical_devices": 2}),
+        pytest.param({"chief": 1}, {"layout": {"dense/kernel": 0}, "logical_devices": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_a_label_that_the_model_has_no_output_for_ends_every_strategy_in_words(

@@ -51,7 +51,7 @@ def test_the_file_behind_a_path_in_a_group_counts_by_its_text_and_its_content(fo
         assert ended.run.parameters["data"] == {"test_source": str(folder / test_source)}
         return ended.task("prepare-data").is_cached
 
-    assert [is_cached("test.csv"), is_cached("test.csv")] == [False, True]
+    assert not is_cached("test.csv")
     (folder / "test.csv").write_text(rows(2_000))
     assert [is_cached("test.csv"), is_cached("test.csv")] == [False, True]
     (folder / "same.csv").write_text(rows(2_000))
