@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy import RowMapping, Select, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
@@ -19,12 +19,9 @@ from trainwright_components.files import STORE_NAME
 from trainwright_pipelines.engine.migrations import migrate
 from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
 from trainwright_pipelines.engine.rows import (
-    SIDES,
     artifact_of_row,
-    changed_columns,
     returned_artifacts,
     row_of_run,
-    row_of_task,
     run_of_row,
     task_of_row,
 )
@@ -38,18 +35,12 @@ from trainwright_pipelines.engine.tables import (
     TASKS,
     open_database,
 )
+from trainwright_pipelines.engine.task_writes import add_tasks, write_tasks
 from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
 
 _LATEST = "latest"
 _MOST_AT_ONCE = 500  # databases limit the values of one query
-# Made once: SQLAlchemy takes longer to build and to look up one of these than the database to run it.
-_ADD_TASK = insert(TASKS)
-_CHANGE_TASK = update(TASKS).where(TASKS.c.id == bindparam("task_id"))
-_ADD_EVENT = insert(EVENTS)
-_UNLINK = delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == bindparam("unlinked"))
-_LINK = insert(TASK_ARTIFACTS)
-_KNOWN_ARTIFACT = select(ARTIFACTS.c.id).where(ARTIFACTS.c.id == bindparam("known"))
-_ADD_ARTIFACT = insert(ARTIFACTS)
+_ADD_EVENT = insert(EVENTS)  # made once, as those of `task_writes`
 _NO_PARTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -125,7 +116,7 @@ class Store:
         with self._writer.begin() as connection:
             row = row_of_run(run) | {"spec_text": spec_text, "cancel_requested": False}
             connection.execute(insert(RUNS).values(row))
-            _add_tasks(connection, tasks)
+            add_tasks(connection, tasks)
 
     def save_run(self, run: Run) -> None:
         """Record a run's present state; a request to cancel stays as it is."""
@@ -236,14 +227,7 @@ class Store:
             events: What to append to the history.
         """
         with self._writer.begin() as connection:
-            known = {task.id for task in tasks if _change(connection, task, recorded.get(task.id))}
-            new = [*added, *(task for task in tasks if task.id not in known)]
-            linked = [task for task in tasks if task.id in known and not _takes_and_gives(task, recorded.get(task.id))]
-            _add_tasks(connection, new)
-            if linked:
-                connection.execute(_UNLINK, [{"unlinked": task.id} for task in linked])
-            for task in linked:
-                _link(connection, task)
+            write_tasks(connection, tasks, added=added, recorded=recorded)
             if events:
                 connection.execute(_ADD_EVENT, [_row_of_event(event) for event in events])
 
@@ -355,28 +339,6 @@ def _select_runs() -> Select[Any]:
     return select(*(column for column in RUNS.c if column.name != "spec_text"))
 
 
-def _add_tasks(connection: Connection, tasks: Sequence[Task]) -> None:
-    if tasks:
-        connection.execute(_ADD_TASK, [row_of_task(task) for task in tasks])
-    for task in tasks:
-        _link(connection, task)
-
-
-def _change(connection: Connection, task: Task, before: Task | None) -> bool:
-    """Record what has changed of a task; False if it is not on record."""
-    columns = changed_columns(task, before)
-    if not columns:
-        return True
-    return connection.execute(_CHANGE_TASK, columns | {"task_id": task.id}).rowcount > 0
-
-
-def _takes_and_gives(task: Task, before: Task | None) -> bool:
-    """Whether the artifacts of a task are those that are on record."""
-    return before is not None and all(
-        getattr(task, side).artifacts == getattr(before, side).artifacts for side in SIDES
-    )
-
-
 def _runs(connection: Connection, rows: Sequence[RowMapping]) -> list[Run]:
     """The runs of rows of `RUNS`, with the artifacts that they returned."""
     artifacts: dict[str, Artifact] = {}
@@ -385,16 +347,6 @@ def _runs(connection: Connection, rows: Sequence[RowMapping]) -> list[Run]:
         found = connection.execute(select(ARTIFACTS).where(ARTIFACTS.c.id.in_(some))).mappings()
         artifacts |= {row["id"]: artifact_of_row(row) for row in found}
     return [run_of_row(row, artifacts) for row in rows]
-
-
-def _link(connection: Connection, task: Task) -> None:
-    for side, values in zip(SIDES, (task.inputs, task.outputs), strict=True):
-        for slot, artifacts in values.artifacts.items():
-            for position, artifact in enumerate(artifacts):
-                if connection.execute(_KNOWN_ARTIFACT, {"known": artifact.id}).first() is None:
-                    connection.execute(_ADD_ARTIFACT, vars(artifact) | {"metadata": dict(artifact.metadata)})
-                row = {"task_id": task.id, "side": side, "slot": slot, "position": position}
-                connection.execute(_LINK, row | {"artifact_id": artifact.id})
 
 
 def _row_of_event(event: Event) -> dict[str, Any]:
