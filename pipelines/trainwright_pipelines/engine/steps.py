@@ -244,7 +244,10 @@ class Step:
             if outputs is not None:
                 return self._succeed(outputs)
             if retry < policy.count:
-                self.record = self.execution.save(self.record)
+                pause_s = policy.wait_s(retry + 1)
+                when = f"the next one begins in {pause_s:g} s" if pause_s else "trying again"
+                told = f"try {retry + 1} of {policy.count + 1} failed: {end.error}; {when}"
+                self.record = self.execution.save(self.record, told)
         return self._fail(end)
 
     async def _attempt(self, container: Mapping[str, Any], retry: int) -> tuple[AttemptEnd, Values | None]:

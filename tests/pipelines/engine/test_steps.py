@@ -81,6 +81,8 @@ def test_a_step_is_tried_again_as_often_as_it_says(execute: Execute, tmp_path: P
     assert [attempt.state for attempt in attempts] == [State.FAILED, State.FAILED, State.SUCCEEDED]
     assert [attempt.error for attempt in attempts] == ["RuntimeError: try 1", "RuntimeError: try 2", ""]
     assert len({attempt.log for attempt in attempts}) == 3
+    told = [event.message for event in finished.events if event.message.startswith("try ")]
+    assert told == [f"try {number} of 3 failed: RuntimeError: try {number}; trying again" for number in (1, 2)]
 
 
 def test_retries_end(execute: Execute, tmp_path: Path) -> None:
