@@ -136,18 +136,20 @@ def _describe_pipeline(reference: str, *, as_json: bool) -> None:
         about = {"name": compiled.name, "description": description}
         print_json({**about, "parameters": declared, "groups": groups, "artifacts": artifacts})
         return
-    click.echo(f"{compiled.name}: {description}\n" if description else f"{compiled.name}\n")
+    click.echo(f"{compiled.name}: {description}" if description.strip() else compiled.name)
     rows = []
     for name, each in declared.items():
         default = json.dumps(each.default) if each.is_optional else "(required)"
         rows.append((name, each.type_name, default, each.description))
         rows += [(one.name, one.type, one.default, one.description) for one in groups.get(name, ())]
-    print_table(rows, header=("PARAMETER", "TYPE", "DEFAULT", "WHAT IT IS"))
+    if rows:
+        click.echo()
+        print_table(rows, header=("PARAMETER", "TYPE", "DEFAULT", "WHAT IT IS"))
     if artifacts:
         click.echo()
         kinds = {name: f"{'list of ' if each['is_list'] else ''}{each['type']}" for name, each in artifacts.items()}
         needs = {name: "(none)" if each["is_optional"] else "(required)" for name, each in artifacts.items()}
         lines = [(name, kinds[name], needs[name], each["description"]) for name, each in artifacts.items()]
         print_table(lines, header=("ARTIFACT", "TYPE", "DEFAULT", "WHAT IT IS"))
-    gives = " --artifact NAME=PATH" if artifacts else ""
-    click.echo(f"\nRun it: trainwright run {reference} --set NAME=VALUE{gives}")
+    given = [*(["--set NAME=VALUE"] if rows else []), *(["--artifact NAME=PATH"] if artifacts else [])]
+    click.echo(f"\nRun it: {' '.join(['trainwright run', reference, *given])}")

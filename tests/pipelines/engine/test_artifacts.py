@@ -143,6 +143,8 @@ def test_the_command_line_and_python_give_artifacts(
     shown = capsys.readouterr().out
     assert "many      list of system.Model  (required)  Models." in shown
     assert "perhaps   system.Model          (none)      Another." in shown
+    assert "PARAMETER" not in shown
+    assert shown.endswith(f"Run it: trainwright run {spec} --artifact NAME=PATH\n")
 
 
 def test_other_targets_say_what_they_cannot_be_given(specs: Path, tmp_path: Path) -> None:
