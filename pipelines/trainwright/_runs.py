@@ -47,6 +47,13 @@ class PipelineRun:
     tasks: tuple[Task, ...]
     page: Path
 
+    def __repr__(self) -> str:
+        """What a notebook shows for it: not the whole record, which names every package of the environment."""
+        error = f", error={self.run.error!r}" if self.run.error else ""
+        artifacts = {name: [each.uri for each in found] for name, found in self.outputs.artifacts.items()}
+        outputs = {**self.outputs.parameters, **artifacts}
+        return f"PipelineRun(id={self.id!r}, state={self.state!r}{error}, outputs={outputs!r}, page={str(self.page)!r})"
+
     @property
     def id(self) -> str:
         """What `get_run` and `resume` take."""

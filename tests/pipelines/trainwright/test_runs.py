@@ -29,6 +29,7 @@ def test_a_run_comes_back_with_its_state_steps_results_and_page() -> None:
     assert ended.run.parameters["options"] == {"a": 3}
     assert ended.task("add-2").outputs.parameters == {"Output": 5.0}
     assert ended.id in ended.page.read_text()
+    assert repr(ended) == f"PipelineRun(id={ended.id!r}, state='SUCCEEDED', outputs={{}}, page={str(ended.page)!r})"
     assert State.RUNNING in {event.state for event in events}
     with pytest.raises(trainwright.RunNotFound, match="has no step 'ad-2'; did you mean 'add-2'"):
         ended.task("ad-2")
@@ -38,6 +39,7 @@ def test_a_run_that_fails_raises_nothing_and_is_resumed_listed_and_shown() -> No
     failed = trainwright.run(SUMS, {"x": 2, "fail": True})
     assert (failed.state, failed.is_successful) == ("FAILED", False)
     assert "no way to take 5.0" in failed.task("refuse").error
+    assert "error='refuse failed: ValueError: no way to take 5.0'" in repr(failed)
     again = trainwright.resume()
     assert (again.id, again.state) == (failed.id, "FAILED")
     assert [len(again.task(name).attempts) for name in ("add", "refuse")] == [1, 2]
