@@ -1,8 +1,11 @@
 """One step: its folder, its process, its attempts, its outputs."""
 
 import asyncio
+import contextlib
+import functools
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -327,7 +330,7 @@ class Step:
         try:
             started: _Started = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(_abandon)
+            starting.add_done_callback(functools.partial(_abandon, self.execution.threads))
             raise
         try:
             if (packages := started.prepared.packages) is not None:
@@ -421,6 +424,8 @@ class _Started:
     pid: int | None
 
 
-def _abandon(starting: "asyncio.Future[_Started]") -> None:
+def _abandon(threads: ThreadPoolExecutor, starting: "asyncio.Future[_Started]") -> None:
+    """End what nobody waits for, in a thread: an engine of containers may take long, and heartbeats go on meanwhile."""
     if not starting.cancelled() and starting.exception() is None:
-        starting.result().process.abandon()
+        with contextlib.suppress(RuntimeError):  # no thread is taken on any more: the run ends, and this with it
+            threads.submit(starting.result().process.abandon)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,7 +20,7 @@ import yaml
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_pipelines.cli.log_tail import print_log
 from trainwright_pipelines.cli.outcome import print_outcome
-from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine import runs, steps
 from trainwright_pipelines.engine.attempts import describe_end
 from trainwright_pipelines.engine.contract import StepFolder, read_outputs
 from trainwright_pipelines.engine.isolation.launch import Launch
@@ -385,3 +389,22 @@ def test_what_one_pipeline_asks_for_in_vain_is_not_told_of_another_that_takes_it
         (False, ("nodeSelector has no effect on this machine",)),
         (True, ()),
     ]
+
+
+def test_a_step_that_nobody_waits_for_is_ended_beside_the_loop_of_its_run() -> None:
+    """Its heartbeats must not wait for an engine of containers that takes long."""
+    ended_in: list[str] = []
+
+    class Started:
+        def abandon(self) -> None:
+            ended_in.append(threading.current_thread().name)
+
+    async def cancel(threads: ThreadPoolExecutor) -> None:
+        starting: Any = asyncio.get_running_loop().create_future()
+        starting.set_result(SimpleNamespace(process=Started()))
+        steps._abandon(threads, starting)
+
+    with ThreadPoolExecutor(thread_name_prefix="step") as threads:
+        asyncio.run(cancel(threads))
+    asyncio.run(cancel(threads))
+    assert ended_in == ["step_0"], "nor where the run has ended, and this with it"
