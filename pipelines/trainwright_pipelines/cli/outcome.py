@@ -1,5 +1,6 @@
 """What a person or a script is told about a run: steps, headline results, and after a failure what to do."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from trainwright_pipelines.views.wording import (
 )
 
 _LOG_LINES = 15
+_ABSENT_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'")
 _SHOWN_CHARS = 300
 _SHOWN_ARTIFACTS = 5
 _SHOWN_WARNINGS = 20
@@ -116,6 +118,9 @@ def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
     for name, text in _relative_paths(run, task):
         advice = f"it is in the folder that you are in, but a step runs in one of its own: --set {name}=./{text}"
         click.echo(f"{text}: {advice}", err=True)
+    if has_own_code(task) and (absent := _ABSENT_MODULE.search(task.error)):
+        advice = "name the package that has it in packages_to_install of the component, or in its image"
+        click.echo(f"{absent[1]}: {advice}", err=True)
     if task.folder is not None:  # it failed before it had one
         click.echo(f"{'folder':<15}{task.folder}", err=True)
     if run.is_repeatable and not _needs_other_settings(task):

@@ -326,6 +326,22 @@ def test_a_run_begins_at_a_step_of_another(trainwright: Callable[..., Any]) -> N
         assert trainwright("runs", "rerun", *wrong).code == 2
 
 
+def test_a_module_that_a_step_lacks_is_asked_for_where_kubeflow_needs_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(
+        id="r", name="r", pipeline="p", state=State.FAILED, parameters={}, folder=tmp_path, created=datetime.now(UTC)
+    )
+    task = Task(
+        id="t", run_id="r", name="t", path="t", parent_path="", kind=TaskKind.PYTHON, component="c", display_name="t"
+    )
+    failed = replace(task, error="ModuleNotFoundError: No module named 'sklearn.tree'", image="python:3.11")
+    for each in (failed, replace(failed, image="trainwright/cpu")):
+        print_failure(run, each, [each])
+    advice = "sklearn.tree: name the package that has it in packages_to_install of the component, or in its image\n"
+    assert capsys.readouterr().err.count(advice) == 1
+
+
 def test_a_file_that_a_step_looks_for_in_the_wrong_folder_is_pointed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
