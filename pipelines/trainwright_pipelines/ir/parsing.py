@@ -295,6 +295,7 @@ def _seconds(duration: Any) -> float:
 
 def _check(pipeline: Pipeline) -> None:
     for component in [pipeline.root, *pipeline.components.values()]:
+        _check_names(component)
         if component.dag is None:
             if component.executor not in pipeline.executors:
                 raise InvalidPipeline(f"{component.name} names the executor {component.executor!r}, which is missing")
@@ -308,6 +309,17 @@ def _check(pipeline: Pipeline) -> None:
         _check_order(component.name, component.dag)
     _check_nesting(pipeline)
     check_references(pipeline)
+
+
+def _check_names(component: Component) -> None:
+    """Tasks have folders, and outputs files, of their names. KFP's compiler makes none but letters, digits, - and _."""
+    outputs = [*component.output_parameters, *component.output_artifacts]
+    for name in outputs if component.dag is None else component.dag.tasks:
+        if name in {"", ".", ".."} or "/" in name or "\0" in name:
+            kind = "an output" if component.dag is None else "a task"
+            raise InvalidPipeline(
+                f"{component.name} has {kind} called {name!r}, which no file can be called: rename it"
+            )
 
 
 def _check_order(name: str, dag: Dag) -> None:

@@ -111,6 +111,17 @@ def test_types_of_artifacts_are_read_with_their_metadata() -> None:
     assert read.output_parameters["old"].type == "NUMBER_DOUBLE"
 
 
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\0"])
+def test_names_that_no_file_can_have_are_refused(name: str) -> None:
+    root = {"dag": {"tasks": {name: {"componentRef": {"name": "comp-a"}}}}}
+    with pytest.raises(InvalidPipeline, match=r"root has a task called .* which no file can be called"):
+        parse_pipeline(json.dumps(spec(root=root)))
+    for kind in ("parameters", "artifacts"):
+        component = {"executorLabel": "exec-a", "outputDefinitions": {kind: {name: {}}}}
+        with pytest.raises(InvalidPipeline, match=r"comp-a has an output called .* which no file can be called"):
+            parse_pipeline(json.dumps(spec(components={"comp-a": component})))
+
+
 @pytest.mark.parametrize("kind", ["resolver", "customJob"])
 def test_what_only_vertex_runs_fails_and_says_so(kind: str, store: Store) -> None:
     executors: dict[str, Any] = {"exec-a": {kind: {"outputArtifactQueries": {}, "customJob": {}}}}
