@@ -151,7 +151,9 @@ def logs(run: str, step: str | None, follow: bool) -> None:
         if follow:
             follow_logs(store, found.id, step)
             return
-        tasks = [store.task(found.id, step)] if step else [each for each in store.tasks(found.id) if each.log]
+        tasks = (
+            [store.task(found.id, step)] if step is not None else [each for each in store.tasks(found.id) if each.log]
+        )
     for task in tasks:
         print_log(task, with_title=step is None)
 
@@ -230,19 +232,19 @@ def rerun(run: str, step: str | None, pdb: bool, first: str | None, pipeline: st
 
     STEP is a step's label or path, as `runs show` and --json have it; a group of steps or an iteration will do.
     """
-    if pdb and not step:
+    if pdb and step is None:
         raise InvalidSetting("--pdb needs --step: one step at a time can be debugged")
-    if step and first:
+    if step is not None and first is not None:
         raise InvalidSetting("--step runs one step alone, --from runs it and all after it: give one of them")
-    if pipeline and not first:
+    if pipeline is not None and first is None:
         raise InvalidSetting("--pipeline needs --from; to run an edited pipeline: trainwright run PIPELINE")
     from trainwright_pipelines.cli.repeat import repeat_run, repeat_run_from, repeat_step
 
     with opened_store() as store:
         found = store.run(run)
-        if step:
+        if step is not None:
             code = repeat_step(found, step, store=store, use_debugger=pdb, as_json=as_json)
-        elif first:
+        elif first is not None:
             home = find_home()
             code = repeat_run_from(found, first, pipeline=pipeline, store=store, home=home, as_json=as_json)
         else:

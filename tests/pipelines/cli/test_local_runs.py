@@ -166,6 +166,8 @@ def test_one_step_is_run_again_with_its_inputs(trainwright: Callable[..., Any], 
 
 
 def test_a_whole_run_is_repeated(trainwright: Callable[..., Any], failed_run: str) -> None:
+    for option in ("--step", "--from"):  # such as a variable of a script that is not set
+        assert "has no step ''" in trainwright("runs", "rerun", failed_run, option, "").err
     again = json.loads(trainwright("runs", "rerun", failed_run, "--json").out)
     assert again["id"] != failed_run
     assert again["parameters"]["fail"] is True
