@@ -203,7 +203,7 @@ def _elapsed(task: Task) -> str:
     if task.is_cached or task.started is None:
         return ""
     end = task.finished or datetime.now(UTC)
-    return short_seconds((end - task.started).total_seconds())
+    return short_seconds(max(0.0, (end - task.started).total_seconds()))
 
 
 _SIGNS = {"SUCCEEDED": "✓", "CACHED": "✓", "FAILED": "✗", "CANCELED": "✗", "SKIPPED": "-"}

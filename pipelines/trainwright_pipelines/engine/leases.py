@@ -36,7 +36,8 @@ class Lease:
         """Show that this process lives; False if the lease was taken over."""
         with _writer(self.engine).begin() as connection:
             mine = (LEASES.c.name == self.name) & (LEASES.c.owner == self.owner)
-            return connection.execute(update(LEASES).where(mine).values(renewed=time.time())).rowcount == 1
+            now = {"renewed": time.time(), "pid_created": _created_here()}
+            return connection.execute(update(LEASES).where(mine).values(now)).rowcount == 1
 
     def release(self) -> None:
         """Give it up; in this process also where that cannot be recorded."""
@@ -60,7 +61,7 @@ def acquire_lease(engine: Engine, name: str) -> Lease:
         "owner": owner,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "pid_created": psutil.Process().create_time(),
+        "pid_created": _created_here(),
         "renewed": time.time(),
     }
     with _writer(engine).begin() as connection:
@@ -70,6 +71,11 @@ def acquire_lease(engine: Engine, name: str) -> Lease:
         connection.execute(delete(LEASES).where(LEASES.c.name == name))
         connection.execute(insert(LEASES).values(row))
     return Lease(engine=engine, name=name, owner=owner)
+
+
+def _created_here() -> float:
+    """When this process was created, by the clock as it is now: once it is set, that is another time."""
+    return psutil.Process().create_time()
 
 
 def is_held(engine: Engine, name: str) -> bool:

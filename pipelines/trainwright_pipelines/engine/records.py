@@ -182,7 +182,7 @@ class Task:
     @property
     def duration_s(self) -> float | None:
         """Seconds from start to end; None while unknown."""
-        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+        return _seconds_between(self.started, self.finished)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +243,7 @@ class Run:
     @property
     def duration_s(self) -> float | None:
         """Seconds from start to end; None while unknown."""
-        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+        return _seconds_between(self.started, self.finished)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +259,11 @@ class Event:
     message: str = ""
     is_warning: bool = False
     """Whether `message` tells what the task, or the run, goes on without; its state has not changed then."""
+
+
+def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
+    """None while one is unknown; 0 where the clock was set back meanwhile."""
+    return max(0.0, (end - start).total_seconds()) if start and end else None
 
 
 def without_numbered_groups(path: str) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
@@ -95,6 +96,7 @@ def test_tasks_come_back_as_they_were_with_attempts_and_artifacts(store: Store) 
     assert store.tasks(run.id) == [task]
     assert store.task_by_id(task.id) == task
     assert task.duration_s == 2
+    assert replace(task, finished=NOON - timedelta(hours=1)).duration_s == 0  # the clock was set back
     assert store.artifact("2") == artifacts[0]
     without = replace(task, inputs=Values())
     store.save_task(without)
@@ -212,6 +214,14 @@ def test_a_lease_has_one_holder(store: Store) -> None:
     lease.release()
     assert not is_held(store.engine, "x")
     acquire_lease(store.engine, "x")
+
+
+def test_a_lease_is_held_again_soon_after_the_clock_was_set(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Linux the times at which processes were created move with the clock, since they are told from the boot on."""
+    lease, created = acquire_lease(store.engine, "x"), psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 3600.0)
+    assert lease.renew()
+    assert is_held(store.engine, "x")
 
 
 @pytest.mark.parametrize(
