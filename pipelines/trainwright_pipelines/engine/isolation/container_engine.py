@@ -1,7 +1,9 @@
 """The Docker or Podman engine that answers on this machine: how large it is, its images."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -170,8 +172,9 @@ class Images:
         """End a pull that is under way."""
         with self._gate:
             self._is_closed = True
-            if self._pull is not None:
-                self._pull.kill()
+            if self._pull is not None and self._pull.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._pull.pid, signal.SIGKILL)  # a wrapper's program too, whose output is waited for
 
 
 def remove_containers_of(run_id: str) -> None:

@@ -13,7 +13,7 @@ from trainwright_pipelines.engine.store import Store
 ENDLESS_PULL = """#!/bin/sh
 case "$1" in
 info) echo '{"ServerVersion": "28.0", "NCPU": 2, "MemTotal": 4294967296}' ;;
-pull) echo $$ > "$(dirname "$0")/pulling"; exec sleep 600 ;;
+pull) echo $$ > "$(dirname "$0")/pulling"; sleep 600 ;;
 *) echo "Error: No such image" >&2; exit 1 ;;
 esac
 """
