@@ -181,9 +181,9 @@ def test_a_wrong_statement_is_not_taken_for_a_full_disk(store: Store) -> None:
 
 ON_A_SMALL_DISK = """
 set -u
-mount -t tmpfs -o size=1m tmpfs "$DISK"
+mount -t tmpfs -o size=2m tmpfs "$DISK"
 trainwright run "$SPEC" --set n=1 > /dev/null 2>&1 || exit 10
-head -c 600k /dev/zero > "$DISK/filler"
+head -c $(($(df --output=avail --block-size=1k "$DISK" | tail -1) - 150))k /dev/zero > "$DISK/filler"
 trainwright run "$SPEC" --set n=2; echo "full: $?"
 trainwright runs list > /dev/null || exit 11
 rm "$DISK/filler"
