@@ -25,6 +25,7 @@ NOT_RUN = {
     "submit train_and_deploy --target": "needs a project",
     "--artifact rows=gs://": "needs a bucket; test_downloads.py has one",
     "rows=container": "needs an image of a registry; isolation/test_containers.py has one",
+    "--from clean": "needs a run of that pipeline; engine/test_repeating.py has one",
     "tensorflow_model_server": "is another server",
     "--rest-port": "takes a fixed port",
     "--pdb": "waits for a person",
