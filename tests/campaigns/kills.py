@@ -11,7 +11,6 @@ repeated that was on record as done. Prints what is not so, and the counts; ends
 killed as well, at a third of the moment's number, and the run is resumed once more.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -27,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.campaigns.os_errors import CommandServer, compile_specs, prepare_to_serve
+from tests.campaigns.os_errors import CommandServer, compile_specs, make_parser, prepare_to_serve
 from tests.os_faults import KILLS, KillMoment, Kills
 
 MARKS = "MARKS"
@@ -273,13 +272,8 @@ def _marks(home: Path) -> Counter[str]:
 
 def main() -> int:
     """Go through all moments; 1 if something was wrong."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kinds", default=",".join(KILLS))
-    parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--shared", action="store_true")
+    parser = make_parser(KILLS)
     parser.add_argument("--twice", action="store_true")
-    parser.add_argument("--serve", type=int)
     options = parser.parse_args()
     if options.serve is not None:
         serve(options.serve, shares_parent=options.shared)

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -137,7 +137,7 @@ def serve(descriptor: int, *, shares_parent: bool) -> None:
 def prepare_to_serve(descriptor: int, *, shares_parent: bool) -> socket.socket:
     """Import what commands need, not below a fault, and hand over the calls; the connection to the other side."""
     from trainwright_components.processes.warm_parent import WarmParent
-    from trainwright_pipelines.cli import local_run, outcome, runs  # noqa: F401
+    from trainwright_pipelines.cli import local_run, outcome, runs  # noqa: F401  loaded now, not below a fault
     from trainwright_pipelines.engine import cache, provenance
 
     connection = socket.socket(fileno=descriptor)
@@ -230,16 +230,22 @@ def compile_specs(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", TINY, folder], check=True, cwd=ROOT)
 
 
-def main() -> int:
-    """Go through all moments; 1 if something was wrong."""
+def make_parser(kinds: Iterable[str]) -> argparse.ArgumentParser:
+    """The options of a campaign over moments of these kinds, and of the process whose calls it watches."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--errors", default=",".join(ERRNOS))
+    parser.add_argument("--kinds", default=",".join(kinds))
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--lasting", action="store_true")
     parser.add_argument("--shared", action="store_true")
     parser.add_argument("--serve", type=int)
+    return parser
+
+
+def main() -> int:
+    """Go through all moments; 1 if something was wrong."""
+    parser = make_parser(KINDS)
+    parser.add_argument("--errors", default=",".join(ERRNOS))
+    parser.add_argument("--lasting", action="store_true")
     options = parser.parse_args()
     if options.serve is not None:
         serve(options.serve, shares_parent=options.shared)

@@ -38,6 +38,7 @@ from trainwright_pipelines.engine.reuse import Lookup, comparable_component, loo
 from trainwright_pipelines.engine.slots import Share
 from trainwright_pipelines.engine.step_logs import end_of, read_warnings
 from trainwright_pipelines.engine.volumes import change_claim
+from trainwright_pipelines.ir.placeholders import Placeholders
 from trainwright_pipelines.ir.resources import Resources, read_resources
 from trainwright_pipelines.ir.spec import Component, Importer, TaskSpec
 from trainwright_pipelines.ir.values import to_text
@@ -140,8 +141,7 @@ class Step:
         is_process = isolation_of(step, self.execution.run.isolation) == PROCESS
         if is_process and not step.needs_image:
             return None
-        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
-        placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
+        placeholders = self._placeholders()
         if is_process:
             self.execution.warn(ignored_by_process(placeholders.text(step.image)), self.record)
             return None
@@ -155,6 +155,11 @@ class Step:
             )
         )
         return found
+
+    def _placeholders(self) -> Placeholders:
+        """KFP's placeholders with the step's inputs as they are now."""
+        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
+        return fill_placeholders(executor_input, run=self.execution.run, task=self.record)
 
     def _look_up(self, container: Mapping[str, Any]) -> Lookup:
         return look_up(
@@ -205,8 +210,7 @@ class Step:
     async def _import(self, importer: Importer) -> Outcome:
         uri = importer.uri
         given = uri.constant if uri.input is None else self.inputs.parameters.get(uri.input)
-        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
-        placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
+        placeholders = self._placeholders()
         metadata = placeholders.anywhere(importer.metadata)
         slot_name, slot = next(iter(self.component.output_artifacts.items()))
         address = placeholders.text(to_text(given))
@@ -220,9 +224,7 @@ class Step:
         container = self.executor.container or {}
         if not container.get("resources") or not self.component.passthroughs.get("RESOURCES", True):
             return Resources()
-        executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
-        placeholders = fill_placeholders(executor_input, run=self.execution.run, task=self.record)
-        return read_resources(container, placeholders.text)
+        return read_resources(container, self._placeholders().text)
 
     def _warn_of_resources(self) -> None:
         """Tell what a process does not get of what the step asks for."""
