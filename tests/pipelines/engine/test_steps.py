@@ -255,7 +255,8 @@ def test_a_step_that_fails_before_its_first_try_has_its_start_and_its_folder_on_
 ) -> None:
     secret = {"secretName": "keys", "keyToEnv": [{"secretKey": "colour", "envVar": "COLOUR"}]}
     text = with_platform(specs, "one_sleeper", {"exec-sleeper": {"secretAsEnv": [secret]}})
-    run = runs.execute(runs.create_run(text, {}, store=store, uses_cache=uses_cache).id, store=store)
+    recorded = runs.create_run(text, {}, store=store, settings=AS_PROCESSES, uses_cache=uses_cache)
+    run = runs.execute(recorded.id, store=store)
     task = store.task(run.id, "sleeper")
     assert task.error.startswith("sleeper needs the secret 'keys'")
     assert task.started is not None
