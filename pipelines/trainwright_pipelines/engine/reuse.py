@@ -8,10 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged
+from trainwright_components.errors import TrainwrightError
+from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import lacks_content
-from trainwright_pipelines.engine.records import Artifact, Run, State, Task
+from trainwright_pipelines.engine.downloads import with_digests
+from trainwright_pipelines.engine.execution import Execution
+from trainwright_pipelines.engine.platform_settings import PlatformSettings
+from trainwright_pipelines.engine.records import Artifact, Run, State, Task, Values
 from trainwright_pipelines.engine.store import Remembered, Store
+from trainwright_pipelines.ir.spec import Component, TaskSpec
 
 _NUMBER = re.compile(r"-\d+$")
 _COMPONENT_CHARS = 64
@@ -38,12 +43,74 @@ class Lookup:
     note: Mapping[str, Any]
     fingerprint: Fingerprint | None = None
     found: Task | None = None
+    unreadable: TrainwrightError | None = None
+    """Why an input could not be looked at: the next try would find the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Nearest:
     entry: Remembered
     differs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """A step that is about to run, with all that its results depend on."""
+
+    execution: Execution
+    task: Task
+    spec: TaskSpec
+    component: Component
+    container: Mapping[str, Any]
+    inputs: Values
+    settings: PlatformSettings
+    image_id: str
+
+    def look_up(self) -> Lookup:
+        """Results of an earlier step that stand for this one's, or why there are none."""
+        return look_up(
+            self._fingerprint,
+            self.task,
+            run=self.execution.run,
+            store=self.execution.store,
+            is_stale=self.execution.is_stale(self.task.path),
+        )
+
+    def remember(self, fingerprint: Fingerprint) -> str:
+        """Let the step, which has succeeded, stand for those of the same fingerprint; or say why it does not."""
+        if not self._is_as_before(fingerprint):
+            return "an input or a volume of it changed while it ran"
+        component = comparable_component(self.task)
+        self.execution.store.remember(fingerprint.key, self.task.id, component=component, parts=fingerprint.parts)
+        return ""
+
+    def _is_as_before(self, fingerprint: Fingerprint) -> bool:
+        """Whether what the step was given from outside of the runs, such as code, was not edited meanwhile."""
+        own = self.execution.store.home / "runs"
+        given = [each for artifacts in self.inputs.artifacts.values() for each in artifacts]
+        outside = [each for each in given if each.path is not None and not each.path.is_relative_to(own)]
+        try:
+            return all(map(is_unchanged, outside)) and self._fingerprint() == fingerprint
+        except NotCacheable:
+            return False
+
+    def _fingerprint(self) -> Fingerprint:
+        code = self.execution.installed_code()
+        try:
+            inputs = with_digests(self.inputs)
+        except TrainwrightError as error:
+            raise NotCacheable(str(error)) from error
+        return take_fingerprint(
+            self.spec,
+            self.component,
+            self.container,
+            inputs,
+            code_digest=code,
+            image_id=self.image_id,
+            volumes=self.settings.volumes,
+            given=self.settings.given,
+            lasting=self.execution.store.home / "volumes",
+        )
 
 
 def look_up(
@@ -60,7 +127,8 @@ def look_up(
     try:
         fingerprint = make_fingerprint()
     except NotCacheable as error:
-        return Lookup(note=_note("off", str(error)))
+        unreadable = error.__cause__ if isinstance(error.__cause__, TrainwrightError) else None
+        return Lookup(note=_note("off", str(error)), unreadable=unreadable)
     if is_stale:
         why = "a later step found that its former results no longer hold"
         return Lookup(fingerprint=fingerprint, note=_note("miss", why))

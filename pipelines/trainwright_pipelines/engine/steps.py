@@ -16,9 +16,8 @@ from trainwright_components.errors import InvalidPipeline, TrainwrightError
 from trainwright_components.files import legible
 from trainwright_components.processes.ending import SAVE_S
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
-from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
-from trainwright_pipelines.engine.downloads import beyond_reach, with_digests
+from trainwright_pipelines.engine.downloads import beyond_reach
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.choices import (
     PROCESS,
@@ -34,7 +33,7 @@ from trainwright_pipelines.engine.platform_settings import PlatformSettings, Res
 from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholders, prepare_step, take_own_part
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.resolve import Outcome
-from trainwright_pipelines.engine.reuse import Lookup, comparable_component, look_up
+from trainwright_pipelines.engine.reuse import Reuse
 from trainwright_pipelines.engine.slots import Share
 from trainwright_pipelines.engine.step_logs import end_of, read_warnings
 from trainwright_pipelines.engine.volumes import change_claim
@@ -121,18 +120,27 @@ class Step:
         for warning in beyond_reach(self.inputs):
             self.execution.warn(warning, self.record)
         self.image = await self._find_image(container)
-        if self.execution.run.uses_cache:
-            lookup = await self.execution.in_thread(lambda: self._look_up(container))
-        else:
-            lookup = self._look_up(container)
-        self.record = replace(self.record, cache=lookup.note)
+        reuse = Reuse(
+            execution=self.execution,
+            task=self.record,
+            spec=self.spec,
+            component=self.component,
+            container=container,
+            inputs=self.inputs,
+            settings=self.settings,
+            image_id=self.image.id if self.image is not None else "",
+        )
+        lookup = await self.execution.in_thread(reuse.look_up) if self.execution.run.uses_cache else reuse.look_up()
+        self.record, self.unreadable = replace(self.record, cache=lookup.note), lookup.unreadable
         if (found := lookup.found) is not None:
             given = found.attempts[-1].warnings if found.attempts else ()
             self.record = replace(self.record, is_cached=True, cached_from=found.id, warnings=given)
             return self._succeed(found.outputs)
         outcome = await self._attempts(container)
-        if lookup.fingerprint is not None and outcome.state == State.SUCCEEDED:
-            await self.execution.in_thread(lambda: self._remember(lookup.fingerprint, container))
+        if (fingerprint := lookup.fingerprint) is not None and outcome.state == State.SUCCEEDED:
+            why = await self.execution.in_thread(lambda: reuse.remember(fingerprint))
+            if why:
+                self.record = self.execution.save(replace(self.record, cache={**self.record.cache, "not_kept": why}))
         return outcome
 
     async def _find_image(self, container: Mapping[str, Any]) -> Image | None:
@@ -160,52 +168,6 @@ class Step:
         """KFP's placeholders with the step's inputs as they are now."""
         executor_input = build_executor_input(self.component, self.inputs, self.folder, self.folder.artifacts)
         return fill_placeholders(executor_input, run=self.execution.run, task=self.record)
-
-    def _look_up(self, container: Mapping[str, Any]) -> Lookup:
-        return look_up(
-            lambda: self._fingerprint(container),
-            self.record,
-            run=self.execution.run,
-            store=self.execution.store,
-            is_stale=self.execution.is_stale(self.record.path),
-        )
-
-    def _remember(self, fingerprint: Fingerprint, container: Mapping[str, Any]) -> None:
-        if self._inputs_are_unchanged(fingerprint, container):
-            component = comparable_component(self.record)
-            self.execution.store.remember(fingerprint.key, self.record.id, component=component, parts=fingerprint.parts)
-        else:
-            why = "an input or a volume of it changed while it ran"
-            self.record = self.execution.save(replace(self.record, cache={**self.record.cache, "not_kept": why}))
-
-    def _inputs_are_unchanged(self, fingerprint: Fingerprint, container: Mapping[str, Any]) -> bool:
-        """Whether what the step was given from outside of the runs, such as code, was not edited meanwhile."""
-        own = self.execution.store.home / "runs"
-        given = [each for artifacts in self.inputs.artifacts.values() for each in artifacts]
-        outside = [each for each in given if each.path is not None and not each.path.is_relative_to(own)]
-        try:
-            return all(map(is_unchanged, outside)) and self._fingerprint(container) == fingerprint
-        except NotCacheable:
-            return False
-
-    def _fingerprint(self, container: Mapping[str, Any]) -> Fingerprint:
-        code = self.execution.installed_code()
-        try:
-            inputs = with_digests(self.inputs)
-        except TrainwrightError as error:
-            self.unreadable = error
-            raise NotCacheable(str(error)) from error
-        return take_fingerprint(
-            self.spec,
-            self.component,
-            container,
-            inputs,
-            code_digest=code,
-            image_id=self.image.id if self.image is not None else "",
-            volumes=self.settings.volumes,
-            given=self.settings.given,
-            lasting=self.execution.store.home / "volumes",
-        )
 
     async def _import(self, importer: Importer) -> Outcome:
         uri = importer.uri

@@ -239,14 +239,14 @@ def test_one_signal_ends_also_a_run_that_hangs(created: Run, store: Store) -> No
 HANGING_STEP = """
     import sys, time
     from trainwright_pipelines.cli.main import main
-    from trainwright_pipelines.engine import runs, steps
+    from trainwright_pipelines.engine import reuse, runs
 
     def read_inputs(*_, **__):
         print(flush=True)
         time.sleep(600)
 
     runs.STOPS_WITHIN_S = 0.2
-    steps.take_fingerprint = read_inputs  # as of a folder on a disk that is away
+    reuse.take_fingerprint = read_inputs  # as of a folder on a disk that is away
     main(["run", sys.argv[1]])
 """
 
