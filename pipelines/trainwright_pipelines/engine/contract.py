@@ -58,7 +58,7 @@ class StepFolder:
         for path in (self.parameters, self.scratch, self.artifacts, self.work):
             if path not in kept or path.is_symlink() or not path.is_dir():
                 _remove(path)
-        for path in (self.executor_input, self.executor_output, self.report, self.source):
+        for path in (self.executor_input, self.executor_output, self.report, self.source, self.brought):
             _remove(path)
 
     @property
@@ -100,6 +100,11 @@ class StepFolder:
     def scratch(self) -> Path:
         """The task's TMPDIR; removed when it ends."""
         return self.path / "tmp"
+
+    @property
+    def brought(self) -> Path:
+        """Outputs copied out of a container, on their way to their places."""
+        return self.path / "brought"
 
     def log(self, attempt: int) -> Path:
         """Output of one attempt."""
@@ -197,6 +202,7 @@ def read_outputs(
     *,
     task_id: str,
     needs_artifacts: bool = True,
+    brought: Mapping[str, Path] = MappingProxyType({}),
 ) -> LeftBehind:
     """What a task that said it succeeded has left behind.
 
@@ -208,13 +214,22 @@ def read_outputs(
         needs_artifacts: Whether an artifact that it left unwritten is an error. KFP's launcher warns of it, and a later
             step finds nothing at its path (uploadOutputArtifacts in backend/src/v2/component/launcher_v2.go: "We allow
             components to not produce output files").
+        brought: Copies of what lay inside its container, by the paths that it named.
 
     Raises:
         RunFailed: A declared output is missing, or is not of its type.
     """
     said = _executor_output(folder.executor_output)
     try:
-        return _left_behind(said, component, executor_input, folder, task_id=task_id, needs_artifacts=needs_artifacts)
+        return _left_behind(
+            said,
+            component,
+            executor_input,
+            folder,
+            task_id=task_id,
+            needs_artifacts=needs_artifacts,
+            brought=brought,
+        )
     except (AttributeError, LookupError, TypeError) as error:  # lists for mappings and the like
         reason = f"{type(error).__name__}: {error}"
         raise RunFailed(f"the step's {folder.executor_output.name} is not KFP's ExecutorOutput: {reason}") from error
@@ -228,6 +243,7 @@ def _left_behind(
     *,
     task_id: str,
     needs_artifacts: bool,
+    brought: Mapping[str, Path],
 ) -> LeftBehind:
     values = dict(said.get("parameterValues") or {})
     for name, old in (said.get("parameters") or {}).items():
@@ -248,9 +264,11 @@ def _left_behind(
         found = ((said.get("artifacts") or {}).get(name) or {}).get("artifacts") or [planned]
         check_depth([one.get("metadata") for one in found], name=name)
         _check_text(name, found)
-        artifacts[name] = tuple(_output(name, each, planned, one, task_id=task_id) for one in found)
-        if missing := next((one for one in artifacts[name] if _is_unwritten(each, one, planned)), None):
-            reason = f"its output {name!r} is not there: nothing was written to {missing.uri}"
+        unplaced = [_custom_path(one) for one in found if not _put_in_place(one, planned, folder.work, brought)]
+        artifacts[name] = tuple(_output(name, each, planned, one, task_id=task_id, brought=brought) for one in found)
+        unwritten = [one.uri for one in artifacts[name] if _is_unwritten(each, one, planned)]
+        if missing := next(iter((*unplaced, *unwritten)), ""):
+            reason = f"its output {name!r} is not there: nothing was written to {missing}"
             if needs_artifacts:
                 raise RunFailed(f"the step ended well but {reason}")
             warnings.append(f"{reason}; a step that reads it finds nothing")
@@ -301,20 +319,66 @@ def _check_text(name: str, value: Any) -> None:
         raise RunFailed(f"the step's output {name!r} is not UTF-8 text: {shown}. Encode it, or write a file instead")
 
 
+def named_paths(folder: StepFolder) -> list[tuple[str, bool]]:
+    """The paths at which a task says that its output artifacts lie; with each whether it is the artifact's address.
+
+    None where it has not left what KFP's contract says, which `read_outputs` tells.
+    """
+    try:
+        said = _executor_output(folder.executor_output)
+        lists = [found["artifacts"] for found in (said.get("artifacts") or {}).values()]
+        found = [one for each in lists for one in each]
+        return [
+            *((custom, False) for one in found if (custom := _custom_path(one))),
+            *((str(one["uri"]), True) for one in found if one.get("uri") and not _custom_path(one)),
+        ]
+    except (AttributeError, LookupError, RunFailed, TypeError):
+        return []
+
+
+def _custom_path(said: Mapping[str, Any]) -> str:
+    return str(said.get("custom_path") or said.get(CUSTOM_PATH) or "")
+
+
+def _put_in_place(said: Mapping[str, Any], planned: Mapping[str, Any], work: Path, brought: Mapping[str, Path]) -> bool:
+    """Copy what lies at a path of the task's own to the artifact's place; False if nothing does.
+
+    The launcher takes it from there, and from nowhere else (retrieveArtifactPath in
+    backend/src/v2/component/launcher_v2.go, whose working folder is the task's).
+    """
+    uri, custom = str(said.get("uri") or planned["uri"]), _custom_path(said)
+    if not custom:
+        if (copy := brought.get(uri)) is not None and copy.exists():
+            _copy(copy, Path(planned["uri"]))
+        return True
+    source, target = brought.get(custom, work / custom), Path(uri)
+    if not source.exists():
+        return False
+    if not is_remote(uri) and source.absolute() != target.absolute():
+        _copy(source, target)
+    return True
+
+
 def _output(
-    name: str, slot: ArtifactSlot, planned: Mapping[str, Any], said: Mapping[str, Any], *, task_id: str
+    name: str,
+    slot: ArtifactSlot,
+    planned: Mapping[str, Any],
+    said: Mapping[str, Any],
+    *,
+    task_id: str,
+    brought: Mapping[str, Path],
 ) -> Artifact:
     uri, metadata = str(said.get("uri") or planned["uri"]), dict(said.get("metadata") or {})
-    custom = said.get("custom_path") or said.get("customPath")
-    if custom and not is_remote(uri) and Path(custom).exists() and Path(custom).absolute() != Path(uri).absolute():
-        _copy(Path(custom), Path(uri))
+    is_inside = uri in brought and not _custom_path(said)
+    if is_inside and brought[uri].exists():
+        uri, is_inside = str(planned["uri"]), False
     return Artifact(
         id=uuid.uuid4().hex,
         name=str(said.get("name") or name),
         type=str((said.get("type") or {}).get("schemaTitle") or slot.type),
         uri=uri,
         metadata=metadata,
-        digest=digest_of(uri),
+        digest=None if is_inside else digest_of(uri),
         producer_task_id=task_id,
         created=datetime.now(UTC),
     )

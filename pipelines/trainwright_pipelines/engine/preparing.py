@@ -52,8 +52,10 @@ class PreparedStep:
     packages: InstalledPackages | None = None
     """What was installed for it."""
 
-    def read_outputs(self) -> LeftBehind:
+    def read_outputs(self, brought: Mapping[str, Path]) -> LeftBehind:
         """What the process gave; paths below mounted folders as later steps know them, by the mount paths.
+
+        `brought` are copies of what lay inside its container.
 
         Raises:
             RunFailed: An output is missing or of another type than declared.
@@ -64,6 +66,7 @@ class PreparedStep:
             self.folder,
             task_id=self.task.id,
             needs_artifacts=self.needs_artifacts,
+            brought=brought,
         )
         parameters = mounted_values(left.values.parameters, self.mounts)
         return replace(left, values=replace(left.values, parameters=parameters))

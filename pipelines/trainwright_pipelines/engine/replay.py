@@ -132,7 +132,9 @@ def rerun_step(run_id: str, step: str, *, store: Store, pdb: bool = False) -> Re
             ended = _in_foreground(prepared.launch, settings.mask, folder, isolations, pdb=pdb)
         finally:
             shutil.rmtree(folder.scratch / VOLUMES_NAME, ignore_errors=True)  # with what was mounted into a container
-    return _told(ended, prepared, step=task.label)
+    told = _told(ended, prepared, step=task.label)
+    shutil.rmtree(folder.brought, ignore_errors=True)
+    return told
 
 
 def _check_replayable(task: Task) -> None:
@@ -151,7 +153,7 @@ def _told(ended: StepEnd, prepared: PreparedStep, *, step: str) -> Replay:
     outputs, error, detail = Values(), ended.reason, ""
     if code == 0:
         try:
-            outputs = prepared.read_outputs().values
+            outputs = prepared.read_outputs(ended.brought).values
         except RunFailed as missing:
             error = str(missing)
     elif (said := said_end(code, folder)) is not None:

@@ -255,7 +255,8 @@ class Step:
 
     def _clear(self, log: Path) -> Sequence[str]:
         """Remove what an attempt needs no more; gives what it has warned of."""
-        shutil.rmtree(self.folder.scratch, ignore_errors=True)
+        for folder in (self.folder.scratch, self.folder.brought):
+            shutil.rmtree(folder, ignore_errors=True)
         if self._mounts_in_memory:
             shutil.rmtree(self.execution.memory / self.record.id, ignore_errors=True)
         return list(dict.fromkeys(read_warnings(log)[0]))
@@ -335,16 +336,17 @@ class Step:
 
     def _end(self, started: "_Started", log: Path) -> tuple[AttemptEnd, LeftBehind | None, Sequence[str]]:
         """Wait for the end of the process; gives what it left behind, and what it has warned of."""
+        brought: Mapping[str, Path] = {}
         try:
             ended = started.process.wait()
             last = self.record.attempts[-1]
             self._note_attempt(replace(last, peak_memory_bytes=ended.peak_memory_bytes, cpu_s=ended.cpu_s))
-            end = describe_end(ended, self.folder, log)
+            end, brought = describe_end(ended, self.folder, log), ended.brought
         except TimeoutError:
             error = f"took longer than {self.settings.timeout_s:g} s and was stopped"
             end = AttemptEnd(exit_code=None, error=error, detail=end_of(log))
         end = self._masked(end)
-        left = None if end.error else started.prepared.read_outputs()
+        left = None if end.error else started.prepared.read_outputs(brought)
         return end, left, self._clear(log)
 
     def _masked(self, end: AttemptEnd) -> AttemptEnd:

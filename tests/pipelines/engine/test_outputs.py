@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.contract import StepFolder, build_executor_input, read_outputs
 from trainwright_pipelines.engine.records import Artifact, Values
 from trainwright_pipelines.ir.spec import ArtifactSlot, Component, ParameterSlot
@@ -25,6 +26,7 @@ def given(folder: Path, said: dict[str, Any]) -> Values:
     step.make()
     executor_input = build_executor_input(COMPONENT, Values(), step, step.artifacts)
     (step.artifacts / "model").write_text("weights")
+    (step.work / "own").write_text("weights in its working folder")
     step.executor_output.write_text(json.dumps(said))
     return read_outputs(COMPONENT, executor_input, step, task_id="t").values
 
@@ -62,3 +64,9 @@ def test_what_lies_at_a_path_of_the_tasks_own_goes_to_the_artifacts_place(tmp_pa
     made = model(tmp_path, uri=str(place), custom_path=str(tmp_path / "own"))
     assert made.uri == str(place)
     assert place.read_text() == "own weights"
+
+
+def test_a_path_of_the_tasks_own_begins_in_its_working_folder_and_counts_alone(tmp_path: Path) -> None:
+    assert Path(model(tmp_path, custom_path="own").uri).read_text() == "weights in its working folder"
+    with pytest.raises(RunFailed, match="nothing was written to absent"):
+        model(tmp_path, custom_path="absent", metadata={"layers": 3})

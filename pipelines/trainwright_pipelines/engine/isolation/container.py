@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from trainwright_components.cluster.launchers.docker_command import remove_conta
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.processes.ending import SAVE_S
 from trainwright_components.processes.exit_codes import from_shell
+from trainwright_pipelines.engine.isolation.brought_out import bring_out
 from trainwright_pipelines.engine.isolation.container_engine import ContainerEngine, Images, find_engine
 from trainwright_pipelines.engine.isolation.container_launch import ContainerLaunch
 from trainwright_pipelines.engine.isolation.protocol import Isolation, StartedStep, StepEnd
@@ -23,7 +25,9 @@ from trainwright_pipelines.ir.resources import format_bytes
 
 _LOG = logging.getLogger(__name__)
 _CREATE_S = 600.0
+_COPY_S = 3600.0
 _REMOVAL_S, _POLL_S = 1.0, 0.1
+_NOTHING_THERE = re.compile("could not find the file|could not be found|no such file", re.IGNORECASE)
 _NOT_STARTED = ("created", "configured", "initialized")  # whose exit code is 0
 _VANISHED = (
     "its container was removed while it ran, by somebody or by a clean-up such as `docker prune`; "
@@ -150,7 +154,21 @@ class ContainerStep:
             return StepEnd(code=code, reason=f"out of memory: {why}")
         if code == -signal.SIGKILL and self._is_removed():
             return StepEnd(code=None, reason=_VANISHED)
-        return StepEnd(code=code, image=self.launch.image.name)
+        brought = bring_out(self.launch.shared, self._copy_out) if code == 0 and self.launch.shared is not None else {}
+        return StepEnd(code=code, image=self.launch.image.name, brought=brought)
+
+    def _copy_out(self, path: str, target: Path) -> bool:
+        target.parent.mkdir(exist_ok=True)
+        follow = () if self.engine.is_podman else ("--follow-link",)  # Podman always does
+        try:
+            self.engine("cp", *follow, f"{self.launch.name}:{path}", str(target), timeout_s=_COPY_S)
+        except InvalidSetting as error:
+            if _NOTHING_THERE.search(str(error)):
+                return False
+            raise RunFailed(
+                f"the step ended well, but its output {path} cannot be copied out of its container: {error}"
+            ) from error
+        return True
 
     def _is_removed(self) -> bool:
         """Whether somebody removes it, which kills it first; the engine takes a moment for the rest."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from trainwright_components.cluster.launchers.docker_command import OWNER_LABEL, own_label
 from trainwright_pipelines.engine.cache import paths_in
 from trainwright_pipelines.engine.contract import StepFolder
+from trainwright_pipelines.engine.isolation.brought_out import Shared
 from trainwright_pipelines.engine.isolation.container_engine import (
     HOME_LABEL,
     RUN_LABEL,
@@ -68,6 +69,8 @@ class ContainerLaunch:
     resources: Resources = field(default_factory=Resources)
     gpus: Sequence[str] = ()
     """Those that are its own."""
+    shared: Shared | None = None
+    """What of its outputs this machine sees, where any are read."""
     isolation: ClassVar[str] = "container"
 
     def create_arguments(self, engine: ContainerEngine) -> list[str]:
@@ -146,6 +149,11 @@ def plan_container(
     if python_source(container) is not None:
         command = without_shells(command)  # which would not pass SIGTERM on, so that nothing could be saved
 
+    mounts = [
+        *plan_mounts(folder, run.folder / "workspace", inputs, volumes=settings.volumes, volume_folders=volume_folders),
+        *(Mount(source=copy, target=local_path(uri)) for uri, copy in copies.items()),
+    ]
+    has_own_folder = image.folder not in ("", "/")
     return ContainerLaunch(
         name=f"trainwright-{re.sub(r'[^a-zA-Z0-9_.-]', '-', task.name)[:60]}-{secrets.token_hex(6)}",
         image=image,
@@ -153,16 +161,17 @@ def plan_container(
         args=filled(container.get("args") or []),
         env={name: value for name, value in env.items() if name not in hidden},
         secret_env={name: value for name, value in env.items() if name in hidden},
-        mounts=[
-            *plan_mounts(
-                folder, run.folder / "workspace", inputs, volumes=settings.volumes, volume_folders=volume_folders
-            ),
-            *(Mount(source=copy, target=local_path(uri)) for uri, copy in copies.items()),
-        ],
+        mounts=mounts,
         labels={OWNER_LABEL: own_label(), HOME_LABEL: str(home), RUN_LABEL: run.id, STEP_LABEL: task.path},
-        folder=folder.work if image.folder in ("", "/") else None,
+        folder=None if has_own_folder else folder.work,
         resources=read_resources(container, placeholders.text),
         gpus=gpus,
+        shared=Shared(
+            folder=folder,
+            work=Path(image.folder) if has_own_folder else folder.work,
+            others=[each.source for each in mounts if str(each.source) == each.target],
+            volumes=[Path(target) for target in volume_folders],
+        ),
     )
 
 

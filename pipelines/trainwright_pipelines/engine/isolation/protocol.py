@@ -1,6 +1,7 @@
 """What steps run in, and what a step is once it has started, wherever it runs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +10,8 @@ from typing import Any, Protocol
 class StepEnd:
     """How a step ended; the code is minus the signal's number if a signal ended it, None if it is not known.
 
-    `reason` is what ended it where the exit code does not say it, `image` what it ran in, empty for this machine.
+    `reason` is what ended it where the exit code does not say it, `image` what it ran in, empty for this machine, and
+    `brought` copies of outputs that lay inside of that, by the paths that the step named.
     """
 
     code: int | None
@@ -17,6 +19,7 @@ class StepEnd:
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
     image: str = ""
+    brought: Mapping[str, Path] = field(default_factory=dict)
 
 
 class StartedStep(Protocol):

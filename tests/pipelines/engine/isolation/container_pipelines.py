@@ -1,7 +1,7 @@
 """Pipelines whose steps run in containers; the image OTHER stands for one that the tests make."""
 
 # As KFP's users write components.
-# ruff: noqa: C408, PTH103, PTH111, PTH123, SIM115
+# ruff: noqa: C408, PTH103, PTH111, PTH123, PTH211, SIM115
 
 from kfp import dsl, kubernetes
 
@@ -164,3 +164,30 @@ def volumes() -> str:
     kubernetes.use_secret_as_volume(task, secret_name="login", mount_path="/keys")
     kubernetes.use_secret_as_env(task, secret_name="login", secret_key_to_env={"token": "TOKEN"})
     return task.outputs["said"]
+
+
+@dsl.component(base_image=OTHER, **LIGHT)
+def keep_inside(named: dsl.Output[dsl.Model], linked: dsl.Output[dsl.Model]):
+    """As a script that writes to folders of its image, or of its own."""
+    import os
+
+    os.makedirs("/var/tmp/made/deep")
+    with open("/var/tmp/made/deep/w", "w") as weights:
+        weights.write("weights")
+    named.set_path("/var/tmp/made")
+    os.symlink("/var/tmp/made/deep/w", linked.path)
+
+
+@dsl.container_component
+def read_both(named: dsl.Input[dsl.Model], linked: dsl.Input[dsl.Model], said: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(
+        image=BASE,
+        command=["sh", "-ec", 'cat "$0/deep/w" "$1" > "$2"'],
+        args=[named.path, linked.path, said],
+    )
+
+
+@dsl.pipeline(name="kept-inside")
+def kept_inside() -> str:
+    made = keep_inside()
+    return read_both(named=made.outputs["named"], linked=made.outputs["linked"]).outputs["said"]

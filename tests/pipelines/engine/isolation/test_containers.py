@@ -242,6 +242,14 @@ def test_what_ends_a_container_is_told(compiled: Compiled, store: Store, base_im
     assert tasks["entry-point"].state == State.SUCCEEDED
 
 
+def test_what_lies_inside_a_container_is_copied_out_of_it(compiled: Compiled, store: Store) -> None:
+    run, tasks = execute(compiled("kept_inside"), store, isolation={"": "container"})
+    assert run.state == State.SUCCEEDED, run.error
+    assert tasks["read-both"].outputs.parameters["said"] == "weightsweights"
+    assert not (run.folder / "steps" / "keep-inside" / "brought").exists()
+    assert not Path("/var/tmp/made").exists()
+
+
 def test_volumes_are_real_mounts_and_secrets_are_masked(compiled: Compiled, store: Store) -> None:
     (store.home / "secrets.yaml").write_text(yaml.safe_dump({"secrets": {"login": {"token": "s3cret-token"}}}))
     for count in (1, 2):
