@@ -147,7 +147,7 @@ def prepare_to_serve(descriptor: int, *, shares_parent: bool) -> socket.socket:
         shared.close = lambda: None  # type: ignore[method-assign]
         WarmParent.start = lambda _preload=(): shared  # type: ignore[assignment,method-assign]
         # What is installed stays the same, and lies outside of the home.
-        cache._installed_code = functools.cache(cache._installed_code)
+        cache._components_code = functools.cache(cache._components_code)
         provenance._packages = functools.cache(provenance._packages)
     return connection
 

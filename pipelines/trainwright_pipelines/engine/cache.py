@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from trainwright_pipelines.engine.requirements import local_place, wanted_packag
 from trainwright_pipelines.engine.volumes import NO_VOLUMES, Volumes
 from trainwright_pipelines.ir.spec import Component, TaskSpec
 
-_LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
+LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras")
 _MAX_FILES = 100_000
 _MAX_BYTES = 200 << 30
 _SHOWN_CHARS = 80
@@ -43,7 +43,8 @@ class Fingerprint:
     """What two steps have alike that may stand for each other: a digest of all of it, and one of each part by name.
 
     The parts are `interface`, `image`, `isolation`, `given`, `volumes.MOUNT`, then `key` where the pipeline's author
-    chose one, else `program`, `env`, `parameters.NAME`, `undeclared`, `artifacts.NAME`, `code` and `packages`.
+    chose one, else `program`, `env`, `parameters.NAME`, `undeclared`, `artifacts.NAME`, `code`, `packages` and
+    `libraries.NAME`, which are no digests.
     """
 
     key: str
@@ -57,6 +58,7 @@ def take_fingerprint(
     inputs: Values,
     *,
     code_digest: str,
+    find_libraries: Callable[[], Mapping[str, str]] = dict,
     image_id: str = "",
     volumes: Volumes = NO_VOLUMES,
     given: Mapping[str, str] = MappingProxyType({}),
@@ -64,11 +66,12 @@ def take_fingerprint(
 ) -> Fingerprint:
     """What the results of a step depend on.
 
-    `code_digest` stands for the code in our own images, see `installed_code`; claims that the step mounts are folders
-    below `lasting`. A step that writes to its claim has another key afterwards, so it is never remembered. `given` are
-    variables from secrets and config maps: only a digest that is slow to try values with is recorded of them.
-    `image_id` is the image whose container the step runs in. A process is not its image: it is another Python, with
-    other packages, so that neither stands for the other.
+    `code_digest` stands for the code in our own images, see `components_code`; `find_libraries` gives the packages that
+    the step finds in this environment, see `Libraries`; claims that it mounts are folders below `lasting`. A step that
+    writes to its claim has another key afterwards, so it is never remembered. `given` are variables from secrets and
+    config maps: only a digest that is slow to try values with is recorded of them. `image_id` is the image whose
+    container the step runs in. A process is not its image: it is another Python, with other packages, so that neither
+    stands for the other.
 
     Raises:
         NotCacheable: It must run whatever happened before.
@@ -103,6 +106,8 @@ def take_fingerprint(
             }
             if packages := {} if image_id else _local_packages(container):
                 content["packages"] = packages
+            if libraries := {} if image_id else find_libraries():
+                content["libraries"] = libraries
     except (NotCacheable, OSError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise NotCacheable(f"the content of an input cannot be told: {reason}") from error
@@ -127,6 +132,8 @@ def _parts(content: Mapping[str, Any], parameters: list[str]) -> Iterator[tuple[
                 yield from ((f"{name}.{each}", _digest(value)) for each, value in named.items())
             case "artifacts":
                 yield from ((f"{name}.{each}", _digest(value)) for each, value in part.items())
+            case "libraries":
+                yield from ((f"{name}.{each}", value) for each, value in part.items())
             case "claims":
                 yield from ((f"volumes.{each}", _digest(value)) for each, value in part.items())
             case _:
@@ -157,12 +164,17 @@ def is_unchanged(artifact: Artifact) -> bool:
 
 def installed_code() -> str:
     """Digest of the code that our images carry: this installation's components, and the libraries under them."""
-    return _installed_code(Path(trainwright_components.__file__).parent)
+    versions = [f"{name} {_version(name)}" for name in LIBRARIES]
+    return hashlib.sha256("\n".join([components_code(), *versions]).encode()).hexdigest()
 
 
-def _installed_code(package: Path) -> str:
-    versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
-    content = [content_digest(package), platform.python_version(), *versions]
+def components_code() -> str:
+    """Digest of this installation's components, and of the Python that runs them."""
+    return _components_code(Path(trainwright_components.__file__).parent)
+
+
+def _components_code(package: Path) -> str:
+    content = [content_digest(package), platform.python_version()]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.files import legible
-from trainwright_pipelines.engine.cache import installed_code
+from trainwright_pipelines.engine.cache import components_code
 from trainwright_pipelines.engine.isolation.of_a_run import Isolations
+from trainwright_pipelines.engine.libraries import Libraries
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.resuming import givers_of, stale_paths
@@ -53,6 +54,7 @@ class Execution:
         default_factory=lambda: ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="step")
     )
     has_lost_lease: threading.Event = field(default_factory=threading.Event)
+    libraries: Libraries = field(default_factory=Libraries)
 
     def __post_init__(self) -> None:
         self.slots = Slots(self.max_parallel)
@@ -170,10 +172,10 @@ class Execution:
                 self._memory = self._in_memory.enter_context(folder_in_memory())
             return self._memory
 
-    def installed_code(self) -> str:
+    def components_code(self) -> str:
         """Digest of the code in our own images; read once a run."""
         with self._code_lock:
-            self._code = self._code or installed_code()
+            self._code = self._code or components_code()
         return self._code
 
     def in_thread(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":

@@ -13,6 +13,7 @@ from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unc
 from trainwright_pipelines.engine.contract import lacks_content
 from trainwright_pipelines.engine.downloads import with_digests
 from trainwright_pipelines.engine.execution import Execution
+from trainwright_pipelines.engine.libraries import describe_change
 from trainwright_pipelines.engine.platform_settings import PlatformSettings
 from trainwright_pipelines.engine.records import Artifact, Run, State, Task, Values
 from trainwright_pipelines.engine.store import Remembered, Store
@@ -22,6 +23,7 @@ _NUMBER = re.compile(r"-\d+$")
 _COMPONENT_CHARS = 64
 _SHOWN_CHARS = 40
 _SHOWN_DIFFERENCES = 4
+_LIBRARY = "libraries."
 _SAME_CODE = ("interface", "program")
 _WORDS = {
     "program": "the code or command of the component changed",
@@ -33,6 +35,7 @@ _WORDS = {
     "key": "the cache key that the pipeline chooses differs",
     "isolation": "what it runs in changed: a process or its image, with another Python or content",
     "packages": "packages that it takes from files of this machine have other content",
+    "libraries": "the versions of the packages that it imports are not on record: an older release ran it",
 }
 
 
@@ -95,7 +98,6 @@ class Reuse:
             return False
 
     def _fingerprint(self) -> Fingerprint:
-        code = self.execution.installed_code()
         try:
             inputs = with_digests(self.inputs)
         except TrainwrightError as error:
@@ -105,7 +107,8 @@ class Reuse:
             self.component,
             self.container,
             inputs,
-            code_digest=code,
+            code_digest=self.execution.components_code(),
+            find_libraries=lambda: self.execution.libraries.of_step(self.container),
             image_id=self.image_id,
             volumes=self.settings.volumes,
             given=self.settings.given,
@@ -175,7 +178,12 @@ def _missed(fingerprint: Fingerprint, task: Task, *, run: Run, store: Store) -> 
     before = None if nearest is None else store.task_by_id(nearest.entry.task_id)
     if nearest is None or before is None:
         return _note("miss", "no earlier results of this step are on record")
-    words = [_difference(part, before, task) for part in nearest.differs]
+    words = [
+        describe_change(part.partition(".")[2], nearest.entry.parts.get(part), fingerprint.parts.get(part))
+        if part.startswith(_LIBRARY)
+        else _difference(part, before, task)
+        for part in nearest.differs
+    ]
     shown = words[:_SHOWN_DIFFERENCES]
     if len(words) > len(shown):
         shown.append(f"{len(words) - len(shown)} more differences")
@@ -198,12 +206,16 @@ def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[st
     names = dict.fromkeys([*now, *before])
     if ("key" in before) != ("key" in now):
         names = dict.fromkeys(["key"])
+    knows = [any(name.startswith(_LIBRARY) for name in parts) for parts in (before, now)]
+    if "key" not in names and knows == [False, True]:  # an older release recorded it
+        names = dict.fromkeys(name for name in names if not name.startswith(_LIBRARY))
+        yield _LIBRARY.rstrip(".")
     yield from (name for name in sorted(names, key=_rank) if before.get(name) != now.get(name))
 
 
 def _rank(part: str) -> tuple[int, str]:
     """What people change themselves comes first."""
-    kinds = ("parameters", "artifacts", "program", "env", "key", "code")
+    kinds = ("parameters", "artifacts", "program", "env", "key", "code", "libraries")
     kind = part.partition(".")[0]
     return kinds.index(kind) if kind in kinds else len(kinds), part
 

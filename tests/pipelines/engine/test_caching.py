@@ -507,5 +507,5 @@ def test_every_part_of_a_key_has_words(specs: Path) -> None:
     container = pipeline.executors[component.executor].container
     assert container is not None
     taken = cache.take_fingerprint(spec, component, container, Values(parameters={"text": "a"}), code_digest="1")
-    told = {name for name in (*taken.parts, "key", "packages") if "." not in name}
+    told = {name for name in (*taken.parts, "key", "packages", "libraries") if "." not in name}
     assert told - {"image"} == set(reuse._WORDS)

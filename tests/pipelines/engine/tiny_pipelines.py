@@ -669,6 +669,18 @@ def packages():
 
 
 @dsl.component(**PLAIN)
+def measure_shape() -> str:
+    import shapes  # type: ignore[import-not-found]
+
+    return shapes.NAME
+
+
+@pipeline
+def imports_a_package() -> str:
+    return measure_shape().output
+
+
+@dsl.component(**PLAIN)
 def read_twice(dataset: dsl.Input[dsl.Dataset]) -> str:
     if dataset.metadata.get("length") != 4:
         raise ValueError(f"unexpected length {dataset.metadata['length']}")

@@ -1,0 +1,157 @@
+"""The packages that a step imports as a process of this machine: which count for its results, and as what.
+
+A step counts what its own code imports, wherever in it, and not what that imports in turn: `pip install` of anything
+else leaves its results. KFP counts an image by its name alone (backend/src/v2/cacheutils), so its pinned tag stands for
+all packages; a process has no image.
+"""
+
+import ast
+import hashlib
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from trainwright_components.images import is_logical
+from trainwright_pipelines.engine.cache import LIBRARIES, digest_of_path
+from trainwright_pipelines.engine.isolation.python_source import python_source
+from trainwright_pipelines.engine.requirements import parse_requirement, wanted_packages
+
+ABSENT = "absent"
+CONTENT = "content "
+"""Before the digest of code that belongs to no installed package, such as an editable one."""
+_OF_OURS = sorted({each.removesuffix("-cpu").replace("-", "_") for each in LIBRARIES})
+_DIGEST_CHARS = 12
+
+
+@dataclass(kw_only=True)
+class Libraries:
+    """What this Python finds; looked at once for the code of each component, as `pip` may change it meanwhile."""
+
+    _known: dict[str, Mapping[str, Path | str]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of_step(self, container: Mapping[str, Any]) -> dict[str, str]:
+        """Packages with their versions, and modules with their content, that a step imports; of a program nothing.
+
+        Raises:
+            NotCacheable: The content of a module cannot be told.
+            OSError: It cannot be read.
+        """
+        source = python_source(container)
+        if source is None:
+            return {}
+        is_ours = is_logical(str(container.get("image") or ""))
+        with self._lock:
+            known = self._known.get("" if is_ours else source.source)
+            if known is None:
+                known = dict(_find(_OF_OURS if is_ours else imported_names(source.source)))
+                self._known["" if is_ours else source.source] = known
+        own = {canonicalize_name(each.name) for each in _installed_for_it(container)}
+        # A module that is being edited counts as it is when a step begins, and when it has ended.
+        return {
+            name: each if isinstance(each, str) else _content(each) for name, each in known.items() if name not in own
+        }
+
+
+def _installed_for_it(container: Mapping[str, Any]) -> list[Requirement]:
+    """What the component asks for by name, and does not find here: how it asks is in its command."""
+    return list(filter(None, map(parse_requirement, wanted_packages(container).missing)))
+
+
+def imported_names(source: str) -> list[str]:
+    """What code imports beside the standard library, in full, such as `google.cloud.storage`."""
+    try:
+        parts = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return []  # the step will say so
+    names = [alias.name for each in parts if isinstance(each, ast.Import) for alias in each.names]
+    for each in parts:
+        if isinstance(each, ast.ImportFrom) and each.module and not each.level:
+            names += [f"{each.module}.{alias.name}" for alias in each.names]
+    return sorted({name for name in names if name.partition(".")[0] not in sys.stdlib_module_names})
+
+
+def _find(names: Iterable[str]) -> Iterator[tuple[str, Path | str]]:
+    """By name: the version of a package, the place of code that belongs to none, or that there is nothing."""
+    seen = set()
+    for name in names:
+        top, place = name.partition(".")[0], _locate(name)
+        if place is None:
+            yield top, ABSENT
+        elif place not in seen:
+            seen.add(place)
+            file, _ = place
+            yield _package_of(*place) or (top, file.parent if file.name == "__init__.py" else file)
+
+
+def _locate(name: str) -> tuple[Path, Path] | None:
+    """The file of a module, or of the first package on the way to it, with the folder that it was found in."""
+    first, *others = name.split(".")
+    found = _spec(first)
+    depth = 0
+    while found is not None and found.origin is None and others:  # a namespace, which several packages share
+        found = PathFinder.find_spec(f"{found.name}.{others.pop(0)}", found.submodule_search_locations)
+        depth += 1
+    if found is None or found.origin is None or not (origin := Path(found.origin)).exists():
+        return None
+    return origin, origin.parents[depth + (found.submodule_search_locations is not None)]
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return find_spec(name)
+    except (ImportError, ValueError):  # of `__main__`
+        return None
+
+
+def _package_of(origin: Path, folder: Path) -> tuple[str, str] | None:
+    """The installed package that a file belongs to, and what it is: its version with a digest of its code.
+
+    `importlib.metadata.packages_distributions` reads the lists of all packages, which takes most of a second.
+    """
+    top = origin.relative_to(folder).parts[0].partition(".")[0]
+    infos = [each for each in folder.iterdir() if each.name.endswith((".dist-info", ".egg-info"))]
+    for info in sorted(infos, key=lambda each: not canonicalize_name(each.name).startswith(canonicalize_name(top))):
+        name, _, version = info.name.rpartition(".")[0].partition("-")
+        if (record := _record(info)) is None:
+            continue
+        if b"\n%s," % origin.relative_to(folder).as_posix().encode() in b"\n" + record:
+            return canonicalize_name(name), f"{version} {_code_digest(record)}"
+    return None
+
+
+def _record(info: Path) -> bytes | None:
+    try:
+        return (info / "RECORD").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):  # as Debian installs: the code counts by its content
+        return None
+
+
+def _code_digest(record: bytes) -> str:
+    """Of the hashes of all files; without what pip and uv write beside them."""
+    lines = [each for each in record.splitlines() if b",sha256=" in each and b".dist-info/" not in each]
+    return hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()[:_DIGEST_CHARS]
+
+
+def _content(path: Path) -> str:
+    return f"{CONTENT}{digest_of_path(path)[:_DIGEST_CHARS]}"
+
+
+def describe_change(name: str, before: str | None, now: str | None) -> str:
+    """What a person reads of two of the same name."""
+    if CONTENT in f"{before}{now}":
+        return f"the code of the module {name!r} changed"
+    one, other = (each.partition(" ")[0] if each else "" for each in (before, now))
+    if one == other:
+        return f"{name} {one} was installed with other content"
+    if now is None:
+        return f"its code does not import {name} any more"
+    return f"its code imports {name} too" if before is None else f"{name} {one} became {other}"

@@ -1,0 +1,149 @@
+"""What counts of the packages that a step imports."""
+
+import base64
+import hashlib
+import importlib.metadata
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import update
+
+from trainwright_components.images import CPU_IMAGE
+from trainwright_pipelines.engine.libraries import Libraries, imported_names
+from trainwright_pipelines.engine.store import Store
+from trainwright_pipelines.engine.tables import CACHE
+
+if TYPE_CHECKING:
+    from tests.pipelines.engine.conftest import Execute, Finished
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages, which this process and its steps see."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return folder
+
+
+def install(site: Path, name: str, version: str, code: str, *, module: str = "") -> None:
+    """What pip leaves of a wheel (packaging.python.org/en/latest/specifications/recording-installed-packages)."""
+    for left in [*site.glob(f"{name}-*"), *site.glob("**/__pycache__")]:
+        shutil.rmtree(left)
+    file, info = site / (module or name) / "__init__.py", site / f"{name}-{version}.dist-info"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    info.mkdir()
+    file.write_text(code)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(code.encode()).digest()).rstrip(b"=").decode()
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (info / "METADATA").write_text(metadata)
+    (info / "RECORD").write_text(
+        f"{info.name}/METADATA,,\n{file.relative_to(site)},sha256={digest},{len(code)}\n{info.name}/RECORD,,\n"
+    )
+
+
+def found(source: str, **container: Any) -> dict[str, str]:
+    made = {"command": ["python3 -m kfp.dsl.executor_main", source], "args": ["--function_to_execute", "f"]}
+    return {name: said.partition(" ")[0] for name, said in Libraries().of_step(made | container).items()}
+
+
+def test_code_imports_what_it_names_anywhere_in_it() -> None:
+    source = """
+import os, numpy.linalg as la, yaml
+from typing import *
+from google.cloud import storage, bigquery as bq
+def f():
+    try:
+        from .near import x
+        import a.b
+    except ImportError:
+        from json import loads
+"""
+    names = ["a.b", "google.cloud.bigquery", "google.cloud.storage", "numpy.linalg", "yaml"]
+    assert imported_names(source) == names
+    assert imported_names("import (") == imported_names("\0") == []
+
+
+def test_a_package_counts_by_its_version_whatever_it_is_called() -> None:
+    packages = {
+        "yaml": "pyyaml",
+        "google.cloud.storage": "google-cloud-storage",
+        "google.protobuf.message": "protobuf",
+        "six": "six",
+        "typing_extensions": "typing-extensions",
+        "PIL.Image": "pillow",
+    }
+    source = "\n".join(f"import {name}" for name in packages)
+    assert found(source) == {name: importlib.metadata.version(name) for name in packages.values()}
+    assert found("import no_such_package.x, __main__, google") == {"no_such_package": "absent"} | {
+        "__main__": "absent",
+        "google": "absent",
+    }
+    ours = {name: importlib.metadata.version(name) for name in ("keras", "numpy", "tensorflow", "tf-keras")}
+    assert found("import yaml", image=CPU_IMAGE) == ours
+
+
+def why(finished: "Finished") -> str:
+    note = finished.tasks["measure-shape"].cache
+    return str(note["why"]).replace(str(note["run"] or "no run"), "R")
+
+
+def test_a_step_runs_again_when_a_package_that_it_imports_is_another(
+    execute: "Execute", store: Store, site: Path
+) -> None:
+    def run() -> tuple[str, str]:
+        finished = execute("imports_a_package")
+        return finished.output("measure-shape"), why(finished)
+
+    install(site, "shapes", "2.1.0", "NAME = 'square'")
+    assert run() == ("square", "no earlier results of this step are on record")
+    install(site, "unrelated", "1.0", "")
+    assert run() == ("square", "taken from step measure-shape of run R")
+    install(site, "shapes", "2.2.3", "NAME = 'circle'")
+    assert run() == ("circle", "shapes 2.1.0 became 2.2.3, compared with run R")
+    install(site, "shapes", "2.2.3", "NAME = 'ring'")
+    assert run() == ("ring", "shapes 2.2.3 was installed with other content, compared with run R")
+    install(site, "shapes", "2.1.0", "NAME = 'square'")
+    assert run()[1] == "taken from step measure-shape of run R", "as it was at first"
+    shutil.rmtree(next(site.glob("shapes-*")))
+    install(site, "shapes_too", "1", "NAME = 'cube'", module="shapes")
+    assert run()[0] == "cube"
+
+
+def test_code_that_belongs_to_no_package_counts_by_its_content(execute: "Execute", site: Path) -> None:
+    module = site / "shapes.py"
+    module.write_text("NAME = 'square'")
+    assert execute("imports_a_package").output("measure-shape") == "square"
+    assert execute("imports_a_package").tasks["measure-shape"].is_cached
+    module.write_text("NAME = 'circle '")
+    edited = execute("imports_a_package")
+    assert (edited.output("measure-shape"), why(edited)) == (
+        "circle ",
+        "the code of the module 'shapes' changed, compared with run R",
+    )
+
+
+def test_what_an_older_release_recorded_is_made_anew_once(execute: "Execute", store: Store, site: Path) -> None:
+    install(site, "shapes", "2.1.0", "NAME = 'square'")
+    execute("imports_a_package")
+    with store.engine.execution_options(writes=True).begin() as connection:
+        [row] = connection.execute(CACHE.select()).mappings()
+        parts = {name: each for name, each in row["parts"].items() if not name.startswith("libraries.")}
+        assert parts != row["parts"]
+        connection.execute(update(CACHE).values(key="older", parts=parts))
+    told = (
+        "the versions of the packages that it imports are not on record: an older release ran it, compared with run R"
+    )
+    assert why(execute("imports_a_package")) == told
+    assert execute("imports_a_package").tasks["measure-shape"].is_cached
+
+
+def test_a_package_that_a_step_installs_for_itself_counts_by_how_it_asks(site: Path) -> None:
+    install(site, "shapes", "2.1.0", "")
+    pip = 'python3 -m pip install \'shapes{}\' && "$0" "$@"'
+    run = ["python3 -m kfp.dsl.executor_main", "import shapes"]
+    assert found("", command=[pip.format(">=2"), *run]) == {"shapes": "2.1.0"}
+    assert found("", command=[pip.format("==1"), *run]) == {}
