@@ -10,7 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainwright._runs import PipelineRun, compile, get_run, list_runs, resume, run, submit
+    from trainwright._runs import (
+        PipelineRun,
+        PipelineRunFailed,
+        compile,
+        get_run,
+        list_runs,
+        rerun,
+        resume,
+        run,
+        submit,
+    )
     from trainwright._serving import predict
     from trainwright_components.batch_predict.predict import PredictSettings
     from trainwright_components.batch_predict.predict import predict_rows as batch_predict
@@ -68,6 +78,7 @@ __all__ = [
     "LinearFirst",
     "LinearFirstSchedule",
     "PipelineRun",
+    "PipelineRunFailed",
     "PredictSettings",
     "PrepareSettings",
     "QuantizationSettings",
@@ -94,6 +105,7 @@ __all__ = [
     "prepare",
     "quantize",
     "read_split",
+    "rerun",
     "resume",
     "run",
     "shipped_modules",
@@ -112,6 +124,7 @@ _WHERE = {
     "LinearFirst": "trainwright_components.user_module.linear_first:LinearFirst",
     "LinearFirstSchedule": "trainwright_components.user_module.linear_first:LinearFirstSchedule",
     "PipelineRun": "trainwright._runs:PipelineRun",
+    "PipelineRunFailed": "trainwright._runs:PipelineRunFailed",
     "PredictSettings": "trainwright_components.batch_predict.predict:PredictSettings",
     "PrepareSettings": "trainwright_components.prepare_data.settings:PrepareSettings",
     "QuantizationSettings": "trainwright_components.quantize_tflite.settings:QuantizationSettings",
@@ -131,6 +144,7 @@ _WHERE = {
     "prepare": "trainwright_components.prepare_data.prepare:prepare_data",
     "quantize": "trainwright_components.quantize_tflite.quantize:quantize_model",
     "read_split": "trainwright_components.datasets.reader:read_split",
+    "rerun": "trainwright._runs:rerun",
     "resume": "trainwright._runs:resume",
     "run": "trainwright._runs:run",
     "shipped_modules": "trainwright_pipelines.requests.locations:shipped_modules",

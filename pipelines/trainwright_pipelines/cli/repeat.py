@@ -13,8 +13,7 @@ from trainwright_pipelines.engine.repeating import repeat_from
 from trainwright_pipelines.engine.replay import Replay, rerun_step
 from trainwright_pipelines.engine.runs import repeat
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.requests.compiling import load_pipeline
-from trainwright_pipelines.requests.finding import find_pipeline
+from trainwright_pipelines.requests.preparing import load_edited
 
 
 def repeat_run(run: Run, *, store: Store, as_json: bool) -> int:
@@ -25,9 +24,9 @@ def repeat_run(run: Run, *, store: Store, as_json: bool) -> int:
 
 def repeat_run_from(run: Run, step: str, *, pipeline: str | None, store: Store, home: Home, as_json: bool) -> int:
     """Execute a new run that begins at a step of `run`, of the spec of `pipeline` where one is named; the exit code."""
-    edited = load_pipeline(find_pipeline(pipeline), home.compiled).to_yaml() if pipeline else ""
+    spec, source = load_edited(pipeline, home) if pipeline else ("", {})
     command = ["trainwright", *sys.argv[1:]]
-    again = repeat_from(run.id, step, store=store, edited_spec=edited, command=command)
+    again = repeat_from(run.id, step, store=store, edited_spec=spec, edited_source=source, command=command)
     kept = sum(not task.is_group for task in store.tasks(again.id))
     click.echo(f"begins at {step}; taken over from run {run.id}: {kept} {'step' if kept == 1 else 'steps'}", err=True)
     return execute_and_tell(again, store=store, as_json=as_json)

@@ -175,7 +175,10 @@ def _settings(prepared: "PreparedRun", requires_outputs: bool, isolation: tuple[
     from trainwright_pipelines.engine.records import RunSettings
 
     return RunSettings(
-        artifacts=prepared.artifacts, requires_outputs=requires_outputs, isolation=parse_isolation(isolation)
+        artifacts=prepared.artifacts,
+        requires_outputs=requires_outputs,
+        isolation=parse_isolation(isolation),
+        source=prepared.source,
     )
 
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainwright_components.files import legible
+from trainwright_components.files import content_digest, legible
 from trainwright_pipelines.engine.cache import NotCacheable, digest_of_path, installed_code, local_content
+from trainwright_pipelines.engine.records import Run
 
 _MAX_DIFF_CHARS = 500_000
 _MAX_DIGEST_BYTES = 2 << 30
@@ -21,18 +22,22 @@ _SENSITIVE = r"(?i)([\w.-]*(?:password|passwd|secret|token|api[-_.]?key|credenti
 _SECRET_ARGUMENT = re.compile(_SENSITIVE + r"=).+")
 _SECRET_LITERAL = re.compile(_SENSITIVE + r"[\"']?\s*[=:]\s*[\"'])[^\"'\s]{6,}")
 _NAME_OR_VERSION = re.compile(r"^(Name|Version): (.+)$", re.MULTILINE)
+_NO_SOURCE: Mapping[str, str] = {}
 _SEED = re.compile(r"(^|\.|_)seed$")
 
 
-def gather_provenance(parameters: Mapping[str, Any], *, command: Sequence[str]) -> dict[str, Any]:
+def gather_provenance(
+    parameters: Mapping[str, Any], *, command: Sequence[str], source: Mapping[str, str] = _NO_SOURCE
+) -> dict[str, Any]:
     """Everything to know where a run's results came from.
 
-    `command` is the command line that started it.
+    `command` is the command line that started it, `source` what its pipeline was compiled from.
     """
     paths = dict(_local_paths(parameters))
     return {
         "command": [legible(_SECRET_ARGUMENT.sub(_blank, word)) for word in command],
         "folder": legible(str(Path.cwd())),
+        "source": {name: legible(value) for name, value in source.items()},
         "user": _user(),
         "host": socket.gethostname(),
         "system": platform.platform(),
@@ -43,6 +48,16 @@ def gather_provenance(parameters: Mapping[str, Any], *, command: Sequence[str]) 
         "seeds": dict(_seeds(parameters)),
         "git": [_git(repository) for repository in _repositories(paths.values())],
     }
+
+
+def edited_source(run: Run) -> str:
+    """What names the pipeline of a run in a command, where its file has changed since; else empty."""
+    source = run.provenance.get("source") or {}
+    try:
+        is_edited = bool(source) and content_digest(Path(source["file"])) != source["digest"]
+    except OSError:  # gone, so that there is nothing to name
+        return ""
+    return str(source["reference"]) if is_edited else ""
 
 
 def _local_paths(parameters: Mapping[str, Any]) -> list[tuple[str, Path]]:

@@ -197,6 +197,9 @@ class RunSettings:
     """`process` or `container` by step, for all others under the empty name; else a step's kind decides."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Real images of logical ones, for steps in containers."""
+    source: Mapping[str, str] = field(default_factory=dict)
+    """What the pipeline was compiled from: its `file`, the file's `digest`, and the `reference` that names it in a
+    command. Empty for what ships, and for what has no file."""
 
 
 @dataclass(frozen=True, kw_only=True)

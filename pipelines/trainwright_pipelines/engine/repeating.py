@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
+from trainwright_pipelines.engine import provenance
 from trainwright_pipelines.engine.cache import is_unchanged
 from trainwright_pipelines.engine.execution import now
 from trainwright_pipelines.engine.isolation.choices import still_chosen
@@ -17,13 +18,23 @@ from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.ir.spec import Component, Dag, Pipeline
 
+_NO_SOURCE: Mapping[str, str] = {}
 
-def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", command: Sequence[str] = ()) -> Run:
+
+def repeat_from(
+    run_id: str,
+    step: str,
+    *,
+    store: Store,
+    edited_spec: str = "",
+    edited_source: Mapping[str, str] = _NO_SOURCE,
+    command: Sequence[str] = (),
+) -> Run:
     """Record a new run that begins at `step` of another one; nothing starts yet.
 
-    It has the same parameters, and the same spec unless there is an `edited_spec`. The step and all that comes after
-    it will run, without looking for results of earlier runs; of the others those that succeeded are taken over as they
-    are, whatever the edited spec changes of them.
+    It has the same parameters, and the same spec unless there is an `edited_spec`, compiled from `edited_source`. The
+    step and all that comes after it will run, without looking for results of earlier runs; of the others those that
+    succeeded are taken over as they are, whatever the edited spec changes of them.
 
     Raises:
         RunNotFound: There is no such run or step.
@@ -53,7 +64,7 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
     }
 
     def begin(new: Run) -> tuple[Run, list[Task]]:
-        warnings = tuple(_edited(kept.values(), run, before, after))
+        warnings = tuple(_edited(kept.values(), run, before, after) if edited_spec else _not_taken(run))
         in_time_order = sorted(kept.values(), key=lambda each: each.started or new.created)
         new = replace(new, provenance={**new.provenance, "repeats": origin}, warnings=warnings)
         return new, [_taken_over(each, new) for each in in_time_order]
@@ -69,6 +80,7 @@ def repeat_from(run_id: str, step: str, *, store: Store, edited_spec: str = "", 
             requires_outputs=run.requires_outputs,
             isolation=still_chosen(after, run.isolation),
             images=run.images,
+            source=edited_source if edited_spec else run.provenance.get("source") or {},
         ),
         begin=begin,
     )
@@ -197,6 +209,14 @@ def _edited(kept: Iterable[Task], run: Run, before: Pipeline, after: Pipeline) -
     return [
         f"the edited pipeline changes {each.label}, whose results of run {run.id} stay: {advice}" for each in changed
     ]
+
+
+def _not_taken(run: Run) -> list[str]:
+    """What the new run does not take of a file that was edited since, where nobody named it."""
+    edited = provenance.edited_source(run)
+    return [f"{edited} has changed since run {run.id}, whose steps these are; --pipeline {edited} uses it"] * bool(
+        edited
+    )
 
 
 def _meaning(pipeline: Pipeline, task: Task) -> Any:

@@ -24,7 +24,7 @@ from trainwright_pipelines.engine.isolation.admission import check_isolation
 from trainwright_pipelines.engine.isolation.choices import differing_images, resolve_isolation
 from trainwright_pipelines.engine.leases import acquire_lease, is_held
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, missing_secrets
-from trainwright_pipelines.engine.provenance import gather_provenance
+from trainwright_pipelines.engine.provenance import edited_source, gather_provenance
 from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task
 from trainwright_pipelines.engine.root_artifacts import check_artifacts
 from trainwright_pipelines.engine.store import Store
@@ -90,7 +90,7 @@ def create_run(
         created=now(),
         scheduled=scheduled,
         uses_cache=uses_cache,
-        provenance=gather_provenance({**checked, **places}, command=command),
+        provenance=gather_provenance({**checked, **places}, command=command, source=settings.source),
         artifacts=given,
         requires_outputs=settings.requires_outputs,
         isolation=isolation,
@@ -180,6 +180,8 @@ def _execute(
         processes.needs_warm = any(is_logical(each.image) for each in execution.pipeline.executors.values())
         if light_parent is not None:
             processes.adopt(light_parent)
+        for given in run.warnings if run.state == State.PENDING else ():  # on record since it was made, told to nobody
+            execution.tell(Event(run_id=run.id, time=now(), state=run.state, message=given, is_warning=True))
         for warning in filter(None, (*warnings, differing_images(execution.pipeline, execution.run.isolation))):
             execution.warn(warning)
         for missing in missing_secrets(execution.pipeline, execution.secrets):
@@ -247,6 +249,8 @@ def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
     """
     run = store.run(run_id)
     check_repeatable(run)
+    edited = edited_source(run)
+    notice = f"{edited} has changed since run {run.id}, whose steps these are; trainwright run {edited} uses it"
     return create_run(
         store.spec_text(run.id),
         run.parameters,
@@ -258,7 +262,9 @@ def repeat(run_id: str, *, store: Store, command: Sequence[str] = ()) -> Run:
             requires_outputs=run.requires_outputs,
             isolation=run.isolation,
             images=run.images,
+            source=run.provenance.get("source") or {},
         ),
+        begin=lambda new: (replace(new, warnings=(notice,) if edited else ()), ()),
     )
 
 
@@ -284,7 +290,10 @@ def check_repeatable(run: Run) -> None:
 def _changed_code(run: Run) -> list[str]:
     before = run.provenance.get("components_digest")
     is_changed = before and before != installed_code()
-    return ["the run goes on with another version of the components than it began with"] if is_changed else []
+    found = ["the run goes on with another version of the components than it began with"] if is_changed else []
+    if edited := edited_source(run):
+        found.append(f"{edited} has changed since the run began, whose steps stay; trainwright run {edited} uses it")
+    return found
 
 
 def is_abandoned(run: Run, *, store: Store) -> bool:

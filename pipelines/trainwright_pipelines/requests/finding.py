@@ -45,6 +45,11 @@ class PipelineSource:
         return self.file.parent == DEFINITIONS
 
     @property
+    def reference(self) -> str:
+        """What names it in a command, from any folder."""
+        return f"{self.file}:{self.function}" if self.function else str(self.file)
+
+    @property
     def is_compiled(self) -> bool:
         """Whether the file is a compiled pipeline."""
         return not self.function

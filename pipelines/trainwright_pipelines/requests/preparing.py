@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.files import current_folder
+from trainwright_components.files import content_digest, current_folder
 from trainwright_components.home import Home
 from trainwright_components.storage.addresses import is_remote, normalize
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.compiling import load_pipeline
-from trainwright_pipelines.requests.finding import KfpPipeline, find_pipeline
+from trainwright_pipelines.requests.finding import KfpPipeline, PipelineSource, find_pipeline
 from trainwright_pipelines.requests.inputs import fill_local_paths, gather_values
 from trainwright_pipelines.requests.named_models import find_named_models
 from trainwright_pipelines.requests.parameters import declared_parameters
@@ -27,6 +27,8 @@ class PreparedRun:
     values: dict[str, Any]
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     """Addresses of the artifacts that the pipeline itself takes, by input."""
+    source: dict[str, str] = field(default_factory=dict)
+    """What the pipeline was compiled from, as a run's settings have it."""
 
 
 def prepare_run(
@@ -50,6 +52,7 @@ def prepare_run(
     """
     here = current_folder()
     source = find_pipeline(pipeline)
+    origin = _origin_of(source)  # before it is read: an edit meanwhile is one since
     compiled = load_pipeline(source, home.compiled)
     declared = declared_parameters(compiled.pipeline)
     settings = tuple(settings)
@@ -62,7 +65,26 @@ def prepare_run(
         if source.is_shipped:
             check_place({name: each.default for name, each in declared.items()} | values, home.root)
         values = find_named_models(values, compiled.pipeline, home=home.root, folder=here)
-    return PreparedRun(pipeline=compiled, values=values, artifacts=locate_artifacts(artifacts or {}, here))
+    return PreparedRun(
+        pipeline=compiled, values=values, artifacts=locate_artifacts(artifacts or {}, here), source=origin
+    )
+
+
+def load_edited(pipeline: str | Path | KfpPipeline, home: Home) -> tuple[str, dict[str, str]]:
+    """The compiled YAML of a pipeline that was edited after a run of it, and what it was compiled from.
+
+    Raises:
+        InvalidPipeline: It cannot be found or compiled.
+    """
+    source = find_pipeline(pipeline)
+    origin = _origin_of(source)
+    return load_pipeline(source, home.compiled).to_yaml(), origin
+
+
+def _origin_of(source: PipelineSource) -> dict[str, str]:
+    if source.is_shipped or source.kfp_pipeline is not None:
+        return {}
+    return {"reference": source.reference, "file": str(source.file), "digest": content_digest(source.file)}
 
 
 def locate_artifacts(given: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:

@@ -126,6 +126,8 @@ class Staged:
         places = {str(self.run.folder): ".", str(self.store.home): "$TRAINWRIGHT_HOME", str(Path.home()): "~"}
         for name, each in (made_of.get("inputs") or {}).items():
             places.setdefault(str(each["path"]), f"…/{Path(each['path']).name or name}")
+        if source := made_of.get("source"):
+            places.setdefault(str(source["file"]), f"…/{Path(source['file']).name}")
         for repository in made_of.get("git") or ():
             places.setdefault(str(repository["repository"]), f"…/{Path(repository['repository']).name}")
         secrets = LocalSecrets.load(self.store.home, os.environ).values

@@ -1,6 +1,10 @@
 """Pipelines from Python: run, submit, compile, resume, and looking at runs."""
 
+import io
 import json
+import pickle
+import re
+import sys
 import time
 from pathlib import Path
 
@@ -54,6 +58,92 @@ def test_a_run_that_fails_raises_nothing_and_is_resumed_listed_and_shown() -> No
     assert trainwright.get_run(failed.id) == again
     with pytest.raises(trainwright.InvalidSetting, match="has succeeded"):
         trainwright.resume(succeeded.id)
+
+
+def test_progress_is_shown_as_the_command_shows_it_and_a_failure_is_raised_on_request(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(trainwright.PipelineRunFailed) as raised:
+        trainwright.run(SUMS, {"x": 2, "fail": True}, raise_on_error=True)
+    error, ended = raised.value, raised.value.run
+    assert [each.name for each in ended.failed_steps] == ["refuse"]
+    assert str(error) == (
+        f"step refuse of run {ended.id} failed: ValueError: no way to take 5.0. See it: {ended.page}. "
+        f"Go on with it: trainwright.resume({ended.id!r})"
+    )
+    assert 'raise ValueError(f"no way to take {a}")' in error.__notes__[0]
+    assert isinstance(error, trainwright.RunFailed)
+    assert pickle.loads(pickle.dumps(error)).run == ended
+    of_python = capsys.readouterr()
+    assert of_python.out == ""
+    assert run_command(["run", SUMS, "--set", "x=2", "--set", "fail=true", "--no-cache"]) == 1
+    of_command = capsys.readouterr().err
+
+    def steps(text: str) -> list[str]:
+        return re.findall(r"^\S+: \w+(?=  |$)", text, re.MULTILINE)
+
+    assert steps(of_python.err) == steps(of_command) != []
+    assert of_python.err.startswith(f"run {ended.id}\n")
+    assert re.search(rf"\nrun {ended.id} failed after .* s: {re.escape(str(ended.page))}\n$", of_python.err)
+    with pytest.raises(trainwright.PipelineRunFailed, match="refuse"):
+        trainwright.resume(ended.id, raise_on_error=True, show_progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_of_a_home_of_ones_own_says_how_to_resume_it_there(tmp_path: Path) -> None:
+    with pytest.raises(trainwright.PipelineRunFailed, match=rf"resume\('sums-.*', home='{tmp_path / 'mine'}'\)"):
+        trainwright.run(SUMS, {"x": 2, "fail": True}, raise_on_error=True, home=tmp_path / "mine")
+
+
+def test_a_terminal_that_closes_keeps_no_event_from_the_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    events: list[Event] = []
+    assert trainwright.run(SUMS, {"x": 2}, listener=events.append).is_successful
+    assert events[-1].state == State.SUCCEEDED
+
+
+def test_a_run_is_repeated_from_a_step_and_tells_of_its_edited_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.read_text())
+    first = trainwright.run(f"{file}:sums", {"x": 2})
+    assert first.run.provenance["source"] | {"digest": ""} == {
+        "reference": f"{file}:sums",
+        "file": str(file),
+        "digest": "",
+    }
+    assert trainwright.rerun(first.id, from_step="add-2").warnings == ()
+    file.write_text(FILE.read_text().replace("b=2.0)\n    with", "b=3.0)\n    with"))
+    capsys.readouterr()
+    as_it_was = trainwright.rerun(first.id, from_step="add-2")
+    notice = f"{file}:sums has changed since run {first.id}, whose steps these are; --pipeline {file}:sums uses it"
+    assert as_it_was.warnings == (notice,)
+    assert f"warning: {notice}\n" in capsys.readouterr().err
+    assert as_it_was.task("add-2").outputs.parameters == {"Output": 5.0}
+    edited = trainwright.rerun(first.id, from_step="add-2", pipeline=f"{file}:sums")
+    assert (edited.warnings, edited.task("add").is_cached) == ((), True)
+    assert edited.task("add-2").outputs.parameters == {"Output": 6.0}
+    assert trainwright.rerun(edited.id, from_step="add-2").warnings == ()
+    whole = trainwright.rerun(first.id, home=tmp_path / "home")
+    assert whole.warnings == (
+        f"{file}:sums has changed since run {first.id}, whose steps these are; trainwright run {file}:sums uses it",
+    )
+    file.unlink()
+    assert trainwright.rerun(first.id).warnings == ()
+    with pytest.raises(trainwright.InvalidSetting, match="pipeline needs from_step"):
+        trainwright.rerun(first.id, pipeline=SUMS)
+
+
+def test_a_resumed_run_says_that_its_file_was_edited(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.read_text())
+    trainwright.run(f"{file}:sums", {"x": 2, "fail": True})
+    file.write_text(FILE.read_text() + "\n")
+    (told,) = trainwright.resume("sums").warnings
+    assert told == f"{file}:sums has changed since the run began, whose steps stay; trainwright run {file}:sums uses it"
 
 
 def test_a_pipeline_of_this_session_runs_without_a_file_and_is_resumed(tmp_path: Path) -> None:
