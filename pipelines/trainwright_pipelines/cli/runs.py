@@ -1,8 +1,8 @@
 """`trainwright runs`: look at runs, go on with them, repeat them, cancel them."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ _RUN = click.argument("run", default="latest", metavar="[RUN]")
     examples="""\
 trainwright runs list
 trainwright runs show                        the newest run
+trainwright runs show train_and_deploy       the newest run of that pipeline
 trainwright runs logs RUN --step train-distributed --follow
 trainwright runs rerun RUN --step evaluate --pdb
 """,
@@ -49,7 +50,7 @@ trainwright runs rerun RUN --step evaluate --pdb
 def runs() -> None:
     """Look at runs; resume, repeat, cancel or delete them.
 
-    RUN is an id, the beginning of one, a name, or latest.
+    RUN is an id, the beginning of one, a name, the name of a pipeline for its newest run, or latest.
     """
 
 
@@ -269,20 +270,27 @@ def cancel(run: str) -> None:
     click.echo(f"run {after.id} {how}{advice}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened_store(*, only_reads: bool = False) -> "Iterator[Store]":
     """The record of runs, until the block ends; who `only_reads` it needs no home that can be written to."""
     from trainwright_pipelines.engine.store import Store
+    from trainwright_pipelines.engine.unwritable import Unwritable
 
     if only_reads and is_read_only(home_folder()):
         with Store.of_copy(home_folder()) as store:
             yield store
         return
-    store = Store(find_home().root)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            store = stack.enter_context(Store(find_home().root))
+        except Unwritable as error:
+            if not only_reads:
+                raise
+            try:  # a disk that is full to the last byte has no room for what SQLite writes to read
+                store = stack.enter_context(Store.of_copy(home_folder()))
+            except Unwritable:
+                raise error from None
         yield store
-    finally:
-        store.close()
 
 
 def _short_document(run: "Run") -> dict[str, object]:

@@ -54,13 +54,13 @@ def choose_runs(
 
 
 def choose_these(store: Store, names: Iterable[str]) -> list[Choice]:
-    """The runs with these names, all of which go.
+    """The runs with these names or ids, all of which go; the name of a pipeline would say too little to delete by.
 
     Raises:
         RunNotFound: There is no such run.
         InvalidSetting: One is being executed.
     """
-    found = {run.id: run for run in map(store.run, names)}.values()
+    found = {run.id: run for run in (store.run(name, may_be_pipeline=False) for name in names)}.values()
     for run in found:
         check_deletable(run, store=store)
     return [Choice(run=run, live_state=live_state(run, store=store), size_bytes=size_of(run.folder)) for run in found]

@@ -39,6 +39,7 @@ from trainwright_pipelines.engine.task_writes import add_tasks, write_tasks
 from trainwright_pipelines.engine.unwritable import Unwritable, why_unwritable
 
 _LATEST = "latest"
+_MOST_CANDIDATES = 5
 _MOST_AT_ONCE = 500  # databases limit the values of one query
 _ADD_EVENT = insert(EVENTS)  # made once, as those of `task_writes`
 _NO_PARTS: Mapping[str, str] = MappingProxyType({})
@@ -123,11 +124,14 @@ class Store:
         with self._writer.begin() as connection:
             connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(row_of_run(run)))
 
-    def run(self, run_id: str) -> Run:
-        """The run with this id, or the only one whose id starts so, or the newest with this name, or `latest`.
+    def run(self, run_id: str, *, may_be_pipeline: bool = True) -> Run:
+        """The run that a person means: by its id, `latest`, its name, the beginning of its id, or its pipeline.
+
+        The first of these that fits; of several with one name, or of one pipeline, the newest. Hyphens and underscores
+        are the same in the name of a pipeline, which `may_be_pipeline` allows.
 
         Raises:
-            RunNotFound: None, or more than one.
+            RunNotFound: None, or the ids of several begin so.
         """
         query = _select_runs().order_by(RUNS.c.created.desc())
         with self.engine.connect() as connection:
@@ -138,12 +142,19 @@ class Store:
                 exact = connection.execute(query.where(RUNS.c.name == run_id).limit(1)).mappings().first()
             if exact is not None:
                 return _runs(connection, [exact])[0]
-            found = connection.execute(query.where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(5)).mappings()
-            matches = _runs(connection, found.all()) if run_id else []
+            beginning = query.where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(_MOST_CANDIDATES + 1)
+            found = connection.execute(beginning).mappings().all() if run_id else []
+            if len(found) != 1 and may_be_pipeline:
+                names = {run_id, run_id.replace("_", "-")}
+                newest = connection.execute(query.where(RUNS.c.pipeline.in_(names)).limit(1)).mappings().all()
+                found = newest or found
+            matches = _runs(connection, found)
         if not matches:
             raise RunNotFound(f"there is no run {run_id!r}; `trainwright runs list` lists all runs")
         if len(matches) > 1:
-            raise RunNotFound(f"{run_id!r} is the beginning of several run ids: {', '.join(run.id for run in matches)}")
+            ids = [run.id for run in matches[:_MOST_CANDIDATES]]
+            more = " and more" if len(matches) > _MOST_CANDIDATES else ""
+            raise RunNotFound(f"{run_id!r} is the beginning of several run ids: {', '.join(ids)}{more}")
         return matches[0]
 
     def runs(

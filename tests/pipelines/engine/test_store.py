@@ -134,6 +134,30 @@ def test_runs_are_found_by_id_start_name_and_latest(store: Store) -> None:
             store.run(nothing)
 
 
+def test_the_name_of_a_pipeline_is_its_newest_run_and_ids_win(store: Store) -> None:
+    for number, pipeline in enumerate(["sum", "sum", "sum-up", "sum-up", "other"]):
+        moment = NOON + timedelta(hours=number)
+        make_run(store, f"{pipeline}-{number}", name=f"n{number}", created=moment, pipeline=pipeline)
+    assert [store.run(name).id for name in ("sum", "sum-up", "sum_up", "other", "sum-0")] == [
+        "sum-1",
+        "sum-up-3",
+        "sum-up-3",
+        "other-4",
+        "sum-0",
+    ]
+    make_run(store, "sum_up-named", name="sum", created=NOON)
+    assert store.run("sum").id == "sum_up-named"
+    assert store.run("sum_up").id == "sum_up-named"
+    make_run(store, "su-1", name="y", created=NOON + timedelta(days=1))
+    with pytest.raises(RunNotFound, match=r"'su' is the beginning of several run ids: su-1, sum-up-3, .* and more$"):
+        store.run("su")
+    with pytest.raises(RunNotFound, match=r"'sum-' is .* ids: sum-up-3, sum-up-2, sum-1, sum-0$"):
+        store.run("sum-")
+    with pytest.raises(RunNotFound, match="no run 'p'"):
+        store.run("p", may_be_pipeline=False)
+    assert store.run("p").id == "su-1"
+
+
 def test_runs_are_listed_newest_first_by_pipeline_and_state(store: Store) -> None:
     for number in range(5):
         make_run(store, f"r{number}", created=NOON + timedelta(hours=number), pipeline=f"p{number % 2}")

@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import event
 
 from trainwright_components.files import write_whole
+from trainwright_pipelines.cli.main import run_command
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.leases import is_held
 from trainwright_pipelines.engine.records import Event, Run, RunSettings, State
@@ -185,8 +186,9 @@ mount -t tmpfs -o size=2m tmpfs "$DISK"
 trainwright run "$SPEC" --set n=1 > /dev/null 2>&1 || exit 10
 head -c $(($(df --output=avail --block-size=1k "$DISK" | tail -1) - 150))k /dev/zero > "$DISK/filler"
 trainwright run "$SPEC" --set n=2; echo "full: $?"
-trainwright runs list > /dev/null || exit 11
-rm "$DISK/filler"
+cat /dev/zero > "$DISK/last" 2> /dev/null; echo "left: $(($(df --output=avail --block-size=1 "$DISK" | tail -1)))"
+for action in list show logs open; do trainwright runs $action > "$OUT/full-$action" || echo "$action failed"; done
+rm "$DISK/filler" "$DISK/last"
 trainwright runs resume > /dev/null 2>&1; echo "resumed: $?"
 mount -o remount,ro "$DISK"
 trainwright run "$SPEC" --set n=4; echo "read-only: $?"
@@ -214,8 +216,10 @@ def test_a_disk_that_is_really_full_or_read_only_ends_a_run_and_keeps_the_record
         command, env={**os.environ, **given}, capture_output=True, text=True, timeout=120, check=False
     )
     read = ["list: 0", "show: 0", "logs: 0", "open: 0"]
-    ends = ["full: 1", "resumed: 0", "read-only: 2", *read, "listed: 0"]
+    ends = ["full: 1", "left: 0", "resumed: 0", "read-only: 2", *read, "listed: 0"]
     assert done.stdout.splitlines()[-len(ends) :] == ends, done.stderr
+    assert re.findall("SUCCEEDED|INTERRUPTED", (tmp_path / "full-list").read_text()) == ["INTERRUPTED", "SUCCEEDED"]
+    assert all((tmp_path / f"full-{action}").stat().st_size > 0 for action in ("show", "open"))
     assert (tmp_path / "list").read_text().count("SUCCEEDED") == 2
     assert (tmp_path / "show").read_text().count("SUCCEEDED") > 1
     [page] = re.findall("^/.*/run.html$", (tmp_path / "open").read_text(), re.MULTILINE)
@@ -238,6 +242,24 @@ def test_a_copy_has_all_that_the_record_has_and_writes_nothing_to_it(specs: Path
     with Store.of_copy(tmp_path / "new") as copy:
         assert copy.runs() == []
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_record_beside_which_nothing_can_be_written_is_looked_at_all_the_same(
+    specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk that is full to the last byte: SQLite finds no place for its shared memory."""
+    monkeypatch.setenv("TRAINWRIGHT_HOME", str(tmp_path))
+    with Store(tmp_path) as store:
+        run = runs.create_run((specs / "chain.yaml").read_text(), {}, store=store)
+    (tmp_path / "store.db-shm").mkdir()
+    for command in (["list"], ["show", run.id], ["show", "chain", "--json"], ["logs"]):
+        assert run_command(["runs", *command]) == 0
+        assert capsys.readouterr().err in ("", f"follow: trainwright runs logs {run.id} --follow\n")
+    assert run_command(["runs", "resume", run.id]) == 1
+    assert f"error: the record of runs in {tmp_path} cannot be written" in capsys.readouterr().err
+    (tmp_path / "store.db").write_bytes(b"no database" * 1000)
+    assert run_command(["runs", "list"]) == 1
+    assert f"{tmp_path}/store.db, is damaged" in capsys.readouterr().err
 
 
 def test_a_file_of_the_home_that_vanished_is_named(tmp_path: Path) -> None:
