@@ -6,6 +6,7 @@ Never run a TensorFlow op in the parent: a fork afterwards hangs.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -35,6 +36,10 @@ _SERVER_MODULE = "trainwright_components.processes.warm_server"
 _BACKLOG = 128
 _LOG = logging.getLogger(__name__)
 _STOP_GRACE_S = 5.0
+_NO_ROOM = (
+    "no process could be started: {}. Run less at once, or raise the limit of processes and open files (ulimit -u, "
+    "ulimit -n, or that of the container that this runs in)"
+)
 
 
 class WarmParentLost(TrainwrightError):
@@ -140,6 +145,8 @@ class WarmParent:
         try:
             connection = connect(self.address)
         except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:  # of this process, while the warm one may live
+                raise NoMoreProcesses(_NO_ROOM.format(error.strerror)) from error
             raise self._lost() from error
         received = bytearray()
         try:
@@ -155,10 +162,7 @@ class WarmParent:
             raise self._lost()
         if "pid" not in reply:
             connection.close()
-            raise NoMoreProcesses(
-                f"no process could be started: {reply['not_started']}. Run less at once, or raise the limit of "
-                "processes and open files (ulimit -u, ulimit -n, or that of the container that this runs in)"
-            )
+            raise NoMoreProcesses(_NO_ROOM.format(reply["not_started"]))
         return WarmChild(connection, int(reply["pid"]), received)
 
     def end_if_frozen(self) -> None:

@@ -24,6 +24,8 @@ from trainwright_components.errors import InvalidSetting
 from trainwright_components.processes.forked import ASKED_TO_END, Forked, run_child
 from trainwright_components.processes.messages import CHUNK_BYTES, encode_message
 
+_FULL_S = 1.0
+
 
 @dataclass(kw_only=True)
 class _Client:
@@ -44,6 +46,9 @@ class _Server:
     clients: dict[socket.socket, _Client] = field(default_factory=dict)
     wake: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
     is_stopping: bool = False
+    spare: int | None = None
+    """A file descriptor to let go of where there are no more, so that whoever asks for a child can be told."""
+    is_full: bool = False
     forked: Forked | None = None
     """Set in a child, which leaves the loop."""
 
@@ -62,8 +67,12 @@ class _Server:
         }
         for source in handlers:
             self.selector.register(source, selectors.EVENT_READ)
+        self._keep_spare()
         while not self.is_stopping:
-            for key, _ in self.selector.select():
+            events = self.selector.select(_FULL_S if self.is_full else None)
+            if not events:
+                self._keep_spare()
+            for key, _ in events:
                 handler = handlers.get(key.fileobj)
                 if handler is not None:
                     handler()
@@ -79,11 +88,29 @@ class _Server:
         self.is_stopping = True
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self.listener.accept()
-            connection.setblocking(False)
-            self.clients[connection] = _Client(connection=connection)
-            self.selector.register(connection, selectors.EVENT_READ)
+        except BlockingIOError:
+            return
+        except OSError:  # too many open files: the children that run already are not to end for it
+            if self.spare is not None:
+                os.close(self.spare)
+                self.spare = None
+            else:  # whoever asks waits until there is room
+                self.is_full = True
+                self.selector.unregister(self.listener)
+            return
+        connection.setblocking(False)
+        self.clients[connection] = _Client(connection=connection)
+        self.selector.register(connection, selectors.EVENT_READ)
+
+    def _keep_spare(self) -> None:
+        if self.spare is None:
+            with contextlib.suppress(OSError):
+                self.spare = os.open(os.devnull, os.O_RDONLY)
+        if self.is_full:
+            self.is_full = False
+            self.selector.register(self.listener, selectors.EVENT_READ)
 
     def _read(self, client: _Client) -> None:
         try:
@@ -163,10 +190,13 @@ class _Server:
             os.waitpid(client.pid, 0)
         if client.pipe is not None:
             os.close(client.pipe)
+        self._keep_spare()
 
     def _forget(self) -> None:
         """Close everything of the parent's in a child, or connections and pipes of others stay open."""
         self.selector.close()
+        if self.spare is not None:
+            os.close(self.spare)
         for each in (self.listener, *self.wake):
             each.close()
         for client in self.clients.values():

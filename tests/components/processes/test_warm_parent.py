@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -272,3 +273,38 @@ def test_children_live_on_where_there_is_no_room_for_another(
         assert first.poll() is None
         with parent.spawn("targets:leave", {"code": 3}, log=tmp_path / "third") as third:
             assert third.wait(30) == 3
+
+
+def test_children_live_on_where_no_more_files_can_be_open(
+    tmp_path: Path, pids: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the warm process's own limit, and at that of whoever asks it for a child."""
+    (tmp_path / "targets.py").write_text(TARGETS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def end(parent: WarmParent, log: str) -> int:
+        with parent.spawn("targets:leave", {"code": 3}, log=tmp_path / log) as child:
+            return child.wait(30)
+
+    with (
+        WarmParent.start(("targets",)) as parent,
+        parent.spawn("targets:hang", {"pids": str(pids)}, log=tmp_path / "first") as first,
+    ):
+        pids.read_text()
+        assert parent._process is not None
+        for process in (parent._process.pid, os.getpid()):
+            if process == os.getpid():
+                os.close(room := os.dup(0))
+            else:
+                taken = {int(each.name) for each in Path(f"/proc/{process}/fd").iterdir()}
+                room = min(set(range(len(taken) + 1)) - taken)
+            before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+            resource.prlimit(process, resource.RLIMIT_NOFILE, (room, before[1]))
+            try:
+                for _ in range(3):
+                    with pytest.raises(NoMoreProcesses, match="could be started: Too many open files"):
+                        end(parent, "second")
+            finally:
+                resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+            assert first.poll() is None
+            assert end(parent, "third") == 3
