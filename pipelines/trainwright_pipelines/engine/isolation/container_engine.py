@@ -100,13 +100,16 @@ def _machine(cores: float, memory_bytes: int) -> Machine:
 
 @dataclass(kw_only=True)
 class Images:
-    """The images of one run, each looked up once, so that all its steps get the same; what is missing is pulled."""
+    """The images of one run, each looked up once, so that all its steps get the same; what is missing is pulled.
+
+    Steps that need the same image wait for one pull, and for none of another image.
+    """
 
     engine: ContainerEngine
     _found: dict[str, Image] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _gate: threading.Lock = field(default_factory=threading.Lock)
-    _pull: "subprocess.Popen[bytes] | None" = None
+    _pulls: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _is_closed: bool = False
 
     def get(self, name: str, tell: Callable[[str], object], *, step: str, pull_policy: str = "") -> Image:
@@ -118,7 +121,9 @@ class Images:
         Raises:
             RunFailed: It is not here and cannot or must not be pulled, or the run was stopped meanwhile.
         """
-        with self._lock:
+        with self._gate:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
             if name not in self._found:
                 found = None if pull_policy == "Always" else self._look_up(name)
                 if found is None and pull_policy == "Never":
@@ -150,17 +155,20 @@ class Images:
         with self._gate:
             if self._is_closed:
                 raise RunFailed("the run was stopped")
-            self._pull = subprocess.Popen(
+            pull = subprocess.Popen(
                 [self.engine.program, "pull", "--quiet", name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is answered by the run
             )
-        with self._pull:
-            _, said = self._pull.communicate()
-        if self._pull.returncode:
-            lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {self._pull.returncode}"]
+            self._pulls.append(pull)
+        with pull:
+            _, said = pull.communicate()
+        with self._gate:
+            self._pulls.remove(pull)
+        if pull.returncode:
+            lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {pull.returncode}"]
             why = "is not on this machine and cannot" if is_missing else "cannot, as its pull policy Always wants it,"
             raise RunFailed(
                 f"the image {name!r} {why} be pulled: {lines[-1]}. Check its name, log "
@@ -169,12 +177,13 @@ class Images:
             )
 
     def close(self) -> None:
-        """End a pull that is under way."""
+        """End the pulls that are under way."""
         with self._gate:
             self._is_closed = True
-            if self._pull is not None and self._pull.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(self._pull.pid, signal.SIGKILL)  # a wrapper's program too, whose output is waited for
+            for pull in self._pulls:
+                if pull.returncode is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(pull.pid, signal.SIGKILL)  # a wrapper's program too, whose output is waited for
 
 
 def remove_containers_of(run_id: str) -> None:

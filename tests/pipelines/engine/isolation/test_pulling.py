@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.isolation.container_engine import Images, find_engine
 from trainwright_pipelines.engine.records import Event, State
 from trainwright_pipelines.engine.store import Store
 
 ENDLESS_PULL = """#!/bin/sh
 case "$1" in
 info) echo '{"ServerVersion": "28.0", "NCPU": 2, "MemTotal": 4294967296}' ;;
-pull) echo $$ > "$(dirname "$0")/pulling"; sleep 600 ;;
+pull) if [ "$3" = denied ]; then echo denied >&2; exit 1; fi; echo $$ > "$(dirname "$0")/pulling"; sleep 600 ;;
+image) if [ "$3" = here ]; then echo '[{"Id": "sha256:1"}]'; else echo "Error: No such image" >&2; exit 1; fi ;;
 *) echo "Error: No such image" >&2; exit 1 ;;
 esac
 """
@@ -49,3 +52,31 @@ def test_a_run_that_is_stopped_waits_for_no_pull(docker: Path, specs: Path, stor
     if (docker / "pulling").exists():  # else it was stopped before the program could say so
         with pytest.raises(ProcessLookupError):
             os.kill(int((docker / "pulling").read_text()), 0)
+
+
+def test_a_step_waits_for_its_own_image_alone(docker: Path) -> None:
+    images, pulls = Images(engine=find_engine()), threading.Event()
+    told: list[str] = []
+    failed: list[str] = []
+
+    def get_endless(step: str) -> None:
+        try:
+            images.get("endless", lambda line: (told.append(line), pulls.set()), step=step)
+        except RunFailed as error:
+            failed.append(str(error))
+
+    waiting = [threading.Thread(target=get_endless, args=(step,)) for step in ("a", "b")]
+    for thread in waiting:
+        thread.start()
+    assert pulls.wait(30)
+    with pytest.raises(RunFailed, match="'denied' is not on this machine and cannot be pulled: denied"):
+        images.get("denied", told.append, step="c")
+    assert images.get("here", told.append, step="d").id == "sha256:1"
+    assert all(thread.is_alive() for thread in waiting)
+    assert told == ["pulling the image endless", "pulling the image denied"]
+    images.close()
+    for thread in waiting:
+        thread.join(30)
+    assert len(failed) == 2
+    with pytest.raises(RunFailed, match="the run was stopped"):
+        images.get("other", told.append, step="e")
