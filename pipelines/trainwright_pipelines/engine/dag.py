@@ -25,7 +25,7 @@ from trainwright_pipelines.engine.resolve import (
     resolve_inputs,
     why_not,
 )
-from trainwright_pipelines.engine.resuming import again, is_done
+from trainwright_pipelines.engine.resuming import CONDITION_IS_FALSE, again, is_done
 from trainwright_pipelines.engine.root_artifacts import read_root_artifacts
 from trainwright_pipelines.engine.steps import Step
 from trainwright_pipelines.ir.expressions import readable
@@ -164,7 +164,7 @@ class DagRunner:
                 job=self._execution.run.id,
             )
             if spec.condition and not holds(spec.condition, component, inputs):
-                return self._skip(record, f"its condition is false: {readable(spec.condition)}")
+                return self._skip(record, f"{CONDITION_IS_FALSE}: {readable(spec.condition)}")
             if not self._is_outdated_exit(record, spec) and await self._is_done(record, inputs):
                 return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
             resolve = functools.partial(platform_value, scope=scope, upstream=upstream)

@@ -2,13 +2,16 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trainwright_pipelines.engine.cache import is_unchanged
 from trainwright_pipelines.engine.records import Artifact, State, Task, TaskKind, Values
 from trainwright_pipelines.ir.spec import Dag, Pipeline
+
+CONDITION_IS_FALSE = "its condition is false"
+"""Begins why a task was skipped that is skipped again, unless the steps before it give something else."""
 
 
 def again(task: Task) -> Task:
@@ -36,6 +39,30 @@ def is_done(task: Task, inputs: Values) -> bool:
     if task.state != State.SUCCEEDED or not is_same or not is_intact(task.outputs):
         return False
     return task.kind != TaskKind.IMPORTER or all(is_unchanged(artifact) for artifact in _artifacts(task.outputs))
+
+
+def unfinished(tasks: Mapping[str, Task]) -> Callable[[str], bool]:
+    """Whether the step at a path, without the numbers of iterations, is still to run after these tasks."""
+    below: dict[str, list[str]] = {}
+    for path, task in tasks.items():
+        below.setdefault(task.parent_path, []).append(path)
+
+    def is_left(path: str, parts: Sequence[str]) -> bool:
+        task = tasks.get(path)
+        if task is None:
+            return True
+        if task.state == State.SUCCEEDED or (task.state == State.SKIPPED and CONDITION_IS_FALSE in task.error):
+            return False
+        if task.kind == TaskKind.LOOP:
+            iterations = below.get(path, [])
+            return not iterations or any(is_left(each, parts) for each in iterations)
+        return not parts or is_left(f"{path}/{parts[0]}", parts[1:])
+
+    def is_left_at(path: str) -> bool:
+        first, *parts = path.split("/")
+        return is_left(first, parts)
+
+    return is_left_at
 
 
 def stale_paths(tasks: Iterable[Task]) -> set[str]:

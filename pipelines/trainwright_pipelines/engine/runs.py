@@ -26,6 +26,7 @@ from trainwright_pipelines.engine.leases import acquire_lease, is_held
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, missing_secrets
 from trainwright_pipelines.engine.provenance import edited_source, gather_provenance
 from trainwright_pipelines.engine.records import Event, Run, RunSettings, State, Task
+from trainwright_pipelines.engine.resuming import unfinished
 from trainwright_pipelines.engine.root_artifacts import check_artifacts
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.worker import Worker
@@ -176,6 +177,14 @@ def _execute(
             previous={task.path: task for task in store.tasks(run.id)},
             secrets=LocalSecrets.load(store.home, os.environ),
         )
+        if execution.previous:
+            check_isolation(
+                execution.pipeline,
+                run.isolation,
+                run.images,
+                is_left=unfinished(execution.previous),
+                resumed=run.id,
+            )
         processes = execution.isolations.processes
         processes.needs_warm = any(is_logical(each.image) for each in execution.pipeline.executors.values())
         if light_parent is not None:
@@ -229,7 +238,7 @@ def resume(run_id: str, *, store: Store, listener: Listener | None = None, max_p
     """Go on with a run that failed, was canceled, or whose process died; steps that succeeded are not repeated.
 
     Raises:
-        InvalidSetting: It succeeded already, or an older release made it.
+        InvalidSetting: It succeeded already, an older release made it, or a step that is left cannot run in its image.
         LeaseHeld: Another process executes it.
     """
     run = store.run(run_id)

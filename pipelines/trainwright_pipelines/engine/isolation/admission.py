@@ -1,6 +1,6 @@
 """Whether this machine can run a pipeline's steps as they are to be run: told before anything starts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from trainwright_components.errors import InvalidSetting
@@ -11,19 +11,30 @@ from trainwright_pipelines.ir.resources import Resources, read_resources
 from trainwright_pipelines.ir.spec import Pipeline
 
 
-def check_isolation(pipeline: Pipeline, isolation: Mapping[str, str], images: Mapping[str, str]) -> None:
+def check_isolation(
+    pipeline: Pipeline,
+    isolation: Mapping[str, str],
+    images: Mapping[str, str],
+    *,
+    is_left: Callable[[str], bool] = lambda _: True,
+    resumed: str = "",
+) -> None:
     """Refuse steps in containers that cannot be had here.
 
     Args:
         pipeline: The pipeline.
         isolation: By path of a step, as `resolve_isolation` gives it.
         images: Real images of logical ones.
+        is_left: Whether the step at this path is still to run.
+        resumed: The run that goes on, where it is not a new one.
 
     Raises:
         InvalidSetting: No engine answers, an image of ours is not resolved, a step asks for more than the machine has,
             or would serve from inside its container.
     """
-    steps = [step for step in planned_steps(pipeline) if isolation_of(step, isolation) == CONTAINER]
+    steps = [
+        step for step in planned_steps(pipeline) if isolation_of(step, isolation) == CONTAINER and is_left(step.path)
+    ]
     if not steps:
         return
     for step in steps:
@@ -32,7 +43,7 @@ def check_isolation(pipeline: Pipeline, isolation: Mapping[str, str], images: Ma
                 f"{step.label} starts a server that must outlive it, which a container does not: leave it a process"
             )
         real_image(step.image, images, step=step.label)
-    engine = _engine_for(steps)
+    engine = _engine_for(steps, resumed)
     for step in steps:
         check_resources(read_resources(step.container, _known), engine, step=step.label)
 
@@ -41,17 +52,21 @@ def _known(text: str) -> str:
     return "" if "{{$" in text else text
 
 
-def _engine_for(steps: list[PlannedStep]) -> ContainerEngine:
+def _engine_for(steps: list[PlannedStep], resumed: str) -> ContainerEngine:
     try:
         return find_engine()
     except InvalidSetting as error:
         first = steps[0]
         why = "has its code in its image" if first.needs_image else "is to run in its image"
         more = f", like {len(steps) - 1} more" if len(steps) > 1 else ""
+        process = (
+            f"run it as a process of this machine: --isolation {first.label}=process, or for all steps "
+            "--isolation process"
+        )
+        advice = f"then go on: trainwright runs resume {resumed}. A new run may also {process}"
         raise InvalidSetting(
             f"{first.label} {why} {first.image}{more}, and no container engine answers: {error}. Start Docker or "
-            f"Podman, or run it as a process of this machine: --isolation {first.label}=process, or for all steps "
-            "--isolation process"
+            f"Podman, {advice if resumed else f'or {process}'}"
         ) from error
 
 

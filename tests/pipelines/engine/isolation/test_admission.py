@@ -1,6 +1,7 @@
 """What a machine cannot run is refused before anything starts, with the figures and the way out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from trainwright_pipelines.engine.isolation.admission import check_isolation
 from trainwright_pipelines.engine.isolation.choices import planned_steps
 from trainwright_pipelines.engine.isolation.container_engine import ContainerEngine, Images, find_engine, read_engine
 from trainwright_pipelines.engine.machine import Machine
-from trainwright_pipelines.engine.records import RunSettings
+from trainwright_pipelines.engine.records import RunSettings, State, Task, TaskKind
+from trainwright_pipelines.engine.resuming import unfinished
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.parsing import parse_pipeline
 
@@ -56,6 +58,60 @@ def test_without_an_engine_the_run_is_refused_before_it_is_recorded(specs: Path,
     settings = RunSettings(isolation={"add": "container"})
     with pytest.raises(InvalidSetting, match="is to run in its image"):
         runs.create_run((specs / "chain.yaml").read_text(), {}, store=store, settings=settings)
+
+
+def test_a_run_goes_on_only_where_an_engine_answers_for_what_is_left(specs: Path, store: Store, programs: Path) -> None:
+    put(programs, "docker", json.dumps(DOCKER))
+    run = runs.create_run(spec(specs), {}, store=store)
+    steps = planned_steps(parse_pipeline(spec(specs)))
+    tasks = {step.path: planned(run.id, step.path) for step in steps}
+    store.save_tasks([*tasks.values()])
+    put(programs, "docker", "Cannot connect to the Docker daemon", 1)
+    for name, task in tasks.items():
+        before = store.run(run.id), store.tasks(run.id)
+        with pytest.raises(InvalidSetting) as refused:
+            runs.resume(run.id, store=store)
+        assert str(refused.value).startswith(f"{name} has its code in its image alpine")
+        assert f"Start Docker or Podman, then go on: trainwright runs resume {run.id}. A new" in str(refused.value)
+        assert (store.run(run.id), store.tasks(run.id)) == before
+        store.save_task(replace(task, state=State.SUCCEEDED))
+    assert runs.resume(run.id, store=store).state != State.PENDING
+
+
+def test_what_is_left_of_loops_and_conditions_is_known() -> None:
+    def left(path: str, **told: State | str) -> bool:
+        """Whether it is, after tasks in these states, or skipped for such reasons."""
+        tasks = {}
+        for name, state in told.items():
+            at = name.replace("_", "/")
+            kind = TaskKind.LOOP if at in {"l", "o"} else TaskKind.ITERATION if at in {"l/0", "l/1"} else TaskKind.DAG
+            found = planned("r", at, kind=kind)
+            if isinstance(state, State):
+                tasks[at] = replace(found, state=state)
+            else:
+                tasks[at] = replace(found, state=State.SKIPPED, error=state)
+        return unfinished(tasks)(path)
+
+    done, failed, waits = State.SUCCEEDED, State.FAILED, State.PENDING
+    assert left("a")
+    assert not left("c/a", c=done)
+    assert not left("c/a", c="its condition is false: 'x' == 'y'")
+    assert left("c/a", c="step b, which it needs, failed")
+    assert not left("c/a", c=failed, c_a=done)
+    assert left("l/a", l=failed)
+    assert left("l/a", l=failed, l_0=done, l_1=waits)
+    assert left("l/a", l=failed, l_0=done, l_1=failed, l_1_a=failed)
+    assert not left("l/a", l=failed, l_0=done, l_1=failed, l_1_a=done, l_1_b=failed)
+    assert not left("o", o=failed, o_0=done)
+    assert left("o", o=failed, o_0=done, o_1=failed)
+
+
+def planned(run: str, path: str, *, kind: TaskKind = TaskKind.CONTAINER) -> Task:
+    parent, _, name = path.rpartition("/")
+    return Task(
+        id=f"{run}{path}", run_id=run, name=name, path=path, parent_path=parent, kind=kind, component=f"comp-{name}",
+        display_name=name,
+    )  # fmt: skip
 
 
 def test_the_first_engine_that_answers_is_taken(programs: Path) -> None:
