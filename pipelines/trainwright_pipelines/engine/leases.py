@@ -7,10 +7,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 from sqlalchemy import Engine, RowMapping, delete, insert, select, update
 
 from trainwright_components.errors import RunFailed
+from trainwright_components.processes.identity import is_same_process, start_of
 from trainwright_pipelines.engine.tables import LEASES
 
 STALE_AFTER_S = 60.0
@@ -36,8 +36,7 @@ class Lease:
         """Show that this process lives; False if the lease was taken over."""
         with _writer(self.engine).begin() as connection:
             mine = (LEASES.c.name == self.name) & (LEASES.c.owner == self.owner)
-            now = {"renewed": time.time(), "pid_created": _created_here()}
-            return connection.execute(update(LEASES).where(mine).values(now)).rowcount == 1
+            return connection.execute(update(LEASES).where(mine).values(renewed=time.time())).rowcount == 1
 
     def release(self) -> None:
         """Give it up; in this process also where that cannot be recorded."""
@@ -61,7 +60,7 @@ def acquire_lease(engine: Engine, name: str) -> Lease:
         "owner": owner,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "pid_created": _created_here(),
+        "pid_created": start_of(os.getpid()),
         "renewed": time.time(),
     }
     with _writer(engine).begin() as connection:
@@ -73,25 +72,11 @@ def acquire_lease(engine: Engine, name: str) -> Lease:
     return Lease(engine=engine, name=name, owner=owner)
 
 
-def _created_here() -> float:
-    """When this process was created, by the clock as it is now: once it is set, that is another time."""
-    return psutil.Process().create_time()
-
-
 def is_held(engine: Engine, name: str) -> bool:
     """Whether a living process has the lease."""
     with engine.connect() as connection:
         held = connection.execute(select(LEASES).where(LEASES.c.name == name)).mappings().first()
     return held is not None and not is_stale(held)
-
-
-def is_same_process(pid: int, created: float) -> bool:
-    """Whether the process that had this id at that time still lives."""
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def is_stale(held: RowMapping) -> bool:

@@ -89,7 +89,7 @@ class Attempt:
     finished: datetime | None = None
     pid: int | None = None
     pid_created: float | None = None
-    """Start of the process in seconds since 1970, so that a reused process id is not taken for it."""
+    """Its `start_of`, so that a reused process id is not taken for it."""
     exit_code: int | None = None
     error: str = ""
     error_kind: str = ""

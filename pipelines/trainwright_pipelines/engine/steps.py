@@ -15,6 +15,7 @@ import psutil
 from trainwright_components.errors import InvalidPipeline, TrainwrightError
 from trainwright_components.files import legible
 from trainwright_components.processes.ending import SAVE_S
+from trainwright_components.processes.identity import start_of
 from trainwright_pipelines.engine.attempts import AttemptEnd, describe_end, next_retry
 from trainwright_pipelines.engine.contract import LeftBehind, StepFolder, build_executor_input, import_artifact
 from trainwright_pipelines.engine.downloads import beyond_reach
@@ -355,7 +356,7 @@ class Step:
 
     def _remember_process(self, pid: int | None) -> None:
         try:
-            created = None if pid is None else psutil.Process(pid).create_time()
+            created = None if pid is None else start_of(pid)
         except psutil.NoSuchProcess:
             return
         self._save_attempt(replace(self.record.attempts[-1], pid=pid, pid_created=created))

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import psutil
 
+from trainwright_components.processes.identity import is_same_process
 from trainwright_pipelines.engine.dag import DagRunner
 from trainwright_pipelines.engine.execution import Execution, now
 from trainwright_pipelines.engine.isolation.container_engine import remove_containers_of
-from trainwright_pipelines.engine.leases import Lease, is_same_process
+from trainwright_pipelines.engine.leases import Lease
 from trainwright_pipelines.engine.records import State
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.unwritable import Unwritable

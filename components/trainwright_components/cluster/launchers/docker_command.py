@@ -7,9 +7,8 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 
-import psutil
-
 from trainwright_components.errors import InvalidSetting
+from trainwright_components.processes.identity import is_same_process, start_of
 
 OWNER_LABEL = "trainwright.owner"
 _TIMEOUT_S = 60.0
@@ -60,7 +59,7 @@ def docker_version() -> str:
 
 def own_label() -> str:
     """Host, process id and start of this process, so that others can tell whether it is gone."""
-    return json.dumps([socket.gethostname(), os.getpid(), psutil.Process().create_time()])
+    return json.dumps([socket.gethostname(), os.getpid(), start_of(os.getpid())])
 
 
 def remove_stale() -> list[str]:
@@ -86,12 +85,7 @@ def find_stale(kind: str = "container", *, program: str = "docker", label: str =
 
 def _is_gone(owner: str) -> bool:
     host, pid, created = json.loads(owner)
-    if host != socket.gethostname():
-        return False
-    try:
-        return bool(psutil.Process(pid).create_time() != created)
-    except psutil.NoSuchProcess:
-        return True
+    return host == socket.gethostname() and not is_same_process(pid, created)
 
 
 def remove_containers(names: Sequence[str], *, program: str = "docker") -> None:
