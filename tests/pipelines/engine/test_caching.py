@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -224,23 +225,9 @@ def test_a_claim_counts_by_its_name_and_by_what_was_written_to_it(specs: Path, s
 
 def test_the_state_of_a_claim_is_what_lies_below_it(tmp_path: Path) -> None:
     def claim_key() -> str | None:
-        component = Component(
-            name="comp-x", input_parameters={}, input_artifacts={}, output_parameters={}, output_artifacts={}
-        )
-        task = TaskSpec(
-            name="x",
-            display_name="x",
-            component="comp-x",
-            parameters={},
-            artifacts={},
-            depends_on=(),
-            enables_cache=True,
-        )
         volumes = Volumes(lasting={"/data": "claim/part"})
         try:
-            return cache.take_fingerprint(
-                task, component, {}, Values(), code_digest="", volumes=volumes, lasting=tmp_path
-            ).key
+            return fingerprint({}, volumes=volumes, lasting=tmp_path).key
         except cache.NotCacheable:
             return None
 
@@ -487,6 +474,56 @@ class Remembering:
             lambda: self.fingerprint(code, parameters), task, run=self.store.run(name), store=self.store
         ).note
         return note["run"], note["differs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"env": [{"name": "A", "value": "2"}]}, "env"),
+        ({"command": ["sh", "-c"]}, "program"),
+        ({"args": ["other"]}, "program"),
+        ({"image": "python:3.12"}, "image"),
+        ({"resources": {"cpuLimit": 9.0, "accelerator": {"type": "nvidia.com/gpu", "count": "2"}}}, None),
+    ],
+)
+def test_what_counts_of_a_container_is_what_counts_for_kfp(change: dict[str, Any], part: str | None) -> None:
+    """GenerateCacheKey in backend/src/v2/cacheutils/cache.go of kubeflow/pipelines: image, command, arguments, env."""
+    container = {"image": "python:3.11", "command": ["sh"], "args": ["x"], "env": [{"name": "A", "value": "1"}]}
+    before, after = fingerprint(container), fingerprint(container | change)
+    assert [name for name in before.parts if before.parts[name] != after.parts[name]] == ([part] if part else [])
+    assert (before.key == after.key) is (part is None)
+
+
+def test_a_process_and_an_image_stand_for_each_other_never() -> None:
+    container = {"image": "python:3.11", "command": ["sh"]}
+    keys = [fingerprint(container, image_id=each).key for each in ("", "sha256:1", "sha256:2", "sha256:1")]
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3], "whatever its name is pulled to by then"
+
+
+def test_a_secret_is_recorded_by_nothing_that_tries_values_fast() -> None:
+    container = {"image": "python:3.11", "command": ["sh"]}
+    one, other = (fingerprint(container, given={"PIN": pin}) for pin in ("1234", "1235"))
+    assert one.parts["given"] != other.parts["given"]
+    text = json.dumps([{"PIN": "1234"}, {}], sort_keys=True).encode()
+    plain = {hashlib.sha256(each).hexdigest() for each in (b"1234", text)}
+    assert plain.isdisjoint(one.parts.values())
+
+
+def fingerprint(container: dict[str, Any], **more: Any) -> Fingerprint:
+    component = Component(
+        name="comp-x", input_parameters={}, input_artifacts={}, output_parameters={}, output_artifacts={}
+    )
+    task = TaskSpec(
+        name="x",
+        display_name="x",
+        component="comp-x",
+        parameters={},
+        artifacts={},
+        depends_on=(),
+        enables_cache=True,
+    )
+    return cache.take_fingerprint(task, component, container, Values(), code_digest="", **more)
 
 
 def test_a_folder_that_is_only_part_of_a_text_does_not_count_by_its_content(execute: Execute, tmp_path: Path) -> None:
