@@ -44,6 +44,10 @@ class Mask:
         """`content` without the values."""
         return content if self._pattern is None else self._pattern.sub(MASK.encode(), content)
 
+    def finds(self, content: bytes) -> bool:
+        """Whether one of the values stands in `content`."""
+        return self._pattern is not None and self._pattern.search(content) is not None
+
     def border(self, content: bytes) -> int:
         """Where `content` can be cut so that no value, nor the beginning of one, is cut."""
         end = max(0, len(content) - self._longest)

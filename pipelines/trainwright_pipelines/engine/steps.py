@@ -35,6 +35,7 @@ from trainwright_pipelines.engine.preparing import PreparedStep, fill_placeholde
 from trainwright_pipelines.engine.records import Attempt, State, Task, Values
 from trainwright_pipelines.engine.resolve import Outcome
 from trainwright_pipelines.engine.reuse import Reuse
+from trainwright_pipelines.engine.secret_outputs import disclosed
 from trainwright_pipelines.engine.slots import Share
 from trainwright_pipelines.engine.step_logs import end_of, read_warnings
 from trainwright_pipelines.engine.volumes import change_claim
@@ -348,6 +349,8 @@ class Step:
             end = AttemptEnd(exit_code=None, error=error, detail=end_of(log))
         end = self._masked(end)
         left = None if end.error else started.prepared.read_outputs(brought)
+        if left is not None:
+            left = replace(left, warnings=(*left.warnings, *disclosed(left.values, self.settings.secrets)))
         return end, left, self._clear(log)
 
     def _masked(self, end: AttemptEnd) -> AttemptEnd:

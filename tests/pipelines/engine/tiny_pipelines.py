@@ -669,6 +669,20 @@ def packages():
 
 
 @dsl.component(**PLAIN)
+def return_token(file: dsl.Output[dsl.Dataset]) -> str:
+    import os
+
+    with open(file.path, "w") as written:
+        written.write(os.environ["TOKEN"])
+    return f"token {os.environ['TOKEN']}"
+
+
+@pipeline
+def returns_a_secret():
+    return_token()
+
+
+@dsl.component(**PLAIN)
 def measure_shape() -> str:
     import shapes  # type: ignore[import-not-found]
 
