@@ -8,12 +8,13 @@ import click
 
 from trainwright_pipelines.targets import DEFAULT_TARGET, TARGETS
 
+_JSON_HELP = "Print one JSON document and nothing else on standard output."
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--json`: one document on stdout and nothing else there."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(function)
+    return click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)(function)
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ from trainwright_pipelines.views.wording import (
     packages_note,
     plain_value,
     reuse_note,
+    short_line,
     short_seconds,
     short_size,
     shown_state,
@@ -106,8 +107,8 @@ def print_outcome(
 def print_failure(run: Run, task: Task, tasks: Sequence[Task]) -> None:
     """Print why a step failed, the end of its log, where its files are and how to run it again."""
     click.secho(f"step {task.label} failed: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(task.error, err=True)
     shown = task.error_detail.strip()
+    click.echo(short_line(task.error) if shown.endswith(task.error) else task.error, err=True)
     if shown:
         click.echo(f"\n{shown}\n", err=True)
     said = f"{shown}\n{task.error}"

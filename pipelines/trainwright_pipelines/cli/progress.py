@@ -17,7 +17,7 @@ from trainwright_pipelines.engine.records import Event, State, Task
 from trainwright_pipelines.engine.step_logs import read_warnings
 from trainwright_pipelines.views.headlines import in_time_order
 from trainwright_pipelines.views.logs import last_lines
-from trainwright_pipelines.views.wording import short_seconds, shown_state
+from trainwright_pipelines.views.wording import short_line, short_seconds, shown_state
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +86,7 @@ class PlainProgress:
                 return
             self._states[task.path] = shown
             duration = short_seconds(task.duration_s) if task.state.is_final and not task.is_cached else ""
-            message = task.error if task.state == State.FAILED else ""
+            message = short_line(task.error) if task.state == State.FAILED else ""
             line = "  ".join(part for part in (f"{task.label}: {shown.lower()}", duration, message) if part)
             print(line, file=self._stream, flush=True)
 

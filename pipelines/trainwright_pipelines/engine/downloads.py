@@ -10,7 +10,9 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ FOLDER = "downloads"
 """In the home. What is in it may be removed whenever nothing runs."""
 LOCK_SUFFIX = ".lock"
 _READ_ONLY = ~0o222
+_TELLS_AFTER_S = 5.0
 
 
 def downloaded(values: Values) -> Iterator[Artifact]:
@@ -47,19 +50,37 @@ def beyond_reach(values: Values) -> Iterator[str]:
                 )
 
 
-def with_digests(values: Values) -> Values:
+def with_digests(values: Values, *, tell: Callable[[str], object] = lambda _: None) -> Values:
     """`values` with what their addresses hold now as digests of the artifacts that lie elsewhere.
+
+    `tell` is told, from another thread, what takes a while.
 
     Raises:
         InvalidSetting: Nothing is at an address, or it may not be read.
         TargetUnavailable: A storage cannot be reached.
     """
-    digests = {artifact.id: digest_of_address(artifact.uri) for artifact in downloaded(values)}
+    digests: dict[str, str] = {}
+    for artifact in downloaded(values):
+        with _told_when_slow(artifact.uri, tell):
+            digests[artifact.id] = digest_of_address(artifact.uri)
     artifacts = {
         name: tuple(replace(each, digest=digests.get(each.id, each.digest)) for each in found)
         for name, found in values.artifacts.items()
     }
     return replace(values, artifacts=artifacts)
+
+
+@contextmanager
+def _told_when_slow(uri: str, tell: Callable[[str], object]) -> Iterator[None]:
+    """Say what is waited for: Google's client tries for two minutes to reach a storage that is away."""
+    timer = threading.Timer(_TELLS_AFTER_S, tell, [f"waiting for {uri}: it is large, or cannot be reached"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # what it tells is of the time before
 
 
 def digest_of_address(uri: str) -> str:
@@ -80,16 +101,27 @@ def _storage_of(uri: str) -> Storage:
     return storage
 
 
-def download(uri: str, folder: Path, *, check: Callable[[], object] = lambda: None) -> Path:
+def download(
+    uri: str,
+    folder: Path,
+    *,
+    check: Callable[[], object] = lambda: None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Path:
     """The path of a copy of what is at `uri` now, below `folder`; steps share it and cannot write to it.
 
-    `check` may raise what ends the download, as for a run that is stopped.
+    `check` may raise what ends the download, as for a run that is stopped; `tell` is as in `with_digests`.
 
     Raises:
         InvalidSetting: Nothing is there, or it may not be read.
         RunFailed: It changed while it was downloaded.
         TargetUnavailable: The storage cannot be reached.
     """
+    with _told_when_slow(uri, tell):
+        return _download(uri, folder, check=check)
+
+
+def _download(uri: str, folder: Path, *, check: Callable[[], object]) -> Path:
     digest = digest_of_address(uri)
     target, name = folder / digest[:32], base_name(uri)
     with locked(target.with_suffix(LOCK_SUFFIX), check=check):  # a second step that reads the same waits for it

@@ -253,6 +253,10 @@ class Execution:
                 self.store.add_events([event])
             self.show(event)
 
+    def tell_of(self, task: Task, message: str) -> None:
+        """Keep and show what a task is at; its record stays as it is. From any thread."""
+        self.tell(Event(run_id=self.run.id, time=now(), state=task.state, task=task, message=message))
+
     def show(self, event: Event) -> None:
         """Hand an event to the listener."""
         if self.listener is None:

@@ -4,7 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +38,17 @@ class Machine:
             f"{format_bytes(asked.memory_bytes)} of memory": asked.memory_bytes > self.memory_bytes,
             f"{asked.accelerator_count} {asked.accelerator}": has_accelerator(asked) and asked.accelerator_count > gpus,
         }
-        has = [f"{self.cores:g} cores", f"{format_bytes(self.memory_bytes)}", f"{gpus or 'none'}"]
+        has = [f"{self.cores:g} cores", f"{format_bytes(self.memory_bytes)}", f"{gpus or 'no'} {asked.accelerator}"]
         beyond = [(wanted, here) for (wanted, is_over), here in zip(over.items(), has, strict=True) if is_over]
         if not beyond:
             return ""
-        wanted, here = (", ".join(words) for words in zip(*beyond, strict=True))
+        wanted, here = (_listed(words) for words in zip(*beyond, strict=True))
         return f"asks for {wanted}, and this machine has {here}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def has_accelerator(asked: Resources) -> bool:

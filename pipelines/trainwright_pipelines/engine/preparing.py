@@ -154,7 +154,7 @@ def prepare_step(
     replaced = mounts if image is None else {}  # a container has its volumes where they are mounted
     placed = replace(inputs, parameters=place_values(inputs.parameters, replaced))
     copies = {
-        artifact.uri: download(artifact.uri, home / DOWNLOADS, check=isolations.check_open)
+        artifact.uri: download(artifact.uri, home / DOWNLOADS, check=isolations.check_open, tell=tell)
         for artifact in downloaded(inputs)
     }
     placed_copies = copies if image is None else {}  # likewise

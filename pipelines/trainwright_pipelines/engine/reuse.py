@@ -99,7 +99,7 @@ class Reuse:
 
     def _fingerprint(self) -> Fingerprint:
         try:
-            inputs = with_digests(self.inputs)
+            inputs = with_digests(self.inputs, tell=lambda message: self.execution.tell_of(self.task, message))
         except TrainwrightError as error:
             raise NotCacheable(str(error)) from error
         return take_fingerprint(

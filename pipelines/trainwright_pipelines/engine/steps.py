@@ -161,7 +161,7 @@ class Step:
                 placeholders,
                 images=self.execution.run.images,
                 pull_policy=self.settings.pull_policy,
-                tell=lambda message: self.execution.save(self.record, message),
+                tell=lambda message: self.execution.tell_of(self.record, message),
             )
         )
         return found
@@ -283,7 +283,7 @@ class Step:
             image=self.image,
             gpus=self.share.gpus or (),
             secret=self.execution.memory / self.record.id if self._mounts_in_memory else None,
-            tell=lambda message: self.execution.save(self.record, message),
+            tell=lambda message: self.execution.tell_of(self.record, message),
         )
 
     @property

@@ -9,6 +9,8 @@ from typing import Any
 from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.records import State, Task
 
+_LONGEST_LINE = 160
+
 
 def has_own_code(task: Task) -> bool:
     """Whether a step runs code of its author, not of a component of ours."""
@@ -71,6 +73,12 @@ def short_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1000
     raise AssertionError
+
+
+def short_line(text: str) -> str:
+    """A message on one line that most screens hold, where the whole of it is told elsewhere."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
 def plain_value(value: Any) -> str:

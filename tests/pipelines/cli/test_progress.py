@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from trainwright_pipelines.cli.outcome import print_failure
 from trainwright_pipelines.cli.progress import LiveProgress, PlainProgress, make_progress
-from trainwright_pipelines.engine.records import Event, State, Task, TaskKind
+from trainwright_pipelines.engine.records import Event, Run, State, Task, TaskKind
 from trainwright_pipelines.views.logs import last_lines
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -53,6 +55,19 @@ def test_plain_progress_is_one_line_per_change() -> None:
         "b: cached",
         "c: failed  1 min 15 s  out of luck",
     ]
+
+
+def test_a_long_error_is_cut_where_the_whole_of_it_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream, error = io.StringIO(), f"ValueError: {'no ' * 200}luck"
+    event = _event("c", State.FAILED, finished=START + timedelta(seconds=75), error=error)
+    PlainProgress(stream)(event)
+    [line] = stream.getvalue().splitlines()
+    assert (len(line), line[-4:]) == (len("c: failed  1 min 15 s  ") + 160, "no …")
+    run = Run(id="r", name="r", pipeline="p", folder=tmp_path, state=State.FAILED, parameters={}, created=START)
+    assert event.task is not None
+    for task in (event.task, replace(event.task, error_detail=f"Traceback:\n  line 1\n{error}\n")):
+        print_failure(run, task, [task])
+        assert capsys.readouterr().err.count(error) == 1
 
 
 class Spoken(io.StringIO):

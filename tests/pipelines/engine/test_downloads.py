@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.components.storage import servers
+from tests.pipelines.engine.conftest import AS_PROCESSES
 
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.home import Home
 from trainwright_components.processes.locks import locked
 from trainwright_components.storage.addresses import join
-from trainwright_components.storage.copies import fetch
+from trainwright_components.storage.copies import content_marks, fetch
 from trainwright_components.storage.locations import storage_of
-from trainwright_pipelines.engine import downloads
+from trainwright_pipelines.engine import downloads, runs
 from trainwright_pipelines.engine.downloads import beyond_reach, digest_of_address, download
 from trainwright_pipelines.engine.isolation.of_a_run import Isolations
 from trainwright_pipelines.engine.leftovers import find_leftovers, remove_leftover
-from trainwright_pipelines.engine.records import Artifact, Values
+from trainwright_pipelines.engine.records import Artifact, State, Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +83,31 @@ def test_nothing_at_an_address_fails_the_step_that_reads_it(execute: Execute, bu
     finished = execute("remote", folder=f"{bucket}/nowhere", file=write("there", "x"))
     assert finished.tasks["read-remote"].error.startswith(f"there is nothing at '{bucket}/nowhere'")
     assert finished.output("cat-remote", "out") == "x"
+
+
+def test_a_storage_that_takes_a_while_is_told(
+    specs: Path, store: Store, bucket: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, threading.Event] = {}
+
+    def wait(message: str) -> None:
+        told.setdefault(message, threading.Event()).set()
+
+    def slow(storage: Storage, uri: str) -> object:
+        waited = f"waiting for {uri}: it is large, or cannot be reached"
+        assert told.setdefault(waited, threading.Event()).wait(30)
+        return content_marks(storage, uri)
+
+    monkeypatch.setattr(downloads, "content_marks", slow)
+    monkeypatch.setattr(downloads, "_TELLS_AFTER_S", 0.01)
+    for name in ("slow/a.txt", "slow/b.txt"):
+        write(name, "x")
+    given = {"folder": join(bucket, "slow"), "file": write("slow-file.txt", "x")}
+    created = runs.create_run((specs / "remote.yaml").read_text(), given, store=store, settings=AS_PROCESSES)
+    run = runs.execute(created.id, store=store, listener=lambda event: wait(event.message))
+    assert run.state == State.SUCCEEDED, run.error
+    kept = {(event.task_path, event.message, event.is_warning) for event in store.events(run.id)}
+    assert ("read-remote", f"waiting for {given['folder']}: it is large, or cannot be reached", False) in kept
 
 
 def test_a_copy_is_made_once_whoever_asks_and_steps_cannot_write_to_it(

@@ -27,7 +27,7 @@ def test_what_steps_ask_for_and_use_is_on_record(executed: Executed) -> None:
 def test_what_a_process_does_not_get_is_told(executed: Executed) -> None:
     finished = executed("asking")
     (told,) = finished.tasks["take-memory"].warnings
-    assert told.startswith("asks for 930.4 GiB of memory, 8 nvidia.com/gpu, and this machine has ")
+    assert told.startswith("asks for 930.4 GiB of memory and 8 nvidia.com/gpu, and this machine has ")
     assert told.endswith(": it runs alone, with what there is")
     assert finished.tasks["take-memory-2"].warnings == ()
     assert finished.run.warnings == (LIMITS_DO_NOT_HOLD,)

@@ -115,7 +115,7 @@ def test_each_step_has_gpus_of_its_own() -> None:
         await steps.now(0, 1, 2)
         assert [(each.gpus, each.lacks) for each in steps.running.values()] == [(("0", "3"), "")]
         await steps.now(3)
-        lacks = "asks for 3 nvidia.com/gpu, and this machine has 2"
+        lacks = "asks for 3 nvidia.com/gpu, and this machine has 2 nvidia.com/gpu"
         assert [(each.gpus, each.lacks) for each in steps.running.values()] == [(None, lacks)]
 
     run(look())
@@ -123,8 +123,8 @@ def test_each_step_has_gpus_of_its_own() -> None:
 
 def test_all_that_a_machine_lacks_is_told() -> None:
     asked = Resources(cpu_request=8, memory_limit_bytes=999 * 10**9, accelerator="amd.com/gpu", accelerator_count=8)
-    told = "asks for 8 cores, 930.4 GiB of memory, 8 amd.com/gpu, and this machine has 4 cores, 8 GiB, none"
-    assert MACHINE.lacks(asked) == told
+    wanted, has = "8 cores, 930.4 GiB of memory and 8 amd.com/gpu", "4 cores, 8 GiB and no amd.com/gpu"
+    assert MACHINE.lacks(asked) == f"asks for {wanted}, and this machine has {has}"
     assert MACHINE.lacks(Resources(cpu_request=4, memory_limit_bytes=8 * GIB)) == ""
 
 
