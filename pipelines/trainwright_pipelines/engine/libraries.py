@@ -6,7 +6,9 @@ all packages; a process has no image.
 """
 
 import ast
+import contextlib
 import hashlib
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from trainwright_components.images import is_logical
@@ -33,9 +34,9 @@ _DIGEST_CHARS = 12
 
 @dataclass(kw_only=True)
 class Libraries:
-    """What this Python finds; looked at once for the code of each component, as `pip` may change it meanwhile."""
+    """What this Python finds for the code of each component; looked at again once `pip` has changed anything."""
 
-    _known: dict[str, Mapping[str, Path | str]] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], Mapping[str, Path | str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of_step(self, container: Mapping[str, Any]) -> dict[str, str]:
@@ -49,21 +50,28 @@ class Libraries:
         if source is None:
             return {}
         is_ours = is_logical(str(container.get("image") or ""))
+        command = [] if is_ours else list(map(str, container["command"]))
         with self._lock:
-            known = self._known.get("" if is_ours else source.source)
-            if known is None:
-                known = dict(_find(_OF_OURS if is_ours else imported_names(source.source)))
-                self._known["" if is_ours else source.source] = known
-        own = {canonicalize_name(each.name) for each in _installed_for_it(container)}
+            asked = (*_moments(sys.path), *command)
+            if asked not in self._known:
+                own = _installed_for_it(container)
+                found = _find(_OF_OURS if is_ours else imported_names(source.source))
+                self._known[asked] = {name: each for name, each in found if name not in own}
+            known = self._known[asked]
         # A module that is being edited counts as it is when a step begins, and when it has ended.
-        return {
-            name: each if isinstance(each, str) else _content(each) for name, each in known.items() if name not in own
-        }
+        return {name: each if isinstance(each, str) else _content(each) for name, each in known.items()}
 
 
-def _installed_for_it(container: Mapping[str, Any]) -> list[Requirement]:
+def _moments(folders: Iterable[str]) -> Iterator[int]:
+    """When folders were changed last: whatever is installed gets an entry in one."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            yield os.stat(folder).st_mtime_ns  # noqa: PTH116  for each step
+
+
+def _installed_for_it(container: Mapping[str, Any]) -> set[str]:
     """What the component asks for by name, and does not find here: how it asks is in its command."""
-    return list(filter(None, map(parse_requirement, wanted_packages(container).missing)))
+    return {canonicalize_name(each.name) for each in map(parse_requirement, wanted_packages(container).missing) if each}
 
 
 def imported_names(source: str) -> list[str]:
@@ -147,11 +155,17 @@ def _content(path: Path) -> str:
 
 def describe_change(name: str, before: str | None, now: str | None) -> str:
     """What a person reads of two of the same name."""
-    if CONTENT in f"{before}{now}":
+    if before is None or now is None:
+        return f"{name} is {'new' if before is None else 'not there any more'} among what it imports"
+    one, other = _words(before), _words(now)
+    if one != other:
+        return f"{name} {one} became {other}"
+    if before.startswith(CONTENT):
         return f"the code of the module {name!r} changed"
-    one, other = (each.partition(" ")[0] if each else "" for each in (before, now))
-    if one == other:
-        return f"{name} {one} was installed with other content"
-    if now is None:
-        return f"its code does not import {name} any more"
-    return f"its code imports {name} too" if before is None else f"{name} {one} became {other}"
+    return f"{name} {one} was installed with other content"
+
+
+def _words(value: str) -> str:
+    if value == ABSENT:
+        return "(not installed)"
+    return "(code in a folder)" if value.startswith(CONTENT) else value.partition(" ")[0]

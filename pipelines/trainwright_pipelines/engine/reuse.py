@@ -82,7 +82,7 @@ class Reuse:
     def remember(self, fingerprint: Fingerprint) -> str:
         """Let the step, which has succeeded, stand for those of the same fingerprint; or say why it does not."""
         if not self._is_as_before(fingerprint):
-            return "an input or a volume of it changed while it ran"
+            return "an input, a volume or a package of it changed while it ran"
         component = comparable_component(self.task)
         self.execution.store.remember(fingerprint.key, self.task.id, component=component, parts=fingerprint.parts)
         return ""

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.metadata
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ import pytest
 from sqlalchemy import update
 
 from trainwright_components.images import CPU_IMAGE
-from trainwright_pipelines.engine.libraries import Libraries, imported_names
+from trainwright_pipelines.engine.libraries import Libraries, describe_change, imported_names
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.tables import CACHE
 
 if TYPE_CHECKING:
     from tests.pipelines.engine.conftest import Execute, Finished
+
+
+RUNS, ARGUMENTS = ["python3 -m kfp.dsl.executor_main"], ["--function_to_execute", "f"]
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def install(site: Path, name: str, version: str, code: str, *, module: str = "")
 
 
 def found(source: str, **container: Any) -> dict[str, str]:
-    made = {"command": ["python3 -m kfp.dsl.executor_main", source], "args": ["--function_to_execute", "f"]}
+    made = {"command": [*RUNS, source], "args": ARGUMENTS}
     return {name: said.partition(" ")[0] for name, said in Libraries().of_step(made | container).items()}
 
 
@@ -141,9 +145,37 @@ def test_what_an_older_release_recorded_is_made_anew_once(execute: "Execute", st
     assert execute("imports_a_package").tasks["measure-shape"].is_cached
 
 
+def test_what_pip_changes_while_a_run_goes_on_counts(site: Path) -> None:
+    libraries, container = Libraries(), {"command": [*RUNS, "import shapes"], "args": ARGUMENTS}
+    install(site, "shapes", "2.1.0", "")
+    before = libraries.of_step(container)
+    assert libraries.of_step(container) == before
+    install(site, "shapes", "2.2.3", "")
+    later_ns = site.stat().st_mtime_ns + 1_000_000_000  # the file system's clock may stand still for some milliseconds
+    os.utime(site, ns=(later_ns, later_ns))
+    assert [each["shapes"][:5] for each in (before, libraries.of_step(container))] == ["2.1.0", "2.2.3"]
+
+
 def test_a_package_that_a_step_installs_for_itself_counts_by_how_it_asks(site: Path) -> None:
     install(site, "shapes", "2.1.0", "")
     pip = 'python3 -m pip install \'shapes{}\' && "$0" "$@"'
-    run = ["python3 -m kfp.dsl.executor_main", "import shapes"]
+    run = [*RUNS, "import shapes"]
     assert found("", command=[pip.format(">=2"), *run]) == {"shapes": "2.1.0"}
     assert found("", command=[pip.format("==1"), *run]) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ("2.1.0 aa", "2.2.3 bb", "x 2.1.0 became 2.2.3"),
+        ("2.1.0 aa", "2.1.0 bb", "x 2.1.0 was installed with other content"),
+        ("absent", "2.1.0 aa", "x (not installed) became 2.1.0"),
+        ("2.1.0 aa", "content aa", "x 2.1.0 became (code in a folder)"),
+        ("content aa", "content bb", "the code of the module 'x' changed"),
+        ("content aa", "absent", "x (code in a folder) became (not installed)"),
+        (None, "absent", "x is new among what it imports"),
+        ("2.1.0 aa", None, "x is not there any more among what it imports"),
+    ],
+)
+def test_what_changed_has_words(before: str | None, now: str | None, told: str) -> None:
+    assert describe_change("x", before, now) == told
