@@ -7,6 +7,7 @@ all packages; a process has no image.
 
 import ast
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -29,6 +30,7 @@ ABSENT = "absent"
 CONTENT = "content "
 """Before the digest of code that belongs to no installed package, such as an editable one."""
 _OF_OURS = sorted({each.removesuffix("-cpu").replace("-", "_") for each in LIBRARIES})
+_KNOWN_OF_OURS = ("kfp", "trainwright_components")  # the one hands values over and computes none, the other is `code`
 _DIGEST_CHARS = 12
 
 
@@ -49,17 +51,16 @@ class Libraries:
         source = python_source(container)
         if source is None:
             return {}
-        is_ours = is_logical(str(container.get("image") or ""))
-        command = [] if is_ours else list(map(str, container["command"]))
+        names, own = imported_names(source.source), _installed_for_it(container)
+        if is_logical(str(container.get("image") or "")):
+            names = *_OF_OURS, *(each for each in names if each.partition(".")[0] not in _KNOWN_OF_OURS)
+        asked = (*_moments(sys.path), *names)
         with self._lock:
-            asked = (*_moments(sys.path), *command)
             if asked not in self._known:
-                own = _installed_for_it(container)
-                found = _find(_OF_OURS if is_ours else imported_names(source.source))
-                self._known[asked] = {name: each for name, each in found if name not in own}
-            known = self._known[asked]
+                self._known[asked] = dict(_find(names))
+            found = {name: each for name, each in self._known[asked].items() if name not in own}
         # A module that is being edited counts as it is when a step begins, and when it has ended.
-        return {name: each if isinstance(each, str) else _content(each) for name, each in known.items()}
+        return {name: each if isinstance(each, str) else _content(each) for name, each in found.items()}
 
 
 def _moments(folders: Iterable[str]) -> Iterator[int]:
@@ -74,17 +75,18 @@ def _installed_for_it(container: Mapping[str, Any]) -> set[str]:
     return {canonicalize_name(each.name) for each in map(parse_requirement, wanted_packages(container).missing) if each}
 
 
-def imported_names(source: str) -> list[str]:
+@functools.lru_cache
+def imported_names(source: str) -> tuple[str, ...]:
     """What code imports beside the standard library, in full, such as `google.cloud.storage`."""
     try:
         parts = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError):
-        return []  # the step will say so
+        return ()  # the step will say so
     names = [alias.name for each in parts if isinstance(each, ast.Import) for alias in each.names]
     for each in parts:
         if isinstance(each, ast.ImportFrom) and each.module and not each.level:
             names += [f"{each.module}.{alias.name}" for alias in each.names]
-    return sorted({name for name in names if name.partition(".")[0] not in sys.stdlib_module_names})
+    return tuple(sorted({name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}))
 
 
 def _find(names: Iterable[str]) -> Iterator[tuple[str, Path | str]]:

@@ -66,9 +66,9 @@ def f():
     except ImportError:
         from json import loads
 """
-    names = ["a.b", "google.cloud.bigquery", "google.cloud.storage", "numpy.linalg", "yaml"]
+    names = ("a.b", "google.cloud.bigquery", "google.cloud.storage", "numpy.linalg", "yaml")
     assert imported_names(source) == names
-    assert imported_names("import (") == imported_names("\0") == []
+    assert imported_names("import (") == imported_names("\0") == ()
 
 
 def test_a_package_counts_by_its_version_whatever_it_is_called() -> None:
@@ -86,8 +86,12 @@ def test_a_package_counts_by_its_version_whatever_it_is_called() -> None:
         "__main__": "absent",
         "google": "absent",
     }
-    ours = {name: importlib.metadata.version(name) for name in ("keras", "numpy", "tensorflow", "tf-keras")}
-    assert found("import yaml", image=CPU_IMAGE) == ours
+
+
+def test_our_components_count_what_is_under_them_and_what_they_import_besides() -> None:
+    source = "import kfp, yaml\nfrom trainwright_components.evaluate.evaluate import x"
+    names = ("keras", "numpy", "pyyaml", "tensorflow", "tf-keras")
+    assert found(source, image=CPU_IMAGE) == {name: importlib.metadata.version(name) for name in names}
 
 
 def why(finished: "Finished") -> str:
