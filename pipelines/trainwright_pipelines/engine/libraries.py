@@ -1,21 +1,22 @@
 """The packages that a step imports as a process of this machine: which count for its results, and as what.
 
-A step counts what its own code imports, wherever in it, and not what that imports in turn: `pip install` of anything
-else leaves its results. KFP counts an image by its name alone (backend/src/v2/cacheutils), so its pinned tag stands for
-all packages; a process has no image.
+A step counts what its own code imports, wherever in it, what it asks for by `packages_to_install` and finds here, and
+not what these import in turn: `pip install` of anything else leaves its results. What it installs for itself counts by
+how it asks. KFP counts an image by its name alone (backend/src/v2/cacheutils/cache.go), whose tag stands for all
+packages in it; a process has no image.
 """
 
 import ast
 import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ class Libraries:
         source = python_source(container)
         if source is None:
             return {}
-        names, own = imported_names(source.source), _installed_for_it(container)
+        wanted = wanted_packages(container)
+        own, names = _names(wanted.missing), imported_names(source.source)
         if is_logical(str(container.get("image") or "")):
             names = *_OF_OURS, *(each for each in names if each.partition(".")[0] not in _KNOWN_OF_OURS)
         asked = (*_moments(sys.path), *names)
@@ -59,6 +61,7 @@ class Libraries:
             if asked not in self._known:
                 self._known[asked] = dict(_find(names))
             found = {name: each for name, each in self._known[asked].items() if name not in own}
+        found |= dict(_installed(_names(wanted.requirements) - own))
         # A module that is being edited counts as it is when a step begins, and when it has ended.
         return {name: each if isinstance(each, str) else _content(each) for name, each in found.items()}
 
@@ -70,9 +73,16 @@ def _moments(folders: Iterable[str]) -> Iterator[int]:
             yield os.stat(folder).st_mtime_ns  # noqa: PTH116  for each step
 
 
-def _installed_for_it(container: Mapping[str, Any]) -> set[str]:
-    """What the component asks for by name, and does not find here: how it asks is in its command."""
-    return {canonicalize_name(each.name) for each in map(parse_requirement, wanted_packages(container).missing) if each}
+def _names(requirements: Iterable[str]) -> set[str]:
+    """The packages that requirements call by name."""
+    return {canonicalize_name(each.name) for each in map(parse_requirement, requirements) if each}
+
+
+def _installed(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What a component asks for and finds here, such as an engine of pandas: its code need not import it."""
+    for name in names:
+        package = importlib.metadata.distribution(name)
+        yield name, f"{package.version} {_code_digest((package.read_text('RECORD') or '').encode())}"
 
 
 @functools.lru_cache
@@ -116,10 +126,12 @@ def _locate(name: str) -> tuple[Path, Path] | None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    try:
-        return find_spec(name)
-    except (ImportError, ValueError):  # of `__main__`
-        return None
+    """Where a new process finds a module; `find_spec` of importlib would tell what this one has loaded by that name."""
+    for finder in sys.meta_path:
+        with contextlib.suppress(ImportError):
+            if (found := finder.find_spec(name, None)) is not None:
+                return found
+    return None
 
 
 def _package_of(origin: Path, folder: Path) -> tuple[str, str] | None:
@@ -127,22 +139,24 @@ def _package_of(origin: Path, folder: Path) -> tuple[str, str] | None:
 
     `importlib.metadata.packages_distributions` reads the lists of all packages, which takes most of a second.
     """
-    top = origin.relative_to(folder).parts[0].partition(".")[0]
+    file = origin.relative_to(folder)
+    top = file.parts[0].partition(".")[0]
     infos = [each for each in folder.iterdir() if each.name.endswith((".dist-info", ".egg-info"))]
     for info in sorted(infos, key=lambda each: not canonicalize_name(each.name).startswith(canonicalize_name(top))):
         name, _, version = info.name.rpartition(".")[0].partition("-")
-        if (record := _record(info)) is None:
-            continue
-        if b"\n%s," % origin.relative_to(folder).as_posix().encode() in b"\n" + record:
+        record = _read(info / "RECORD")
+        is_listed = b"\n%s," % file.as_posix().encode() in b"\n" + record
+        # Debian leaves no RECORD. Beside code that is being worked on, setuptools puts a folder without a version.
+        if is_listed or (not record and version and top.encode() in _read(info / "top_level.txt").split()):
             return canonicalize_name(name), f"{version} {_code_digest(record)}"
     return None
 
 
-def _record(info: Path) -> bytes | None:
+def _read(path: Path) -> bytes:
     try:
-        return (info / "RECORD").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):  # as Debian installs: the code counts by its content
-        return None
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
 
 
 def _code_digest(record: bytes) -> str:

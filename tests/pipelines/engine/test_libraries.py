@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import importlib.metadata
+import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +90,23 @@ def test_a_package_counts_by_its_version_whatever_it_is_called() -> None:
     }
 
 
+def test_what_this_process_has_loaded_by_a_name_does_not_count(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "shapes", "2.1.0", "")
+    monkeypatch.setitem(sys.modules, "shapes", json)
+    assert found("import shapes") == {"shapes": "2.1.0"}
+
+
+def test_a_package_without_a_list_of_its_files_counts_by_its_version(site: Path) -> None:
+    install(site, "shapes_of_debian", "2.1.0", "", module="shapes")
+    info = site / "shapes_of_debian-2.1.0.dist-info"
+    (info / "RECORD").unlink()
+    assert found("import shapes") == {"shapes": "content"}
+    (info / "top_level.txt").write_text("_shapes\nshapes\n")
+    assert found("import shapes") == {"shapes-of-debian": "2.1.0"}
+    info.rename(site / "shapes_of_debian.egg-info")
+    assert found("import shapes") == {"shapes": "content"}, "as setuptools leaves it beside code that one works on"
+
+
 def test_our_components_count_what_is_under_them_and_what_they_import_besides() -> None:
     source = "import kfp, yaml\nfrom trainwright_components.evaluate.evaluate import x"
     names = ("keras", "numpy", "pyyaml", "tensorflow", "tf-keras")
@@ -160,12 +179,16 @@ def test_what_pip_changes_while_a_run_goes_on_counts(site: Path) -> None:
     assert [each["shapes"][:5] for each in (before, libraries.of_step(container))] == ["2.1.0", "2.2.3"]
 
 
-def test_a_package_that_a_step_installs_for_itself_counts_by_how_it_asks(site: Path) -> None:
+def test_a_package_that_a_step_asks_for_counts_by_what_is_here_or_else_by_how_it_asks(site: Path) -> None:
     install(site, "shapes", "2.1.0", "")
-    pip = 'python3 -m pip install \'shapes{}\' && "$0" "$@"'
+    install(site, "shapes_engine", "1.5", "")
+    pip = "python3 -m pip install 'shapes{}' 'shapes-engine' && \"$0\" \"$@\""
     run = [*RUNS, "import shapes"]
-    assert found("", command=[pip.format(">=2"), *run]) == {"shapes": "2.1.0"}
-    assert found("", command=[pip.format("==1"), *run]) == {}
+    assert found("", command=[pip.format(">=2"), *run]) == {"shapes": "2.1.0", "shapes-engine": "1.5"}
+    assert found("", command=[pip.format("==1"), *run]) == {"shapes-engine": "1.5"}
+    imported = Libraries().of_step({"command": [*RUNS, "import shapes_engine"], "args": ARGUMENTS})
+    asked = Libraries().of_step({"command": [pip.format("==1"), *run], "args": ARGUMENTS})
+    assert imported == asked
 
 
 @pytest.mark.parametrize(
