@@ -236,6 +236,8 @@ def _difference(part: str, before: Task, now: Task) -> str:
 
 
 def _parameter_difference(name: str, before: Task, now: Task) -> str:
+    if name not in before.inputs.parameters and name not in now.inputs.parameters:  # a TaskConfig
+        return f"what is filled into the parameter {name!r} differs"
     if name not in before.inputs.parameters:
         return f"the parameter {name!r} is new"
     if name not in now.inputs.parameters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainwright_pipelines.engine import cache, reuse
 from trainwright_pipelines.engine.cache import Fingerprint
@@ -95,13 +95,22 @@ class Remembering:
         task, made = self.task(name, path, pipeline), self.fingerprint(code, parameters)
         self.store.remember(made.key, name, component=comparable_component(task), parts=made.parts)
 
-    def differs(self, code: int, **parameters: int) -> tuple[str, list[str]]:
+    def note(self, code: int, **parameters: int) -> dict[str, Any]:
         name = f"{code}{parameters}"
         task = self.task(name, "say", "p")
-        note = look_up(
-            lambda: self.fingerprint(code, parameters), task, run=self.store.run(name), store=self.store
-        ).note
+        found = look_up(lambda: self.fingerprint(code, parameters), task, run=self.store.run(name), store=self.store)
+        return dict(found.note)
+
+    def differs(self, code: int, **parameters: int) -> tuple[str, list[str]]:
+        note = self.note(code, **parameters)
         return note["run"], note["differs"]
+
+
+def test_what_is_filled_into_a_parameter_is_on_record_as_a_digest_only(store: Store) -> None:
+    now = Remembering(store)
+    now.remember("before", path="say", config=1, code=1)
+    told = "what is filled into the parameter 'config' differs, compared with run before"
+    assert now.note(config=2, code=1)["why"] == told
 
 
 def test_every_part_of_a_key_has_words(specs: Path) -> None:
