@@ -33,6 +33,7 @@ CONTENT = "content "
 _OF_OURS = sorted({each.removesuffix("-cpu").replace("-", "_") for each in LIBRARIES})
 _KNOWN_OF_OURS = ("kfp", "trainwright_components")  # the one hands values over and computes none, the other is `code`
 _DIGEST_CHARS = 12
+_MAX_CODE_BYTES = 1 << 30  # more is read too slowly for each run, and is data beside the code
 
 
 @dataclass(kw_only=True)
@@ -166,7 +167,7 @@ def _code_digest(record: bytes) -> str:
 
 
 def _content(path: Path) -> str:
-    return f"{CONTENT}{digest_of_path(path)[:_DIGEST_CHARS]}"
+    return f"{CONTENT}{digest_of_path(path, max_bytes=_MAX_CODE_BYTES)[:_DIGEST_CHARS]}"
 
 
 def describe_change(name: str, before: str | None, now: str | None) -> str:

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from trainwright_components.images import CPU_IMAGE
+from trainwright_pipelines.engine.cache import NotCacheable
 from trainwright_pipelines.engine.libraries import Libraries, describe_change, imported_names
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.tables import CACHE
@@ -151,6 +152,15 @@ def test_code_that_belongs_to_no_package_counts_by_its_content(execute: "Execute
         "circle ",
         "the code of the module 'shapes' changed, compared with run R",
     )
+
+
+def test_a_step_runs_each_time_whose_code_lies_among_too_much_data(site: Path) -> None:
+    (site / "shapes").mkdir()
+    (site / "shapes" / "__init__.py").touch()
+    with (site / "shapes" / "data").open("wb") as data:
+        data.truncate((1 << 30) + 1)
+    with pytest.raises(NotCacheable, match="shapes is larger than 1 GiB"):
+        found("import shapes")
 
 
 def test_what_an_older_release_recorded_is_made_anew_once(execute: "Execute", store: Store, site: Path) -> None:
