@@ -129,7 +129,7 @@ def _locate(name: str) -> tuple[Path, Path] | None:
 def _spec(name: str) -> ModuleSpec | None:
     """Where a new process finds a module; `find_spec` of importlib would tell what this one has loaded by that name."""
     for finder in sys.meta_path:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, AttributeError):  # of those before Python 3.4
             if (found := finder.find_spec(name, None)) is not None:
                 return found
     return None

@@ -28,6 +28,7 @@ from trainwright_pipelines.engine.isolation.process import Processes
 from trainwright_pipelines.engine.isolation.protocol import StepEnd
 from trainwright_pipelines.engine.records import Event, RunSettings, State, TaskKind
 from trainwright_pipelines.engine.replay import rerun_step
+from trainwright_pipelines.engine.secret_outputs import disclosed
 from trainwright_pipelines.engine.step_logs import end_of
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.ir.spec import Component
@@ -277,7 +278,12 @@ def test_secrets_come_from_a_local_file_and_are_not_stored(specs: Path, store: S
     (data,) = store.task(run.id, "shell").outputs.artifacts["data"]
     assert data.path.read_text() == "very-secret-blue\n"
     told = [event for event in events if event.is_warning]
-    warnings = ("nodeSelector has no effect on this machine", "runs as a process, without its image alpine")
+    warnings = (
+        "nodeSelector has no effect on this machine",
+        "runs as a process, without its image alpine",
+        *disclosed(store.task(run.id, "shell").outputs, ["very-secret-blue"]),
+    )
+    assert len(warnings) == 3
     assert [(event.task.path, event.message) for event in told] == [("shell", each) for each in warnings]
     assert store.task(run.id, "shell").warnings == warnings
     kept = [event for event in store.events(run.id) if event.is_warning and event.task_path == "shell"]
