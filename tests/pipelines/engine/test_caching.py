@@ -421,7 +421,15 @@ def test_a_secret_is_recorded_by_nothing_that_tries_values_fast() -> None:
     assert plain.isdisjoint(one.parts.values())
 
 
-def fingerprint(container: dict[str, Any], **more: Any) -> Fingerprint:
+def test_a_key_of_the_authors_own_stands_for_packages_and_not_for_what_a_step_runs_in() -> None:
+    def taken(version: str, **more: Any) -> set[tuple[str, str]]:
+        return set(fingerprint({}, "own", find_libraries=lambda: {"x": version}, **more).parts.items())
+
+    assert taken("1") == taken("2")
+    assert {name for name, _ in taken("1") ^ taken("1", image_id="i", given={"A": "1"})} == {"isolation", "given"}
+
+
+def fingerprint(container: dict[str, Any], cache_key: str = "", **more: Any) -> Fingerprint:
     component = Component(
         name="comp-x", input_parameters={}, input_artifacts={}, output_parameters={}, output_artifacts={}
     )
@@ -433,6 +441,7 @@ def fingerprint(container: dict[str, Any], **more: Any) -> Fingerprint:
         artifacts={},
         depends_on=(),
         enables_cache=True,
+        cache_key=cache_key,
     )
     return cache.take_fingerprint(task, component, container, Values(), code_digest="", **more)
 
