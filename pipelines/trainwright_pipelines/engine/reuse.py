@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.errors import TrainwrightError
+from trainwright_components.images import is_logical
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import lacks_content
 from trainwright_pipelines.engine.downloads import with_digests
@@ -98,6 +99,7 @@ class Reuse:
             return False
 
     def _fingerprint(self) -> Fingerprint:
+        is_ours = is_logical(str(self.container.get("image") or ""))
         try:
             inputs = with_digests(self.inputs, tell=lambda message: self.execution.tell_of(self.task, message))
         except TrainwrightError as error:
@@ -107,7 +109,7 @@ class Reuse:
             self.component,
             self.container,
             inputs,
-            code_digest=self.execution.components_code(),
+            code_digest=self.execution.components_code() if is_ours else "",  # all of it is read
             find_libraries=lambda: self.execution.libraries.of_step(self.container),
             image_id=self.image_id,
             volumes=self.settings.volumes,
