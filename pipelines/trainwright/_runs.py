@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from trainwright_components.errors import InvalidSetting, RunFailed, RunNotFound
 from trainwright_components.files import write_whole
 from trainwright_components.hints import did_you_mean
-from trainwright_components.home import Home, find_home, home_folder
+from trainwright_components.home import Home, find_home, home_folder, is_read_only, make_home
 from trainwright_components.settings import check_mapping
 from trainwright_pipelines.cli.configuration import make_target
-from trainwright_pipelines.cli.outcome import failed_steps
+from trainwright_pipelines.cli.outcome import failed_steps, try_page
 from trainwright_pipelines.cli.progress import PlainProgress
 from trainwright_pipelines.engine import runs as engine
 from trainwright_pipelines.engine.isolation.choices import parse_isolation
@@ -222,7 +222,7 @@ def resume(
         InvalidSetting: It succeeded already, or an older release made it.
         RunFailed: Another process executes it, or it cannot be recorded.
     """
-    with _open(home) as store:
+    with Store(find_home(home).root) as store:
         found = store.run(run_id) if run_id else engine.newest_to_resume(store)
         return _execute(found.id, store, engine.resume, listener, show_progress, raise_on_error)
 
@@ -292,13 +292,13 @@ def list_runs(
         raise InvalidSetting(f"state must be one of {', '.join(STATES)}; got {state!r}")
     if not isinstance(limit, int) or limit < 0:
         raise InvalidSetting(f"limit must be a whole number, at least 0; got {limit}")
-    with _open(home) as store:
+    with _opened(home) as store:
         found = engine.find_runs(store, pipeline=pipeline, state=state)
         return [_seen(each, store) for each, _ in islice(found, limit)]
 
 
 def get_run(run_id: str = "latest", *, home: str | Path | None = None) -> PipelineRun:
-    """A run on this machine as it is now; its page is written again.
+    """A run on this machine as it is now; its page is written again, where the disk takes it.
 
     Args:
         run_id: An id, the beginning of one, a name, the name of a pipeline for its newest run, or `latest`.
@@ -307,9 +307,9 @@ def get_run(run_id: str = "latest", *, home: str | Path | None = None) -> Pipeli
     Raises:
         RunNotFound: There is no such run, or the beginning fits several.
     """
-    with _open(home) as store:
+    with _opened(home) as store:
         found = store.run(run_id)
-        write_run_page(store, found.id)
+        try_page(store, found.id)
         return _seen(found, store)
 
 
@@ -397,8 +397,14 @@ def compile(
     return list(written)
 
 
-def _open(home: str | Path | None) -> Store:
-    return Store(find_home(home).root)
+@contextmanager
+def _opened(home: str | Path | None) -> Iterator[Store]:
+    """The record of runs, for a look: also where nothing can be written to it."""
+    root = home_folder(home)
+    if not is_read_only(root):
+        make_home(root)
+    with Store.to_read(root) as store:
+        yield store
 
 
 def _target(name: str, options: Mapping[str, str] | None, home: Home) -> Target:

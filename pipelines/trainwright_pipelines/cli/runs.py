@@ -1,8 +1,8 @@
 """`trainwright runs`: look at runs, go on with them, repeat them, cancel them."""
 
-import contextlib
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainwright_components.errors import InvalidSetting
-from trainwright_components.home import find_home, home_folder, is_read_only
+from trainwright_components.home import find_home, home_folder, is_read_only, make_home
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.options import json_option
 from trainwright_pipelines.cli.output import print_json, print_table
@@ -270,26 +270,15 @@ def cancel(run: str) -> None:
     click.echo(f"run {after.id} {how}{advice}")
 
 
-@contextlib.contextmanager
+@contextmanager
 def opened_store(*, only_reads: bool = False) -> "Iterator[Store]":
     """The record of runs, until the block ends; who `only_reads` it needs no home that can be written to."""
     from trainwright_pipelines.engine.store import Store
-    from trainwright_pipelines.engine.unwritable import Unwritable
 
-    if only_reads and is_read_only(home_folder()):
-        with Store.of_copy(home_folder()) as store:
-            yield store
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            store = stack.enter_context(Store(find_home().root))
-        except Unwritable as error:
-            if not only_reads:
-                raise
-            try:  # a disk that is full to the last byte has no room for what SQLite writes to read
-                store = stack.enter_context(Store.of_copy(home_folder()))
-            except Unwritable:
-                raise error from None
+    home = home_folder()
+    if not is_read_only(home) or not only_reads:
+        make_home(home)
+    with Store.to_read(home) if only_reads else Store(home) as store:
         yield store
 
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -51,13 +52,13 @@ def gather_provenance(
 
 
 def edited_source(run: Run) -> str:
-    """What names the pipeline of a run in a command, where its file has changed since; else empty."""
+    """What names the pipeline of a run in a shell, where its file has changed since; else empty."""
     source = run.provenance.get("source") or {}
     try:
         is_edited = bool(source) and content_digest(Path(source["file"])) != source["digest"]
     except OSError:  # gone, so that there is nothing to name
         return ""
-    return str(source["reference"]) if is_edited else ""
+    return shlex.quote(source["reference"]) if is_edited else ""
 
 
 def _local_paths(parameters: Mapping[str, Any]) -> list[tuple[str, Path]]:

@@ -4,7 +4,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
 from trainwright_components.files import STORE_NAME
+from trainwright_components.home import is_read_only
 from trainwright_pipelines.engine.migrations import migrate
 from trainwright_pipelines.engine.records import Artifact, Event, Run, State, Task
 from trainwright_pipelines.engine.rows import (
@@ -80,6 +81,25 @@ class Store:
                 raise Unwritable(reason) from error
             raise
         self._writer = self.engine.execution_options(writes=True)
+
+    @staticmethod
+    @contextmanager
+    def to_read(home: Path) -> "Iterator[Store]":
+        """The store of a home, for a look: a copy where nothing can be written beside it, as on a full disk.
+
+        Raises:
+            InvalidSetting: As when a store is opened.
+            Unwritable: Not even a copy can be read.
+        """
+        with ExitStack() as stack:
+            try:
+                store = stack.enter_context(Store.of_copy(home) if is_read_only(home) else Store(home))
+            except Unwritable as error:
+                try:
+                    store = stack.enter_context(Store.of_copy(home))
+                except Unwritable:
+                    raise error from None
+            yield store
 
     @staticmethod
     @contextmanager

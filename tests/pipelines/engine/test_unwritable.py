@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from trainwright import get_run, list_runs
 from trainwright_components.files import write_whole
 from trainwright_pipelines.cli.main import run_command
 from trainwright_pipelines.engine import runs
@@ -188,6 +189,7 @@ head -c $(($(df --output=avail --block-size=1k "$DISK" | tail -1) - 150))k /dev/
 trainwright run "$SPEC" --set n=2; echo "full: $?"
 cat /dev/zero > "$DISK/last" 2> /dev/null; echo "left: $(($(df --output=avail --block-size=1 "$DISK" | tail -1)))"
 for action in list show logs open; do trainwright runs $action > "$OUT/full-$action" || echo "$action failed"; done
+python -c "import trainwright as t; print('python:', t.get_run().state, len(t.list_runs()))"
 rm "$DISK/filler" "$DISK/last"
 trainwright runs resume > /dev/null 2>&1; echo "resumed: $?"
 mount -o remount,ro "$DISK"
@@ -216,7 +218,7 @@ def test_a_disk_that_is_really_full_or_read_only_ends_a_run_and_keeps_the_record
         command, env={**os.environ, **given}, capture_output=True, text=True, timeout=120, check=False
     )
     read = ["list: 0", "show: 0", "logs: 0", "open: 0"]
-    ends = ["full: 1", "left: 0", "resumed: 0", "read-only: 2", *read, "listed: 0"]
+    ends = ["full: 1", "left: 0", "python: INTERRUPTED 2", "resumed: 0", "read-only: 2", *read, "listed: 0"]
     assert done.stdout.splitlines()[-len(ends) :] == ends, done.stderr
     assert re.findall("SUCCEEDED|INTERRUPTED", (tmp_path / "full-list").read_text()) == ["INTERRUPTED", "SUCCEEDED"]
     assert all((tmp_path / f"full-{action}").stat().st_size > 0 for action in ("show", "open"))
@@ -255,6 +257,8 @@ def test_a_record_beside_which_nothing_can_be_written_is_looked_at_all_the_same(
     for command in (["list"], ["show", run.id], ["show", "chain", "--json"], ["logs"]):
         assert run_command(["runs", *command]) == 0
         assert capsys.readouterr().err in ("", f"follow: trainwright runs logs {run.id} --follow\n")
+    [listed] = list_runs()
+    assert (listed.id, get_run("chain").id) == (run.id, run.id)
     assert run_command(["runs", "resume", run.id]) == 1
     assert f"error: the record of runs in {tmp_path} cannot be written" in capsys.readouterr().err
     (tmp_path / "store.db").write_bytes(b"no database" * 1000)
