@@ -1,7 +1,7 @@
 """What a person or a script is told about a run: steps, headline results, and after a failure what to do."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from trainwright_pipelines.views.logs import last_lines
 from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
     has_own_code,
+    iterations_to_come,
     packages_note,
     plain_value,
     reuse_note,
@@ -63,9 +64,14 @@ def print_outcome(
     `tells_reuse` the table says why each step was taken from an earlier run, or was not.
     """
     state = live_state or str(run.state)
-    steps = [task for task in in_time_order(tasks) if not task.is_group or task.state == State.SKIPPED]
+    to_come = iterations_to_come(tasks)
+    steps = [
+        task
+        for task in in_time_order(tasks)
+        if not task.is_group or task.state == State.SKIPPED or task.path in to_come
+    ]
     click.echo()
-    rows = [_row(task, is_interrupted=state == INTERRUPTED) for task in steps]
+    rows = [_row(task, to_come, is_interrupted=state == INTERRUPTED) for task in steps]
     if tells_reuse and any(task.cache for task in steps):
         notes = [(*row, reuse_note(task)) for row, task in zip(rows, steps, strict=True)]
         print_table(notes, header=("STEP", "STATE", "TIME", "CACHE"))
@@ -148,9 +154,10 @@ def _needs_other_settings(task: Task) -> bool:
     return bool(task.attempts) and task.attempts[-1].error_kind == InvalidSetting.__name__
 
 
-def _row(task: Task, *, is_interrupted: bool) -> tuple[str, str, str]:
+def _row(task: Task, to_come: Mapping[str, str], *, is_interrupted: bool) -> tuple[str, str, str]:
     state = INTERRUPTED if is_interrupted and task.state == State.RUNNING else shown_state(task)
-    return task.label, state, "" if task.is_cached else short_seconds(task.duration_s)
+    label = f"{task.label}: {to_come[task.path]}" if task.path in to_come else task.label
+    return label, state, "" if task.is_cached else short_seconds(task.duration_s)
 
 
 def _headline_lines(found: Headlines) -> list[tuple[str, str]]:

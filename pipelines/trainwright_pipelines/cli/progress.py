@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _REFRESHES_PER_S = 4
 _MOST_ROWS = 40
 _POLL_S = 0.5
+_WELL = (State.SUCCEEDED, State.SKIPPED)
 _TIME = re.compile(r"^\d\d:\d\d:\d\d ")  # the table shows how long a step has been running
 
 
@@ -80,6 +81,7 @@ class PlainProgress:
             self._running[task.path] = task
             if task.state.is_final:
                 del self._running[task.path]
+                self._places.pop(task.log or Path(), None)
             if self._states.get(task.path) == shown or task.state == State.PENDING:
                 if event.message:
                     print(f"{task.label}: {event.message}", file=self._stream, flush=True)
@@ -121,6 +123,10 @@ class LiveProgress:
 
         self._spinner = Spinner("dots")
         self._tasks: dict[str, Task] = {}
+        self._done: dict[str, str] = {}
+        """States of steps that went well before the last ones, by path."""
+        self._to_come: dict[str, tuple[int, int]] = {}
+        """Of loops that go on: how many iterations they have, and have begun."""
         self._warned: set[str] = set()
         self._lock = threading.Lock()
         console = Console(file=stream)
@@ -147,9 +153,30 @@ class LiveProgress:
             self._live.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if event.task is not None and event.message and not event.is_warning:
             self._live.console.print(f"{event.task.label}: {event.message}", markup=False, highlight=False)
-        if event.task is not None and not event.task.is_group:
+        if (task := event.task) is not None:
             with self._lock:
-                self._tasks[event.task.path] = event.task
+                self._count(task)
+                if not task.is_group:
+                    self._keep(task)
+
+    def _count(self, task: Task) -> None:
+        if task.parent_path in self._to_come and task.name.isdecimal():
+            count, begun = self._to_come[task.parent_path]
+            self._to_come[task.parent_path] = count, max(begun, int(task.name) + 1)  # they begin in this order
+        if task.state.is_final:
+            self._to_come.pop(task.path, None)
+        elif task.item_count is not None:
+            self._to_come.setdefault(task.path, (task.item_count, 0))
+
+    def _keep(self, task: Task) -> None:
+        """Keep what the table may show: of steps that went well, the last ones; a loop may be long."""
+        self._tasks.pop(task.path, None)
+        self._done.pop(task.path, None)
+        self._tasks[task.path] = task
+        if len(self._tasks) > 2 * _MOST_ROWS:
+            well = [path for path, each in self._tasks.items() if each.state in _WELL]
+            for path in well[:-_MOST_ROWS]:
+                self._done[path] = shown_state(self._tasks.pop(path))
 
     def _table(self) -> "Table":
         from rich.table import Table
@@ -157,6 +184,8 @@ class LiveProgress:
 
         with self._lock:
             tasks = in_time_order(self._tasks.values())
+            others = Counter(self._done.values())
+            to_come = sum(count - begun for count, begun in self._to_come.values())
         table = Table(box=None, pad_edge=False, show_header=False, expand=True)
         table.add_column(width=2)
         table.add_column(no_wrap=True)
@@ -170,9 +199,11 @@ class LiveProgress:
             sign = self._spinner if is_running else Text(_SIGNS.get(state, "·"))
             note = Text(_TIME.sub("", "".join(last_lines(task.log, 1))) if is_running else task.error)
             table.add_row(sign, task.label, Text(state, STATE_COLOURS.get(state, "")), _elapsed(task), note)
-        if others := Counter(map(shown_state, tasks)) - Counter(map(shown_state, shown)):
+        if others := others + Counter(map(shown_state, tasks)) - Counter(map(shown_state, shown)):
             counted = ", ".join(f"{count} {state.lower()}" for state, count in others.items())
             table.add_row("", "...", "", "", f"{others.total()} more steps: {counted}")
+        if to_come:
+            table.add_row("", "...", "", "", f"{to_come} more iterations have not begun")
         return table
 
 

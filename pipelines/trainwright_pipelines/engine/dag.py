@@ -27,6 +27,7 @@ from trainwright_pipelines.engine.resolve import (
 )
 from trainwright_pipelines.engine.resuming import CONDITION_IS_FALSE, again, is_done
 from trainwright_pipelines.engine.root_artifacts import read_root_artifacts
+from trainwright_pipelines.engine.slots import Opening
 from trainwright_pipelines.engine.steps import Step
 from trainwright_pipelines.ir.expressions import readable
 from trainwright_pipelines.ir.parsing import parse_source
@@ -84,7 +85,8 @@ class DagRunner:
     async def _dag(self, path: str, dag: Dag, scope: Values, *, begun: Task | None = None) -> Outcome:
         """Do all tasks of a DAG; `begun` is the group that holds them where it is just beginning, and not recorded."""
         records = {
-            name: self._planned(path, spec, self._pipeline.component_of(spec)) for name, spec in dag.tasks.items()
+            name: self._planned(path, spec, self._pipeline.component_of(spec), begun=begun)
+            for name, spec in dag.tasks.items()
         }
         self._announce([*([begun] if begun is not None else []), *records.values()])
         futures: dict[str, asyncio.Task[Outcome]] = {}
@@ -101,7 +103,14 @@ class DagRunner:
             self._execution.save_all(new)
 
     def _planned(
-        self, parent: str, spec: TaskSpec, component: Component, *, kind: TaskKind | None = None, name: str = ""
+        self,
+        parent: str,
+        spec: TaskSpec,
+        component: Component,
+        *,
+        kind: TaskKind | None = None,
+        name: str = "",
+        begun: Task | None = None,
     ) -> Task:
         name = name or spec.name
         path = f"{parent}/{name}" if parent else name
@@ -118,17 +127,17 @@ class DagRunner:
             kind=kind or self._kind(spec, component),
             component=component.name,
             display_name=spec.display_name,
-            title=self._titled(parent, name if kind == TaskKind.ITERATION else spec.display_name),
+            title=self._titled(parent, name if kind == TaskKind.ITERATION else spec.display_name, begun),
             depends_on=tuple(f"{parent}/{each}" if parent else each for each in spec.depends_on) if not kind else (),
             image=executor.image if executor is not None else "",
             created=now(),
         )
 
-    def _titled(self, group: str, name: str) -> str:
+    def _titled(self, group: str, name: str, begun: Task | None = None) -> str:
         """`name` behind the names of the groups around it, but for those that are only numbered."""
         if not group:
             return name
-        around = self._execution.previous[group]
+        around = begun or self._execution.previous[group]
         if around.is_only_numbered:
             return self._titled(around.parent_path, name)
         own = around.name if around.kind == TaskKind.ITERATION else around.display_name
@@ -182,9 +191,9 @@ class DagRunner:
         return Outcome(state=State.FAILED, error=error)
 
     async def _is_done(self, record: Task, inputs: Values) -> bool:
-        if self._execution.is_stale(record.path):
+        if record.state != State.SUCCEEDED or self._execution.is_stale(record.path):
             return False
-        return bool(await self._execution.in_thread(lambda: is_done(record, inputs)))
+        return await self._execution.look(lambda: is_done(record, inputs))
 
     def _is_outdated_exit(self, record: Task, spec: TaskSpec) -> bool:
         """Whether an exit task has run already, and what it runs after has been done again since: it cleans up anew."""
@@ -263,43 +272,52 @@ class DagRunner:
         if spec.iterator is None:
             raise AssertionError("a loop has an iterator")
         items = loop_items(spec.iterator, inputs, constants=self._execution.constants)
-        record = self._execution.save(_begun(record, inputs))
-        slots = asyncio.Semaphore(spec.iterator.parallelism or max(len(items), 1))
-        kind = TaskKind.ITERATION if component.dag is not None else None
-        once = replace(spec, iterator=None)
-        iterations = [
-            self._planned(record.path, once, component, kind=kind, name=str(index)) for index in range(len(items))
-        ]
-        self._announce(iterations)
+        record = self._execution.save(replace(_begun(record, inputs), item_count=len(items)))
+        self._execution.forget_beyond(record, len(items))
+        free = asyncio.Semaphore(spec.iterator.parallelism or max(len(items), 1))
+        outcomes: dict[int, Outcome] = {}
         with self._canceling(record.path):
             async with asyncio.TaskGroup() as group:
-                futures = [
-                    group.create_task(self._iteration(slots, iteration, spec, component, item, resolve))
-                    for iteration, item in zip(iterations, items, strict=True)
-                ]
-        outcomes = [future.result() for future in futures]
-        named = {str(index): outcome for index, outcome in enumerate(outcomes)}
-        outcome = _verdict(named, collect(component, outcomes), {})
+                for index, item in enumerate(items):
+                    await free.acquire()
+                    opening = await self._execution.slots.open(record.path.count("/"))
+                    iteration = self._iteration(record.path, index, spec, component, item, resolve, opening)
+                    task = group.create_task(iteration)
+                    task.add_done_callback(functools.partial(_close, opening, free, outcomes, index))
+        named = {str(index): outcomes[index] for index in range(len(items))}
+        outcome = _verdict(named, collect(component, [*named.values()]), {})
         self._execution.finish(record, outcome.state, outputs=outcome.outputs, error=outcome.error)
         return outcome
 
     async def _iteration(
         self,
-        slots: asyncio.Semaphore,
-        record: Task,
+        loop: str,
+        index: int,
         spec: TaskSpec,
         component: Component,
         inputs: Values,
         resolve: Resolve,
+        opening: Opening,
     ) -> Outcome:
-        async with slots:
-            try:
-                filled = fill_defaults(inputs, component, spec.name)
-                if await self._is_done(record, filled):
-                    return Outcome(state=State.SUCCEEDED, outputs=record.outputs)
-                return await self._work(again(record), spec, component, filled, resolve)
-            except TrainwrightError as error:
-                return self._fail(record.path, str(error))
+        opening.enter()
+        self._execution.bring_back(f"{loop}/{index}")  # tried before, in a group that is tried again
+        kind = TaskKind.ITERATION if component.dag is not None else None
+        record = self._planned(loop, replace(spec, iterator=None), component, kind=kind, name=str(index))
+        if component.dag is None:  # a group is recorded as it begins, with what it holds
+            self._announce([record])
+        try:
+            filled = fill_defaults(inputs, component, spec.name)
+            if await self._is_done(record, filled):
+                outcome = Outcome(state=State.SUCCEEDED, outputs=record.outputs)
+            else:
+                outcome = await self._work(again(record), spec, component, filled, resolve)
+            if outcome.state == State.SUCCEEDED:  # of others, a thread may still have something to tell
+                self._execution.put_away(record.path)
+            return outcome
+        except TrainwrightError as error:
+            if record.path not in self._execution.previous:
+                self._announce([record])
+            return self._fail(record.path, str(error))
 
     @contextlib.contextmanager
     def _canceling(self, path: str) -> Iterator[None]:
@@ -311,6 +329,16 @@ class DagRunner:
                 state, reason = self._execution.why_stopped(error)
                 self._execution.finish(latest, state, error=reason)
             raise
+
+
+def _close(
+    opening: Opening, free: asyncio.Semaphore, outcomes: dict[int, Outcome], index: int, task: asyncio.Task[Outcome]
+) -> None:
+    """Let another iteration of a loop open once one has ended."""
+    free.release()
+    opening.arrive()
+    if not task.cancelled() and task.exception() is None:
+        outcomes[index] = task.result()
 
 
 def _begun(record: Task, inputs: Values) -> Task:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from trainwright_pipelines.engine.libraries import Libraries
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, PlatformSettings, Resolve, read_settings
 from trainwright_pipelines.engine.records import Event, Run, State, Task
 from trainwright_pipelines.engine.resuming import givers_of, stale_paths
-from trainwright_pipelines.engine.slots import Slots
+from trainwright_pipelines.engine.slots import Slots, note_waiting
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.engine.unwritable import why_unwritable
 from trainwright_pipelines.engine.volumes import folder_in_memory
@@ -49,7 +50,10 @@ class Execution:
     secrets: LocalSecrets
     isolations: Isolations = field(default_factory=Isolations)
     previous: dict[str, Task] = field(default_factory=dict)
-    """Tasks of the run so far, by path: those of an earlier process, and then of this one."""
+    """Tasks of the run so far, by path: those of an earlier process, and then of this one.
+
+    Of a loop, iterations that have succeeded are not among them: `bring_back` has them here again.
+    """
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="step")
     )
@@ -61,9 +65,12 @@ class Execution:
         self.constants = run_constants(self.run)
         self._is_late = asyncio.Event()
         self._subject: set[asyncio.Task[Any]] = set()
+        self._looks = asyncio.Semaphore(_MAX_THREADS)
         self._stale = stale_paths(self.previous.values())
-        self._held: dict[str, list[str]] = {}
+        self._held: dict[str, dict[str, None]] = {}
         """Paths of tasks by that of the group that holds them."""
+        self._away: dict[str, set[str]] = {}
+        """Paths of iterations that only the store remembers, by that of their loop."""
         self._note_places(self.previous.values())
         self._recording = threading.RLock()
         self._recorded: dict[str, Task] = {}
@@ -110,6 +117,7 @@ class Execution:
 
     async def wait(self, seconds: float) -> bool:
         """Wait, at most until the pipeline's deadline; whether that has passed."""
+        note_waiting()
         if IN_EXIT_TASK.get():
             await asyncio.sleep(seconds)
             return False
@@ -128,21 +136,63 @@ class Execution:
 
     def inside(self, path: str) -> Iterator[Task]:
         """The tasks so far that a group holds, each before those inside it."""
+        for each in [each for loop, away in self._away.items() if _is_in(loop, path) for each in away]:
+            self.bring_back(each)
         for each in tuple(self._held.get(path, ())):
             yield self.previous[each]
             yield from self.inside(each)
 
     def _note_places(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
-            self._held.setdefault(task.parent_path, []).append(task.path)
+            self._held.setdefault(task.parent_path, {})[task.path] = None
+
+    def put_away(self, iteration: str) -> None:
+        """Leave an iteration that has ended, with all that it holds, to the store: a loop may be long."""
+        with self._recording:
+            held = [self.previous[iteration], *self.inside(iteration)]
+            for task in held:
+                del self.previous[task.path]
+                self._recorded.pop(task.id, None)
+                self._held.pop(task.path, None)
+                self._away.pop(task.path, None)
+            del self._held[held[0].parent_path][iteration]
+            self._away.setdefault(held[0].parent_path, set()).add(iteration)
+
+    def forget_beyond(self, loop: Task, count: int) -> None:
+        """Take from the record what a loop had more of when it ran before: its items may be fewer now."""
+        for iteration in list(self._away.get(loop.path, ())):
+            if int(iteration.rpartition("/")[2]) >= count:
+                self.bring_back(iteration)
+        gone = [each for each in self._held.get(loop.path, ()) if int(each.rpartition("/")[2]) >= count]
+        for iteration in gone:
+            tasks = [self.previous[iteration], *self.inside(iteration)]
+            self.put_away(iteration)
+            self._away[loop.path].remove(iteration)
+            if not self.has_lost_lease.is_set() and not self.store.remove_tasks(tasks, heir=loop):
+                shutil.rmtree(self.folder_of(iteration), ignore_errors=True)
+
+    def bring_back(self, iteration: str) -> None:
+        """Have what was put away of an iteration in `previous` again."""
+        loop = iteration.rpartition("/")[0]
+        if iteration not in self._away.get(loop, ()):
+            return
+        with self._recording:
+            self._away[loop].remove(iteration)
+            tasks = self.store.tasks(self.run.id, inside=iteration)
+            self.previous.update((task.path, task) for task in tasks)
+            self._note_places(tasks)
 
     def is_stale(self, path: str) -> bool:
         """Whether a step, or one inside it, must run again although it succeeded."""
-        return any(each == path or each.startswith(f"{path}/") for each in self._stale)
+        return any(_is_in(each, path) for each in self._stale)
 
     def find_stale(self, path: str, name: str) -> dict[str, int]:
         """What gave the input `name` of a step, which no longer holds, and how many attempts it had; none is reused."""
-        givers = [self.previous[each] for each in givers_of(self.pipeline, path, name) if each in self.previous]
+        paths = givers_of(self.pipeline, path, name)
+        for iteration in [each for away in self._away.values() for each in away]:
+            if any(_is_in(giver, iteration) for giver in paths):
+                self.bring_back(iteration)
+        givers = [self.previous[each] for each in paths if each in self.previous]
         for giver in givers:
             self.store.forget(giver)
         return {giver.path: len(giver.attempts) for giver in givers}
@@ -184,6 +234,12 @@ class Execution:
         No coroutine: a task that nobody waits for when the run ends would be complained of.
         """
         return asyncio.get_running_loop().run_in_executor(self.threads, function)
+
+    async def look(self, function: Callable[[], bool]) -> bool:
+        """Await a look at results on record, which may lie elsewhere; as many go on at once as there are threads."""
+        async with self._looks:
+            note_waiting()
+            return bool(await self.in_thread(function))
 
     def save(self, task: Task, message: str = "") -> Task:
         """Record a task; tell the listener of a new state, and of a new log. What it was warned of stays."""
@@ -281,6 +337,11 @@ class Execution:
             ending.callback(self._in_memory.close)
             ending.callback(lambda: self.threads.shutdown(cancel_futures=True))
             ending.callback(self.isolations.close)
+
+
+def _is_in(path: str, group: str) -> bool:
+    """Whether `path` is that of a group, or of something that it holds."""
+    return path == group or path.startswith(f"{group}/")
 
 
 def _warned(task: Task, before: Task) -> Task:

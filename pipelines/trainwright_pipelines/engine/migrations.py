@@ -38,6 +38,8 @@ STEPS = (
         "CREATE INDEX cache_by_component ON cache (component, created)",
         "CREATE INDEX ix_cache_task_id ON cache (task_id)",
     ),
+    # 3 to 4: how many iterations a loop has, of which not all are open at once
+    ("ALTER TABLE tasks ADD COLUMN item_count INTEGER",),
 )
 VERSION = len(STEPS) + 1
 

@@ -142,6 +142,8 @@ class Task:
     """One short message: why it failed, or why it was skipped."""
     error_detail: str = ""
     """The user's traceback, or the end of the log."""
+    item_count: int | None = None
+    """How many iterations a loop has, those that are not open yet included; None until it begins, and for others."""
     folder: Path | None = None
     log: Path | None = None
     """Of the last attempt."""

@@ -22,6 +22,7 @@ def again(task: Task) -> Task:
         is_cached=False,
         cache={},
         cached_from=None,
+        item_count=None,
         outputs=Values(),
         error="",
         error_detail="",

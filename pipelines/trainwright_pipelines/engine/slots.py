@@ -1,10 +1,16 @@
-"""Which steps of a run may run at once: those whose requests fit beside each other, first come, first served."""
+"""Which steps of a run may run at once: those whose requests fit beside each other, first come, first served.
+
+And when a loop opens its next iteration: while hardly a step waits, so that few are open and no slot stays empty.
+"""
 
 import asyncio
+import heapq
+import itertools
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from trainwright_pipelines.engine.machine import Machine, has_accelerator, is_gpu, this_machine
@@ -22,6 +28,33 @@ class Share:
     """Those that are its own; None where it did not ask."""
 
 
+_OPENING: ContextVar["Opening | None"] = ContextVar("OPENING", default=None)
+
+
+@dataclass(kw_only=True, eq=False)
+class Opening:
+    """An iteration of a loop on its way to its first step: it counts as a step that waits for its turn."""
+
+    slots: "Slots"
+    has_arrived: bool = False
+
+    def enter(self) -> None:
+        """Let what this task of asyncio goes through, and those that it creates, be that of the iteration."""
+        _OPENING.set(self)
+
+    def arrive(self) -> None:
+        """Note that the iteration has asked for a slot, or has ended, or waits for something else."""
+        if not self.has_arrived:
+            self.has_arrived = True
+            self.slots.note_arrival()
+
+
+def note_waiting() -> None:
+    """Note that what the caller does now may take long without a slot: another iteration may open meanwhile."""
+    if (opening := _OPENING.get()) is not None:
+        opening.arrive()
+
+
 class Slots:
     """At most `max_parallel` steps, and together no more than the machine has. One that asks for nothing has a slot.
 
@@ -33,6 +66,39 @@ class Slots:
         self._machine = machine
         self._waiting: deque[tuple[Share, asyncio.Future[None]]] = deque()
         self._running: list[Share] = []
+        self._openings = 0
+        self._unopened: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = itertools.count()
+
+    async def open(self, depth: int) -> Opening:
+        """Wait until an iteration of a loop inside `depth` others is wanted: until fewer wait than could run at once.
+
+        Whoever comes last to a queue of that length finds no slot free before those in front of it have one. What is
+        open already goes first: inner loops before those around them.
+        """
+        note_waiting()
+        turn = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._unopened, (-depth, next(self._arrivals), turn))
+        self._let_open()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.note_arrival()
+            raise
+        return Opening(slots=self)
+
+    def note_arrival(self) -> None:
+        """Count one iteration less on its way; see `Opening`."""
+        self._openings -= 1
+        self._let_open()
+
+    def _let_open(self) -> None:
+        while self._unopened and len(self._waiting) + self._openings < self._max_parallel:
+            _, _, turn = heapq.heappop(self._unopened)
+            if not turn.cancelled():
+                self._openings += 1
+                turn.set_result(None)
 
     def would_wait(self, asked: Resources) -> bool:
         """Whether a step that asks for this would not be let in at once."""
@@ -45,6 +111,7 @@ class Slots:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((share, turn))
         self._let_in()
+        note_waiting()
         try:
             await turn
             yield share
@@ -80,6 +147,7 @@ class Slots:
                 share.gpus = self._free_gpus()[: share.asked.accelerator_count] if self._has_gpus(share) else None
                 self._running.append(share)
                 turn.set_result(None)
+        self._let_open()
 
     def _fits(self, share: Share) -> bool:
         if not self._running:

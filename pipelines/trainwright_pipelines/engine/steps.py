@@ -328,8 +328,7 @@ class Step:
             ended: tuple[AttemptEnd, LeftBehind | None, Sequence[str]] = await asyncio.shield(waiting)
         except asyncio.CancelledError:
             started.process.stop(at_once=False)
-            _, running = await asyncio.wait({waiting}, timeout=STOP_GRACE_S)
-            if running:
+            if not await _ends_within(STOP_GRACE_S, waiting):
                 started.process.stop(at_once=True)
                 await asyncio.wait({waiting})
             waiting.exception()  # what it left unwritten is nobody's loss: it would be printed as never retrieved
@@ -392,6 +391,16 @@ class _Started:
     prepared: PreparedStep
     process: StartedStep
     pid: int | None
+
+
+async def _ends_within(seconds: float, waiting: "asyncio.Future[Any]") -> bool:
+    """Whether something ends in time. Who stops the run while a step saves, takes from it nothing of that time."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    while not waiting.done() and (left_s := until - clock()) > 0:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({waiting}, timeout=left_s)
+    return waiting.done()
 
 
 def _abandon(threads: ThreadPoolExecutor, starting: "asyncio.Future[_Started]") -> None:

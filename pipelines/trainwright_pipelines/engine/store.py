@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from trainwright_components.errors import RunNotFound
@@ -262,9 +262,29 @@ class Store:
             if events:
                 connection.execute(_ADD_EVENT, [_row_of_event(event) for event in events])
 
-    def tasks(self, run_id: str) -> list[Task]:
-        """All tasks of a run in the order of their creation, groups before what they hold."""
-        return self._tasks(select(TASKS).where(TASKS.c.run_id == run_id))
+    def tasks(self, run_id: str, *, inside: str = "") -> list[Task]:
+        """All tasks of a run, or a group of it with all that it holds, in the order of their creation.
+
+        Groups come before what they hold.
+        """
+        query = select(TASKS).where(TASKS.c.run_id == run_id)
+        return self._tasks(query.where(_is_inside(inside)) if inside else query)
+
+    def remove_tasks(self, tasks: Sequence[Task], *, heir: Task) -> list[str]:
+        """Forget tasks; give the locations of artifacts of theirs that others use, which are the heir's from now on."""
+        made_by = [ARTIFACTS.c.producer_task_id == task.id for task in tasks]
+        kept: list[str] = []
+        with self._writer.begin() as connection:
+            for task in tasks:
+                connection.execute(delete(CACHE).where(CACHE.c.task_id == task.id))
+                connection.execute(delete(TASK_ARTIFACTS).where(TASK_ARTIFACTS.c.task_id == task.id))
+                connection.execute(delete(TASKS).where(TASKS.c.id == task.id))
+            used = select(TASK_ARTIFACTS.c.artifact_id)
+            for mine in made_by:
+                connection.execute(delete(ARTIFACTS).where(mine, ARTIFACTS.c.id.not_in(used)))
+                kept += connection.execute(select(ARTIFACTS.c.uri).where(mine)).scalars()
+                connection.execute(update(ARTIFACTS).where(mine).values(producer_task_id=heir.id))
+        return kept
 
     def task_by_id(self, task_id: str) -> Task | None:
         """The task with this id, None if it was deleted."""
@@ -364,6 +384,11 @@ class Store:
         )
         with self.engine.connect() as connection:
             return [Remembered(**row) for row in connection.execute(query).mappings()]
+
+
+def _is_inside(path: str) -> ColumnElement[bool]:
+    """Whether a task is the group at `path`, or in it; with no pattern, since databases differ in how these match."""
+    return or_(TASKS.c.path == path, func.substr(TASKS.c.path, 1, len(path) + 1) == f"{path}/")
 
 
 def _select_runs() -> Select[Any]:

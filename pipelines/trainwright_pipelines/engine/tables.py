@@ -121,6 +121,7 @@ TASKS = Table(
     Column("warnings", JSON, nullable=False, server_default=text("'[]'")),
     Column("resources", JSON, nullable=False, server_default=text("'{}'")),
     Column("cache", JSON, nullable=False, server_default=text("'{}'")),
+    Column("item_count", Integer),
     Index("tasks_by_path", "run_id", "path", unique=True),
 )
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,18 @@ def reuse_note(task: Task) -> str:
     prefix = "not reused: " if task.cache.get("result") == "miss" else ""
     kept = f"; not kept for later runs: {task.cache['not_kept']}" if "not_kept" in task.cache else ""
     return f"{prefix}{task.cache.get('why', '')}{kept}"
+
+
+def iterations_to_come(tasks: Iterable[Task]) -> dict[str, str]:
+    """Of loops that have not opened all of their iterations: how many are left, in words, by the loop's path."""
+    tasks = list(tasks)
+    opened = Counter(task.parent_path for task in tasks)
+    left = {task.path: (task.item_count or 0) - opened[task.path] for task in tasks if task.item_count}
+    return {
+        task.path: f"{left[task.path]:,} of {task.item_count:,} iterations have not begun"
+        for task in tasks
+        if left.get(task.path, 0) > 0
+    }
 
 
 def step_option(task: Task, tasks: Iterable[Task]) -> str:

@@ -49,6 +49,18 @@ def retried_group_in_a_loop(log: str) -> list:
 
 
 @pipeline
+def twenty_items(log: str):
+    with dsl.ParallelFor(list(range(20))) as item, dsl.If(item == 0):
+        first = note(log=log, text="a")
+    third_time(log=log, text="b").after(first)
+
+
+@pipeline
+def long_loop(log: str):
+    twenty_items(log=log).set_retry(2, backoff_duration="0s")
+
+
+@pipeline
 def retried_slowly(log: str) -> int:
     return third_time(log=log, text="b").set_retry(2, backoff_duration="3600s").output
 

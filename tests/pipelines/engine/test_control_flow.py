@@ -7,7 +7,8 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainwright_pipelines.engine.records import State, Task, TaskKind
+from trainwright_pipelines.engine import runs
+from trainwright_pipelines.engine.records import Event, State, Task, TaskKind
 from trainwright_pipelines.ir.parsing import parse_pipeline
 from trainwright_pipelines.views.graph import build_graph
 
@@ -94,6 +95,46 @@ def test_a_loop_keeps_to_its_parallelism(executed: Executed) -> None:
     finished = executed("loops")
     times = sorted(span(finished.tasks[f"for-loop-2/{index}"]) for index in range(3))
     assert all(one_finished <= started for (_, one_finished), (started, _) in pairwise(times))
+
+
+def test_of_a_long_loop_few_iterations_are_open_and_none_is_done_twice(
+    specs: Path, store: Store, tmp_path: Path
+) -> None:
+    """The group around the loop is tried three times; an earlier process has recorded more items than there are."""
+    created = runs.create_run((specs / "long_loop.yaml").read_text(), {"log": str(tmp_path / "log")}, store=store)
+    loop = "twenty-items/for-loop-2"
+    for path, kind in ((f"{loop}/25", TaskKind.ITERATION), (f"{loop}/25/condition-3", TaskKind.DAG)):
+        parent, _, name = path.rpartition("/")
+        old = Task(
+            id=path,
+            run_id=created.id,
+            name=name,
+            path=path,
+            parent_path=parent,
+            kind=kind,
+            component="",
+            display_name="",
+        )
+        store.save_task(old)
+    open_now: set[str] = set()
+    most = 0
+
+    def look(event: Event) -> None:
+        nonlocal most
+        if event.task is not None and event.task.kind == TaskKind.ITERATION:
+            (open_now.discard if event.state.is_final else open_now.add)(event.task.path)
+            most = max(most, len(open_now))
+
+    run = runs.execute(created.id, store=store, listener=look, max_parallel=2)
+    tasks = {task.path: task for task in store.tasks(run.id)}
+    assert run.state == State.SUCCEEDED
+    assert (tmp_path / "log").read_text() == "abbb"
+    assert (tasks[loop].item_count, tasks["twenty-items"].item_count) == (20, None)
+    iterations = [task for task in tasks.values() if task.parent_path == loop]
+    assert [task.name for task in iterations] == [str(index) for index in range(20)]
+    assert {task.state for task in iterations} == {State.SUCCEEDED}
+    assert f"{loop}/25/condition-3" not in tasks
+    assert 2 <= most <= 4
 
 
 def test_a_loop_over_nothing_gives_empty_lists(execute: Execute) -> None:

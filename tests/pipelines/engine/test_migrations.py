@@ -118,7 +118,7 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(home: Path, tmp_path: Path
 def test_an_older_home_keeps_every_row(home: Path) -> None:
     added = {
         "runs": (1, "{}", "{}", 0, "{}", "[]"),  # components_revision ... requires_outputs, images, warnings
-        "tasks": ("", "[]", "{}", "{}"),  # title, warnings, resources, cache
+        "tasks": ("", "[]", "{}", "{}", None),  # title, warnings, resources, cache, item_count
         "cache": ("", "{}"),  # component, parts
         "events": (0,),  # is_warning
     }

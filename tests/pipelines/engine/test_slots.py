@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainwright_pipelines.engine.machine import Machine, cgroup_limit, this_machine, usable_cores, visible_gpus
-from trainwright_pipelines.engine.slots import Share, Slots
+from trainwright_pipelines.engine.slots import Opening, Share, Slots
 from trainwright_pipelines.ir.resources import Resources
 
 GIB = 2**30
@@ -103,6 +103,44 @@ def test_a_step_that_is_canceled_holds_up_nobody() -> None:
         late.ends[0].set()
         late.tasks[1].cancel()
         assert await late.now() == []
+
+    run(look())
+
+
+def test_iterations_open_while_fewer_steps_wait_than_could_run() -> None:
+    """Inner loops before those around them; what waits for something else than a slot keeps none from opening."""
+
+    async def look() -> None:
+        steps = Steps(*[NOTHING] * 2, max_parallel=2)
+        opened: list[str] = []
+        at_work: dict[str, Opening] = {}
+
+        async def iterate(name: str, depth: int) -> None:
+            at_work[name] = opening = await steps.slots.open(depth)
+            opening.enter()
+            opened.append(name)
+
+        waiting = [asyncio.create_task(iterate(f"outer {index}", 0)) for index in range(4)]
+        await steps.now()
+        assert opened == ["outer 0", "outer 1"]
+        waiting += [asyncio.create_task(iterate(f"inner {index}", 3)) for index in range(2)]
+        await steps.now()
+        at_work["outer 0"].arrive()
+        at_work["outer 0"].arrive()
+        await steps.now()
+        assert opened[2:] == ["inner 0"]
+        waiting[2].cancel()
+        late = asyncio.create_task(steps._step(0, NOTHING))
+        await steps.now()
+        at_work["outer 1"].arrive()
+        at_work["inner 0"].arrive()
+        await steps.now()
+        assert opened[3:] == ["inner 1"]  # one step waits for a slot, and this one is on its way to it
+        steps.ends[0].set()
+        await steps.now()
+        assert opened[4:] == ["outer 3"]
+        for each in (late, *steps.tasks, *waiting):
+            each.cancel()
 
     run(look())
 

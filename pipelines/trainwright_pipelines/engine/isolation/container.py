@@ -81,6 +81,7 @@ class ContainerStep:
     is_over: bool = False
     _client: "subprocess.Popen[bytes] | None" = None
     _is_stopped: bool = False
+    _is_asked: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
@@ -124,7 +125,7 @@ class ContainerStep:
                     return self._end(state)
                 self._client = self._attach("attach", "--no-stdin")
         except subprocess.TimeoutExpired as error:  # as a kubelet does it once a pod's activeDeadlineSeconds are over
-            self._tell_engine("kill", "--signal", "TERM", self.launch.name)
+            self.stop(at_once=False)
             with suppress(subprocess.TimeoutExpired):
                 self._client.wait(SAVE_S)
             raise TimeoutError from error
@@ -183,11 +184,15 @@ class ContainerStep:
         return True
 
     def stop(self, *, at_once: bool) -> None:
-        """Ask it to end, or kill it. Does not wait for the engine."""
+        """Ask it to end, once, since many programs take a second SIGTERM for haste; or kill it.
+
+        Does not wait for the engine.
+        """
         with self._lock:
             self._is_stopped = True
-            if self._client is None:
+            if self._client is None or (self._is_asked and not at_once):
                 return
+            self._is_asked = True
         arguments = ("rm", "--force") if at_once else ("kill", "--signal", "TERM")
         threading.Thread(target=self._tell_engine, args=(*arguments, self.launch.name), daemon=True).start()
 

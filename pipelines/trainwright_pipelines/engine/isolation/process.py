@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import RunFailed
 from trainwright_components.processes.child import WarmChild
-from trainwright_components.processes.ending import SAVE_S, end_process
+from trainwright_components.processes.ending import SAVE_S
 from trainwright_components.processes.warm_parent import DEFAULT_PRELOAD, WarmParent, WarmParentLost
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.isolation.launch import Launch
@@ -131,6 +131,7 @@ class StepProcess:
     timeout_s: float | None
     child: WarmChild | None = None
     _is_stopped: bool = False
+    _is_asked: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> int | None:
@@ -159,13 +160,21 @@ class StepProcess:
             try:
                 code = self.child.wait(self.timeout_s)
             except TimeoutError:  # as a kubelet does it once a pod's activeDeadlineSeconds are over
-                end_process(self.child, timeout_s=SAVE_S)
+                self._end(self.child)
                 raise
         finally:
             self.child.close()
         if self.child.lost_parent:
             return StepEnd(code=None, reason=_LOST_PARENT)
         return StepEnd(code=code, peak_memory_bytes=self.child.peak_memory_bytes, cpu_s=self.child.cpu_s)
+
+    def _end(self, child: WarmChild) -> None:
+        self.stop(at_once=False)
+        try:
+            child.wait(SAVE_S)
+        except TimeoutError:
+            self.stop(at_once=True)
+            child.wait()
 
     def abandon(self) -> None:
         """End a process that nobody waits for, also one that is only just starting."""
@@ -175,11 +184,16 @@ class StepProcess:
                 self.child.close()
 
     def stop(self, *, at_once: bool) -> None:
-        """Ask the process to end, or kill it."""
+        """Ask the process to end, once, since many programs take a second SIGTERM for haste; or kill it."""
         with self._lock:
             self._is_stopped = True
-            if self.child is not None:
-                self.child.kill() if at_once else self.child.terminate()
+            if self.child is None:
+                return
+            if at_once:
+                self.child.kill()
+            elif not self._is_asked:
+                self._is_asked = True
+                self.child.terminate()
 
 
 if TYPE_CHECKING:

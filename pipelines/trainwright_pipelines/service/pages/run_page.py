@@ -32,6 +32,7 @@ from trainwright_pipelines.views.reports import find_reports
 from trainwright_pipelines.views.warnings import gather_warnings
 from trainwright_pipelines.views.wording import (
     has_own_code,
+    iterations_to_come,
     plain_value,
     reuse_note,
     short_seconds,
@@ -117,6 +118,7 @@ def render_run_page(
             tiles=_tiles(headlines),
             drawing=lay_out(build_graph(parse_pipeline(spec_text), tasks)),
             bars=_bars(run, tasks),
+            to_come=iterations_to_come(tasks),
             metrics=metric_artifacts(tasks),
             curves=_curves(tasks),
             reports=find_reports(tasks),
