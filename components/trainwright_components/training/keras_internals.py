@@ -194,31 +194,21 @@ def each_metric(metrics: Iterable[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def weighing_losses(model: "keras.Model", weight: Callable[[], Any]) -> Iterator[None]:
-    """Have means of numbers that steps give once for a batch, such as losses, count each with `weight()`."""
+def weighing_means(weigh: Callable[[Any, Any], Any]) -> Iterator[None]:
+    """Have Keras' means and sums count their values with `weigh(values, sample_weight)` in place of `sample_weight`."""
     import keras
 
-    compiled = getattr(model, "_compile_loss", None)
-    of_losses = compiled.metrics if compiled is not None else []
-    means = [
-        metric
-        for metric in {id(one): one for one in [*of_losses, *each_metric(model.metrics)]}.values()
-        if type(metric).update_state is keras.metrics.Mean.update_state
-    ]
     with ExitStack() as stack:
-        for metric in means:
-            stack.enter_context(patched_attribute(metric, "update_state", _counted(metric.update_state, weight)))
+        for kind in (keras.metrics.Mean, keras.metrics.Sum):
+            stack.enter_context(patched_attribute(kind, "update_state", _weighing(kind.update_state, weigh)))
         yield
 
 
-def _counted(update: Callable[..., Any], weight: Callable[[], Any]) -> Callable[..., Any]:
-    import tensorflow as tf
+def _weighing(update: Callable[..., Any], weigh: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def update_state(metric: Any, values: Any, sample_weight: Any = None) -> Any:
+        return update(metric, values, weigh(values, sample_weight))
 
-    def count(values: Any, sample_weight: Any = None) -> Any:
-        is_one_number = sample_weight is None and tf.convert_to_tensor(values).shape.rank == 0
-        return update(values, weight() if is_one_number else sample_weight)
-
-    return count
+    return update_state
 
 
 def _combined(apply: Callable[..., Any], meeting: Meeting) -> Callable[..., Any]:

@@ -100,7 +100,7 @@ def assert_like(result: TrainingResult, fitted: Fitted, *, atol: float = 1e-6) -
 
 MODELS = "dense batch_norm convolution recurrent attention subclassed several"
 STEPS = "own_step guide only_loss own_loss adds_loss two_optimizers eager several_steps xla"
-LOSSES = "masked constrained measured sum mean_of_weights scalar_loss"
+LOSSES = "masked constrained measured scalars sum mean_of_weights unreduced by_rows scalar_loss"
 OPTIMIZERS = "accumulation clipvalue global_clipnorm ema ema_overwrite weight_decay loss_scale loss_scale_factor"
 NUMBERS = "bfloat16 float16"
 KINDS = f"{MODELS} {STEPS} {LOSSES} {OPTIMIZERS} {NUMBERS}"
@@ -123,7 +123,7 @@ def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset:
 # On replicas the same holds, except for Dropout, which draws for the rows of one replica, and for BatchNorm that is not
 # synchronized, which sees the rows of one, and for a loss that is one number, which takes the mean weight of its rows.
 @kinds(
-    "guide only_loss own_loss accumulation",
+    "guide only_loss own_loss scalars unreduced accumulation",
     without="batch_norm scalar_loss subclassed clipvalue global_clipnorm",
 )
 @pytest.mark.usefixtures("warm_parent")
@@ -139,6 +139,16 @@ def test_on_two_logical_devices(kind: str, fitted: Callable[[str], Fitted], tiny
 @pytest.mark.usefixtures("warm_parent")
 def test_on_two_workers(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     assert_like_on(kind, {"worker": 2}, {}, fitted, tiny_dataset, tmp_path)
+
+
+@kinds("", of="guide only_loss own_step measured scalars unreduced")
+@pytest.mark.usefixtures("warm_parent")
+def test_with_parameter_servers(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
+    module, params = module_of(kind)
+    training = {"epochs": 3, "batch_size": 10, "shuffle": False, "seed": 4, "steps_per_call": 6}
+    cluster = {"worker": 1, "ps": 1}
+    result = train_model(tiny_dataset, module, tmp_path / "model", params=params, training=training, cluster=cluster)
+    assert_like(result, fitted(kind))
 
 
 def assert_like_on(

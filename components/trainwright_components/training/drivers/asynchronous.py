@@ -7,7 +7,7 @@ checkpoint, a metric or a callback sees one state.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers, flatten_logs
+from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.feed import Feed
 from trainwright_components.training.keras_internals import build_variables
 
@@ -78,10 +78,8 @@ class AsynchronousDriver:
             if len(results) > self._in_flight:
                 results[-1 - self._in_flight].get()  # waits, so that the rows of a few portions are held, not of all
         self._coordinator.join()
-        counts, logs = zip(*(result.get() for result in results), strict=True)
-        metrics = work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)])
-        users = logs[-1] if isinstance(logs[-1], dict) else {}
-        return as_numbers({**flatten_logs(users), **metrics})
+        counts, own = zip(*(result.get() for result in results), strict=True)
+        return as_numbers(work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)], own[-1]))
 
     def _portions(self, batches: Iterator[Any], count: int) -> Iterator[Any]:
         """`count` batches as the rows of several, one after the other; only the last of a portion may be partial."""
@@ -123,7 +121,7 @@ class _Work:
         self.on_chief = tf.function(self._state.count, autograph=False)
 
     def _take_portion(self, rows: Any) -> Any:
-        """Take the steps of a portion; returns what to add to the metrics, and the logs of the last step."""
+        """Take the steps of a portion; returns what to add to the metrics, and the last step's numbers of its own."""
         import tensorflow as tf
 
         total = tf.shape(tf.nest.flatten(rows)[0])[0]

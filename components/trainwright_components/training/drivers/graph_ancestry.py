@@ -15,12 +15,13 @@ _BODIES = {
 }
 
 
-def is_computed_from(tensor: "tf.Tensor", variables: "Sequence[tf.Tensor]") -> bool:
-    """Whether one of `variables`, which are handles, was read for `tensor`."""
+def is_computed_from(tensor: "tf.Tensor", sources: "Sequence[tf.Tensor]") -> bool:
+    """Whether one of `sources`, tensors of the same graph or handles of variables, was read for `tensor`."""
     graph: Any = tensor.graph
-    read = {id(outer): inner.op.name for outer, inner in graph.captures}
-    names = {read[id(one)] for one in variables if id(one) in read}
-    return any(leaf.op.name in names for leaf in _leaves(tensor))
+    read = {id(outer): inner for outer, inner in graph.captures}
+    within = (read.get(id(one), one) for one in sources)
+    names = {one.name for one in within if getattr(one, "graph", None) is graph}
+    return any(one.name in names for one in _ancestors(tensor))
 
 
 def unwrapped(value: Any) -> Any:
@@ -32,16 +33,15 @@ def unwrapped(value: Any) -> Any:
     return value
 
 
-def _leaves(tensor: "tf.Tensor") -> "Iterator[tf.Tensor]":
-    """The tensors without inputs behind `tensor`."""
+def _ancestors(tensor: "tf.Tensor") -> "Iterator[tf.Tensor]":
+    """`tensor` and all that it is computed from, in its graph."""
     open_, seen = [tensor], set()
     while open_:
         one = open_.pop()
         if one.name in seen:
             continue
         seen.add(one.name)
-        if not one.op.inputs:
-            yield one
+        yield one
         open_ += _behind(one)
 
 
@@ -57,6 +57,6 @@ def _behind(tensor: "tf.Tensor") -> "Iterator[tf.Tensor]":
         first = len(operation.inputs) - len(body.inputs)  # a condition comes before what its branches take
         yield from operation.inputs[:first]
         places = {one.name: place for place, one in enumerate(body.inputs, first)}
-        for leaf in _leaves(body.outputs[tensor.value_index]):
-            if leaf.name in places:
-                yield operation.inputs[places[leaf.name]]
+        for one in _ancestors(body.outputs[tensor.value_index]):
+            if one.name in places:
+                yield operation.inputs[places[one.name]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
-from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
+from trainwright_components.training.drivers.step_result import StepResult
 from trainwright_components.training.keras_internals import (
     Meeting,
     Reduce,
@@ -21,8 +21,9 @@ from trainwright_components.training.keras_internals import (
     optimizers_of,
     reduced_by,
     state_variables,
-    weighing_losses,
+    weighing_means,
 )
+from trainwright_components.user_module.keras_variables import tensorflow_variable
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +53,7 @@ class ReplicaSteps:
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
         self.sums = SparseSums(model.train_step)
-        self.train_logs, self.test_logs = (StepLogs(lambda: model.metrics_variables) for _ in range(2))
+        self.train_result, self.test_result = StepResult(model), StepResult(model)
         self._optimizers = optimizers_of(model)
         self._state = [one for one in state_variables(model) if one.dtype.startswith(("float", "bfloat"))]
 
@@ -60,9 +61,9 @@ class ReplicaSteps:
     def together(self) -> Iterator[None]:
         """Enter around `strategy.run` of a step."""
         with (
-            watching_results(self._model),
+            self.train_result.watching(),
             reduced_by(_over_replicas),
-            weighing_losses(self._model, lambda: _current.share.part),
+            weighing_means(_weight_of),
             meeting(self._optimizers, _GlobalBatch(self.sums)),
         ):
             yield
@@ -75,12 +76,16 @@ class ReplicaSteps:
         with self._counting(global_rows, own_rows):
             logs = self.sums.take_step(data)
             self._average_state(before)
-            return self.train_logs.own_part(logs, _current.share.part)
+            return self._own_numbers(self.train_result, logs)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
         """Count this replica's share in the metrics; returns its part of the logs that are not results."""
         with self._counting(global_rows, own_rows):
-            return self.test_logs.own_part(self._model.test_step(data), _current.share.part)
+            return self._own_numbers(self.test_result, self._model.test_step(data))
+
+    def _own_numbers(self, result: StepResult, logs: Any) -> "dict[str, tf.Tensor]":
+        counts = [tensorflow_variable(one).handle for one in self._model.metrics_variables]
+        return result.own_numbers(logs, counts, _current.share.part)
 
     @contextmanager
     def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:
@@ -129,7 +134,10 @@ class _GlobalBatch:
         import tensorflow as tf
 
         _current.is_weighed = True
-        return loss * tf.cast(_current.share.part, loss.dtype)
+        share = _current.share
+        if loss.shape.rank == 0:
+            return loss * tf.cast(share.part, loss.dtype)
+        return tf.where(share.is_empty, tf.zeros_like(loss), loss)  # its gradient is that of the sum over rows
 
     def combine(self, gradients: Sequence[Any]) -> Sequence[Any]:
         import tensorflow as tf
@@ -150,7 +158,7 @@ def _over_replicas(reduce: Reduce) -> Reduce:
     """Keras' reduction of a loss over rows, with the divisor that the global batch would give.
 
     A mean over rows needs nothing, since gradients are weighted by rows. A sum, and means over what a mask leaves or
-    over weights, are brought into that form.
+    over weights, are brought into that form. A loss of each row is left to whoever reduces it.
     """
 
     def reduced(
@@ -164,9 +172,9 @@ def _over_replicas(reduce: Reduce) -> Reduce:
 
         loss = reduce(values, sample_weight=sample_weight, mask=mask, reduction=reduction, dtype=dtype)
         share: Share | None = getattr(_current, "share", None)
-        if share is None:
+        if share is None or reduction in (None, "none") or tf.convert_to_tensor(values).shape.rank == 0:
             return loss
-        if reduction in (None, "none", "sum"):
+        if reduction == "sum":
             return loss * tf.cast(share.upscale, loss.dtype)
         divisor = _divisor(sample_weight, mask, reduction)
         if divisor is None:
@@ -176,6 +184,15 @@ def _over_replicas(reduce: Reduce) -> Reduce:
         return loss * tf.cast(tf.math.divide_no_nan(own, of_all) * share.upscale, loss.dtype)
 
     return reduced
+
+
+def _weight_of(values: Any, sample_weight: Any) -> Any:
+    """The weight of `values` in a mean or a sum over replicas: one number of a batch counts as the share does."""
+    import tensorflow as tf
+
+    share: Share | None = getattr(_current, "share", None)
+    is_one_number = sample_weight is None and tf.convert_to_tensor(values).shape.rank == 0
+    return share.part if share is not None and is_one_number else sample_weight
 
 
 def _divisor(sample_weight: Any, mask: Any, reduction: str) -> "tf.Tensor | None":

@@ -5,13 +5,14 @@ works on values that it read once at its beginning. What it adds to metrics it g
 what it adds to averages and counters goes to the variables as an addition, which TensorFlow does as a whole.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from trainwright_components.errors import InvalidModule
+from trainwright_components.training.drivers.step_result import StepResult
 from trainwright_components.training.keras_internals import inner_optimizers, optimizers_of, store_value, stored_value
 
 Step = Callable[[Any], Any]
@@ -25,11 +26,10 @@ class SharedState:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._model = model
+        self.result = StepResult(model)
         self.counted: list[Any] = list(model.metrics_variables)
         optimizers = [inner for optimizer in optimizers_of(model) for inner in inner_optimizers(optimizer)]
         counters = [*(optimizer.iterations for optimizer in optimizers), *model.non_trainable_variables]
-        self._changed: set[int] = set()
         distinct = {id(variable): variable for variable in counters}.values()
         self._added = [variable for variable in distinct if tf.as_dtype(variable.dtype) in _ADDABLE]
 
@@ -38,29 +38,24 @@ class SharedState:
         return [tf.zeros(variable.shape, variable.dtype) for variable in self.counted]
 
     def run(self, step: Step, data: Any, counts: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], Any]:
-        """Run `step` on `data`; returns `counts` with what it added, and what it returned."""
+        """Run `step` on `data`; returns `counts` with what it added, and the numbers of its own that it returned."""
+        counts = [tf.identity(count) for count in counts]
         read = [tf.identity(variable.value) for variable in self._added]
-        with _StepScope([*zip(self.counted, counts, strict=True), *zip(self._added, read, strict=True)]) as scope:
-            logs = step(data)
+        values = [*zip(self.counted, counts, strict=True), *zip(self._added, read, strict=True)]
+        with _StepScope(values) as scope, self.result.watching():
+            own = self.result.own_numbers(step(data), counts)
         for variable, before in zip(self._added, read, strict=True):
             now = scope.get_current_value(variable)
             if now is not before:
                 variable.value.assign_add(now - before)
         after = [scope.get_current_value(variable) for variable in self.counted]
-        changed = [value is not count for value, count in zip(after, counts, strict=True)]
-        self._changed.update(id(variable) for variable, is_new in zip(self.counted, changed, strict=True) if is_new)
-        return [tf.ensure_shape(value, count.shape) for value, count in zip(after, counts, strict=True)], logs
+        return [tf.ensure_shape(value, count.shape) for value, count in zip(after, counts, strict=True)], own
 
-    def count(self, sums: Sequence[tf.Tensor]) -> dict[str, Any]:
-        """Add what steps gave back; returns the metrics that they count, once a step has been traced."""
+    def count(self, sums: Sequence[tf.Tensor], own: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        """Add what steps gave back; returns their logs, with the numbers of the last step that are its `own`."""
         for variable, value in zip(self.counted, sums, strict=True):
             variable.value.assign_add(value)
-        results: dict[str, Any] = {}
-        for metric in self._model.metrics:
-            if any(id(variable) in self._changed for variable in metric.variables):
-                result = metric.result()
-                results.update(result if isinstance(result, dict) else {metric.name: result})
-        return results
+        return self.result.of_all(own)
 
 
 _ADDABLE = (tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.int32, tf.int64)
@@ -82,7 +77,7 @@ class _StepScope(keras.StatelessScope):  # type: ignore[misc]  # Keras has no ty
         if id(variable) not in self.state_mapping:
             store_value(variable, value)
         elif value.graph is self._graph:
-            self.state_mapping[id(variable)] = value
+            self.state_mapping[id(variable)] = tf.stop_gradient(value)  # as of a variable, which it stands for
         else:
             raise InvalidModule(
                 f"variable {variable.path} is updated within a condition or a loop, where parameter servers would lose "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.feed import Feed
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
-from trainwright_components.training.drivers.step_logs import StepLogs
+from trainwright_components.training.drivers.step_result import StepResult
 from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
 from trainwright_components.training.keras_internals import build_variables
 from trainwright_components.user_module.keras_kind import is_tf_keras
@@ -49,8 +49,8 @@ class SynchronousDriver:
         if steps is None:
             self._train_many, self._test_many = self._make_many(model.train_step), self._make_many(model.test_step)
         else:
-            self._train_many = self._make_many(steps.train, steps, steps.train_logs)
-            self._test_many = self._make_many(steps.test, steps, steps.test_logs)
+            self._train_many = self._make_many(steps.train, steps, steps.train_result)
+            self._test_many = self._make_many(steps.test, steps, steps.test_result)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         last = self._step + count
@@ -113,7 +113,7 @@ class SynchronousDriver:
         self,
         step: Callable[..., Any],
         steps: ReplicaSteps | TfKerasSteps | None = None,
-        step_logs: StepLogs | None = None,
+        result: StepResult | None = None,
     ) -> Callable[..., tuple[dict[str, float], Signals]]:
         """A function that runs `step` many times and gives the metrics after the last."""
         import tensorflow as tf
@@ -131,7 +131,10 @@ class SynchronousDriver:
             if self._processes > 1:
                 agreed = strategy.run(_sum, args=(signals,))
                 agreed = strategy.experimental_local_results(agreed)[0]
-            return logs if step_logs is None else step_logs.over_all(strategy, logs), agreed
+            if result is not None:
+                add = tf.distribute.ReduceOp.SUM
+                logs = result.of_all({name: strategy.reduce(add, part, axis=None) for name, part in logs.items()})
+            return logs, agreed
 
         compiled = many if model.run_eagerly else tf.function(many, reduce_retracing=True, autograph=False)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
-from trainwright_components.training.drivers.step_logs import StepLogs, watching_results
+from trainwright_components.training.drivers.step_result import StepResult
 from trainwright_components.training.keras_internals import optimizers_of
 from trainwright_components.training.patching import patched_attribute
 from trainwright_components.user_module.keras_variables import metric_variables, value_of
@@ -75,7 +75,7 @@ class TfKerasSteps:
     def __init__(self, model: "keras.Model") -> None:
         self._model = model
         self.sums = SparseSums(model.train_step)
-        self.train_logs, self.test_logs = StepLogs(), StepLogs()
+        self.train_result, self.test_result = StepResult(model), StepResult(model)
         self._state = [one for one in _state_variables(model) if one.dtype.is_floating]
 
     @contextmanager
@@ -84,7 +84,7 @@ class TfKerasSteps:
         from tf_keras.src.utils import losses_utils
 
         with ExitStack() as stack:
-            stack.enter_context(watching_results(self._model))
+            stack.enter_context(self.train_result.watching())
             stack.enter_context(patched_attribute(losses_utils, "scale_loss_for_distribution", _unchanged))
             stack.enter_context(
                 patched_attribute(
@@ -105,12 +105,12 @@ class TfKerasSteps:
         with self._counting(global_rows, own_rows):
             logs = self.sums.take_step(data)
             self._average_state(before)
-            return self.train_logs.own_part(logs, _current.part)
+            return self.train_result.own_numbers(logs, (), _current.part)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
         """Count this replica's share in the metrics; returns its part of the logs that are not metrics."""
         with self._counting(global_rows, own_rows):
-            return self.test_logs.own_part(self._model.test_step(data), _current.part)
+            return self.test_result.own_numbers(self._model.test_step(data), (), _current.part)
 
     @contextmanager
     def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:

@@ -154,6 +154,26 @@ def mean_square(y_true: Any, y_pred: Any) -> Any:
     return keras.ops.mean(y_pred**2)
 
 
+def off_by(y_true: Any, y_pred: Any) -> Any:
+    """One number for a batch."""
+    return keras.ops.mean(keras.ops.abs(y_pred[:, 0] - keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "float32")))
+
+
+def scalars(context: Context) -> keras.Model:
+    """Metrics that are given one number for each batch."""
+    return plain(context, metrics=[off_by], weighted_metrics=[])
+
+
+def unreduced(context: Context) -> keras.Model:
+    return plain(context, loss=keras.losses.SparseCategoricalCrossentropy(reduction=None))
+
+
+def by_rows(y_true: Any, y_pred: Any) -> Any:
+    """The masked loss of TensorFlow's tutorials: the mean over rows that count."""
+    losses = keras.losses.SparseCategoricalCrossentropy(reduction="none")(y_true, y_pred)
+    return keras.ops.sum(losses) / keras.ops.cast(keras.ops.shape(losses)[0], "float32")
+
+
 class Spread(keras.metrics.Metric):
     """A metric with a state that is not a mean."""
 
@@ -226,6 +246,14 @@ class OnlyLoss(OwnStep):
         return {"loss": self.compute_loss(x, y, self(x, training=False), weight)}
 
 
+class Unweighted(Subclassed):
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return dict(super().train_step(data[:2]))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        return dict(super().test_step(data[:2]))
+
+
 class OwnLoss(Subclassed):
     """Means over rows, of this model's own making."""
 
@@ -288,6 +316,9 @@ BUILDERS: dict[str, Callable[[Context], keras.Model]] = {
     "sum": reduced("sum"),
     "mean_of_weights": reduced("mean_with_sample_weight"),
     "scalar_loss": lambda context: plain(context, loss=mean_square, weighted_metrics=[]),
+    "scalars": scalars,
+    "unreduced": unreduced,
+    "by_rows": lambda context: _compiled(Unweighted(), context, loss=by_rows, weighted_metrics=[]),
     "clipvalue": optimized(clipvalue=0.001),
     "global_clipnorm": optimized(global_clipnorm=0.01),
     "accumulation": optimized(gradient_accumulation_steps=3, clipnorm=0.1),
