@@ -45,7 +45,7 @@ def build_model(context):
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 """
-FAST = TrainingSettings(epochs=3, batch_size=10, seed=1)
+FAST = TrainingSettings(epochs=3, batch_size=10, seed=1, checkpoint_every_s=3600)  # none comes with the time of day
 
 Write = Callable[[str], Path]
 
