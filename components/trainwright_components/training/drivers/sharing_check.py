@@ -1,10 +1,12 @@
 """Refuse, before a cluster with parameter servers starts, what is only right when steps take turns."""
 
+import functools
 from typing import TYPE_CHECKING, Any
 
-from trainwright_components.datasets.reader import read_split
 from trainwright_components.errors import InvalidModule
 from trainwright_components.training.configuration.settings import TrainingSettings
+from trainwright_components.training.data.splits import TRAIN, VALIDATION, first_batch, has_split
+from trainwright_components.training.drivers.adding import check_adding, metrics_to_try
 from trainwright_components.training.keras_internals import build_variables, inner_optimizers, optimizers_of
 from trainwright_components.user_module.keras_kind import is_tf_keras
 from trainwright_components.user_module.module import Context, ModelModule
@@ -12,8 +14,6 @@ from trainwright_components.user_module.module import Context, ModelModule
 if TYPE_CHECKING:
     import keras
 
-_ROWS = 8
-_TOLERANCE = 1e-3
 _INSTEAD = "use a synchronous strategy, such as multi_worker_mirrored"
 
 
@@ -21,7 +21,7 @@ def check_sharing(module: ModelModule, model: "keras.Model", context: Context, s
     """Try whether the compiled `model` can be trained by workers that do not wait for each other.
 
     Raises:
-        InvalidModule: It was compiled with something that takes turns, or a metric is not a sum over batches.
+        InvalidModule: It was compiled with something that takes turns, or a metric does not only add.
     """
     import keras
 
@@ -51,37 +51,21 @@ def check_sharing(module: ModelModule, model: "keras.Model", context: Context, s
 
 
 def _check_metrics(module: ModelModule, model: "keras.Model", context: Context) -> None:
-    """Count two batches apart and together; Keras' own metrics are sums."""
-    import numpy as np
+    """Take a step of each kind on its first batch, where the model has metrics that are not Keras' own."""
+    import keras
     import tensorflow as tf
 
-    from trainwright_components.training.drivers.shared_state import SharedState
-    from trainwright_components.training.drivers.synchronous import symbols_of
+    def symbol(column: Any) -> Any:
+        return keras.KerasTensor((None, *column.shape[1:]), column.dtype.name)
 
-    rows = module.make_dataset("train", context) if module.make_dataset else read_split(context.dataset, "train")
-    batches = rows.repeat().batch(_ROWS).map(lambda *batch: (module.preprocess(batch[0], context), *batch[1:]))
-    build_variables(model, symbols_of(batches.element_spec))
-    users = [metric for metric in _each_metric(model) if not type(metric).__module__.startswith("keras.")]
-    if not users:
-        return
-    state = SharedState(model)
-    count = tf.function(lambda batch, counts: state.run(model.test_step, batch, counts)[0], autograph=False)
-    with module.user_code("computing metrics"):
-        first, second = batches.take(2)
-        one, other = count(first, state.zeros()), count(second, state.zeros())
-        both = count(second, one)
-    sums = [left + right for left, right in zip(one, other, strict=True)]
-    is_sum = {
-        id(variable): np.allclose(together, total, rtol=_TOLERANCE, atol=_TOLERANCE**2)
-        for variable, together, total in zip(state.counted, both, sums, strict=True)
-    }
-    for metric in users:
-        if not all(is_sum.get(id(variable), True) for variable in metric.variables):
-            raise InvalidModule(
-                f"the metric {metric.name!r} of {module.location.name} is not a sum over batches, which parameter "
-                f"servers need to count it exactly; let its variables only be added to, or {_INSTEAD}"
-            )
+    def batch_of(split: str) -> Any:
+        features, *rest = first_batch(split, module, context)
+        return (module.preprocess(features, context), *rest)
 
-
-def _each_metric(model: "keras.Model") -> list[Any]:
-    return [part for metric in model.metrics for part in (metric, *getattr(metric, "metrics", ()))]
+    build_variables(model, tf.nest.map_structure(symbol, batch_of(TRAIN)))
+    metrics = metrics_to_try(model)
+    for split, step in {TRAIN: model.train_step, VALIDATION: model.test_step}.items() if metrics else ():
+        if has_split(split, module, context):
+            take_step = functools.partial(tf.function(step, autograph=False), batch_of(split))
+            with module.user_code("computing metrics"):
+                check_adding(model, metrics, take_step)

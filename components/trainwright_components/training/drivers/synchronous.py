@@ -1,10 +1,12 @@
 """The driver of synchronous strategies: many steps per call into TensorFlow, each under `strategy.run`."""
 
+import functools
 import logging
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from trainwright_components.training.drivers.adding import check_adding, metrics_to_try
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.feed import Feed
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
@@ -51,6 +53,7 @@ class SynchronousDriver:
         else:
             self._train_many = self._make_many(steps.train, steps, steps.train_result)
             self._test_many = self._make_many(steps.test, steps, steps.test_result)
+            self._try_metrics(steps, feed)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
         last = self._step + count
@@ -60,6 +63,14 @@ class SynchronousDriver:
             self._step += several
             if self._step == last:
                 return logs, agreed
+
+    def _try_metrics(self, steps: ReplicaSteps | TfKerasSteps, feed: Feed) -> None:
+        metrics = metrics_to_try(self._model)
+        for step, batches in ((steps.train, feed.train_batches), (steps.test, feed.validation_batches)):
+            if metrics and batches is not None:
+                batch = next(iter(self._strategy.distribute_datasets_from_function(batches)))
+                take_step = functools.partial(self._one(step, steps), batch)
+                check_adding(self._model, metrics, take_step, is_stated_taken=True)
 
     def _steps_at_once(self) -> int:
         """How many steps one call into TensorFlow may take.
