@@ -13,6 +13,9 @@ NEVER_REUSED = {"TRAINWRIGHT_REUSE": "never"}
 CONTINUED = {"TRAINWRIGHT_RETRY": "continue"}
 """It goes on from what an earlier attempt left in its outputs, and checks by itself what of that holds."""
 
+NOT_KEPT = "not_reusable"
+"""The key in the metadata of an output whose value says why this one result stands for no later run."""
+
 
 def states(container: Mapping[str, Any], statement: Mapping[str, str]) -> bool:
     """Whether a container of a compiled spec, as KFP's PipelineContainerSpec has it, makes a statement."""

@@ -17,12 +17,16 @@ class Loss:
 
     Args:
         member: Whose log tells most, if one does.
+        culprits: Without whom there would be no loss, as far as that is known.
+        is_absence: Whether they never came.
     """
 
     members: Collection[Member]
     reason: str
     exit_code: int = PEER_LOST
     member: Member | None = None
+    culprits: Collection[Member] = ()
+    is_absence: bool = False
 
     @property
     def is_of_evaluator(self) -> bool:
@@ -41,9 +45,12 @@ def loss_by_end(codes: Mapping[Member, int], running: Collection[Member] = ()) -
     first = causes[0]
     same = [member for member in causes if is_worth_retry(codes[first]) and _rank(codes[member]) == _rank(codes[first])]
     reason = ", ".join(f"{member} ended: {describe_exit_code(codes[member])}" for member in same or [first])
+    culprits = set(same or [first])
+    if codes[first] == PEER_LOST:
+        culprits = set(running)
     if running and codes[first] == PEER_LOST:
         reason += f"; still there, perhaps hanging: {', '.join(sorted(map(str, running)))}"
-    return Loss(members=set(codes), reason=reason, exit_code=codes[first], member=first)
+    return Loss(members=set(codes), reason=reason, exit_code=codes[first], member=first, culprits=culprits)
 
 
 def loss_by_absence(late: Collection[Member], missing: Collection[Member], spec: ClusterSpec) -> Loss | None:
@@ -51,7 +58,8 @@ def loss_by_absence(late: Collection[Member], missing: Collection[Member], spec:
     limit = f"{spec.rendezvous_timeout_s:g} s"
     if training := set(missing) - {EVALUATOR} if set(late) - {EVALUATOR} else set():
         names = ", ".join(sorted(map(str, training)))
-        return Loss(members=training, reason=f"the cluster was not complete after {limit}: {names} did not join")
+        reason = f"the cluster was not complete after {limit}: {names} did not join"
+        return Loss(members=training, reason=reason, culprits=training, is_absence=True)
     if EVALUATOR in late:
         return Loss(members={EVALUATOR}, reason=f"{EVALUATOR} did not start within {limit}", member=EVALUATOR)
     return None

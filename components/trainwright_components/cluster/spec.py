@@ -1,7 +1,7 @@
 """A typed cluster: roles with replicas, and the one rule for who is chief."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from trainwright_components.errors import InvalidSetting
@@ -60,6 +60,8 @@ class ClusterSpec:
         evaluator: Scores each checkpoint beside the training; at most one.
         launcher: `local` starts processes of this machine, `docker` containers.
         mounts: Further absolute paths that members in containers may read, such as data outside the dataset.
+        min_workers: How many are enough where others do not come within `rendezvous_timeout_s`, or are lost again
+            after `max_restarts`; 0 needs all of them.
         max_restarts: How often lost members are answered with a restart before the training run fails; the evaluator,
             whose loss fails nothing, is started again as often.
         rendezvous_timeout_s: Seconds until every member must have joined.
@@ -72,6 +74,7 @@ class ClusterSpec:
     evaluator: RoleSpec = field(default_factory=RoleSpec)
     launcher: str = "local"
     mounts: tuple[str, ...] = ()
+    min_workers: int = 0
     max_restarts: int = DEFAULT_MAX_RESTARTS
     rendezvous_timeout_s: float = DEFAULT_RENDEZVOUS_S
     stall_timeout_s: float = DEFAULT_STALL_S
@@ -90,6 +93,10 @@ class ClusterSpec:
             raise InvalidSetting(f"cluster.chief must be 0 or 1, got {self.chief.replicas}")
         if negative := [role for role in ROLES if self.role(role).replicas < 0]:
             raise InvalidSetting(f"cluster.{negative[0]} must be at least 0, got {self.role(negative[0]).replicas}")
+        if self.min_workers > self.worker.replicas:
+            raise InvalidSetting(
+                f"cluster.min_workers must be at most cluster.worker={self.worker.replicas}, got {self.min_workers}"
+            )
         if self.evaluator.replicas > 1:
             raise InvalidSetting(f"cluster.evaluator must be 0 or 1, got {self.evaluator.replicas}")
         if self.evaluator.replicas and not self.trainers:
@@ -110,6 +117,13 @@ class ClusterSpec:
             InvalidSetting: An unknown name, or a value of the wrong type.
         """
         return read_settings(cls, _completed(values) if isinstance(values, Mapping) else values, where="cluster")
+
+    def without(self, lost: Collection[Member]) -> "ClusterSpec | None":
+        """The cluster that goes on where `lost` do not come back; None where it needs them."""
+        left = self.worker.replicas - len(lost)
+        if not lost or not self.min_workers or left < self.min_workers or any(one.role != "worker" for one in lost):
+            return None
+        return replace(self, worker=replace(self.worker, replicas=left))
 
     def role(self, name: str) -> RoleSpec:
         """What is asked for a role."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from trainwright_components.cluster.heartbeats import Heartbeat
@@ -46,6 +46,8 @@ class ClusterOutcome:
         reason: What happened, in words; empty after success.
         was_stopped: Whether the caller asked for the end.
         restart_limit: `max_restarts`, where it stood against one more restart.
+        step: The last step that a member spoke of.
+        lost: Members without whom the others could go on, as far as it is known.
     """
 
     restarts: list[Restart] = field(default_factory=list)
@@ -55,6 +57,8 @@ class ClusterOutcome:
     was_stopped: bool = False
     restart_limit: int | None = None
     end_of_log: str = ""
+    step: int = 0
+    lost: Collection[Member] = ()
 
     @property
     def is_success(self) -> bool:
@@ -67,13 +71,25 @@ def run_cluster(
 ) -> ClusterOutcome:
     """Start `job` and stay until it ends; lost members start again as `rules` says, `max_restarts` times at most.
 
+    Where workers do not come back and `min_workers` are left, these go on as a smaller cluster with its own restarts.
     `should_stop` is asked twice a second; once it is true, members are asked to save and end.
     """
-    gang = launcher.start(job)
-    try:
-        return _Watch(gang=gang, job=job).until_the_end(should_stop)
-    finally:
-        gang.close()
+    restarts: list[Restart] = []
+    started = time.monotonic()
+    while True:
+        gang = launcher.start(job)
+        try:
+            outcome = _Watch(gang=gang, job=job, restarts=restarts, started=started).until_the_end(should_stop)
+        finally:
+            gang.close()
+        smaller = job.spec.without(outcome.lost)
+        if smaller is None:
+            return outcome
+        job = replace(job, spec=smaller)
+        reason = f"{outcome.reason}; continued with {smaller.worker.replicas} of cluster.worker"
+        logger.warning("%s", reason)
+        members = tuple(map(str, smaller.members))
+        restarts.append(Restart(reason=reason, after_s=time.monotonic() - started, members=members, step=outcome.step))
 
 
 @dataclass(kw_only=True)
@@ -90,7 +106,7 @@ class _Watch:
     restarts: list[Restart] = field(default_factory=list)
     expected: set[Member] = field(default_factory=set)
     join_until: dict[Member, float] = field(default_factory=dict)
-    _started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     _last_start: float = field(default_factory=time.monotonic)
     _losses: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
 
@@ -123,7 +139,7 @@ class _Watch:
         joined = {str(member) for member, heartbeat in heartbeats.items() if heartbeat.has_joined}
         for number, restart in enumerate(self.restarts):
             if restart.took_s is None and restart.members and joined.issuperset(restart.members):
-                took_s = time.monotonic() - self._started - restart.after_s
+                took_s = time.monotonic() - self.started - restart.after_s
                 self.restarts[number] = replace(restart, took_s=took_s)
 
     def _is_trained(self, ended: Mapping[Member, int]) -> bool:
@@ -172,6 +188,9 @@ class _Watch:
         limit = self.job.spec.max_restarts
         is_worth_it = is_worth_retry(loss.exit_code)
         is_final = not is_worth_it or self._losses[loss.is_of_evaluator] >= limit
+        lost = loss.culprits if is_worth_it else ()
+        step = max((heartbeat.step for heartbeat in heartbeats.values()), default=0)
+        is_final |= loss.is_absence and self.job.spec.without(lost) is not None
         if is_final and not loss.is_of_evaluator:
             tail = self.gang.end_of_log(loss.member) if loss.member is not None else ""
             return ClusterOutcome(
@@ -181,13 +200,15 @@ class _Watch:
                 reason=loss.reason,
                 restart_limit=limit if is_worth_it else None,
                 end_of_log=tail,
+                lost=lost,
+                step=step,
             )
         members = set() if is_final else members_to_restart(loss.members, self.job.spec) & self.expected
         restart = Restart(
             reason=f"{loss.reason}; given up" if is_final else loss.reason,
-            after_s=time.monotonic() - self._started,
+            after_s=time.monotonic() - self.started,
             members=tuple(sorted(map(str, members))),
-            step=max((heartbeat.step for heartbeat in heartbeats.values()), default=0),
+            step=step,
         )
         self.restarts.append(restart)
         if is_final:

@@ -59,6 +59,7 @@ def train_distributed(
         seconds=round(result.seconds, 3),
         strategy=result.strategy,
         replicas=result.replicas,
+        **result.reuse,
         hyperparameters=TrainedModel.load(Path(model.path)).hyperparameters,
     )
 

@@ -77,8 +77,9 @@ def _add_failure(page: Report, failure: Exception, checkpoint: str) -> None:
     if trace := getattr(failure, "user_traceback", ""):
         page.add_code(trace)
     page.add_text(
-        f"{checkpoint} is still there: started again into the same folder with the same code, parameters, settings and "
-        "data, as `trainwright runs resume` does, it goes on from that checkpoint; with others it begins anew."
+        f"{checkpoint} is still there: started again into the same folder, as `trainwright runs resume` does, it goes "
+        "on from that checkpoint, also after edits that leave model and data as they are; with others it begins "
+        "anew, and keeps the checkpoint aside until it has ended."
         if checkpoint
         else "There is no checkpoint: started again, the training run begins from the start."
     )

@@ -26,7 +26,7 @@ from trainwright_components.training.data.splits import TRAIN, VALIDATION
 from trainwright_components.training.drivers.sharing_check import check_sharing
 from trainwright_components.training.members.member import TARGET, read_error
 from trainwright_components.training.module_check import check_module
-from trainwright_components.training.recovery.fingerprint import fingerprint_of
+from trainwright_components.training.recovery.fingerprint import Identity
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
@@ -116,7 +116,7 @@ def _train(
             result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
         else:
             loaded = _check(spec, loaded, dataset, params, settings)
-            prepare_output(output)
+            prepare_output(output, loaded, make_context(loaded, dataset, params, settings), settings)
             launcher = launcher or make_launcher(spec.launcher)
             _train_on_cluster(launcher, spec, loaded, dataset, output, params, settings, log_dir, restarts)
             result = replace(read_result(output), restarts=tuple(restarts))
@@ -146,8 +146,7 @@ def _report_failure(
     """Write the page about a training run that failed; what it failed of is raised in any case."""
     try:
         context = make_context(module, dataset, params, settings)
-        fingerprint = fingerprint_of(module, context, settings)
-        found = read_unfinished(output, fingerprint)
+        found = read_unfinished(output, Identity.of(module, context, settings))
         write_report(
             report,
             replace(found.result, restarts=tuple(restarts)),

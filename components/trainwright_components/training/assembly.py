@@ -18,13 +18,13 @@ from trainwright_components.training.module_check import check_data, check_kind,
 from trainwright_components.training.monitor import check_monitor, foresee_metrics
 from trainwright_components.training.progress import ProgressLines
 from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
-from trainwright_components.training.recovery.fingerprint import fingerprint_of
+from trainwright_components.training.recovery.fingerprint import Identity
 from trainwright_components.training.recovery.interruption import Interruption
 from trainwright_components.training.roll_back import check_rate
 from trainwright_components.training.strategies.choice import Choice
 from trainwright_components.training.strategies.protocol import Spread
 from trainwright_components.training.task_context import TaskContext
-from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER
 from trainwright_components.user_module.keras_kind import set_random_seed
 from trainwright_components.user_module.module import Context, ModelModule
 
@@ -79,17 +79,15 @@ class Assembly:
         self._spread.apply(model)
         return model, outputs
 
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint_of(self.module, self.context, self.settings)
+    def identify(self, model: "keras.Model") -> Identity:
+        return Identity.of_model(self.module, self.context, self.settings, model)
 
-    def open_checkpoints(self) -> CheckpointFolder:
+    def open_checkpoints(self, identity: Identity) -> CheckpointFolder:
         return CheckpointFolder(
             self.output / CHECKPOINTS_FOLDER,
             keep=self.settings.keep_checkpoints,
-            fingerprint=self.fingerprint,
+            identity=identity,
             is_writer=self.task.is_chief,
-            previous=self.output / PREVIOUS_FOLDER,
         )
 
     def assemble(
@@ -138,7 +136,10 @@ class Assembly:
         )
         check_rate(model, self.settings)
         if start is not None:
-            loop.restore(start)
+            identity = checkpoints.identity
+            loop.restore(start, is_edited=not identity.is_begun_alike(start.identity))
+            if (rate := identity.new_rate(start.identity)) is not None:
+                model.optimizer.learning_rate = rate
         elif self.settings.on_nan == ROLL_BACK:
             loop.save_checkpoint()  # something to go back to from the first steps
         if self.task.is_chief:

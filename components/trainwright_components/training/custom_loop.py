@@ -12,10 +12,11 @@ from trainwright_components.errors import InvalidModule
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.feeding import open_driver
 from trainwright_components.training.module_check import check_is_model
+from trainwright_components.training.recovery.previous import PREVIOUS_FOLDER
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.strategies.one_device import OneDevice
 from trainwright_components.training.task_context import TaskContext
-from trainwright_components.training.trained_model import OWN_LOOP, PREVIOUS_FOLDER, save_trained
+from trainwright_components.training.trained_model import OWN_LOOP, save_trained
 from trainwright_components.user_module.keras_kind import is_compiled, set_random_seed
 from trainwright_components.user_module.module import Context, ModelModule
 

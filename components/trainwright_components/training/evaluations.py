@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainwright_components.metrics.directions import is_maximized
+from trainwright_components.training.recovery.previous import move_files, place_aside
 
 EVALUATOR_FOLDER = "evaluator"
 BEST_CHECKPOINT = f"{EVALUATOR_FOLDER}/best.npz"
@@ -18,7 +19,7 @@ class Evaluation:
     """The score of one checkpoint.
 
     Args:
-        training: The fingerprint of the training run that wrote it.
+        training: The key of the training run that wrote it.
         epoch: The number of the epoch that it lies in, from 0.
         seconds: Spent on it.
     """
@@ -40,9 +41,15 @@ def read_evaluations(model_folder: Path) -> list[Evaluation]:
 
 
 def begin_record(model_folder: Path, training: str) -> list[Evaluation]:
-    """Make the record ready for more lines of `training`; returns those that are there."""
-    known = [one for one in read_evaluations(model_folder) if one.training == training]
+    """Make the record ready for more lines of `training`; returns those that are there.
+
+    Those of another training run are moved to where its checkpoints are, and found again there.
+    """
     record = model_folder / _RECORD
+    if others := [one.training for one in read_evaluations(model_folder) if one.training != training]:
+        move_files(record.parent, place_aside(model_folder, others[-1]) / EVALUATOR_FOLDER)
+    move_files(place_aside(model_folder, training) / EVALUATOR_FOLDER, record.parent)
+    known = [one for one in read_evaluations(model_folder) if one.training == training]
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text("".join(map(_line, known)))
     return known

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainwright_components.cluster.heartbeats import SAVING, TRAINING, SendHeartbeat
-from trainwright_components.training.callback_state import callback_arrays, callback_states, restore_callbacks
+from trainwright_components.training.callback_state import (
+    States,
+    callback_arrays,
+    callback_states,
+    restore_callbacks,
+)
 from trainwright_components.training.callbacks import watch_batches
 from trainwright_components.training.configuration.settings import DEFAULT_MONITOR, TrainingSettings
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
@@ -93,7 +98,11 @@ class Loop:
     _count: int = 1
     _wanted_count: int = 1
     _wants_each_batch: bool = False
-    _restored_callbacks: tuple[Any, Any] = ((), {})
+    _made_callbacks: States = field(default_factory=dict)
+    _restored_callbacks: tuple[States, Any, States] = field(default_factory=lambda: ({}, {}, {}))
+
+    def __post_init__(self) -> None:
+        self._made_callbacks = callback_states(self.callbacks.callbacks)
 
     def run(self) -> Position:
         """Train to the end.
@@ -108,7 +117,9 @@ class Loop:
         self._wants_each_batch = not self._fixed_count() and watch_batches(self.callbacks.callbacks)
         self.model.stop_training = False
         self.callbacks.on_train_begin()
-        restore_callbacks(self.callbacks.callbacks, *self._restored_callbacks)
+        states, arrays, before = self._restored_callbacks
+        made = self._made_callbacks
+        restore_callbacks(self.callbacks.callbacks, states, arrays, made=made, made_before=before)
         while self.position.epoch < self.settings.epochs and not self.position.stop_reason:
             self._run_epoch()
         if self.lines is not None:
@@ -127,6 +138,7 @@ class Loop:
         progress: dict[str, Any] = {
             "position": self.position.to_json(),
             "callbacks": callback_states(self.callbacks.callbacks),
+            "made_callbacks": self._made_callbacks,
         }
         arrays = dict(read_state(self.model)) | _prefixed(_CALLBACKS, callback_arrays(self.callbacks.callbacks))
         if self.stopping is not None:
@@ -134,16 +146,19 @@ class Loop:
             arrays |= _prefixed(_BEST, self.stopping.best_weights)
         return Checkpoint(arrays=arrays, progress=progress, step=self.position.step)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint`."""
-        write_state(self.model, checkpoint.arrays)
+    def restore(self, checkpoint: Checkpoint, *, is_edited: bool = False) -> None:
+        """Go on from `checkpoint`. Metrics that changed begin anew; if code `is_edited`, new callbacks keep edits."""
+        if not write_state(self.model, checkpoint.arrays):
+            self.driver.reset_metrics()
         self.position = Position.from_json(checkpoint.progress["position"])
         self._numbers_at = checkpoint.step
         again = SavedCheckpoint(
             step=checkpoint.step, size_bytes=checkpoint.size_bytes, took_s=None, at_s=self.position.seconds
         )
         self.position.timeline.checkpoints.append(again)  # a checkpoint cannot tell of itself
-        self._restored_callbacks = checkpoint.progress["callbacks"], _with_prefix(_CALLBACKS, checkpoint.arrays)
+        arrays = _with_prefix(_CALLBACKS, checkpoint.arrays)
+        before = checkpoint.progress["made_callbacks"] if is_edited else self._made_callbacks
+        self._restored_callbacks = checkpoint.progress["callbacks"], arrays, before
         if self.stopping is not None and "stopping" in checkpoint.progress:
             self.stopping.restore(checkpoint.progress["stopping"], _with_prefix(_BEST, checkpoint.arrays))
 

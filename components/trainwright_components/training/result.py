@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright_components.cluster.supervisor import Restart
+from trainwright_components.reuse import NOT_KEPT
 from trainwright_components.training.evaluations import Evaluation, best_evaluation, read_evaluations
 from trainwright_components.training.timeline import Timeline, with_read_timeline, with_stored_timeline
 from trainwright_components.training.trained_model import TRAINING_FILE
@@ -55,6 +56,11 @@ class TrainingResult:
         """The metrics, and how far the weights were from those of one device if that was measured."""
         found = self.timeline.equivalence
         return self.metrics if found is None else {**self.metrics, "difference_to_one_device": found.largest_difference}
+
+    @property
+    def reuse(self) -> dict[str, str]:
+        """What keeps these results from standing for a later run: changes on the way, which are in no key."""
+        return {NOT_KEPT: "; ".join(self.timeline.changes)} if self.timeline.changes else {}
 
 
 def record_of(result: TrainingResult, *, settings: dict[str, Any], cluster: dict[str, int]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Train a model module on a prepared dataset: in this process alone, or as one member of a cluster."""
 
+import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,16 @@ from trainwright_components.training.equivalence import Comparison, compare_with
 from trainwright_components.training.evaluations import EVALUATOR_FOLDER
 from trainwright_components.training.keras_internals import check_keras
 from trainwright_components.training.loop import StepWatch
+from trainwright_components.training.recovery.checkpoints import newest_identity
+from trainwright_components.training.recovery.fingerprint import Identity
+from trainwright_components.training.recovery.previous import PREVIOUS_FOLDER, move_files
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.session import OnEpochEnd, Session
 from trainwright_components.training.strategies.choice import check_replicas, check_tf_keras, choose_strategy
 from trainwright_components.training.strategies.protocol import Proof
 from trainwright_components.training.task_context import TaskContext
 from trainwright_components.training.tensorflow_errors import translate_tensorflow_errors
-from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, PREVIOUS_FOLDER, TRAINING_FILE
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, TRAINING_FILE
 from trainwright_components.training.unfinished import UNFINISHED_FILE
 from trainwright_components.user_module.keras_kind import uses_tf_keras
 from trainwright_components.user_module.module import Context, ModelModule
@@ -78,7 +81,6 @@ def run_training(
     choose_strategy(settings, task.cluster)  # refuses before anything is done; chosen again once GPUs are
     if task.cluster.is_empty:
         refuse_foreign_cluster(os.environ)
-        prepare_output(output)
     context = make_context(
         module,
         dataset,
@@ -88,6 +90,8 @@ def run_training(
         role_index=task.member.index,
         log_dir=log_dir,
     )
+    if task.cluster.is_empty:
+        prepare_output(output, module, context, settings)
     configure = configure_without_gpus if task.cluster.has_parameter_servers else configure_devices
     notes = (*configure(settings), *_notes_on_rows(module, context))
     for note in notes if task.is_chief else ():
@@ -148,23 +152,24 @@ def _comparison(
     return compare_with_one_device(module.location, dataset, params=params, settings=proven, limit=limit)
 
 
-def prepare_output(output: Path) -> None:
-    """Make the folder; a training run that ended there counts for nothing, one that was cut off can go on.
+def prepare_output(output: Path, module: ModelModule, context: Context, settings: TrainingSettings) -> None:
+    """Make the folder; one that was cut off can go on there, and one that ended if all that changed is more epochs.
 
-    Checkpoints of one that ended are set aside, until the next one has saved its own.
+    Checkpoints of another one that ended are set aside, until the new one has ended.
     """
     if (output / TRAINING_FILE).is_file():
-        for folder in (CHECKPOINTS_FOLDER, EVALUATOR_FOLDER):
-            _set_aside(output / folder, output / PREVIOUS_FOLDER / folder)
+        if not _has_more_epochs(output, module, context, settings):
+            for folder in (CHECKPOINTS_FOLDER, EVALUATOR_FOLDER):
+                move_files(output / folder, output / PREVIOUS_FOLDER / folder)
         (output / TRAINING_FILE).unlink()
     (output / UNFINISHED_FILE).unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
 
 
-def _set_aside(folder: Path, target: Path) -> None:
-    if not folder.is_dir():
-        return
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for file in folder.iterdir():  # one by one: not every file system renames folders
-        file.replace(target / file.name)
+def _has_more_epochs(output: Path, module: ModelModule, context: Context, settings: TrainingSettings) -> bool:
+    """Whether the one that ended in `output` did so after its last epoch, and would go on with these settings."""
+    record = json.loads((output / TRAINING_FILE).read_text())
+    if record.get("stop_reason") or record.get("settings", {}).get("epochs", settings.epochs) >= settings.epochs:
+        return False
+    earlier = newest_identity(output / CHECKPOINTS_FOLDER)
+    return earlier is not None and Identity.of(module, context, settings).is_begun_alike(earlier)

@@ -1,6 +1,7 @@
 """A training run from its newest checkpoint to the saved model, with what follows when it fails or is asked to end."""
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from trainwright_components.training.assembly import Assembly
 from trainwright_components.training.data.nan_inputs import find_nan_inputs
 from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite
+from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
+from trainwright_components.training.recovery.previous import PREVIOUS_FOLDER
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.roll_back import find_way_back, roll_back
-from trainwright_components.training.shutdown import shut_down_together
+from trainwright_components.training.shutdown import meet, shut_down_together
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
@@ -52,13 +55,18 @@ class Session:
 
     def _run(self, interruption: Interruption) -> TrainingResult:
         model, outputs = self.parts.build_model()
-        checkpoints = self.parts.open_checkpoints()
-        checkpoints.remove_leftovers()
+        checkpoints = self.parts.open_checkpoints(self.parts.identify(model))
+        aside = checkpoints.tidy()
         start = checkpoints.newest()
+        if self.parts.task.processes > 1:
+            meet("found a checkpoint")  # before anyone writes one
+        for one in aside if start is None else ():
+            logger.warning("%s", one)
         driver, loop = self.parts.assemble(model, outputs, checkpoints, start, interruption)
         first_step = start.step if start is not None else 0
         if start is not None:
             loop.position.timeline.resumed_at.append(start.step)
+            self._note_changes(loop, checkpoints, start)
         logs = TensorBoardLogs(self.log_dir) if self.log_dir is not None and self.parts.task.is_chief else None
         watch = _watcher(logs, self.on_epoch_end, lambda: loop.measurements())
         try:
@@ -71,7 +79,7 @@ class Session:
             if self.parts.task.is_chief:
                 so_far = self._result(loop, resumed_at=first_step)
                 settings, cluster = self.parts.settings.to_mapping(), self.parts.task.cluster.to_mapping()
-                write_unfinished(so_far, self.parts.fingerprint, settings=settings, cluster=cluster)
+                write_unfinished(so_far, checkpoints.identity, settings=settings, cluster=cluster)
             raise
         finally:
             if logs is not None:
@@ -85,6 +93,23 @@ class Session:
         if self.parts.task.processes > 1:
             self._leave()
         return result
+
+    def _note_changes(self, loop: Loop, checkpoints: CheckpointFolder, start: Checkpoint) -> None:
+        """Tell and record what is not as it was, and keep it with a checkpoint of this step."""
+        notes, position = [], loop.position
+        if changes := checkpoints.identity.changes_since(start.identity):
+            told = "; ".join(changes)
+            notes.append(f"went on from step {start.step} after changes ({told}), with the state of the optimizer")
+        epochs, done = self.parts.settings.epochs, (position.epoch, position.step_in_epoch)
+        if done > (epochs, 0):
+            more = f"training.epochs is {epochs}, and {done[0]} epochs and {done[1]} steps were done before"
+            notes.append(f"{more}: the model is that of step {start.step}")
+        if not (new := [note for note in notes if note not in position.timeline.changes]):
+            return
+        position.timeline.changes += new
+        loop.save_checkpoint()
+        for note in new if self.parts.task.is_chief else ():
+            logger.warning("%s; to begin anew, train into another folder", note)
 
     def _leave(self) -> None:
         task = self.parts.task
@@ -122,7 +147,7 @@ class Session:
             stop_reason=position.stop_reason,
             resumed_at=resumed_at,
             timeline=position.timeline,
-            notes=list(self.notes),
+            notes=[*self.notes, *position.timeline.changes],
         )
 
     def _save(self, model: "keras.Model", result: TrainingResult, inputs: Any) -> None:
@@ -138,6 +163,7 @@ class Session:
             inputs=inputs,
         )
         (self.parts.output / UNFINISHED_FILE).unlink(missing_ok=True)  # of a member that was lost
+        shutil.rmtree(self.parts.output / PREVIOUS_FOLDER, ignore_errors=True)
 
 
 def _watcher(

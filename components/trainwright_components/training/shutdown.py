@@ -1,4 +1,4 @@
-"""How members that trained in step leave: when the chief has saved, and without any being taken for lost.
+"""How members that train in step meet, and leave: when the chief has saved, and without any being taken for lost.
 
 Built on the coordination service of TensorFlow 2.21, which the chief hosts; a collective operation would break for
 those who are still in it when the first one leaves.
@@ -9,6 +9,17 @@ from collections.abc import Sequence
 
 _SAVING_MS = 24 * 3600 * 1000
 _LEAVING_MS = 10_000
+
+
+def meet(name: str) -> None:
+    """Wait until all members are at the point of this name, of which there is one in a training run.
+
+    Raises:
+        tf.errors.OpError: A member was lost before all had met.
+    """
+    from tensorflow.python.eager import context  # no public way in 2.21
+
+    context.context().wait_at_barrier(name, _SAVING_MS)
 
 
 def shut_down_together(others: Sequence[str], *, name: str, is_chief: bool) -> None:
@@ -26,7 +37,7 @@ def shut_down_together(others: Sequence[str], *, name: str, is_chief: bool) -> N
     from tensorflow.python.eager import context  # no public way in 2.21
 
     service = context.context()
-    service.wait_at_barrier("trained", _SAVING_MS)
+    meet("trained")
     with contextlib.suppress(tf.errors.OpError):  # all have met: from here on, nobody's end is a loss
         if not is_chief:
             service.set_config_key_value(f"left/{name}", "yes")

@@ -65,13 +65,18 @@ class Equivalence:
 
 @dataclass(kw_only=True)
 class Timeline:
-    """The timeline of one training run; plain JSON by `to_json`."""
+    """The timeline of one training run; plain JSON by `to_json`.
+
+    Args:
+        changes: In words, what was changed of its code and its settings before it continued.
+    """
 
     points: list[Point] = field(default_factory=list)
     checkpoints: list[SavedCheckpoint] = field(default_factory=list)
     roll_backs: list[RollBack] = field(default_factory=list)
     resumed_at: list[int] = field(default_factory=list)
     equivalence: Equivalence | None = None
+    changes: list[str] = field(default_factory=list)
 
     def note(self, *, step: int, at_s: float, batch_size: int, learning_rate: float, is_last: bool = False) -> None:
         """Add a point, at most one per second and the last; of too many, every second one goes."""
@@ -103,6 +108,7 @@ class Timeline:
             roll_backs=[RollBack(**one) for one in content["roll_backs"]],
             resumed_at=list(content["resumed_at"]),
             equivalence=Equivalence(**content["equivalence"]) if content["equivalence"] else None,
+            changes=list(content.get("changes", ())),  # older files have none
         )
 
 

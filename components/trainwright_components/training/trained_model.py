@@ -27,7 +27,6 @@ MODULE_FOLDER = "module"
 PARAMS_FILE = "params.json"
 TRAINING_FILE = "training.json"
 CHECKPOINTS_FOLDER = "checkpoints"
-PREVIOUS_FOLDER = "previous"  # what a training run that ended left of checkpoints, until the next one has saved its own
 OWN_LOOP = "own"  # the strategy of a module with its own train(context), whose epochs nobody counts
 _SHAPE, _DTYPE = "shape", "dtype"
 

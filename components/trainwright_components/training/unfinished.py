@@ -15,7 +15,7 @@ from trainwright_components.training.recovery.checkpoints import (
     checkpoint_name,
     read_checkpoint,
 )
-from trainwright_components.training.recovery.fingerprint import is_of_same_training
+from trainwright_components.training.recovery.fingerprint import Identity
 from trainwright_components.training.recovery.position import Position
 from trainwright_components.training.result import FINGERPRINT, TrainingResult, read_result, record_of
 from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER
@@ -39,27 +39,27 @@ class Unfinished:
 
 
 def write_unfinished(
-    result: TrainingResult, fingerprint: str, *, settings: dict[str, Any], cluster: dict[str, int]
+    result: TrainingResult, identity: Identity, *, settings: dict[str, Any], cluster: dict[str, int]
 ) -> None:
     """Leave what a training run gave until it failed; without a word to its caller if that cannot be written either."""
-    record = {**record_of(result, settings=settings, cluster=cluster), FINGERPRINT: fingerprint}
+    record = {**record_of(result, settings=settings, cluster=cluster), FINGERPRINT: identity.to_json()}
     try:
         write_whole(result.model_folder / UNFINISHED_FILE, json.dumps(record))
     except OSError as error:
         logger.warning("what was reached is not written down: %s", error)
 
 
-def read_unfinished(model_folder: Path, fingerprint: str) -> Unfinished:
+def read_unfinished(model_folder: Path, identity: Identity) -> Unfinished:
     """How far a training run came: by what it left when it failed, or by its newest checkpoint if it was killed later.
 
     Args:
         model_folder: The folder of the trained model.
-        fingerprint: Of the training; what others left there does not count.
+        identity: Of the training, with or without its model; what others left there does not count.
     """
-    checkpoint = _newest(model_folder, fingerprint)
+    checkpoint = _newest(model_folder, identity)
     known = [_of_checkpoint(model_folder, checkpoint)]
     file = model_folder / UNFINISHED_FILE
-    if file.is_file() and is_of_same_training(json.loads(file.read_text())[FINGERPRINT], fingerprint):
+    if file.is_file() and identity.is_begun_alike(Identity.from_json(json.loads(file.read_text())[FINGERPRINT])):
         known.insert(0, read_result(model_folder, UNFINISHED_FILE))  # which knows more of the same step
     return Unfinished(
         result=max(known, key=lambda result: result.steps),
@@ -67,13 +67,13 @@ def read_unfinished(model_folder: Path, fingerprint: str) -> Unfinished:
     )
 
 
-def _newest(model_folder: Path, fingerprint: str) -> Checkpoint | None:
+def _newest(model_folder: Path, identity: Identity) -> Checkpoint | None:
     for path in checkpoint_files(model_folder / CHECKPOINTS_FOLDER):
         try:
-            checkpoint, of = read_checkpoint(path.read_bytes())
+            checkpoint = read_checkpoint(path.read_bytes())
         except DAMAGED:
             continue
-        if is_of_same_training(of, fingerprint):
+        if identity.is_begun_alike(checkpoint.identity):
             return checkpoint
     return None
 

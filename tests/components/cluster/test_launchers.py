@@ -67,6 +67,19 @@ def start_again(folder, victims, wanted):
         signal.pause()
     return 0
 
+def lack_the_third(folder, comes):
+    _, member = read_tf_config(os.environ)
+    if member.index == 2 and not comes:
+        signal.pause()
+    HeartbeatFile(folder=Path(folder), member=member)()
+    if member.index == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    workers = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
+    if len(workers) == 3:
+        signal.pause()
+    (Path(folder) / f"{member}.workers").write_text(str(len(workers)))
+    return 0
+
 def never_join(folder):
     signal.pause()
 
@@ -215,6 +228,24 @@ class LauncherContract:
         outcome = run_cluster(launcher, job(tmp_path / "job", spec=spec, codes={"worker-1": 138}))
         assert (outcome.is_success, len(outcome.restarts), outcome.exit_code) == (False, 1, 138)
         assert outcome.restart_limit == 1
+
+    @pytest.mark.parametrize("comes", [True, False])
+    def test_others_go_on_without_a_worker_that_does_not_come_back(
+        self, launcher: Launcher, tmp_path: Path, comes: bool
+    ) -> None:
+        wanted = {"worker": 3, "min_workers": 2, "max_restarts": 1, "rendezvous_timeout_s": 60 if comes else 5}
+        spec = ClusterSpec.from_mapping(wanted)
+        outcome = run_cluster(launcher, job(tmp_path / "job", "lack_the_third", spec=spec, comes=comes))
+        assert outcome.is_success
+        why = (
+            "worker-2 ended: killed by signal 9"
+            if comes
+            else "the cluster was not complete after 5 s: worker-2 did not join"
+        )
+        last = f"{why}; continued with 2 of cluster.worker"
+        assert [restart.reason for restart in outcome.restarts] == [why, last][1 - comes :]
+        assert outcome.restarts[-1].members == ("worker-0", "worker-1")
+        assert [file.read_text() for file in (tmp_path / "job").glob("*.workers")] == ["2", "2"]
 
     def test_members_that_never_join_are_not_waited_for_for_ever(self, launcher: Launcher, tmp_path: Path) -> None:
         spec = ClusterSpec.from_mapping({"worker": 2, "rendezvous_timeout_s": 0.5, "max_restarts": 0})

@@ -123,6 +123,28 @@ def test_sigterm_saves_and_ends_and_the_training_goes_on(
     assert difference(result, two_workers) == 0.0
 
 
+@pytest.mark.slow
+def test_workers_go_on_without_one_that_does_not_come_back(
+    alone: TrainingResult, small_dataset: Path, tmp_path: Path, difference: Callable[..., float]
+) -> None:
+    """Within the run, and in one that is started again with another number of them."""
+    options: dict[str, Any] = {"params": {"member": "worker-2", "step": 10}, "training": TRAINING}
+    cluster = {"worker": 3, "max_restarts": 0}
+    result = train_model(small_dataset, NET, tmp_path / "one", cluster={**cluster, "min_workers": 2}, **options)
+    said = "worker-2 ended: killed by signal 9; continued with 2 of cluster.worker"
+    assert [restart.reason for restart in result.restarts] == [said]
+    assert (result.resumed_at, result.replicas) == (8, 2)
+    assert result.notes[0].startswith(
+        "went on from step 8 after changes (number of replicas is 2, was 3), with the state"
+    )
+    assert_same(result, alone, difference)
+    with pytest.raises(TrainingFailed, match="killed by signal 9"):
+        train_model(small_dataset, NET, tmp_path / "other", cluster=cluster, **options)
+    for_one = train_model(small_dataset, NET, tmp_path / "other", **options)
+    assert (for_one.resumed_at, for_one.replicas) == (8, 1)
+    assert_same(for_one, alone, difference)
+
+
 @pytest.mark.parametrize(
     ("split", "harm", "message"),
     [

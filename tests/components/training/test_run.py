@@ -21,7 +21,7 @@ from trainwright_components.training.recovery.fingerprint import (
     _DECIDES_STEPS,
     _DECIDES_WHAT_IS_KEPT,
     _NO_EFFECT_ON_WEIGHTS,
-    fingerprint_of,
+    Identity,
 )
 from trainwright_components.training.result import TrainingResult
 from trainwright_components.training.run import run_training
@@ -225,8 +225,8 @@ def test_a_fingerprint_holds_what_decides_weights(
     """What early stopping looks at counts only where it stops."""
     module = load_module(write_module(MODULE))
     context = make_context(module, tiny_dataset, {}, FAST)
-    one, other = (fingerprint_of(module, context, settings) for settings in (FAST, replace(FAST, **change)))
-    assert (one == other) is is_same
+    one, other = (Identity.of(module, context, settings) for settings in (FAST, replace(FAST, **change)))
+    assert (one.key == other.key) is is_same
 
 
 @pytest.mark.parametrize("patience", [None, 1])
@@ -240,7 +240,7 @@ def test_a_checkpoint_at_the_end_of_an_epoch_is_written_once_and_holds_that_end(
     steps = [6, 12] if patience else [6, 12, 18]
     assert [one.step for one in result.timeline.checkpoints] == steps
     for number, path in enumerate(reversed(checkpoint_files(tmp_path / "model" / "checkpoints")), start=1):
-        position = read_checkpoint(path.read_bytes())[0].progress["position"]
+        position = read_checkpoint(path.read_bytes()).progress["position"]
         assert (position["epoch"], position["step_in_epoch"]) == (number, 0)
         assert position["history"] == result.history[:number]
     assert any(message.startswith("strategy one_device, 1 replica: ") for message in caplog.messages)

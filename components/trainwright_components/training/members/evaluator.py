@@ -40,7 +40,7 @@ from trainwright_components.training.recovery.checkpoints import (
     checkpoint_name,
     read_checkpoint,
 )
-from trainwright_components.training.recovery.fingerprint import fingerprint_of, is_of_same_training
+from trainwright_components.training.recovery.fingerprint import Identity
 from trainwright_components.training.recovery.model_state import MODEL_PREFIX, write_weights
 from trainwright_components.training.strategies.one_device import OneDevice
 from trainwright_components.training.task_context import send_no_heartbeat
@@ -125,12 +125,12 @@ class Evaluator:
         )
         if not driver.has_validation:
             raise InvalidSetting("cluster.evaluator needs a validation split, and there is none")
-        fingerprint = fingerprint_of(self.module, self.context, self.settings)
-        self._known_before = begin_record(self.output, fingerprint)
+        training = Identity.of_model(self.module, self.context, self.settings, model).key
+        self._known_before = begin_record(self.output, training)
         self._known = list(self._known_before)
         logs = tf.summary.create_file_writer(str(self.log_dir / EVALUATOR_FOLDER)) if self.log_dir else None
-        for content, checkpoint in self._checkpoints(fingerprint):
-            evaluation = self._score(model, driver, checkpoint, fingerprint)
+        for content, checkpoint in self._checkpoints(training):
+            evaluation = self._score(model, driver, checkpoint)
             self._keep(evaluation, content)
             if logs is not None:
                 with logs.as_default(step=evaluation.step):
@@ -139,7 +139,7 @@ class Evaluator:
                 logs.flush()
             self.send_heartbeat(JOINED, evaluation.step)
 
-    def _checkpoints(self, fingerprint: str) -> Iterator[tuple[bytes, Checkpoint]]:
+    def _checkpoints(self, training: str) -> Iterator[tuple[bytes, Checkpoint]]:
         """New checkpoints of this training run, each with its file's content, as they come."""
         while True:
             is_done = (self.output / TRAINING_FILE).is_file()  # asked first, or the last checkpoint could be missed
@@ -151,11 +151,11 @@ class Evaluator:
                 time.sleep(_POLL_S)
                 continue
             try:
-                checkpoint, of = read_checkpoint(content)
+                checkpoint = read_checkpoint(content)
             except DAMAGED as error:
                 logger.warning("a checkpoint cannot be read and is not scored: %s", error)
                 continue
-            if is_of_same_training(of, fingerprint):
+            if checkpoint.identity.key == training:
                 yield content, checkpoint
 
     def _next_new(self) -> bytes | None:
@@ -171,7 +171,7 @@ class Evaluator:
                 logger.warning("%s gave way to newer checkpoints before it could be scored", path.name)
         return None
 
-    def _score(self, model: "keras.Model", driver: Driver, checkpoint: Checkpoint, fingerprint: str) -> Evaluation:
+    def _score(self, model: "keras.Model", driver: Driver, checkpoint: Checkpoint) -> Evaluation:
         started = time.monotonic()
         arrays = checkpoint.arrays.items()
         weights = {name.removeprefix(MODEL_PREFIX): value for name, value in arrays if name.startswith(MODEL_PREFIX)}
@@ -182,7 +182,7 @@ class Evaluator:
         position = checkpoint.progress["position"]
         is_end = position["step_in_epoch"] == 0  # of the epoch before the one that comes next
         return Evaluation(
-            training=fingerprint,
+            training=checkpoint.identity.key,
             step=checkpoint.step,
             epoch=max(0, int(position["epoch"]) - is_end),
             metrics=metrics,

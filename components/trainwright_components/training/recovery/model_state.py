@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MODEL = "model"
 MODEL_PREFIX = f"{_MODEL}."
+_METRICS = "metrics"
 _MOST_SHOWN = 3
 
 
@@ -30,13 +31,20 @@ def read_state(model: "keras.Model") -> Arrays:
     return {name: _array(tensorflow_variable(variable)) for name, variable in _variables(model).items()}
 
 
-def write_state(model: "keras.Model", arrays: Arrays) -> None:
-    """Set every variable from what `read_state` gave.
+def write_state(model: "keras.Model", arrays: Arrays) -> bool:
+    """Set every variable from what `read_state` gave; all metrics or none, since a model may get others on the way.
+
+    Returns:
+        Whether the metrics were set.
 
     Raises:
         InvalidModule: The model has other variables than the one that was read.
     """
     variables = _variables(model)
+    metrics = {name for name in {*variables, *arrays} if name.startswith(_METRICS)}
+    has_metrics = not _differences(*({name: of[name] for name in metrics & set(of)} for of in (variables, arrays)))
+    if not has_metrics:
+        variables, arrays = ({name: of[name] for name in set(of) - metrics} for of in (variables, arrays))
     if differing := _differences(variables, arrays):
         shown = "; ".join(differing[:_MOST_SHOWN]) + ("; ..." if len(differing) > _MOST_SHOWN else "")
         raise InvalidModule(
@@ -44,6 +52,7 @@ def write_state(model: "keras.Model", arrays: Arrays) -> None:
         )
     for name, variable in variables.items():
         _assign(variable, arrays[name])
+    return has_metrics
 
 
 def find_not_finite(model: "keras.Model") -> str:
@@ -87,7 +96,7 @@ def write_weights(model: "keras.Model", weights: Arrays) -> None:
 
 def _variables(model: "keras.Model") -> dict[str, Any]:
     """By place, not by name: Keras numbers the layers of a process through, so that the same model gets other names."""
-    groups = {_MODEL: model.variables, "metrics": metric_variables(model), "random": random_variables(model)}
+    groups = {_MODEL: model.variables, _METRICS: metric_variables(model), "random": random_variables(model)}
     for number, optimizer in enumerate(optimizers_of(model)):
         groups[f"optimizer{number or ''}"] = optimizer.variables
     return {
