@@ -1,5 +1,6 @@
 """A training run from its newest checkpoint to the saved model, with what follows when it fails or is asked to end."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,11 +14,12 @@ from trainwright_components.training.data.nan_inputs import find_nan_inputs
 from trainwright_components.training.drivers.tf_keras_steps import save_with_the_chief
 from trainwright_components.training.loop import Interrupted, Loop, NotFinite
 from trainwright_components.training.recovery.checkpoints import Checkpoint, CheckpointFolder
+from trainwright_components.training.recovery.fingerprint import Identity
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, Interruption, catch_sigterm
 from trainwright_components.training.recovery.previous import PREVIOUS_FOLDER
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.roll_back import find_way_back, roll_back
-from trainwright_components.training.shutdown import meet, shut_down_together
+from trainwright_components.training.shutdown import meet, shut_down_together, take_from_chief
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
 from trainwright_components.training.trained_model import save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
@@ -55,7 +57,7 @@ class Session:
 
     def _run(self, interruption: Interruption) -> TrainingResult:
         model, outputs = self.parts.build_model()
-        checkpoints = self.parts.open_checkpoints(self.parts.identify(model))
+        checkpoints = self.parts.open_checkpoints(self._identify(model))
         aside = checkpoints.tidy()
         start = checkpoints.newest()
         if self.parts.task.processes > 1:
@@ -93,6 +95,14 @@ class Session:
         if self.parts.task.processes > 1:
             self._leave()
         return result
+
+    def _identify(self, model: "keras.Model") -> Identity:
+        """What is trained, by the chief's model: the module may build others elsewhere, and all have to go on alike."""
+        task, identity = self.parts.task, self.parts.identify(model)
+        if task.processes == 1:
+            return identity
+        told = take_from_chief("identity", json.dumps(identity.to_json()), is_chief=task.is_chief)
+        return Identity.from_json(json.loads(told))
 
     def _note_changes(self, loop: Loop, checkpoints: CheckpointFolder, start: Checkpoint) -> None:
         """Tell and record what is not as it was, and keep it with a checkpoint of this step."""

@@ -22,6 +22,20 @@ def meet(name: str) -> None:
     context.context().wait_at_barrier(name, _SAVING_MS)
 
 
+def take_from_chief(name: str, value: str, *, is_chief: bool) -> str:
+    """The `value` that the chief calls this with, which is called with each name once.
+
+    Raises:
+        tf.errors.OpError: The chief was lost.
+    """
+    from tensorflow.python.eager import context  # no public way in 2.21
+
+    if is_chief:
+        context.context().set_config_key_value(name, value)
+        return value
+    return str(context.context().get_config_key_value(name, _SAVING_MS))
+
+
 def shut_down_together(others: Sequence[str], *, name: str, is_chief: bool) -> None:
     """Wait for all members, and as the chief for all `others` to be on their way out.
 

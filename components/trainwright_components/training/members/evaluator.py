@@ -37,7 +37,6 @@ from trainwright_components.training.recovery.checkpoints import (
     DAMAGED,
     Checkpoint,
     checkpoint_files,
-    checkpoint_name,
     read_checkpoint,
 )
 from trainwright_components.training.recovery.fingerprint import Identity
@@ -104,7 +103,6 @@ class Evaluator:
     output: Path
     send_heartbeat: SendHeartbeat = send_no_heartbeat
     log_dir: Path | None = None
-    _known_before: list[Evaluation] = field(default_factory=list)
     _known: list[Evaluation] = field(default_factory=list)
     _seen: set[tuple[str, int]] = field(default_factory=set)
 
@@ -125,11 +123,8 @@ class Evaluator:
         )
         if not driver.has_validation:
             raise InvalidSetting("cluster.evaluator needs a validation split, and there is none")
-        training = Identity.of_model(self.module, self.context, self.settings, model).key
-        self._known_before = begin_record(self.output, training)
-        self._known = list(self._known_before)
         logs = tf.summary.create_file_writer(str(self.log_dir / EVALUATOR_FOLDER)) if self.log_dir else None
-        for content, checkpoint in self._checkpoints(training):
+        for content, checkpoint in self._checkpoints():
             evaluation = self._score(model, driver, checkpoint)
             self._keep(evaluation, content)
             if logs is not None:
@@ -139,8 +134,10 @@ class Evaluator:
                 logs.flush()
             self.send_heartbeat(JOINED, evaluation.step)
 
-    def _checkpoints(self, training: str) -> Iterator[tuple[bytes, Checkpoint]]:
+    def _checkpoints(self) -> Iterator[tuple[bytes, Checkpoint]]:
         """New checkpoints of this training run, each with its file's content, as they come."""
+        mine = Identity.of(self.module, self.context, self.settings)  # its model may be built otherwise here
+        training, known = "", set[int]()
         while True:
             is_done = (self.output / TRAINING_FILE).is_file()  # asked first, or the last checkpoint could be missed
             content = self._next_new()
@@ -155,16 +152,21 @@ class Evaluator:
             except DAMAGED as error:
                 logger.warning("a checkpoint cannot be read and is not scored: %s", error)
                 continue
-            if checkpoint.identity.key == training:
+            if not mine.is_begun_alike(checkpoint.identity):
+                continue
+            if training != checkpoint.identity.key:
+                training = checkpoint.identity.key
+                self._known = begin_record(self.output, training)
+                known = {one.step for one in self._known}
+            if checkpoint.step not in known:
                 yield content, checkpoint
 
     def _next_new(self) -> bytes | None:
         """The content of the oldest checkpoint that was not looked at yet."""
-        known = {checkpoint_name(one.step) for one in self._known_before}
         for path in reversed(checkpoint_files(self.output / CHECKPOINTS_FOLDER)):
             try:
                 key = (path.name, path.stat().st_mtime_ns)  # a training run that went back writes a step again
-                if key not in self._seen and path.name not in known:
+                if key not in self._seen:
                     self._seen.add(key)
                     return path.read_bytes()
             except FileNotFoundError:
