@@ -10,6 +10,7 @@ from typing import Any
 
 from trainwright_components.errors import TrainwrightError
 from trainwright_components.images import is_logical
+from trainwright_components.reuse import NOT_KEPT
 from trainwright_pipelines.engine.cache import Fingerprint, NotCacheable, is_unchanged, take_fingerprint
 from trainwright_pipelines.engine.contract import lacks_content
 from trainwright_pipelines.engine.downloads import with_digests
@@ -80,8 +81,11 @@ class Reuse:
             is_stale=self.execution.is_stale(self.task.path),
         )
 
-    def remember(self, fingerprint: Fingerprint) -> str:
+    def remember(self, fingerprint: Fingerprint, outputs: Values) -> str:
         """Let the step, which has succeeded, stand for those of the same fingerprint; or say why it does not."""
+        for artifact in (each for artifacts in outputs.artifacts.values() for each in artifacts):
+            if why := artifact.metadata.get(NOT_KEPT):
+                return str(why)
         if not self._is_as_before(fingerprint):
             return "an input, a volume or a package of it changed while it ran"
         component = comparable_component(self.task)

@@ -140,7 +140,7 @@ class Step:
             return self._succeed(found.outputs)
         outcome = await self._attempts(container)
         if (fingerprint := lookup.fingerprint) is not None and outcome.state == State.SUCCEEDED:
-            why = await self.execution.in_thread(lambda: reuse.remember(fingerprint))
+            why = await self.execution.in_thread(lambda: reuse.remember(fingerprint, outcome.outputs))
             if why:
                 self.record = self.execution.save(replace(self.record, cache={**self.record.cache, "not_kept": why}))
         return outcome

@@ -229,7 +229,7 @@ class LauncherContract:
         assert (outcome.is_success, len(outcome.restarts), outcome.exit_code) == (False, 1, 138)
         assert outcome.restart_limit == 1
 
-    @pytest.mark.parametrize("comes", [True, False])
+    @pytest.mark.parametrize("comes", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_others_go_on_without_a_worker_that_does_not_come_back(
         self, launcher: Launcher, tmp_path: Path, comes: bool
     ) -> None:

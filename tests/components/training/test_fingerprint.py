@@ -279,6 +279,7 @@ def test_another_model_starts_anew_and_the_first_one_can_still_go_on(
     assert not (output / "previous").exists()
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_where_a_training_run_ended(write_module: Write, tiny_dataset: Path, tmp_path: Path) -> None:
     """And give what as many at once give; with anything else changed too, it starts anew."""
     settings = replace(SETTINGS, deterministic=True)

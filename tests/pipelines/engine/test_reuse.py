@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from trainwright_pipelines.engine import cache, reuse
 from trainwright_pipelines.engine.cache import Fingerprint
 from trainwright_pipelines.engine.records import Run, State, Task, TaskKind, Values
@@ -49,6 +51,20 @@ def test_a_step_says_what_differs_from_the_nearest_record(execute: Execute, stor
     assert why(fourth, "write") == f"the results of step write of run R are gone: {made}".replace(second.run.id, "R")
     off = execute("cached", uses_cache=False)
     assert {task.cache["why"] for task in off.tasks.values()} == {"caching is off for the run"}
+
+
+def test_a_result_whose_metadata_says_why_it_stands_for_no_later_run_is_taken_by_none(
+    execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reuse, "NOT_KEPT", "length")  # which the step write gives
+    file = tmp_path / "file"
+    file.touch()
+    first, second = (execute("cached", path=str(file)) for _ in range(2))
+    assert first.tasks["write"].cache["not_kept"] == str(
+        first.tasks["write"].outputs.artifacts["out"][0].metadata["length"]
+    )
+    assert second.tasks["write"].cache["result"] == "miss"
+    assert second.tasks["measure"].cache["result"] == "hit"
 
 
 def test_the_record_with_the_fewest_differences_is_the_nearest(store: Store) -> None:
