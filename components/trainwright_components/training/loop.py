@@ -235,7 +235,7 @@ class Loop:
             one_by_one=self._wants_each_batch,
         )
         metrics, agreed = self.driver.train(count, wanted)
-        self._check_loss(metrics, count)
+        self._check_loss(metrics, count, agreed.broken_at)
         position.step += count
         position.step_in_epoch += count
         if self.watch is not None and position.step == self.watch.step:
@@ -278,12 +278,12 @@ class Loop:
         left = self.watch.step - self.position.step if self.watch is not None else 0
         return left if left > 0 else self.steps_per_epoch
 
-    def _check_loss(self, metrics: Mapping[str, float], count: int) -> None:
+    def _check_loss(self, metrics: Mapping[str, float], count: int, broken_at: int) -> None:
         loss = metrics.get("loss", 0.0)
-        if not math.isfinite(loss):
-            last = self.position.step + count
-            steps = f"steps {last - count + 1} to {last}" if count > 1 else f"step {last}"
-            raise NotFinite(f"the loss became {loss} in epoch {self.position.epoch + 1}, {steps}{self._advice()}")
+        if broken_at or not math.isfinite(loss):
+            step = self.position.step + (broken_at or count)
+            shown = "NaN or infinite" if math.isfinite(loss) else loss
+            raise NotFinite(f"the loss became {shown} in epoch {self.position.epoch + 1}, step {step}{self._advice()}")
 
     def _check_weights(self) -> None:
         """The loss hides some weights that are NaN or infinite: ReLU makes nothing of NaN."""

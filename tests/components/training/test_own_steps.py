@@ -55,17 +55,41 @@ def test_a_loss_that_only_the_step_returns_is_reported_and_stops(
     assert result.stop_reason == "loss is not better since epoch 1, for 1 epochs"
 
 
+ONE_DEVICE: tuple[dict[str, int], dict[str, Any]] = ({}, {})
+SERVERS: tuple[dict[str, int], dict[str, Any]] = ({"worker": 1, "ps": 1}, {})
+SHARDED: tuple[dict[str, int], dict[str, Any]] = ({"chief": 1}, {"logical_devices": 2, "layout": {"dense/kernel": 0}})
+
+
 @pytest.mark.parametrize(
     ("cluster", "options"),
-    [TWO_DEVICES, pytest.param(*TWO_WORKERS, marks=pytest.mark.slow)],
-    ids=["devices", "workers"],
+    [
+        ONE_DEVICE,
+        TWO_DEVICES,
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (TWO_WORKERS, SERVERS, SHARDED)),
+    ],
+    ids=["one", "devices", "workers", "servers", "sharded"],
 )
 @pytest.mark.usefixtures("warm_parent")
-def test_a_loss_of_the_step_that_is_no_number_is_noticed(
+def test_a_loss_of_the_step_that_is_no_number_is_noticed_at_its_step(
     cluster: dict[str, int], options: dict[str, Any], tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingFailed, match="the loss became nan in epoch 2, step"):
-        train_own("float('nan')", cluster, tmp_path / "net.py", tiny_dataset, **options)
+    """Steps 9 and on of a call that takes steps 7 to 12."""
+    with pytest.raises(TrainingFailed, match="the loss became nan in epoch 2, step 9,"):
+        train_own("float('nan')", cluster, tmp_path / "net.py", tiny_dataset, steps_per_call=6, **options)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "options"),
+    [ONE_DEVICE, *(pytest.param(*one, marks=pytest.mark.slow) for one in (TWO_DEVICES, TWO_WORKERS, SERVERS))],
+    ids=["one", "devices", "workers", "servers"],
+)
+@pytest.mark.usefixtures("warm_parent")
+def test_a_loss_that_is_no_number_for_one_step_within_a_call_is_noticed(
+    cluster: dict[str, int], options: dict[str, Any], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    value = "tf.where(self.optimizer.iterations == 10, float('inf'), 1.0)"
+    with pytest.raises(TrainingFailed, match="the loss became NaN or infinite in epoch 2, step 10,"):
+        train_own(value, cluster, tmp_path / "net.py", tiny_dataset, steps_per_call=6, **options)
 
 
 @pytest.mark.slow

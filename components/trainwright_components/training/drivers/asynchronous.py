@@ -5,10 +5,12 @@ checkpoint, a metric or a callback sees one state.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.feed import Feed
+from trainwright_components.training.drivers.step_result import first_broken
 from trainwright_components.training.keras_internals import build_variables
 
 if TYPE_CHECKING:
@@ -57,29 +59,40 @@ class AsynchronousDriver:
             self._test = _Work(model, strategy, model.test_step, feed.batch_size, validation_batches.element_spec)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
-        return self._run(self._train, self._train_batches, count), signals
+        logs, broken_at = self._run(self._train, self._train_batches, count)
+        return logs, replace(signals, broken_at=broken_at)
 
     def evaluate(self) -> dict[str, float]:
         if self._validation_batches is None:
             return {}
         self._model.reset_metrics()
-        return self._run(self._test, self._validation_batches, self._validation_steps)
+        logs, _ = self._run(self._test, self._validation_batches, self._validation_steps)
+        return logs
 
     def reset_metrics(self) -> None:
         self._model.reset_metrics()
 
-    def _run(self, work: "_Work", batches: Iterator[Any], count: int) -> dict[str, float]:
-        """Hand out `count` batches, wait for all, and count what came back; a step that was repeated counts once."""
+    def _run(self, work: "_Work", batches: Iterator[Any], count: int) -> tuple[dict[str, float], int]:
+        """Hand out `count` batches, wait for all, and count what came back; a step that was repeated counts once.
+
+        Returns:
+            The logs, and the first batch whose step had a loss that is NaN or infinite, from 1 on; 0 for none.
+        """
         import tensorflow as tf
 
         results: list[Any] = []
+        begins, begin = [], 0
         for portion in self._portions(batches, count):
+            begins.append(begin)
+            begin += -(-int(tf.nest.flatten(portion)[0].shape[0]) // self._batch_size)
             results.append(self._coordinator.schedule(work.on_worker, (portion,)))
             if len(results) > self._in_flight:
                 results[-1 - self._in_flight].get()  # waits, so that the rows of a few portions are held, not of all
         self._coordinator.join()
-        counts, own = zip(*(result.get() for result in results), strict=True)
-        return as_numbers(work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)], own[-1]))
+        counts, own, broken_at = zip(*(result.get() for result in results), strict=True)
+        logs = work.on_chief([tf.add_n(parts) for parts in zip(*counts, strict=True)], own[-1])
+        broken = (before + int(within) for before, within in zip(begins, broken_at, strict=True) if int(within))
+        return as_numbers(logs), min(broken, default=0)
 
     def _portions(self, batches: Iterator[Any], count: int) -> Iterator[Any]:
         """`count` batches as the rows of several, one after the other; only the last of a portion may be partial."""
@@ -121,24 +134,33 @@ class _Work:
         self.on_chief = tf.function(self._state.count, autograph=False)
 
     def _take_portion(self, rows: Any) -> Any:
-        """Take the steps of a portion; returns what to add to the metrics, and the last step's numbers of its own."""
+        """Take the steps of a portion.
+
+        Returns:
+            What to add to the metrics, the last step's numbers of its own, and the first step that `is_broken`.
+        """
         import tensorflow as tf
 
         total = tf.shape(tf.nest.flatten(rows)[0])[0]
         last = (total - 1) // self._size * self._size
 
-        def take(begin: "tf.Tensor", counts: Any) -> Any:
+        def take(begin: "tf.Tensor", counts: Any, first: "tf.Tensor") -> Any:
             end = tf.minimum(begin + self._size, total)
             batch = tf.nest.map_structure(lambda column: column[begin:end], rows)
-            return self._strategy.run(self._take_step, args=(batch, counts))
+            counts, (own, broken) = self._strategy.run(self._take_step, args=(batch, counts))
+            return counts, own, first_broken(first, begin // self._size + 1, [broken])
 
-        _, counts = tf.while_loop(
-            lambda begin, _: begin < last,
-            lambda begin, counts: (begin + self._size, take(begin, counts)[0]),
-            (tf.constant(0), self._state.zeros()),
+        def go_on(begin: "tf.Tensor", counts: Any, first: "tf.Tensor") -> Any:
+            counts, _, first = take(begin, counts, first)
+            return begin + self._size, counts, first
+
+        _, counts, first = tf.while_loop(
+            lambda begin, *_: begin < last,
+            go_on,
+            (tf.constant(0), self._state.zeros(), tf.constant(0)),
             parallel_iterations=1,
         )
-        return take(last, counts)
+        return take(last, counts, first)
 
     def _take_step(self, batch: Any, counts: Any) -> Any:
         return self._state.run(self._step, batch, counts)

@@ -16,12 +16,14 @@ class Signals:
         save: Whether a checkpoint is due: the chief decides.
         count: Steps of the next call: the chief decides.
         one_by_one: Whether calls should be of one step, since a callback wants to see each: any member may ask.
+        broken_at: Which step of the call was the first whose loss was NaN or infinite; 0 for none.
     """
 
     stop: bool = False
     save: bool = False
     count: int = 0
     one_by_one: bool = False
+    broken_at: int = 0
 
 
 class Driver(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
-from trainwright_components.training.drivers.step_result import StepResult
+from trainwright_components.training.drivers.step_result import StepResult, Taken
 from trainwright_components.training.keras_internals import (
     Meeting,
     Reduce,
@@ -68,24 +68,24 @@ class ReplicaSteps:
         ):
             yield
 
-    def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Take one optimizer step; returns this replica's part of the logs that are not results of metrics."""
+    def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Taken:
+        """Take one optimizer step."""
         import tensorflow as tf
 
         before = [tf.identity(variable.value) for variable in self._state]
         with self._counting(global_rows, own_rows):
             logs = self.sums.take_step(data)
             self._average_state(before)
-            return self._own_numbers(self.train_result, logs)
+            return self._taken(self.train_result, logs)
 
-    def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Count this replica's share in the metrics; returns its part of the logs that are not results."""
+    def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Taken:
+        """Count this replica's share in the metrics."""
         with self._counting(global_rows, own_rows):
-            return self._own_numbers(self.test_result, self._model.test_step(data))
+            return self._taken(self.test_result, self._model.test_step(data))
 
-    def _own_numbers(self, result: StepResult, logs: Any) -> "dict[str, tf.Tensor]":
+    def _taken(self, result: StepResult, logs: Any) -> Taken:
         counts = [tensorflow_variable(one).handle for one in self._model.metrics_variables]
-        return result.own_numbers(logs, counts, _current.share.part)
+        return result.taken(logs, counts, _current.share.part)
 
     @contextmanager
     def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:

@@ -1,7 +1,9 @@
 """The driver of a model with sharded variables: one call into TensorFlow per step, on batches that every device has."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidSetting
@@ -41,7 +43,8 @@ class ShardedDriver:
         self._test_step = tf.function(lambda data: model.test_step(data), reduce_retracing=True, autograph=False)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
-        return self._run(self._train_step, self._train, count), signals
+        logs, broken_at = self._run(self._train_step, self._train, count)
+        return logs, replace(signals, broken_at=broken_at)
 
     def evaluate(self) -> dict[str, float]:
         if self._validation_batches is None:
@@ -49,21 +52,25 @@ class ShardedDriver:
         if self._validation is None:
             self._validation = iter(self._validation_batches)
         self._model.reset_metrics()
-        return self._run(self._test_step, self._validation, self._validation_steps)
+        logs, _ = self._run(self._test_step, self._validation, self._validation_steps)
+        return logs
 
     def reset_metrics(self) -> None:
         self._model.reset_metrics()
 
-    def _run(self, step: Callable[[Any], Any], batches: Iterator[Any], count: int) -> dict[str, float]:
+    def _run(self, step: Callable[[Any], Any], batches: Iterator[Any], count: int) -> tuple[dict[str, float], int]:
         import tensorflow as tf
         from tensorflow.experimental import dtensor
 
         logs: dict[str, Any] = {}
-        for _ in range(count):
+        broken_at = 0
+        for number in range(1, count + 1):
             batch = tf.nest.map_structure(self._sharding.replicate, next(batches))
             with dtensor.default_mesh(self._sharding.mesh), _translate_unknown_errors():
-                logs = step(batch)
-        return {name: float(value) for name, value in flatten_logs(logs).items()}
+                logs = flatten_logs(step(batch))
+            if not broken_at and not math.isfinite(float(logs.get("loss", 0.0))):
+                broken_at = number
+        return {name: float(value) for name, value in logs.items()}, broken_at
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from trainwright_components.errors import InvalidModule
-from trainwright_components.training.drivers.step_result import StepResult
+from trainwright_components.training.drivers.step_result import StepResult, Taken
 from trainwright_components.training.keras_internals import inner_optimizers, optimizers_of, store_value, stored_value
 
 Step = Callable[[Any], Any]
@@ -37,19 +37,19 @@ class SharedState:
         """What the metrics' variables hold before the first step."""
         return [tf.zeros(variable.shape, variable.dtype) for variable in self.counted]
 
-    def run(self, step: Step, data: Any, counts: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], Any]:
-        """Run `step` on `data`; returns `counts` with what it added, and the numbers of its own that it returned."""
+    def run(self, step: Step, data: Any, counts: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], Taken]:
+        """Run `step` on `data`; returns `counts` with what it added, and what it gave beside."""
         counts = [tf.identity(count) for count in counts]
         read = [tf.identity(variable.value) for variable in self._added]
         values = [*zip(self.counted, counts, strict=True), *zip(self._added, read, strict=True)]
         with _StepScope(values) as scope, self.result.watching():
-            own = self.result.own_numbers(step(data), counts)
+            taken = self.result.taken(step(data), counts)
         for variable, before in zip(self._added, read, strict=True):
             now = scope.get_current_value(variable)
             if now is not before:
                 variable.value.assign_add(now - before)
         after = [scope.get_current_value(variable) for variable in self.counted]
-        return [tf.ensure_shape(value, count.shape) for value, count in zip(after, counts, strict=True)], own
+        return [tf.ensure_shape(value, count.shape) for value, count in zip(after, counts, strict=True)], taken
 
     def count(self, sums: Sequence[tf.Tensor], own: Mapping[str, tf.Tensor]) -> dict[str, Any]:
         """Add what steps gave back; returns their logs, with the numbers of the last step that are its `own`."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _current = threading.local()  # every replica is traced in a thread of its own
 
 
+Taken = tuple[dict[str, Any], "tf.Tensor"]
+"""Of a step: numbers of its own, and whether the loss is NaN or infinite."""
+
+
 class StepResult:
     """The result of one kind of step of `model`, for training or for validation.
 
@@ -43,10 +47,8 @@ class StepResult:
                 stack.enter_context(patched_attribute(metric, "result", _remembering(metric, metric.result)))
             yield
 
-    def own_numbers(
-        self, logs: Any, counts: "Sequence[tf.Tensor]", part: "tf.Tensor | None" = None
-    ) -> "dict[str, tf.Tensor]":
-        """Those of `logs` that are not results of metrics.
+    def taken(self, logs: Any, counts: "Sequence[tf.Tensor]", part: "tf.Tensor | None" = None) -> Taken:
+        """What a step gave: those of `logs` that are not results of metrics, and whether its loss is broken.
 
         Args:
             logs: What the step returned.
@@ -66,13 +68,29 @@ class StepResult:
             {name: own[name] for name in own if not isinstance(flat[name], int | float)}, counts, has_read=bool(results)
         )
         if part is None:
-            return own
+            return own, is_broken(logs)
         # an empty share has nothing to say
-        return {name: tf.math.multiply_no_nan(value, part) for name, value in own.items()}
+        parts = {name: tf.math.multiply_no_nan(value, part) for name, value in own.items()}
+        return parts, tf.logical_and(is_broken(logs), part > 0)
 
     def of_all(self, own: "Mapping[str, tf.Tensor]") -> dict[str, Any]:
         """The logs of all: results of metrics from the counts that are there now, and the numbers of `own`."""
         return {name: source() if source else own[name] for name, source in self._sources.items()}
+
+
+def is_broken(logs: Any) -> "tf.Tensor":
+    """Whether the loss in the logs of a step is NaN or infinite."""
+    import tensorflow as tf
+
+    loss = tf.cast(flatten_logs(logs).get("loss", 0.0), tf.float32)
+    return tf.logical_not(tf.reduce_all(tf.math.is_finite(loss)))
+
+
+def first_broken(first: "tf.Tensor", step: "tf.Tensor", broken: "Sequence[tf.Tensor]") -> "tf.Tensor":
+    """The number of the first step of which one of `broken` is true: `first` if there was one, 0 for none."""
+    import tensorflow as tf
+
+    return tf.where(tf.logical_and(first == 0, tf.reduce_any(tf.stack(list(broken)))), step, first)
 
 
 def _refuse_computed(own: "Mapping[str, tf.Tensor]", counts: "Sequence[tf.Tensor]", *, has_read: bool) -> None:

@@ -4,13 +4,14 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainwright_components.training.drivers.adding import check_adding, metrics_to_try
 from trainwright_components.training.drivers.driver import Driver, Signals, as_numbers
 from trainwright_components.training.drivers.feed import Feed
 from trainwright_components.training.drivers.replica_steps import ReplicaSteps
-from trainwright_components.training.drivers.step_result import StepResult
+from trainwright_components.training.drivers.step_result import StepResult, first_broken, is_broken
 from trainwright_components.training.drivers.tf_keras_steps import TfKerasSteps, build_tf_keras_variables
 from trainwright_components.training.keras_internals import build_variables
 from trainwright_components.user_module.keras_kind import is_tf_keras
@@ -56,13 +57,16 @@ class SynchronousDriver:
             self._try_metrics(steps, feed)
 
     def train(self, count: int, signals: Signals) -> tuple[dict[str, float], Signals]:
-        last = self._step + count
+        begin, broken_at = self._step, 0
+        last = begin + count
         while True:
             several = min(last - self._step, self._steps_at_once())
             logs, agreed = self._train_many(self._train_iterator, several, signals)
+            if agreed.broken_at and not broken_at:
+                broken_at = self._step - begin + agreed.broken_at
             self._step += several
             if self._step == last:
-                return logs, agreed
+                return logs, replace(agreed, broken_at=broken_at)
 
     def _try_metrics(self, steps: ReplicaSteps | TfKerasSteps, feed: Feed) -> None:
         metrics = metrics_to_try(self._model)
@@ -98,12 +102,16 @@ class SynchronousDriver:
         self._model.reset_metrics()
 
     def _one(self, step: Callable[..., Any], steps: ReplicaSteps | TfKerasSteps | None) -> Step:
-        """A function that runs `step` on every replica, once."""
+        """A function that runs `step` on every replica, once; returns its logs, and whether its loss is broken."""
         import tensorflow as tf
+
+        def alone(batch: Any) -> Any:
+            logs = step(batch)
+            return logs, is_broken(logs)
 
         def one(batch: Any) -> Any:
             if steps is None:
-                return self._strategy.run(step, args=(batch,))
+                return self._strategy.run(alone, args=(batch,))
             with steps.together():
                 return self._strategy.run(step, args=batch)
 
@@ -132,15 +140,22 @@ class SynchronousDriver:
         model, strategy, one = self._model, self._strategy, self._one(step, steps)
 
         def many(iterator: Any, count: "tf.Tensor", signals: "tf.Tensor") -> Any:
+            def take(step: Any, first: Any) -> Any:
+                logs, broken = one(next(iterator))
+                return logs, first_broken(first, step, strategy.experimental_local_results(broken))
+
+            first = tf.constant(0)
             if tf.executing_eagerly():
-                for _ in range(int(count) - 1):
-                    one(next(iterator))
+                for step in range(1, int(count)):
+                    _, first = take(step, first)
             else:
-                tf.while_loop(lambda i: i < count - 1, lambda i: _after(one(next(iterator)), i + 1), (tf.constant(0),))
-            logs = one(next(iterator))
-            agreed = signals
+                _, first = tf.while_loop(
+                    lambda step, _: step < count, lambda step, first: (step + 1, take(step, first)[1]), (1, first)
+                )
+            logs, first = take(count, first)
+            agreed = tf.concat([signals, tf.cast([first], tf.float32)], 0)
             if self._processes > 1:
-                agreed = strategy.run(_sum, args=(signals,))
+                agreed = strategy.run(_sum, args=(signals, first))
                 agreed = strategy.experimental_local_results(agreed)[0]
             if result is not None:
                 add = tf.distribute.ReduceOp.SUM
@@ -153,10 +168,13 @@ class SynchronousDriver:
             by_chief = [signals.save, signals.count] if self._is_chief else [0, 0]
             own = tf.constant([signals.stop, signals.one_by_one, *by_chief], tf.float32)
             logs, agreed = compiled(iterator, tf.constant(count), own)
+            stop, one_by_one, save, next_count, *broken = (float(value) for value in agreed)
+            signals = replace(signals, broken_at=int(min((one for one in broken if one), default=0)))
             if self._processes > 1:
-                stop, one_by_one, save, next_count = (float(value) for value in agreed)
                 next_count /= self._replicas // self._processes  # each replica of the chief added its own
-                signals = Signals(stop=stop > 0, one_by_one=one_by_one > 0, save=save > 0, count=round(next_count))
+                signals = replace(
+                    signals, stop=stop > 0, one_by_one=one_by_one > 0, save=save > 0, count=round(next_count)
+                )
             return as_numbers(logs), signals
 
         return call
@@ -170,15 +188,13 @@ def _replica_steps(model: "keras.Model") -> ReplicaSteps | TfKerasSteps:
     return TfKerasSteps(model) if is_tf_keras(model) else ReplicaSteps(model)
 
 
-def _after(_: Any, counter: "tf.Tensor") -> "tuple[tf.Tensor]":
-    return (counter,)
-
-
-def _sum(value: "tf.Tensor") -> "tf.Tensor":
+def _sum(signals: "tf.Tensor", broken_at: "tf.Tensor") -> "tf.Tensor":
+    """The sums of `signals`, and after them each replica's `broken_at`."""
     import tensorflow as tf
 
-    placed = tf.identity(value)  # an input of the graph has no device yet, and the reduction needs one
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
+    context = tf.distribute.get_replica_context()
+    own = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync) * tf.cast(broken_at, tf.float32)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([signals, own], 0))
 
 
 def symbols_of(element_spec: Any, replicas: int = 1) -> Any:

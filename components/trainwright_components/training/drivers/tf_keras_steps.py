@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright_components.errors import InvalidModule
 from trainwright_components.training.drivers.sparse_gradients import SparseSums
-from trainwright_components.training.drivers.step_result import StepResult
+from trainwright_components.training.drivers.step_result import StepResult, Taken
 from trainwright_components.training.keras_internals import optimizers_of
 from trainwright_components.training.patching import patched_attribute
 from trainwright_components.user_module.keras_variables import metric_variables, value_of
@@ -99,18 +99,18 @@ class TfKerasSteps:
                 )
             yield
 
-    def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Take one optimizer step; returns this replica's part of the logs that are not metrics."""
+    def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Taken:
+        """Take one optimizer step."""
         before = _values(self._state)
         with self._counting(global_rows, own_rows):
             logs = self.sums.take_step(data)
             self._average_state(before)
-            return self.train_result.own_numbers(logs, (), _current.part)
+            return self.train_result.taken(logs, (), _current.part)
 
-    def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> dict[str, Any]:
-        """Count this replica's share in the metrics; returns its part of the logs that are not metrics."""
+    def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Taken:
+        """Count this replica's share in the metrics."""
         with self._counting(global_rows, own_rows):
-            return self.test_result.own_numbers(self._model.test_step(data), (), _current.part)
+            return self.test_result.taken(self._model.test_step(data), (), _current.part)
 
     @contextmanager
     def _counting(self, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Iterator[None]:

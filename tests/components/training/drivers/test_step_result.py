@@ -80,7 +80,8 @@ def test_steps_that_count_apart_report_and_train_as_fit_does() -> None:
             for begin in range(0, len(ROWS), BATCH)
         ]
         sums = [tf.add_n(parts) for parts in zip(*(counts for counts, _ in steps), strict=True)]
-        logs = as_numbers(state.count(sums, steps[-1][1]))
+        own, _ = steps[-1][1]
+        logs = as_numbers(state.count(sums, own))
         assert logs == pytest.approx({name: values[epoch] for name, values in history.items()}, rel=1e-5)
     for ours, theirs in zip(model.get_weights(), fitted.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
