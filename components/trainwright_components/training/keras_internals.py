@@ -87,6 +87,17 @@ def axis_of_classes(loss: Any) -> int:
     return int(getattr(loss, "_fn_kwargs", {}).get("axis", -1))
 
 
+@contextmanager
+def kept_apart(variables: Iterable[Any]) -> Iterator[None]:
+    """Have each replica write only its own value: TensorFlow 2.21 would add up sums that Keras has made."""
+    import tensorflow as tf
+
+    with ExitStack() as stack:
+        for variable in variables:
+            stack.enter_context(patched_attribute(variable.value, "_aggregation", tf.VariableAggregation.NONE))
+        yield
+
+
 def stored_value(variable: "keras.Variable") -> Any:
     """What `variable` holds, whatever scope stands before it."""
     return variable._value

@@ -98,7 +98,7 @@ def assert_like(result: TrainingResult, fitted: Fitted, *, atol: float = 1e-6) -
         assert one == pytest.approx(other, abs=1e-5)
 
 
-MODELS = "dense batch_norm convolution recurrent attention subclassed several"
+MODELS = "dense batch_norm convolution counters recurrent attention subclassed several"
 STEPS = "own_step guide only_loss own_loss adds_loss two_optimizers eager several_steps xla"
 LOSSES = "masked constrained measured scalars sum mean_of_weights unreduced by_rows scalar_loss"
 OPTIMIZERS = "accumulation clipvalue global_clipnorm ema ema_overwrite weight_decay loss_scale loss_scale_factor"
@@ -123,7 +123,7 @@ def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset:
 # On replicas the same holds, except for Dropout, which draws for the rows of one replica, and for BatchNorm that is not
 # synchronized, which sees the rows of one, and for a loss that is one number, which takes the mean weight of its rows.
 @kinds(
-    "guide only_loss own_loss scalars unreduced accumulation",
+    "guide only_loss own_loss counters scalars unreduced accumulation",
     without="batch_norm scalar_loss subclassed clipvalue global_clipnorm",
 )
 @pytest.mark.usefixtures("warm_parent")
@@ -141,7 +141,7 @@ def test_on_two_workers(kind: str, fitted: Callable[[str], Fitted], tiny_dataset
     assert_like_on(kind, {"worker": 2}, {}, fitted, tiny_dataset, tmp_path)
 
 
-@kinds("", of="guide only_loss own_step measured scalars unreduced")
+@kinds("", of="guide only_loss own_step measured counters scalars unreduced")
 @pytest.mark.usefixtures("warm_parent")
 def test_with_parameter_servers(kind: str, fitted: Callable[[str], Fitted], tiny_dataset: Path, tmp_path: Path) -> None:
     module, params = module_of(kind)

@@ -17,6 +17,7 @@ from trainwright_components.training.drivers.step_result import StepResult, Take
 from trainwright_components.training.keras_internals import (
     Meeting,
     Reduce,
+    kept_apart,
     meeting,
     optimizers_of,
     reduced_by,
@@ -55,7 +56,9 @@ class ReplicaSteps:
         self.sums = SparseSums(model.train_step)
         self.train_result, self.test_result = StepResult(model), StepResult(model)
         self._optimizers = optimizers_of(model)
-        self._state = [one for one in state_variables(model) if one.dtype.startswith(("float", "bfloat"))]
+        state = state_variables(model)
+        self._stated = [one for one in state if one.aggregation != "none"]
+        self._state = [one for one in state if one.aggregation != "none" or one.dtype.startswith(("float", "bfloat"))]
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -64,23 +67,20 @@ class ReplicaSteps:
             self.train_result.watching(),
             reduced_by(_over_replicas),
             weighing_means(_weight_of),
+            kept_apart(self._stated),
             meeting(self._optimizers, _GlobalBatch(self.sums)),
         ):
             yield
 
     def train(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Taken:
         """Take one optimizer step."""
-        import tensorflow as tf
-
-        before = [tf.identity(variable.value) for variable in self._state]
-        with self._counting(global_rows, own_rows):
+        with self._counting(global_rows, own_rows), self._meeting_state(self._state):
             logs = self.sums.take_step(data)
-            self._average_state(before)
             return self._taken(self.train_result, logs)
 
     def test(self, data: Any, global_rows: "tf.Tensor", own_rows: "tf.Tensor") -> Taken:
         """Count this replica's share in the metrics."""
-        with self._counting(global_rows, own_rows):
+        with self._counting(global_rows, own_rows), self._meeting_state(self._stated):
             return self._taken(self.test_result, self._model.test_step(data))
 
     def _taken(self, result: StepResult, logs: Any) -> Taken:
@@ -104,20 +104,32 @@ class ReplicaSteps:
         for variable, value in zip(metrics, before, strict=True):
             variable.assign(tf.where(share.is_empty, value, variable.value))
 
-    def _average_state(self, before: Sequence[Any]) -> None:
-        """Give all replicas the same BatchNorm averages; Keras leaves each replica with its own."""
+    @contextmanager
+    def _meeting_state(self, variables: Sequence[Any]) -> Iterator[None]:
+        """After it all replicas have the same values, such as BatchNorm's averages; Keras leaves each with its own."""
         import tensorflow as tf
 
-        if not self._state:
-            return
-        part = _current.share.part
-        changes = [
-            tf.cast(part, value.dtype) * (variable.value - value)
-            for variable, value in zip(self._state, before, strict=True)
-        ]
-        changes = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, changes)
-        for variable, value, change in zip(self._state, before, changes, strict=True):
-            variable.assign(value + change)
+        before = [tf.identity(variable.value) for variable in variables]
+        yield
+        context = tf.distribute.get_replica_context()
+        for dtype in sorted({variable.dtype for variable in variables}):  # TensorFlow 2.21 packs what it sends together
+            alike = [pair for pair in zip(variables, before, strict=True) if pair[0].dtype == dtype]
+            changes = [tf.cast(_weight_of_change(one), dtype) * (one.value - value) for one, value in alike]
+            changes = context.all_reduce(tf.distribute.ReduceOp.SUM, changes)
+            for (variable, value), change in zip(alike, changes, strict=True):
+                variable.assign(value + change)
+
+
+def _weight_of_change(variable: Any) -> "tf.Tensor":
+    """What a replica's change of a state counts: as much as its rows, unless the variable's `aggregation` says else."""
+    import tensorflow as tf
+
+    share: Share = _current.share
+    if variable.aggregation == "sum":
+        return tf.logical_not(share.is_empty)
+    if variable.aggregation == "only_first_replica":
+        return tf.equal(tf.distribute.get_replica_context().replica_id_in_sync_group, 0)
+    return share.part
 
 
 class _GlobalBatch:

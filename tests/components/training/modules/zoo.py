@@ -164,6 +164,31 @@ def scalars(context: Context) -> keras.Model:
     return plain(context, metrics=[off_by], weighted_metrics=[])
 
 
+class Counters(keras.layers.Layer):
+    """State that says how replicas bring it together: two sums of rows, a mean over rows, a number of steps."""
+
+    def build(self, shape: Any) -> None:
+        def state(dtype: str, aggregation: str) -> Any:
+            return self.add_weight(shape=(), initializer="zeros", dtype=dtype, trainable=False, aggregation=aggregation)
+
+        self.rows, self.whole_rows = state("float32", "sum"), state("int64", "sum")
+        self.mean, self.steps = state("float32", "mean"), state("float32", "only_first_replica")
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if training:
+            rows = keras.ops.shape(inputs)[0]
+            self.rows.assign_add(keras.ops.cast(rows, "float32"))
+            self.whole_rows.assign_add(keras.ops.cast(rows, "int64"))
+            self.mean.assign(0.9 * self.mean + 0.1 * keras.ops.mean(inputs))
+            self.steps.assign_add(1.0)
+        return inputs
+
+
+def counters(context: Context) -> keras.Model:
+    a = keras.Input((6,), name="a")
+    return _compiled(_model(softmax(Counters()(a)), a=a), context)
+
+
 def unreduced(context: Context) -> keras.Model:
     return plain(context, loss=keras.losses.SparseCategoricalCrossentropy(reduction=None))
 
@@ -317,6 +342,7 @@ BUILDERS: dict[str, Callable[[Context], keras.Model]] = {
     "mean_of_weights": reduced("mean_with_sample_weight"),
     "scalar_loss": lambda context: plain(context, loss=mean_square, weighted_metrics=[]),
     "scalars": scalars,
+    "counters": counters,
     "unreduced": unreduced,
     "by_rows": lambda context: _compiled(Unweighted(), context, loss=by_rows, weighted_metrics=[]),
     "clipvalue": optimized(clipvalue=0.001),
