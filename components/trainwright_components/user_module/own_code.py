@@ -6,8 +6,8 @@ stands, so that the part is rather too large than too small.
 """
 
 import ast
+import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,8 @@ from trainwright_components.user_module.module import ModelModule
 
 _ALWAYS = ""  # the name of statements that define none, and run on import
 _SETTINGS = {"DEFAULT_PARAMS", "SEARCH_SPACE"}  # known by their values
+_OF_PYTHON = Path(os.__file__).parent
+_INSTALLED = {"site-packages", "dist-packages"}
 _NO_EFFECT = (".md", ".rst")
 
 
@@ -144,7 +146,8 @@ def _imported(tree: ast.Module) -> Iterator[Path]:
 
 
 def _own_file(module: ModuleType) -> Iterator[Path]:
+    """Its file; none of an installed one: in the environment of a step, packages lie elsewhere than its own do."""
     file = Path(getattr(module, "__file__", None) or "")
-    installed = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    if file.suffix == ".py" and not any(file.is_relative_to(place) for place in installed):
+    is_installed = not _INSTALLED.isdisjoint(file.parts) or file.is_relative_to(_OF_PYTHON)
+    if file.suffix == ".py" and not is_installed:
         yield file.resolve()
