@@ -1,8 +1,8 @@
 """The one builder and the one reader of `TF_CONFIG`, by which TensorFlow learns where the members of a cluster are."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trainwright_components.cluster.spec import ROLES, ClusterSpec, Member, RoleSpec
@@ -12,8 +12,9 @@ VARIABLE = "TF_CONFIG"
 VERTEX_VARIABLE = "CLUSTER_SPEC"
 _PATTERN_VARIABLE = "TF_HOST_PATTERN"
 DEFAULT_PORT = 2222
-_ROLE_NAMES = {"master": "chief"}  # as old launchers call it
 _VERTEX_POOL = "workerpool"  # the roles of CLUSTER_SPEC, a name that others may use for anything
+# Old launchers say master. The pools' order: https://cloud.google.com/vertex-ai/docs/training/distributed-training
+_ROLE_NAMES = {"master": "chief", **{f"{_VERTEX_POOL}{i}": ROLES[i] for i in range(len(ROLES))}}
 _MOST_SHOWN = 300  # Vertex AI puts the whole job into it
 
 Addresses = Mapping[str, Sequence[str]]
@@ -25,6 +26,60 @@ def build_tf_config(addresses: Addresses, member: Member) -> str:
     return json.dumps({"cluster": cluster, "task": {"type": member.role, "index": member.index}})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A process's place in a cluster whose members know each other's addresses.
+
+    Args:
+        variable: What told it, such as `TF_CONFIG`.
+        addresses: `host:port` of each member by role.
+        member: Which of them this process is; the evaluator is known to itself alone.
+    """
+
+    variable: str
+    addresses: Addresses
+    member: Member
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The cluster.
+
+        Raises:
+            InvalidSetting: It has a role that training does not know, or lacks one that it needs.
+        """
+        if unknown := [role for role in (*self.addresses, self.member.role) if role not in ROLES]:
+            raise InvalidSetting(f"{self.variable} names the role {unknown[0]!r}; there are: {', '.join(ROLES)}")
+        typed: dict[str, Any] = {role: RoleSpec(replicas=len(hosts)) for role, hosts in self.addresses.items()}
+        try:
+            return ClusterSpec(**typed)
+        except InvalidSetting as error:
+            raise InvalidSetting(f"{self.variable} names a cluster that cannot train: {error}") from error
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.spec.is_chief(self.member)
+
+    @property
+    def roles(self) -> dict[str, int]:
+        """How many members each role has, with the evaluator that only it knows."""
+        own = {"evaluator": 1} if self.member.role == "evaluator" else {}
+        return {**own, **{role: len(hosts) for role, hosts in self.addresses.items()}}
+
+    @property
+    def in_words(self) -> str:
+        """Such as `worker-1 of a cluster (chief: 1, worker: 2)`."""
+        return f"{self.member} of a cluster ({', '.join(f'{role}: {count}' for role, count in self.roles.items())})"
+
+    def address_of(self, member: Member) -> str:
+        """`host:port` of another member, or of this one."""
+        return self.addresses[member.role][member.index]
+
+    def to_env(self) -> dict[str, str]:
+        """`TF_CONFIG` as TensorFlow takes it."""
+        return {VARIABLE: build_tf_config(self.addresses, self.member)}
+
+
 def read_tf_config(environ: Mapping[str, str]) -> tuple[ClusterSpec, Member] | None:
     """The cluster and this process's place in it; None outside a cluster.
 
@@ -34,37 +89,35 @@ def read_tf_config(environ: Mapping[str, str]) -> tuple[ClusterSpec, Member] | N
         InvalidSetting: It is malformed, or names a role that training does not know.
     """
     found = _parse(VARIABLE, environ.get(VARIABLE, ""))
-    if found is None:
-        return None
-    roles, member = found
-    if unknown := [role for role in (*roles, member.role) if role not in ROLES]:
-        raise InvalidSetting(f"{VARIABLE} names the role {unknown[0]!r}; there are: {', '.join(ROLES)}")
-    typed: dict[str, Any] = {role: RoleSpec(replicas=count) for role, count in roles.items()}
-    return ClusterSpec(**typed), member
+    return None if found is None else (found.spec, found.member)
 
 
-def refuse_foreign_cluster(environ: Mapping[str, str]) -> None:
-    """Refuse to work alone in a process that another launcher started as one of several members of a cluster.
+def find_place(environ: Mapping[str, str]) -> Place | None:
+    """The place that another launcher gave this process among several members of a cluster; None for a process alone.
 
     Vertex AI sets `CLUSTER_SPEC` in each job and `TF_CONFIG` beside it in those of several replicas
     (https://cloud.google.com/vertex-ai/docs/training/distributed-training).
 
     Raises:
+        InvalidSetting: What describes it is malformed.
+    """
+    each = (_parse(variable, text) for variable, text in _descriptions(environ))
+    found = next((one for one in each if one is not None), None)
+    return found if found is not None and sum(found.roles.values()) > 1 else None
+
+
+def refuse_foreign_cluster(environ: Mapping[str, str]) -> None:
+    """Refuse to work alone in a process that another launcher started as one of several members of a cluster.
+
+    Raises:
         InvalidSetting: It is one, or `TF_CONFIG` is malformed.
     """
-    each = ((variable, _parse(variable, text)) for variable, text in _descriptions(environ))
-    variable, found = next((one for one in each if one[1] is not None), ("", None))
-    if found is None:
-        return
-    roles, member = found
-    if member.role == "evaluator":
-        roles = {"evaluator": 1, **roles}  # which the others do not see
-    if sum(roles.values()) > 1:
-        members = ", ".join(f"{role}: {count}" for role, count in roles.items())
+    found = find_place(environ)
+    if found is not None:
         raise InvalidSetting(
-            f"{variable} makes this process {member} of a cluster ({members}) that Trainwright did not start and "
-            "cannot join: each member would do all the work alone, in the same folders. Start one process without "
-            f'{variable}; it starts members on its machine by itself, with cluster={{"worker": 2}} for two'
+            f"{found.variable} makes this process {found.in_words} that Trainwright did not start: each member would "
+            "do all the work alone, in the same folders. Train with `trainwright train DATASET MODULE OUTPUT`, which "
+            f'joins it, or start one process without {found.variable}, where cluster={{"worker": 2}} starts members'
         )
 
 
@@ -82,8 +135,8 @@ def _descriptions(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield VERTEX_VARIABLE, text
 
 
-def _parse(variable: str, text: str) -> tuple[dict[str, int], Member] | None:
-    """How many members each role has, and which of them this process is; None without a cluster."""
+def _parse(variable: str, text: str) -> Place | None:
+    """The members by role, and which of them this process is; None without a cluster."""
 
     def malformed(why: str) -> InvalidSetting:
         shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
@@ -100,17 +153,18 @@ def _parse(variable: str, text: str) -> tuple[dict[str, int], Member] | None:
     cluster, task = content.get("cluster", {}), content.get("task")
     if not isinstance(cluster, Mapping) or not all(_are_hosts(hosts) for hosts in cluster.values()):
         raise malformed('"cluster" must give a list of "host:port" for each role')
-    roles = Counter[str]()
+    addresses: dict[str, list[str]] = {}
     for role, hosts in cluster.items():
-        roles.update({_known_as(role): len(hosts)} if hosts else {})
-    if not roles:
+        if hosts and _known_as(role) != "evaluator":  # which CLUSTER_SPEC has, and no other member asks for
+            addresses.setdefault(_known_as(role), []).extend(hosts)
+    if not addresses:
         return None
     if not isinstance(task, Mapping) or not isinstance(task.get("type"), str) or not _is_index(task.get("index")):
         raise malformed('"task" must have a "type", which is a role, and an "index" from 0')
     member = Member(role=_known_as(task["type"]), index=int(task["index"]))
-    if member.role != "evaluator" and member.index >= roles.get(member.role, 0):
+    if member.role != "evaluator" and member.index >= len(addresses.get(member.role, ())):
         raise malformed(f'"task" is {member}, which "cluster" does not have')
-    return roles, member
+    return Place(variable=variable, addresses=addresses, member=member)
 
 
 def _known_as(role: str) -> str:

@@ -12,41 +12,40 @@ from typing import Any
 from trainwright_components.cluster.launchers.protocol import ClusterJob, Launcher
 from trainwright_components.cluster.spec import LAUNCHERS, ClusterSpec
 from trainwright_components.cluster.supervisor import ClusterOutcome, Restart, run_cluster
-from trainwright_components.cluster.tf_config import refuse_foreign_cluster
-from trainwright_components.datasets.reader import check_files
+from trainwright_components.cluster.tf_config import find_place
 from trainwright_components.errors import InvalidModule, InvalidSetting, TrainingFailed
 from trainwright_components.files import check_local
 from trainwright_components.settings import check_mapping, given_settings
+from trainwright_components.train_distributed.checking import check_before_start
+from trainwright_components.train_distributed.folders import Folders
+from trainwright_components.train_distributed.joining import (
+    CLUSTER_FOLDER,
+    heartbeats_of_one,
+    join_cluster,
+    only_run_in,
+)
 from trainwright_components.train_distributed.report import write_report
-from trainwright_components.training.configuration.devices import leave_gpus_to_members
-from trainwright_components.training.configuration.precision import dtype_policy
 from trainwright_components.training.configuration.settings import TrainingSettings
 from trainwright_components.training.contexts import make_context
-from trainwright_components.training.data.splits import TRAIN, VALIDATION
-from trainwright_components.training.drivers.sharing_check import check_sharing
 from trainwright_components.training.members.member import TARGET, read_error
-from trainwright_components.training.module_check import check_module
 from trainwright_components.training.recovery.fingerprint import Identity
 from trainwright_components.training.recovery.interruption import TERMINATED_EXIT_CODE, catch_sigterm
 from trainwright_components.training.result import TrainingResult, read_result
 from trainwright_components.training.run import prepare_output, run_training
-from trainwright_components.training.strategies.choice import choose_strategy
-from trainwright_components.training.tensorflow_errors import translate_tensorflow_errors
+from trainwright_components.training.task_context import TaskContext
 from trainwright_components.training.unfinished import read_unfinished
-from trainwright_components.user_module.keras_kind import mentions
 from trainwright_components.user_module.keras_process import call_beside_its_keras
 from trainwright_components.user_module.module import ModelModule, load_module, resolve_params
 
 logger = logging.getLogger(__name__)
 
-CLUSTER_FOLDER = "cluster"  # logs of the members; stays when training fails
 _LAST_LINES = 20
 
 
 def train_model(
     dataset: str | Path,
     module: str | Path,
-    output: str | Path,
+    output: str | Path = "",
     *,
     params: Mapping[str, Any] | None = None,
     training: TrainingSettings | Mapping[str, Any] | None = None,
@@ -57,10 +56,14 @@ def train_model(
 ) -> TrainingResult:
     """Train `module` on the prepared `dataset` and write the trained model to `output`.
 
+    A process that `TF_CONFIG` names as one of several members of a cluster takes its part in that cluster. The chief
+    writes; a member that serves, such as a parameter server, ends with the training run and never returns.
+
     Args:
         dataset: A folder that prepare_data wrote.
         module: A Python file, a folder, or a dotted name.
-        output: The folder of the trained model.
+        output: The folder of the trained model. Without it AIP_MODEL_DIR of Vertex AI counts, and where
+            there is no `log_dir` AIP_TENSORBOARD_LOG_DIR.
         params: Overrides of the module's `DEFAULT_PARAMS`.
         training: `TrainingSettings`, or its fields by name.
         cluster: `ClusterSpec`, or its fields by name, such as `{"worker": 2}`; nothing for this process alone.
@@ -72,26 +75,25 @@ def train_model(
         What is kept beside the model: the metrics of each epoch, steps, strategy and timeline.
 
     Raises:
-        InvalidSetting: A setting that cannot be used, or this process is a member of a cluster of another launcher's.
+        InvalidSetting: A setting that cannot be used.
         InvalidData: `dataset` is not a prepared dataset.
         InvalidModule: The module cannot be trained on this dataset.
         UserCodeError: The user's code raised.
         TrainingFailed: The training run ended without a model.
     """
-    for name, path in {"output": output, "log_dir": log_dir, "report": report}.items():
-        check_local(path or "", name=name)
+    check_local(report or "", name="report")
+    folders = Folders.find(output, log_dir, os.environ)
     check_mapping(params or {}, where="params")
-    refuse_foreign_cluster(os.environ)
+    find_place(os.environ)  # refuses what cannot be read before a process is started
     return call_beside_its_keras(
         module,
         _train,
         Path(dataset),
         module,
-        Path(output),
+        folders,
         params=dict(params or {}),
         settings=given_settings(TrainingSettings, training),
         spec=given_settings(ClusterSpec, cluster),
-        log_dir=Path(log_dir) if log_dir else None,
         report=Path(report) if report else None,
         launcher=launcher,
     )
@@ -100,25 +102,38 @@ def train_model(
 def _train(
     dataset: Path,
     module: str | Path,
-    output: Path,
+    folders: Folders,
     *,
     params: Mapping[str, Any],
     settings: TrainingSettings,
     spec: ClusterSpec,
-    log_dir: Path | None,
     report: Path | None,
     launcher: Launcher | None,
 ) -> TrainingResult:
+    output = folders.output
+    options: dict[str, Any] = {
+        "params": params,
+        "settings": settings,
+        "log_dir": folders.log_dir,
+    }
     loaded = load_module(module)
+    place = find_place(os.environ)
+    if place is not None and not place.is_chief:
+        return join_cluster(place, spec, loaded, dataset, output, **options)
     restarts: list[Restart] = []
     try:
-        if spec.is_empty:
-            result = run_training(loaded, dataset, output, params=params, settings=settings, log_dir=log_dir)
+        if place is not None:
+            result = join_cluster(place, spec, loaded, dataset, output, **options)
+        elif spec.is_empty:
+            task = TaskContext(send_heartbeat=heartbeats_of_one(os.environ, output))
+            with only_run_in(output):
+                result = run_training(loaded, dataset, output, **options, task=task)
         else:
-            loaded = _check(spec, loaded, dataset, params, settings)
-            prepare_output(output, loaded, make_context(loaded, dataset, params, settings), settings)
-            launcher = launcher or make_launcher(spec.launcher)
-            _train_on_cluster(launcher, spec, loaded, dataset, output, params, settings, log_dir, restarts)
+            loaded = check_before_start(spec, loaded, dataset, params, settings)
+            with only_run_in(output):
+                prepare_output(output, loaded, make_context(loaded, dataset, params, settings), settings)
+                launcher = launcher or make_launcher(spec.launcher)
+                _train_on_cluster(launcher, spec, loaded, dataset, output, restarts=restarts, **options)
             result = replace(read_result(output), restarts=tuple(restarts))
     except Exception as error:
         if report is not None and not isinstance(error, InvalidSetting | InvalidModule):
@@ -160,45 +175,13 @@ def _report_failure(
         logger.warning("the report cannot be written: %s", problem, exc_info=not isinstance(problem, OSError))
 
 
-def _check(
-    spec: ClusterSpec, module: ModelModule, dataset: Path, params: Mapping[str, Any], settings: TrainingSettings
-) -> ModelModule:
-    """Refuse what cannot be trained; returns the module, which knows how its model takes its one input."""
-    leave_gpus_to_members()
-    choose_strategy(settings, spec)
-    if spec.evaluator.replicas and module.train is not None:
-        raise InvalidSetting(
-            f"cluster.evaluator scores checkpoints, but {module.location.name} has its own train(context), which "
-            "writes none; leave one of them out"
-        )
-    if module.train is not None and len(spec.members) > 1 and not mentions(module.location, "distribute", "TF_CONFIG"):
-        raise InvalidSetting(
-            f"each of the {len(spec.members)} members of cluster would call train(context) of {module.location.name}, "
-            "which makes no strategy of tf.distribute, so that each would train alone; leave cluster out, or make one "
-            "there from TF_CONFIG (a module that mentions tf.distribute or TF_CONFIG is taken to do so)"
-        )
-    replicas = 1 if spec.has_parameter_servers else spec.trainers
-    context = make_context(module, dataset, params, settings, replicas=replicas)
-    with dtype_policy(settings.precision), translate_tensorflow_errors(settings.batch_size, dataset):
-        if module.make_dataset is None:
-            for split in (TRAIN, VALIDATION):
-                if split in context.statistics.splits and context.statistics.split(split).rows:
-                    check_files(dataset, split)
-        model = check_module(module, context)
-        if model is None:
-            return module
-        module = module.for_model(model)
-        if spec.has_parameter_servers:
-            check_sharing(module, model, context, settings)
-    return module
-
-
 def _train_on_cluster(
     launcher: Launcher,
     spec: ClusterSpec,
     module: ModelModule,
     dataset: Path,
     output: Path,
+    *,
     params: Mapping[str, Any],
     settings: TrainingSettings,
     log_dir: Path | None,

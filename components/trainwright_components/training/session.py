@@ -19,9 +19,10 @@ from trainwright_components.training.recovery.interruption import TERMINATED_EXI
 from trainwright_components.training.recovery.previous import PREVIOUS_FOLDER
 from trainwright_components.training.result import TrainingResult, record_of
 from trainwright_components.training.roll_back import find_way_back, roll_back
+from trainwright_components.training.same_start import check_same_start
 from trainwright_components.training.shutdown import meet, shut_down_together, take_from_chief
 from trainwright_components.training.tensorboard_logs import TensorBoardLogs
-from trainwright_components.training.trained_model import save_trained
+from trainwright_components.training.trained_model import CHECKPOINTS_FOLDER, save_trained
 from trainwright_components.training.unfinished import UNFINISHED_FILE, write_unfinished
 from trainwright_components.user_module.keras_kind import is_tf_keras
 
@@ -62,6 +63,7 @@ class Session:
         start = checkpoints.newest()
         if self.parts.task.processes > 1:
             meet("found a checkpoint")  # before anyone writes one
+        self._check_start(start, 0)
         for one in aside if start is None else ():
             logger.warning("%s", one)
         driver, loop = self.parts.assemble(model, outputs, checkpoints, start, interruption)
@@ -75,6 +77,7 @@ class Session:
             while error := self._train(loop, watch):
                 cause = find_nan_inputs(self.parts.module, self.parts.context)
                 failed, back = loop, find_way_back(error, loop, checkpoints, nan_inputs=cause)
+                self._check_start(back, len(loop.position.timeline.roll_backs) + 1)
                 driver, loop = self.parts.assemble(model, outputs, checkpoints, back, interruption)
                 roll_back(error, failed, loop)
         except Exception:
@@ -95,6 +98,17 @@ class Session:
         if self.parts.task.processes > 1:
             self._leave()
         return result
+
+    def _check_start(self, start: Checkpoint | None, attempt: int) -> None:
+        task = self.parts.task
+        if task.processes > 1:
+            check_same_start(
+                None if start is None else start.step,
+                [str(member) for member in task.cluster.members if member != task.member],
+                name=str(task.member),
+                attempt=attempt,
+                folder=str(self.parts.output / CHECKPOINTS_FOLDER),
+            )
 
     def _identify(self, model: "keras.Model") -> Identity:
         """What is trained, by the chief's model: the module may build others elsewhere, and all have to go on alike."""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,9 +42,21 @@ def call_beside_its_keras(location: str | Path, function: Callable[..., _Result]
     if os.environ.get(LEGACY_VARIABLE) == "1" or not uses_tf_keras(location):
         return function(*args, **kwargs)
     logger.info("%s is written for tf_keras: it runs in a process of its own", Path(location).name)
-    with tempfile.TemporaryDirectory(prefix="trainwright-tf-keras-") as folder:
+    return call_in_new_process(function, *args, _env={LEGACY_VARIABLE: "1"}, **kwargs)
+
+
+def call_in_new_process(
+    function: Callable[..., _Result], *args: Any, _env: Mapping[str, str] | None = None, **kwargs: Any
+) -> _Result:
+    """Call `function` in a process of its own, with `_env` over this one's; see `call_beside_its_keras`.
+
+    Raises:
+        TrainingFailed: The process was killed.
+        SystemExit: It ended with a code of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainwright-call-") as folder:
         Path(folder, _CALL).write_bytes(pickle.dumps((function, args, kwargs)))
-        code = _run(Path(folder))
+        code = _run(Path(folder), _env or {})
         if Path(folder, _RAISED).is_file():
             raise pickle.loads(Path(folder, _RAISED).read_bytes())  # noqa: S301  # our own child wrote it
         if code == DONE:
@@ -52,11 +64,11 @@ def call_beside_its_keras(location: str | Path, function: Callable[..., _Result]
             return result
     if code > 0:
         raise SystemExit(code)
-    raise TrainingFailed(f"the process for tf_keras ended: {describe_exit_code(code)}; its log is above")
+    raise TrainingFailed(f"a process of its own ended: {describe_exit_code(code)}; its log is above")
 
 
-def _run(folder: Path) -> int:
-    env = {name: value for name, value in os.environ.items() if name != SOCKET_VARIABLE} | {LEGACY_VARIABLE: "1"}
+def _run(folder: Path, more: Mapping[str, str]) -> int:
+    env = {name: value for name, value in os.environ.items() if name != SOCKET_VARIABLE} | dict(more)
     command = [sys.executable, "-P", "-m", __name__, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=env) as child, _passing_on_sigterm(child):
         try:
@@ -104,7 +116,7 @@ def _portable(error: Exception) -> Exception:
     except Exception as reason:
         logger.debug("%r cannot be pickled: %r", error, reason)
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(f"in the process for tf_keras:\n{trace}")
+    error.add_note(f"in a process of its own:\n{trace}")
     return error
 
 

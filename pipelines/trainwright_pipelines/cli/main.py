@@ -18,6 +18,10 @@ COMMANDS = {
     "new": ("trainwright_pipelines.cli.new:new", "Write a project to edit: model module, parameters, README."),
     "run": ("trainwright_pipelines.cli.run:run", "Run a pipeline here, on Kubeflow or on Vertex AI."),
     "submit": ("trainwright_pipelines.cli.run:submit", "Start a pipeline and return at once."),
+    "train": (
+        "trainwright_pipelines.cli.train:train",
+        "Train a model module, alone, on a cluster, or as a member of one.",
+    ),
     "compile": ("trainwright_pipelines.cli.pipelines:compile_pipeline", "Write what a target would be sent."),
     "pipelines": ("trainwright_pipelines.cli.pipelines:pipelines", "List the shipped pipelines, or describe one."),
     "components": ("trainwright_pipelines.cli.pipelines:components", "List the components, or describe one."),
@@ -43,6 +47,8 @@ EXIT_CODES = """\
 3    serve status: the server does not run
 70   a fault of trainwright itself
 130  interrupted or canceled
+138  train: another member of the cluster is missing; start it again
+143  train: ended by SIGTERM, with a checkpoint
 """
 EXAMPLES = """\
 trainwright run train_and_deploy                     train on bundled data, serve the model

@@ -9,6 +9,7 @@ from trainwright_components.cluster.spec import ClusterSpec, Member
 from trainwright_components.cluster.tf_config import (
     build_tf_config,
     complete_tf_config,
+    find_place,
     read_tf_config,
     refuse_foreign_cluster,
 )
@@ -154,14 +155,14 @@ PARTS = {"NUM_NODES": "2", "JOB_NAME": "mj", "TF_HOST_PATTERN": "{job}-{i}.{job}
         (PARTS, r"TF_HOST_PATTERN makes this process worker-1 of a cluster \(worker: 2\)"),
         (
             {"CLUSTER_SPEC": config({"workerpool0": ["a:1"], "workerpool1": ["b:1"]}, POOL_1)},
-            r"CLUSTER_SPEC makes .* workerpool1-0 of .* \(workerpool0: 1, workerpool1: 1\)",
+            r"CLUSTER_SPEC makes .* worker-0 of .* \(chief: 1, worker: 1\)",
         ),
         (
             {"TF_CONFIG": config({"master": ["a:1"], "chief": ["b:1"]}, {"type": "master", "index": 0})},
             r"chief-0 of a cluster \(chief: 2\)",
         ),
         ({"TF_CONFIG": " ", **PARTS}, r"TF_HOST_PATTERN makes this process worker-1 of a cluster \(worker: 2\)"),
-        ({"TF_CONFIG": "{}", "CLUSTER_SPEC": POOLS}, r"CLUSTER_SPEC makes .* \(workerpool0: 1, workerpool1: 2\)"),
+        ({"TF_CONFIG": "{}", "CLUSTER_SPEC": POOLS}, r"CLUSTER_SPEC makes .* \(chief: 1, worker: 2\)"),
         ({"TF_CONFIG": '{"cluster": {"worker": []}}', "CLUSTER_SPEC": POOLS}, "CLUSTER_SPEC makes"),
         ({"TF_CONFIG": " ", "CLUSTER_SPEC": POOLS}, "CLUSTER_SPEC makes"),
         ({"CLUSTER_SPEC": config({"workerpool0": "a:1"}, POOL_1)}, "CLUSTER_SPEC cannot be read: .cluster. must give"),
@@ -170,6 +171,33 @@ PARTS = {"NUM_NODES": "2", "JOB_NAME": "mj", "TF_HOST_PATTERN": "{job}-{i}.{job}
 def test_the_cluster_of_another_launcher_is_refused(environ: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidSetting, match=message):
         refuse_foreign_cluster(environ)
+
+
+def test_vertex_pools_are_roles_and_tensorflow_is_told_in_its_own_words() -> None:
+    """The order of the pools: https://cloud.google.com/vertex-ai/docs/training/distributed-training."""
+    pools = {"workerpool0": ["a:1"], "workerpool1": ["b:1"], "workerpool2": ["c:1", "d:1"], "workerpool3": ["e:1"]}
+    found = find_place({"CLUSTER_SPEC": config(pools, {"type": "workerpool2", "index": 1, "trial": "1"})})
+    assert found is not None
+    assert (str(found.member), found.spec.to_mapping()) == ("ps-1", {"chief": 1, "worker": 1, "ps": 2})
+    assert json.loads(found.to_env()["TF_CONFIG"]) == {
+        "cluster": {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1", "d:1"]},
+        "task": {"type": "ps", "index": 1},
+    }
+    evaluator = find_place({"CLUSTER_SPEC": config(pools, {"type": "workerpool3", "index": 0})})
+    assert evaluator is not None
+    assert str(evaluator.member) == "evaluator-0"
+    assert not evaluator.is_chief
+    master = find_place({"TF_CONFIG": config({"master": ["a:1"], "worker": ["b:1"]}, {"type": "master", "index": 0})})
+    assert master is not None
+    assert master.is_chief
+    assert '"chief": ["a:1"]' in master.to_env()["TF_CONFIG"]
+
+
+def test_a_cluster_that_cannot_train_is_told_with_its_variable() -> None:
+    found = find_place({"TF_CONFIG": config({"worker": ["a:1"], "ps": ["b:1"]}, {"type": "ps", "index": 0})})
+    assert found is not None
+    with pytest.raises(InvalidSetting, match="TF_CONFIG names a cluster that cannot train: parameter servers need a"):
+        assert found.spec
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ It reads checkpoints and writes its own folder and logs; nothing waits for it.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,7 @@ def run_evaluator(
     settings: TrainingSettings,
     log_dir: Path | None,
     send_heartbeat: SendHeartbeat,
+    is_over: Callable[[], bool] | None = None,
 ) -> None:
     """Evaluate the training run that other members do with the same arguments, until it is done.
 
@@ -84,6 +85,7 @@ def run_evaluator(
             output=output,
             log_dir=log_dir,
             send_heartbeat=send_heartbeat,
+            is_over=is_over or (output / TRAINING_FILE).is_file,
         ).run()
 
 
@@ -94,6 +96,7 @@ class Evaluator:
     Args:
         output: The folder of the trained model, which the chief writes.
         log_dir: Where TensorBoard logs go, as a run of their own; none are written when absent.
+        is_over: Whether the training run has ended; what it raises ends the evaluator.
         send_heartbeat: Called while it waits and after each score.
     """
 
@@ -101,6 +104,7 @@ class Evaluator:
     context: Context
     settings: TrainingSettings
     output: Path
+    is_over: Callable[[], bool]
     send_heartbeat: SendHeartbeat = send_no_heartbeat
     log_dir: Path | None = None
     _known: list[Evaluation] = field(default_factory=list)
@@ -139,7 +143,7 @@ class Evaluator:
         mine = Identity.of(self.module, self.context, self.settings)  # its model may be built otherwise here
         training, known = "", set[int]()
         while True:
-            is_done = (self.output / TRAINING_FILE).is_file()  # asked first, or the last checkpoint could be missed
+            is_done = self.is_over()  # asked first, or the last checkpoint could be missed
             content = self._next_new()
             if content is None and is_done:
                 return

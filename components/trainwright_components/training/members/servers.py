@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from types import FrameType
+from typing import NoReturn
 
 from trainwright_components.cluster.heartbeats import JOINED, SendHeartbeat
 from trainwright_components.processes.ending import SAVE_S
@@ -23,7 +24,7 @@ _BEAT_S = 1.0
 _LEAST_THREADS = 4  # with fewer, TensorFlow's server can wait for itself
 
 
-def serve(settings: TrainingSettings, *, is_worker: bool, send_heartbeat: SendHeartbeat) -> None:
+def serve(settings: TrainingSettings, *, is_worker: bool, send_heartbeat: SendHeartbeat) -> NoReturn:
     """Serve as the member that `TF_CONFIG` names, until SIGTERM and the seconds in which the chief saves are over.
 
     Args:
