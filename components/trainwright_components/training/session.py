@@ -133,7 +133,7 @@ class Session:
         position.timeline.changes += new
         loop.save_checkpoint()
         for note in new if self.parts.task.is_chief else ():
-            logger.warning("%s; to begin anew, train into another folder", note)
+            logger.warning("%s; to begin anew, train into another folder, or: trainwright runs rerun", note)
 
     def _leave(self) -> None:
         task = self.parts.task

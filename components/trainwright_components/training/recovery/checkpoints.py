@@ -72,7 +72,7 @@ class SetAside:
         return (
             f"training starts anew: the checkpoints up to step {self.step} are of another training run "
             f"({'; '.join(self.reasons)}). They are kept in {self.folder} ({self.size_bytes:,} bytes) until this one "
-            "has ended, and used again by one that is as theirs was"
+            "has ended; started before with what they were trained with, training continues from them"
         )
 
 
