@@ -123,7 +123,7 @@ def test_on_one_device(kind: str, fitted: Callable[[str], Fitted], tiny_dataset:
 # On replicas the same holds, except for Dropout, which draws for the rows of one replica, and for BatchNorm that is not
 # synchronized, which sees the rows of one, and for a loss that is one number, which takes the mean weight of its rows.
 @kinds(
-    "guide only_loss own_loss counters scalars unreduced accumulation",
+    "guide only_loss own_loss counters accumulation",
     without="batch_norm scalar_loss subclassed clipvalue global_clipnorm",
 )
 @pytest.mark.usefixtures("warm_parent")
