@@ -5,6 +5,7 @@ backend/src/v2/component/launcher_v2.go), to the path below /gcs or /s3 that kfp
 have a folder there, so a step gets the path of the copy, while the address stays what it was.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -12,9 +13,11 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.processes.locks import locked
@@ -29,6 +32,9 @@ FOLDER = "downloads"
 LOCK_SUFFIX = ".lock"
 _READ_ONLY = ~0o222
 _TELLS_AFTER_S = 5.0
+_CHECKS_EVERY_S = 0.2
+
+_Result = TypeVar("_Result")
 
 
 def downloaded(values: Values) -> Iterator[Artifact]:
@@ -50,10 +56,13 @@ def beyond_reach(values: Values) -> Iterator[str]:
                 )
 
 
-def with_digests(values: Values, *, tell: Callable[[str], object] = lambda _: None) -> Values:
+def with_digests(
+    values: Values, *, check: Callable[[], object] = lambda: None, tell: Callable[[str], object] = lambda _: None
+) -> Values:
     """`values` with what their addresses hold now as digests of the artifacts that lie elsewhere.
 
-    `tell` is told, from another thread, what takes a while.
+    `check` may raise what ends the wait, as for a run that is stopped; `tell` is told, from another thread, what takes
+    a while.
 
     Raises:
         InvalidSetting: Nothing is at an address, or it may not be read.
@@ -62,7 +71,7 @@ def with_digests(values: Values, *, tell: Callable[[str], object] = lambda _: No
     digests: dict[str, str] = {}
     for artifact in downloaded(values):
         with _told_when_slow(artifact.uri, tell):
-            digests[artifact.id] = digest_of_address(artifact.uri)
+            digests[artifact.id] = _unless(check, functools.partial(digest_of_address, artifact.uri))
     artifacts = {
         name: tuple(replace(each, digest=digests.get(each.id, each.digest)) for each in found)
         for name, found in values.artifacts.items()
@@ -81,6 +90,26 @@ def _told_when_slow(uri: str, tell: Callable[[str], object]) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join()  # what it tells is of the time before
+
+
+def _unless(check: Callable[[], object], ask: Callable[[], _Result]) -> _Result:
+    """What `ask` gives, unless `check` raises first, again and again meanwhile.
+
+    It then ends by itself in a thread that no process waits for: clients try for minutes to reach a storage that is
+    away, and cannot be stopped.
+    """
+    asked: Future[_Result] = Future()
+
+    def work() -> None:
+        try:
+            asked.set_result(ask())
+        except BaseException as error:
+            asked.set_exception(error)
+
+    threading.Thread(target=work, name="storage", daemon=True).start()
+    while not wait([asked], timeout=_CHECKS_EVERY_S).done:
+        check()
+    return asked.result()
 
 
 def digest_of_address(uri: str) -> str:
@@ -110,7 +139,7 @@ def download(
 ) -> Path:
     """The path of a copy of what is at `uri` now, below `folder`; steps share it and cannot write to it.
 
-    `check` may raise what ends the download, as for a run that is stopped; `tell` is as in `with_digests`.
+    `check` and `tell` are as in `with_digests`.
 
     Raises:
         InvalidSetting: Nothing is there, or it may not be read.
@@ -118,7 +147,7 @@ def download(
         TargetUnavailable: The storage cannot be reached.
     """
     with _told_when_slow(uri, tell):
-        return _download(uri, folder, check=check)
+        return _unless(check, lambda: _download(uri, folder, check=check))
 
 
 def _download(uri: str, folder: Path, *, check: Callable[[], object]) -> Path:

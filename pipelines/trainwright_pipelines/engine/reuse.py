@@ -105,7 +105,11 @@ class Reuse:
     def _fingerprint(self) -> Fingerprint:
         is_ours = is_logical(str(self.container.get("image") or ""))
         try:
-            inputs = with_digests(self.inputs, tell=lambda message: self.execution.tell_of(self.task, message))
+            inputs = with_digests(
+                self.inputs,
+                check=self.execution.isolations.check_open,
+                tell=lambda message: self.execution.tell_of(self.task, message),
+            )
         except TrainwrightError as error:
             raise NotCacheable(str(error)) from error
         return take_fingerprint(

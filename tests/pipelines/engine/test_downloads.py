@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from tests.pipelines.engine.conftest import AS_PROCESSES
 from trainwright_components.errors import InvalidSetting, RunFailed
 from trainwright_components.home import Home
 from trainwright_components.processes.locks import locked
+from trainwright_components.storage import copies as copied
 from trainwright_components.storage.addresses import join
 from trainwright_components.storage.copies import content_marks, fetch
 from trainwright_components.storage.locations import storage_of
@@ -158,18 +160,19 @@ def test_what_changes_while_it_is_downloaded_is_not_kept(
 
 def test_a_download_ends_with_its_run(bucket: str, write: Write, tmp_path: Path) -> None:
     """Within a file: a folder of models is often one file of gigabytes."""
-    isolations, looks = Isolations(), itertools.count(1)
+    isolations, address = Isolations(), write("large", "x" * (3 << 20))
+    folder = tmp_path / "downloads"
+    place = folder / digest_of_address(address)[:32]
 
     def check() -> None:
-        if next(looks) == 2:
+        if any(folder.glob(".*/large")):
             isolations.close()
         isolations.check_open()
 
-    address = write("large", "x" * (3 << 20))
     with pytest.raises(RunFailed, match="the run was stopped"):
-        download(address, tmp_path / "downloads", check=check)
-    assert next(looks) == 3
-    assert copies(tmp_path / "downloads") == []
+        download(address, folder, check=check)
+    with locked(place.with_suffix(downloads.LOCK_SUFFIX)):
+        assert copies(folder) == []
 
 
 def test_a_stopped_run_does_not_wait_for_the_download_of_another(bucket: str, write: Write, tmp_path: Path) -> None:
@@ -178,6 +181,30 @@ def test_a_stopped_run_does_not_wait_for_the_download_of_another(bucket: str, wr
     place = tmp_path / "downloads" / digest_of_address(address)[:32]
     with locked(place.with_suffix(downloads.LOCK_SUFFIX)), pytest.raises(RunFailed, match="the run was stopped"):
         download(address, place.parent, check=isolations.check_open)
+
+
+def test_a_canceled_run_does_not_wait_for_a_storage_that_is_away(
+    specs: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google's client tries for two minutes to reach it, in a thread that nothing stops."""
+    monkeypatch.setattr(copied, "_made", {})
+    monkeypatch.setattr(downloads, "_TELLS_AFTER_S", 0.01)
+    text = (specs / "remote.yaml").read_text()
+    given = {"folder": "gs://away/folder", "file": "gs://away/file"}
+    created = runs.create_run(text, given, store=store, settings=AS_PROCESSES)
+    canceled: list[float] = []
+
+    def cancel(message: str) -> None:
+        if message.startswith("waiting for gs://away") and not canceled:
+            canceled.append(time.monotonic())
+            runs.cancel(created.id, store=store)
+
+    with socket.socket() as closed:  # a port of ours at which nobody listens
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        run = runs.execute(created.id, store=store, listener=lambda event: cancel(event.message))
+    assert run.state == State.CANCELED
+    assert time.monotonic() - canceled[0] < 20
 
 
 def test_what_is_not_there_leaves_nothing_behind(bucket: str, tmp_path: Path) -> None:
