@@ -279,6 +279,34 @@ def waits_for_ever(log: str):
 
 
 @dsl.component(**PLAIN)
+def saves(log: str, fifo: str):
+    """On SIGTERM, save until told to go on; count in the log what else was asked meanwhile."""
+    import signal
+    import sys
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    with open(log, "ab", buffering=0) as file:
+        file.write(b"w")
+        signal.sigwait([signal.SIGTERM])
+        with open(fifo, "w") as saving:
+            saving.write("saving")
+        with open(fifo + ".go") as go_on:
+            go_on.read()
+        file.write(b"t" if signal.SIGTERM in signal.sigpending() else b"s")
+    sys.exit(1)
+
+
+@functools.partial(pipeline, config=dsl.PipelineConfig(active_deadline_seconds=1))
+def saves_at_the_deadline(log: str, fifo: str):
+    saves(log=log, fifo=fifo)
+
+
+@pipeline
+def saves_at_its_timeout(log: str, fifo: str):
+    kubernetes.set_timeout(saves(log=log, fifo=fifo), 1)
+
+
+@dsl.component(**PLAIN)
 def note_status(log: str, status: dsl.PipelineTaskFinalStatus):
     with open(log, "a") as file:
         file.write(f"<{status.state}>")

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.pipelines.engine.conftest import AS_PROCESSES
 
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.execution import Execution
@@ -17,27 +18,30 @@ from trainwright_pipelines.ir.parsing import parse_pipeline
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipelines.engine.conftest import Execute
+    from tests.pipelines.engine.conftest import Execute, Fifo
 
     from trainwright_pipelines.engine.store import Store
 
 
-def test_after_a_pipelines_deadline_only_exit_tasks_run(
-    execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Argo fails what runs and what would start, and spares exit handlers: workflow/controller/exec_control.go."""
+@pytest.fixture
+def late_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines of pipelines wait for the step that says in `log` that it runs, which may take longer to start."""
     pass_deadline = Execution.pass_deadline
 
     def pass_once_it_runs(execution: Execution) -> None:
-        """On a busy machine the step may need longer than the deadline to start."""
-        waits = [task for task in execution.store.tasks(execution.run.id) if task.name == "waits-for-ever"]
-        has_pid = any(attempt.pid for task in waits for attempt in task.attempts)
+        steps = [task for task in execution.store.tasks(execution.run.id) if task.name in {"waits-for-ever", "saves"}]
+        has_pid = any(attempt.pid for step in steps for attempt in step.attempts)
         if has_pid and (log := tmp_path / "log").exists() and log.read_text() == "w":
             pass_deadline(execution)
         else:
             asyncio.get_running_loop().call_later(0.02, execution.pass_deadline)
 
     monkeypatch.setattr(Execution, "pass_deadline", pass_once_it_runs)
+
+
+@pytest.mark.usefixtures("late_deadline")
+def test_after_a_pipelines_deadline_only_exit_tasks_run(execute: Execute, tmp_path: Path) -> None:
+    """Argo fails what runs and what would start, and spares exit handlers: workflow/controller/exec_control.go."""
     finished = execute("over_its_deadline", log=str(tmp_path / "log"))
     late = "took longer than the 1 s that the pipeline allows"
     assert (finished.run.state, finished.run.error) == (State.FAILED, late)
@@ -89,6 +93,31 @@ def test_a_step_over_its_deadline_is_asked_to_end_and_tried_again(execute: Execu
     assert (tmp_path / "log").read_text() == "wtwt"
     attempts = finished.tasks["waits-for-ever"].attempts
     assert [each.error for each in attempts] == ["took longer than 1 s and was stopped"] * 2
+
+
+@pytest.mark.usefixtures("late_deadline")
+@pytest.mark.parametrize(
+    "pipeline", ["saves_at_the_deadline", pytest.param("saves_at_its_timeout", marks=pytest.mark.slow)]
+)
+def test_a_run_that_is_stopped_takes_no_time_from_a_step_that_saves(
+    pipeline: str, specs: Path, store: Store, tmp_path: Path, fifo: Fifo
+) -> None:
+    values = {"log": str(tmp_path / "log"), "fifo": str(fifo.path)}
+    created = runs.create_run((specs / f"{pipeline}.yaml").read_text(), values, store=store, settings=AS_PROCESSES)
+    is_stopping = threading.Event()
+
+    def listen(event: Event) -> None:
+        if event.task is None and event.state == State.CANCELING:
+            is_stopping.set()
+
+    thread = threading.Thread(target=runs.execute, args=(created.id,), kwargs={"store": store, "listener": listen})
+    thread.start()
+    assert fifo.wait() == "saving"
+    runs.cancel(created.id, store=store)
+    assert is_stopping.wait(60)
+    fifo.let_go()
+    thread.join(60)
+    assert (tmp_path / "log").read_text() == "ws"
 
 
 def test_a_step_that_waits_for_its_next_try_holds_up_no_other(specs: Path, store: Store, tmp_path: Path) -> None:
