@@ -27,6 +27,7 @@ from trainwright_pipelines.engine.isolation.choices import (
     step_at,
 )
 from trainwright_pipelines.engine.isolation.container_engine import Image
+from trainwright_pipelines.engine.isolation.expansion import names_in
 from trainwright_pipelines.engine.isolation.masked import MaskedStep
 from trainwright_pipelines.engine.isolation.protocol import StartedStep
 from trainwright_pipelines.engine.masking import MaskedLog
@@ -200,8 +201,21 @@ class Step:
         if asked.cpu_limit is not None or asked.memory_limit_bytes is not None:
             self.execution.warn(LIMITS_DO_NOT_HOLD)
 
+    def _warn_of_secrets(self, container: Mapping[str, Any]) -> None:
+        """Tell of secrets that its author puts on a command line: whoever runs `ps` sees those of containers, too."""
+        own = {str(each["name"]) for each in container.get("env") or []}
+        parts = [*(container.get("command") or []), *(container.get("args") or [])]
+        named = set[str]().union(*(names_in(str(part)) for part in parts)) - own
+        if shown := [name for name in self.settings.secret_variables if name in named]:
+            self.execution.warn(
+                f"its command names $({shown[0]}), which puts that secret where every user of this machine can read it "
+                f"while the step runs (ps): leave it out, and have the program read the variable {shown[0]}",
+                self.record,
+            )
+
     async def _attempts(self, container: Mapping[str, Any]) -> Outcome:
         self._warn_of_resources()
+        self._warn_of_secrets(container)
         policy = self.spec.retry
         end = AttemptEnd(exit_code=None)
         first, wait_s = next_retry(self.record, policy, now())

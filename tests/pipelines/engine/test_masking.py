@@ -19,7 +19,7 @@ from trainwright_pipelines.cli.output import json_text
 from trainwright_pipelines.engine import runs
 from trainwright_pipelines.engine.masking import Mask, MaskedLog, told_by
 from trainwright_pipelines.engine.platform_settings import LocalSecrets, secret_variable
-from trainwright_pipelines.engine.records import State
+from trainwright_pipelines.engine.records import RunSettings, State
 from trainwright_pipelines.engine.replay import rerun_step
 from trainwright_pipelines.engine.store import Store
 from trainwright_pipelines.service.pages.run_page import write_run_page
@@ -173,3 +173,21 @@ def test_what_a_step_tells_of_a_secret_is_stored_nowhere(
     said = "".join(capfd.readouterr())
     assert said.count("does not take ***") > 3
     assert Mask([TOKEN]).text(said) == said
+
+
+def test_a_secret_on_a_command_line_is_told(specs: Path, store: Store) -> None:
+    (store.home / "secrets.yaml").write_text(json.dumps({"secrets": {"login": {"a": "first-1", "b": "second-2"}}}))
+    document = yaml.safe_load((specs / "one_sleeper.yaml").read_text())
+    [executor] = document["deploymentSpec"]["executors"].values()
+    executor["container"] |= {"command": ["true"], "args": ["$$(A)", "x$(B)", "$(NO)"]}
+    pairs = [{"secretKey": "a", "envVar": "A"}, {"secretKey": "b", "envVar": "B"}]
+    config = {"secretAsEnv": [{"secretName": "login", "keyToEnv": pairs}]}
+    executors = dict.fromkeys(document["deploymentSpec"]["executors"], config)
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    text = yaml.safe_dump_all([document, platform])
+    run = runs.create_run(text, {}, store=store, settings=RunSettings(isolation={"": "process"}))
+    assert runs.execute(run.id, store=store).state == State.SUCCEEDED
+    [told] = [each for task in store.tasks(run.id) for each in task.warnings if "$(" in each]
+    assert told.startswith(
+        "its command names $(B), which puts that secret where every user of this machine can read it"
+    )

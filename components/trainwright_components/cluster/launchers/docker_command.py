@@ -1,5 +1,6 @@
 """The `docker` command, or `podman`, which takes the same: calls, whether it is usable, and what was left behind."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,11 @@ _ANSWER_S = 10.0
 
 
 def docker(
-    *arguments: str, timeout_s: float = _TIMEOUT_S, program: str = "docker", env: Mapping[str, str] | None = None
+    *arguments: str,
+    timeout_s: float = _TIMEOUT_S,
+    program: str = "docker",
+    env: Mapping[str, str] | None = None,
+    stdin: str = "",
 ) -> str:
     """What `docker ARGUMENTS` prints, with `env` over this process's environment.
 
@@ -30,7 +35,7 @@ def docker(
             text=True,
             errors="replace",
             timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             env={**os.environ, **(env or {})},
         )
     except subprocess.TimeoutExpired as error:
@@ -89,6 +94,12 @@ def _is_gone(owner: str) -> bool:
 
 
 def remove_containers(names: Sequence[str], *, program: str = "docker") -> None:
-    """Remove containers, running or not; those that are gone already do not count."""
+    """Remove containers, running or not, with the volumes that only they have; those that are gone do not count.
+
+    Where the engine does not answer they stay, for `remove_stale` or `trainwright gc`.
+    """
     if names:
-        subprocess.run([program, "rm", "--force", *names], capture_output=True, timeout=_TIMEOUT_S, check=False)
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [program, "rm", "--force", "--volumes", *names], capture_output=True, timeout=_TIMEOUT_S, check=False
+            )

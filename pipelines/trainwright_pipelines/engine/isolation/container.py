@@ -91,7 +91,12 @@ class ContainerStep:
             RunFailed: The engine does not create it.
         """
         try:
-            self.engine(*self.launch.create_arguments(self.engine), timeout_s=_CREATE_S, env=self.launch.secret_env)
+            self.engine(
+                *self.launch.create_arguments(self.engine),
+                timeout_s=_CREATE_S,
+                env=self.launch.secret_env,
+                stdin="".join(f"{name}={value}\n" for name, value in self.launch.client_env.items()),
+            )
         except InvalidSetting as error:
             raise RunFailed(f"the step's container cannot be made: {error}") from error
         with self._lock:
@@ -193,7 +198,7 @@ class ContainerStep:
             if self._client is None or (self._is_asked and not at_once):
                 return
             self._is_asked = True
-        arguments = ("rm", "--force") if at_once else ("kill", "--signal", "TERM")
+        arguments = ("rm", "--force", "--volumes") if at_once else ("kill", "--signal", "TERM")
         threading.Thread(target=self._tell_engine, args=(*arguments, self.launch.name), daemon=True).start()
 
     def _tell_engine(self, *arguments: str) -> None:

@@ -31,13 +31,15 @@ class ContainerEngine:
     is_podman: bool = False
     is_rootless: bool = False
 
-    def __call__(self, *arguments: str, timeout_s: float = 60.0, env: Mapping[str, str] | None = None) -> str:
+    def __call__(
+        self, *arguments: str, timeout_s: float = 60.0, env: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> str:
         """What `PROGRAM ARGUMENTS` prints.
 
         Raises:
             InvalidSetting: It fails.
         """
-        return docker(*arguments, program=self.program, timeout_s=timeout_s, env=env)
+        return docker(*arguments, program=self.program, timeout_s=timeout_s, env=env, stdin=stdin)
 
 
 @dataclass(frozen=True, kw_only=True)

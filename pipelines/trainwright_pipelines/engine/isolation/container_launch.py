@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from trainwright_components.cluster.launchers.docker_command import OWNER_LABEL, own_label
+from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.cache import paths_in
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.isolation.brought_out import Shared
@@ -62,6 +63,8 @@ class ContainerLaunch:
     env: Mapping[str, str]
     secret_env: Mapping[str, str] = field(default_factory=dict)
     """Variables from secrets: they are not put on a command line, which everybody on this machine sees."""
+    client_env: Mapping[str, str] = field(default_factory=dict)
+    """Those of them that the command of the engine would heed itself: it reads them from its standard input."""
     mounts: Sequence[Mount] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
@@ -79,6 +82,7 @@ class ContainerLaunch:
         found += [part for name, value in self.labels.items() for part in ("--label", f"{name}={value}")]
         found += [part for name, value in self.env.items() for part in ("--env", f"{name}={value}")]
         found += [part for name in self.secret_env for part in ("--env", name)]
+        found += ["--env-file", "/dev/stdin"] if self.client_env else []
         found += [part for mount in self.mounts for part in ("--mount", str(mount))]
         if self.resources.cpu_limit is not None:
             found += ["--cpus", f"{self.resources.cpu_limit:g}"]
@@ -130,6 +134,9 @@ def plan_container(
     Command and args stand for the image's entry point and command, as in a pod. The container sees the step's own
     folder, the run's workspace, its volumes, and to read only what it takes in, all under their own paths; `copies` of
     artifacts that lie elsewhere are where kfp looks for their addresses.
+
+    Raises:
+        RunFailed: A secret cannot be given to it unseen.
     """
     own = {
         "HOME": str(folder.scratch),
@@ -140,7 +147,14 @@ def plan_container(
     env = step_variables(container, placeholders, {**own, **settings.env}, {})
     written = [str(each["name"]) for each in container.get("env") or []]
     known = {**settings.env, **{name: env[name] for name in written}}
-    hidden = {name for name in settings.given if name not in written and not _OF_THE_CLIENT.match(name)}
+    heeded = {name for name in settings.given if _OF_THE_CLIENT.match(name)}
+    hidden = settings.given.keys() - written - heeded
+    unseen = {name: env[name] for name in settings.secret_variables if name in heeded and name not in written}
+    if lines := next((name for name, value in unseen.items() if {"\n", "\r"} & set(value)), ""):
+        raise RunFailed(
+            f"the secret in the variable {lines} has several lines, and with that name it cannot be given to a "
+            "container unseen: give the variable a name that does not begin with DOCKER_, CONTAINER, XDG_ or LD_"
+        )
 
     def filled(parts: Iterable[Any]) -> list[str]:
         return placeholders.arguments([expand_part(str(each), known) for each in parts])
@@ -159,7 +173,8 @@ def plan_container(
         image=image,
         command=filled(command),
         args=filled(container.get("args") or []),
-        env={name: value for name, value in env.items() if name not in hidden},
+        env={name: value for name, value in env.items() if name not in hidden and name not in unseen},
+        client_env=unseen,
         secret_env={name: value for name, value in env.items() if name in hidden},
         mounts=mounts,
         labels={OWNER_LABEL: own_label(), HOME_LABEL: str(home), RUN_LABEL: run.id, STEP_LABEL: task.path},

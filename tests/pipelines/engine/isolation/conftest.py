@@ -20,6 +20,7 @@ RUN apt-get update -q && apt-get install -y -q --no-install-recommends pypy3 && 
 RUN ln -sf pypy3 /usr/bin/python3
 COPY kfp /opt/kfp/kfp
 ENV PYTHONPATH=/opt/kfp
+VOLUME /of-the-image
 """
 
 

@@ -150,6 +150,7 @@ def use_volumes(said: dsl.OutputPath(str)):
         command=["sh", "-ec"],
         args=[
             'touch /scratch/x; echo more >> /claim/log; if touch /keys/x 2>/dev/null; then exit 9; fi; echo "$TOKEN"; '
+            '[ "$DOCKER_PASSWORD" = "$TOKEN" ]; '
             'printf "%s %s %s" "$(cat /keys/token)" "$(wc -l < /claim/log)" "$TOKEN" > "$0"',
             said,
         ],
@@ -163,6 +164,7 @@ def volumes() -> str:
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path="/scratch")
     kubernetes.use_secret_as_volume(task, secret_name="login", mount_path="/keys")
     kubernetes.use_secret_as_env(task, secret_name="login", secret_key_to_env={"token": "TOKEN"})
+    kubernetes.use_secret_as_env(task, secret_name="login", secret_key_to_env={"token": "DOCKER_PASSWORD"})
     return task.outputs["said"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from trainwright_components.errors import RunFailed
 from trainwright_pipelines.engine.contract import StepFolder
 from trainwright_pipelines.engine.execution import now
 from trainwright_pipelines.engine.isolation.container import ContainerStep
@@ -73,6 +74,18 @@ def test_neither_secrets_nor_the_callers_environment_are_on_the_command_line(
     assert not any("s3cret" in each or "FROM_THE_CALLER" in each for each in created)
     assert launch.secret_env == {"TOKEN": "s3cret"}  # what the client itself would read goes the other way
     assert {"TOKEN", "PATH=/opt/bin", "POD=p"} <= set(pairs(created, "--env"))
+
+
+def test_a_secret_that_the_engines_command_would_heed_is_not_on_its_command_line_either(tmp_path: Path) -> None:
+    given = {"DOCKER_PASSWORD": "s3cret", "DOCKER_HOST": "tcp://x"}
+    launch = plan(tmp_path, {"command": ["true"]}, given=given, secret_variables=("DOCKER_PASSWORD",))
+    created = launch.create_arguments(ENGINE)
+    assert not any("s3cret" in each for each in created)
+    assert "DOCKER_HOST=tcp://x" in pairs(created, "--env")
+    assert pairs(created, "--env-file") == ["/dev/stdin"]
+    assert (launch.client_env, launch.secret_env) == ({"DOCKER_PASSWORD": "s3cret"}, {})
+    with pytest.raises(RunFailed, match="variable DOCKER_KEY has several lines, and with that name"):
+        plan(tmp_path, {}, given={"DOCKER_KEY": "a\nb"}, secret_variables=("DOCKER_KEY",))
 
 
 def test_limits_leave_no_swap_and_the_container_is_found_by_its_run(tmp_path: Path) -> None:

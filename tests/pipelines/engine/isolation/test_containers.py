@@ -49,8 +49,10 @@ def compiled(base_image: str, other_image: str, tmp_path: Path) -> Compiled:
 
 @pytest.fixture(autouse=True)
 def no_containers_stay(base_image: str, tmp_path: Path) -> Iterator[None]:
-    """Whatever a test does, no container of its home is left."""
+    """Whatever a test does, no container of its home is left, nor a volume that its image made for it."""
+    before = docker("volume", "ls", "--quiet").split()
     yield
+    assert set(docker("volume", "ls", "--quiet").split()) <= set(before)
     assert containers(f"trainwright.home={tmp_path / 'home'}") == []
 
 
