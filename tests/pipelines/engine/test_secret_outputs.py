@@ -76,6 +76,16 @@ def test_a_large_file_is_searched_across_chunks_up_to_a_limit(tmp_path: Path, be
     assert warned_of(file, TOKEN) is is_told
 
 
+def test_a_file_that_cannot_be_read_is_told_and_fails_nothing(tmp_path: Path) -> None:
+    """A link that even root cannot read from, since address 0 holds nothing."""
+    (tmp_path / ".hidden").symlink_to("/proc/self/mem")
+    found = Artifact(id="1", name="a", type="t", uri=str(tmp_path), created=datetime.now(UTC))
+    told = list(disclosed(Values(artifacts={"a": (found,)}), [TOKEN]))
+    assert len(told) == 1
+    assert told[0].startswith("its output 'a' cannot be searched for values of secrets: ")
+    assert not list(disclosed(Values(artifacts={"a": (found,)}), ["short"])), "no file is opened in vain"
+
+
 def test_a_run_warns_once_with_the_step_and_the_output(specs: Path, store: Store) -> None:
     given = {"secretAsEnv": [{"secretName": "k", "keyToEnv": [{"secretKey": "a", "envVar": "TOKEN"}]}]}
     executors: Mapping[str, object] = {"exec-return-token": given}
