@@ -1,6 +1,7 @@
 """The store's tables, and how a database is opened: WAL for SQLite, so that readers never wait for the writer."""
 
 import sqlite3
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,7 @@ from trainwright_components.files import legible
 from trainwright_pipelines.ir.json_numbers import dump_json, load_json
 
 _BUSY_TIMEOUT_MS = 30_000
+_RETRY_S = 0.01
 _JSON: dict[str, Any] = {"json_serializer": dump_json, "json_deserializer": load_json}
 
 
@@ -198,9 +200,25 @@ def open_database(url: str) -> Engine:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # pysqlite would begin transactions by itself, and only before some statements
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    _log_ahead(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _log_ahead(cursor: sqlite3.Cursor) -> None:
+    """Have the database write ahead, which it keeps; of several that open a new one, SQLite lets none wait for this."""
+    until = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

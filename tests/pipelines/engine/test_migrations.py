@@ -18,6 +18,7 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from sqlalchemy import inspect, text
@@ -33,7 +34,7 @@ from trainwright_pipelines.engine import migrations
 from trainwright_pipelines.engine.leases import acquire_lease
 from trainwright_pipelines.engine.records import COMPONENTS_REVISION
 from trainwright_pipelines.engine.store import Store
-from trainwright_pipelines.engine.tables import open_database
+from trainwright_pipelines.engine.tables import _log_ahead, open_database
 from trainwright_pipelines.requests.compiling import _read_entry
 
 ARCHIVE = Path(__file__).parent / "homes" / "3d8955e.tar.gz"
@@ -316,6 +317,16 @@ def test_processes_that_open_a_home_at_once_all_find_it_whole(is_new: bool, home
         process.stdin.write("\n")
         process.stdin.flush()
     assert [process.communicate()[0] for process in processes] == [f"{0 if is_new else len(RUNS)}\n"] * 4
+
+
+def test_a_database_that_others_are_just_making_is_waited_for() -> None:
+    """SQLite lets no one wait for the change to WAL where two make it at the same time."""
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+    cursor = Mock(spec=sqlite3.Cursor)
+    cursor.execute.side_effect = [busy, busy, None]
+    _log_ahead(cursor)
+    assert cursor.execute.call_args_list == [call("PRAGMA journal_mode=WAL")] * 3
 
 
 def test_a_second_opener_waits_for_the_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
