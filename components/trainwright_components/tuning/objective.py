@@ -18,6 +18,7 @@ from trainwright_components.files import write_whole
 from trainwright_components.tuning.space import Value
 from trainwright_components.tuning.study import Measurement
 from trainwright_components.tuning.vertex_records import measurement_record, read_measurement
+from trainwright_components.user_module.from_source import spec_from_source
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 OUTCOME_FILE = "outcome.json"
@@ -72,7 +73,7 @@ def _load(objective: str) -> Callable[..., Mapping[str, float] | None]:
     place, _, name = objective.rpartition(":")
     if not place.endswith(".py"):
         return getattr(importlib.import_module(place), name)  # type: ignore[no-any-return]  # named by its caller
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    spec = spec_from_source(Path(place).stem, Path(place))
     if spec is None or spec.loader is None:
         raise InvalidSetting(f"cannot import the objective from {place}")
     module = importlib.util.module_from_spec(spec)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright_components.errors import InvalidModule, UserCodeError
 from trainwright_components.hints import did_you_mean
 from trainwright_components.user_module.conventions import ENTRY_FILES, merge_params
+from trainwright_components.user_module.from_source import spec_from_source
 from trainwright_components.user_module.model_inputs import TakenInput
 from trainwright_components.user_module.traceback import (
     format_user_traceback,
@@ -277,7 +278,7 @@ def _load_dotted(name: str) -> ModelModule:
 
 
 def _execute(file: Path, name: str, *, shown_as: Path, search: list[str] | None = None) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    spec = spec_from_source(name, file, search=search)
     if spec is None or spec.loader is None:
         raise InvalidModule(f"{file} cannot be imported as Python")
     python_module = importlib.util.module_from_spec(spec)

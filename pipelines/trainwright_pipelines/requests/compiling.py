@@ -16,6 +16,7 @@ from typing import Any
 import trainwright_components
 from trainwright_components.errors import InvalidPipeline, TrainwrightError, UserCodeError
 from trainwright_components.files import content_digest, write_whole
+from trainwright_components.user_module.from_source import spec_from_source
 from trainwright_pipelines.ir.compiled import CompiledPipeline
 from trainwright_pipelines.requests.finding import KfpPipeline, PipelineSource, read_compiled
 from trainwright_pipelines.requests.groups import places_in_groups
@@ -73,7 +74,7 @@ def _import_file(file: Path) -> ModuleType:
     """Import the user's file as `python file.py` would: its folder comes first on the path."""
     if file.is_relative_to(_OUR_PACKAGES[1]):
         return importlib.import_module(f"trainwright_pipelines.definitions.{file.stem}")
-    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    module_spec = spec_from_source(file.stem, file)
     if module_spec is None or module_spec.loader is None:
         raise InvalidPipeline(f"{file} cannot be imported")
     module = importlib.util.module_from_spec(module_spec)

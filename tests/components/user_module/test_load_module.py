@@ -1,5 +1,6 @@
 """A model module is found by file, folder or name, and says in the user's own terms what is wrong with it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ def written(path: Path, text: str) -> Path:
 def test_a_file_is_a_module(tmp_path: Path) -> None:
     module = load_module(written(tmp_path / "net.py", GOOD))
     assert (module.name, module.default_params["units"], dict(module.search_space)) == ("net", 8, {})
+
+
+def test_an_edit_of_the_same_size_within_a_second_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "same_size.py"
+    for number in (8, 9):
+        file.write_text(f"def build_model(context):\n    return {number}\n")
+        os.utime(file, (1, 1))
+        assert load_module(file).build_model(None) == number  # type: ignore[arg-type]  # nobody looks at it
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
 
 
 def test_a_folder_with_model_py_imports_its_helpers_both_ways(tmp_path: Path) -> None:
