@@ -87,6 +87,7 @@ def test_names_of_secrets_config_maps_and_claims_come_as_parameters_or_constants
             {"configMapNameParameter": {"runtimeValue": {"constant": "c"}}, "mountPath": "/c"},
         ],
         "pvcMount": [
+            {"pvcNameParameter": given, "mountPath": "/new"},
             {"componentInputParameter": "name", "mountPath": "/old"},
             {"taskOutputParameter": {"producerTask": "t", "outputParameterKey": "o"}, "mountPath": "/oldest"},
         ],
@@ -97,7 +98,7 @@ def test_names_of_secrets_config_maps_and_claims_come_as_parameters_or_constants
     found = read_settings(config, step="s", run="r", local=LocalSecrets.load(secrets.parent, {}), resolve=resolve)
     assert found.env == {"A": "1", "X": "y"}
     assert found.volumes.files == {"/k": {"a": "1"}, "/c": {"x": "y"}}
-    assert found.volumes.lasting == {"/old": "k", "/oldest": "made"}
+    assert found.volumes.lasting == {"/new": "k", "/old": "k", "/oldest": "made"}
     assert found.volumes.passing == ("/e",)
 
 
