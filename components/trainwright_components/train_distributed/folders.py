@@ -10,9 +10,10 @@ from pathlib import Path
 
 from trainwright_components.errors import InvalidSetting
 from trainwright_components.files import check_local
+from trainwright_components.storage.addresses import scheme_of, split_bucket
 
 MODEL_VARIABLE, LOGS_VARIABLE = "AIP_MODEL_DIR", "AIP_TENSORBOARD_LOG_DIR"
-_SCHEME, _MOUNT = "gs://", Path("/gcs")
+_SCHEME, _MOUNT = "gs", Path("/gcs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,13 @@ class Folders:
 
 def _mounted(address: str, variable: str, mount: Path) -> Path | None:
     """The path of an address in a bucket that is mounted; a path as it is."""
-    if not address.startswith(_SCHEME):
+    if scheme_of(address) != _SCHEME:
         check_local(address, name=variable)
         return Path(address) if address else None
-    bucket, _, rest = address.removeprefix(_SCHEME).partition("/")
+    bucket, rest = split_bucket(address)
     if not (mount / bucket).is_dir():
         raise InvalidSetting(
             f"{variable} is {address}, but {mount / bucket} is not there: mount the bucket, as Vertex AI does, or give "
             "OUTPUT, and --log-dir, as paths on this machine"
         )
-    return mount / bucket / rest.strip("/")
+    return mount / bucket / rest

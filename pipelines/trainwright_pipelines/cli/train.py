@@ -36,10 +36,7 @@ _STARTS_VARIABLE = "TRAINWRIGHT_STARTS"  # how often a member that lost a peer h
 trainwright train dataset model.py trained --set training.epochs=5 --set params.units=128
 trainwright train dataset model.py trained --set cluster.worker=2         two processes of this machine
 trainwright train dataset digits trained --log-dir logs --report report.html --json
-
-One member each of two machines, or of two terminals; the same line on both:
-export TF_CONFIG='{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'
-trainwright train dataset model.py trained
+trainwright train dataset model.py trained         one member, where TF_CONFIG names several
 """,
 )
 @click.argument("dataset", type=click.Path(path_type=Path))
@@ -65,8 +62,9 @@ def train(
     --set and --params take the groups params, training and cluster.
 
     A process that TF_CONFIG (or Vertex AI's CLUSTER_SPEC) names as one of several members takes its part in that
-    cluster: start the same line once for each member. The chief alone writes. Without OUTPUT,
-    Vertex AI's AIP_MODEL_DIR and AIP_TENSORBOARD_LOG_DIR say where to write.
+    cluster: start the same line once for each member, each with its own
+    TF_CONFIG='{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'.
+    The chief alone writes. Without OUTPUT, Vertex AI's AIP_MODEL_DIR and AIP_TENSORBOARD_LOG_DIR say where to write.
 
     Exit code 138: another member did not come or was lost, and another start may help. 143: ended by SIGTERM, with a
     checkpoint that the next start goes on from.

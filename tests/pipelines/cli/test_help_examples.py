@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from tests.documents.test_documents import OWN_PIPELINES, write_customers
 
+from trainwright_components.prepare_data.prepare import prepare_data
 from trainwright_pipelines.cli.lazy import ExampleCommand, LazyGroup
 from trainwright_pipelines.cli.main import cli
 
@@ -32,6 +33,15 @@ NOT_RUN = {
     "rose.jpg": "needs a model of images; test_predict.py has one",
     "tensorboard": "serves until it is stopped; test_tensorboard.py does",
 }
+MODEL = """
+import keras
+DEFAULT_PARAMS = {"units": 8}
+def build_model(context):
+    layers = [keras.Input((8, 8), name="image"), keras.layers.Flatten(), keras.layers.Dense(context.params["units"])]
+    model = keras.Sequential([*layers, keras.layers.Dense(10, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
 FIRST = ("trainwright new ", "trainwright run ", "trainwright serve start", "trainwright predict ")
 LAST = ("trainwright runs delete ", "trainwright gc", "trainwright serve stop")
 
@@ -86,6 +96,8 @@ def test_the_examples_run_one_after_another_in_one_home(tmp_path: Path) -> None:
     for name in ("rose/1", "rose/2", "daisy/1", "daisy/2"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (9, 9), "red" if "rose" in name else "white").save(tmp_path / "photos" / f"{name}.png")
+    prepare_data("digits", tmp_path / "dataset")
+    (tmp_path / "model.py").write_text(MODEL)
     keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "sigmoid")]).save(tmp_path / "model.keras")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "TRAINWRIGHT_HOME": str(tmp_path / "home"), "BROWSER": "true"}
